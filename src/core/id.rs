@@ -1,0 +1,254 @@
+//! Identifiers, each a type of its own with a private field and a parsing constructor.
+
+use super::random::{self, Random};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::fmt;
+
+/// A text that is no identifier of the expected kind.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no {kind}: {rule}")]
+pub struct IdError {
+    kind: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+fn refuse(kind: &'static str, text: &str, rule: &'static str) -> IdError {
+    IdError { kind, text: text.chars().take(60).collect(), rule }
+}
+
+macro_rules! text_type {
+    ($name:ident) => {
+        impl $name {
+            /// The identifier as it is written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+/// Declares an opaque identifier: ours are `urn:uuid:` with a random UUID; another connector's may be any visible
+/// ASCII text that is safe in a path segment.
+macro_rules! opaque_id {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Parses 1 to 200 characters of letters, digits and `:._~-@+=,`.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                let fits = (1..=200).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":._~-@+=,".contains(&b))
+                    && text != "." && text != "..";
+                fits.then(|| Self(text.to_owned()))
+                    .ok_or_else(|| refuse($kind, text, "1 to 200 letters, digits and :._~-@+=, are allowed"))
+            }
+
+            /// A new `urn:uuid:` with a random (version 4) UUID.
+            pub fn generate(random: &dyn Random) -> Self {
+                let uuid = uuid::Builder::from_random_bytes(random::bytes(random)).into_uuid();
+                Self(format!("urn:uuid:{uuid}"))
+            }
+        }
+
+        text_type!($name);
+    )*};
+}
+
+opaque_id! {
+    /// A dataset; its versions are numbered.
+    DatasetId = "dataset id";
+    /// A contract negotiation or transfer process, as one side names it (`consumerPid`, `providerPid`).
+    ProcessId = "process id";
+    /// An offer: one policy on one dataset.
+    OfferId = "offer id";
+    /// An agreement.
+    AgreementId = "agreement id";
+    /// An entry of a node's log.
+    EntryId = "entry id";
+    /// A dataset that this node obtained from a peer.
+    HoldingId = "holding id";
+    /// A management token (its name, not its secret).
+    TokenId = "token id";
+    /// A message of the outbox.
+    MessageId = "message id";
+}
+
+/// A participant: `did:web:HOST`. A name; it is never resolved for trust.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParticipantId(String);
+
+impl ParticipantId {
+    /// Parses `did:web:` and a lower-case host name, with `%3A` and a port where there is one.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let rule = "expected did:web: and a lower-case host name, as in did:web:park.example";
+        let host = text.strip_prefix("did:web:").ok_or_else(|| refuse("participant", text, rule))?;
+        let (name, port) = host.split_once("%3A").map_or((host, None), |(name, port)| (name, Some(port)));
+        let label = |l: &str| {
+            (1..=63).contains(&l.len())
+                && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+        };
+        let port_fits = port.is_none_or(|p| p.parse::<u16>().is_ok_and(|n| n > 0 && n.to_string() == p));
+        if name.len() <= 253 && name.split('.').all(label) && port_fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(refuse("participant", text, rule))
+        }
+    }
+
+    /// The host behind `did:web:`, as it is written.
+    pub fn host(&self) -> &str {
+        &self.0["did:web:".len()..]
+    }
+
+    /// The key `n` of this participant.
+    pub fn key(&self, n: u32) -> KeyId {
+        KeyId(format!("{}#key-{n}", self.0))
+    }
+
+    /// The origin of this participant's log after `recovery` recoveries (`HOST/log/1` at first).
+    pub fn log_origin(&self, recovery: u32) -> LogOrigin {
+        LogOrigin(format!("{}/log/{}", self.host(), recovery + 1))
+    }
+}
+
+text_type!(ParticipantId);
+
+/// A key of a participant: `did:web:HOST#key-N`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// Parses `did:web:HOST#key-N`.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let number = |n: &str| n.parse::<u32>().is_ok_and(|v| v.to_string() == n);
+        match text.split_once("#key-") {
+            Some((did, n)) if number(n) && ParticipantId::parse(did).is_ok() => Ok(Self(text.to_owned())),
+            _ => Err(refuse("key id", text, "expected did:web:HOST#key-N")),
+        }
+    }
+
+    /// The participant whose key it is.
+    pub fn participant(&self) -> ParticipantId {
+        ParticipantId(self.0.split_once('#').map_or(self.0.as_str(), |(did, _)| did).to_owned())
+    }
+}
+
+text_type!(KeyId);
+
+/// The origin of a log (`HOST/log/N`), the first line of its checkpoints.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogOrigin(String);
+
+impl LogOrigin {
+    /// Parses `HOST/log/N`.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let number = |n: &str| n.parse::<u32>().is_ok_and(|v| v > 0 && v.to_string() == n);
+        match text.split_once("/log/") {
+            Some((host, n)) if number(n) && ParticipantId::parse(&format!("did:web:{host}")).is_ok() => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(refuse("log origin", text, "expected HOST/log/N")),
+        }
+    }
+}
+
+text_type!(LogOrigin);
+
+/// A short text that a person gave: a title, an enterprise's or a person's name, a purpose, a reason.
+/// 1 to 200 characters, no control characters, no space at either end. Never changed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(String);
+
+impl Text {
+    /// Accepts `text` as it is, or refuses it.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let fits = !text.is_empty()
+            && text.chars().count() <= super::limits::TEXT_CHARS_MAX
+            && !text.chars().any(char::is_control)
+            && text.trim() == text;
+        fits.then(|| Self(text.to_owned())).ok_or_else(|| {
+            refuse("name or short text", text, "1 to 200 characters, no control characters, no space at the ends")
+        })
+    }
+}
+
+text_type!(Text);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn participants() {
+        for good in ["did:web:park-a.example", "did:web:localhost%3A8443", "did:web:a"] {
+            assert!(ParticipantId::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "did:web:",
+            "did:web:Park.example",
+            "did:key:z6",
+            "did:web:a..b",
+            "did:web:a:b",
+            "did:web:a%3A0",
+            "did:web:-a",
+        ] {
+            assert!(ParticipantId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_and_origins() {
+        let park = ParticipantId::parse("did:web:park.example").unwrap();
+        assert_eq!(park.key(3).as_str(), "did:web:park.example#key-3");
+        assert_eq!(KeyId::parse("did:web:park.example#key-3").unwrap().participant(), park);
+        assert!(KeyId::parse("did:web:park.example#key-03").is_err());
+        assert_eq!(LogOrigin::parse("park.example/log/1").unwrap(), park.log_origin(0));
+        assert!(LogOrigin::parse("park.example/log/0").is_err());
+    }
+
+    #[test]
+    fn opaque_ids_are_safe_in_paths() {
+        assert!(ProcessId::parse("urn:uuid:6f1c").is_ok());
+        for bad in ["", "a/b", "..", "a b", "a%2fb", "a?b", "数"] {
+            assert!(ProcessId::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

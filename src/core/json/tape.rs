@@ -1,0 +1,426 @@
+//! A JSON text as a flat list of tokens over one buffer: one allocation-free pass a record, reused for the next.
+
+use super::number::{self, NumberError};
+use crate::core::limits;
+
+/// Why a text is no JSON that we accept, and where (byte offset in the text).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} (byte {offset})")]
+pub struct JsonError {
+    /// What was found, and what to do.
+    pub problem: String,
+    /// Where.
+    pub offset: usize,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Boolean,
+    /// A number; its text is the canonical form.
+    Number,
+    /// A string, unescaped.
+    String,
+    /// An array; its elements follow.
+    Array,
+    /// An object; names and values follow in turn.
+    Object,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Token {
+    pub kind: Kind,
+    /// Strings and numbers: the span of `text`. Booleans: `start` is 0 or 1.
+    /// Objects: `start` is where the order of their members begins in `order`.
+    pub start: u32,
+    /// Strings and numbers: bytes. Containers: elements or members.
+    pub len: u32,
+    /// The token after this value and all that is in it.
+    pub next: u32,
+}
+
+/// A parsed JSON text. Reuse one for many texts: it keeps its buffers.
+#[derive(Debug, Default)]
+pub struct Tape {
+    /// The source text, then whatever had to be unescaped or rewritten.
+    pub(super) text: String,
+    pub(super) tokens: Vec<Token>,
+    /// For each object, its name tokens in the order of RFC 8785 section 3.2.3.
+    pub(super) order: Vec<u32>,
+    /// The last permutation that sorted an object with so many members; the next record mostly has the same shape.
+    shapes: Vec<Vec<u32>>,
+    scratch: Vec<u32>,
+}
+
+/// A value on a tape.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    pub(super) tape: &'a Tape,
+    pub(super) at: u32,
+}
+
+const SHAPES_MAX: usize = 256;
+
+impl Tape {
+    /// Parses one JSON text, replacing what was on the tape.
+    ///
+    /// # Errors
+    /// What RFC 8259 forbids, and beyond it: equal names in one object, numbers whose value the canonical form
+    /// cannot keep, lone surrogates, more than [`limits::JSON_DEPTH_MAX`] levels.
+    pub fn parse(&mut self, source: &[u8]) -> Result<(), JsonError> {
+        self.tokens.clear();
+        self.order.clear();
+        self.text.clear();
+        let text = std::str::from_utf8(source).map_err(|error| JsonError {
+            problem: "the text is not UTF-8; convert the file to UTF-8".into(),
+            offset: error.valid_up_to(),
+        })?;
+        if text.len() > u32::MAX as usize / 4 {
+            return Err(JsonError { problem: "the text is too long".into(), offset: 0 });
+        }
+        self.text.push_str(text);
+        let mut parser = Parser { tape: self, source, at: 0 };
+        parser.space();
+        parser.value(0)?;
+        parser.space();
+        if parser.at < source.len() {
+            return Err(parser.error("unexpected text after the end of the value"));
+        }
+        Ok(())
+    }
+
+    /// The value itself.
+    pub fn root(&self) -> Node<'_> {
+        Node { tape: self, at: 0 }
+    }
+
+    /// Makes this the tape of a single string.
+    pub(super) fn set_string(&mut self, string: &str) {
+        self.tokens.clear();
+        self.order.clear();
+        self.text.clear();
+        self.text.push_str(string);
+        self.tokens.push(Token { kind: Kind::String, start: 0, len: string.len() as u32, next: 1 });
+    }
+
+    pub(super) fn str_of(&self, token: Token) -> &str {
+        &self.text[token.start as usize..(token.start + token.len) as usize]
+    }
+
+    /// Puts the members of the object at `object` in canonical order; tells the offset of a name that stands twice.
+    fn order_members(&mut self, object: usize) -> Option<u32> {
+        let Token { start, len, .. } = self.tokens[object];
+        let (start, len) = (start as usize, len as usize);
+        self.scratch.clear();
+        let mut at = object as u32 + 1;
+        for _ in 0..len {
+            self.scratch.push(at);
+            at = self.tokens[at as usize + 1].next;
+        }
+        if let Some(shape) = self.shapes.get(len).filter(|shape| shape.len() == len) {
+            for (slot, &member) in shape.iter().enumerate() {
+                self.order[start + slot] = self.scratch[member as usize];
+            }
+            if self.is_ascending(start, len) {
+                return None;
+            }
+        }
+        let mut permutation: Vec<u32> = (0..len as u32).collect();
+        let name = |member: u32| self.str_of(self.tokens[self.scratch[member as usize] as usize]).as_bytes();
+        permutation.sort_by(|a, b| compare_utf16(name(*a), name(*b)));
+        for pair in permutation.windows(2) {
+            if name(pair[0]) == name(pair[1]) {
+                return Some(self.scratch[pair[0].max(pair[1]) as usize]);
+            }
+        }
+        for (slot, &member) in permutation.iter().enumerate() {
+            self.order[start + slot] = self.scratch[member as usize];
+        }
+        if len < SHAPES_MAX {
+            if self.shapes.len() <= len {
+                self.shapes.resize(len + 1, Vec::new());
+            }
+            self.shapes[len] = permutation;
+        }
+        None
+    }
+
+    fn is_ascending(&self, start: usize, len: usize) -> bool {
+        let name = |slot: usize| self.str_of(self.tokens[self.order[slot] as usize]).as_bytes();
+        (start + 1..start + len).all(|slot| compare_utf16(name(slot - 1), name(slot)).is_lt())
+    }
+}
+
+/// Compares UTF-8 texts by their UTF-16 code units (RFC 8785 section 3.2.3). Byte order differs from that only where
+/// one character is beyond U+FFFF (a surrogate pair, from D800) and the other in U+E000 to U+FFFF.
+pub(super) fn compare_utf16(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    match a.iter().zip(b).find(|(x, y)| x != y) {
+        None => a.len().cmp(&b.len()),
+        Some((&x, &y)) if x >= 0xF0 && (0xEE..0xF0).contains(&y) => std::cmp::Ordering::Less,
+        Some((&x, &y)) if y >= 0xF0 && (0xEE..0xF0).contains(&x) => std::cmp::Ordering::Greater,
+        Some((x, y)) => x.cmp(y),
+    }
+}
+
+struct Parser<'t, 's> {
+    tape: &'t mut Tape,
+    source: &'s [u8],
+    at: usize,
+}
+
+impl Parser<'_, '_> {
+    fn error(&self, problem: impl Into<String>) -> JsonError {
+        JsonError { problem: problem.into(), offset: self.at }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.source.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn push(&mut self, kind: Kind, start: usize, len: usize) -> Result<usize, JsonError> {
+        let index = self.tape.tokens.len();
+        if index >= limits::JSON_TOKENS_MAX {
+            return Err(self.error(format!("more than {} values in one text", limits::JSON_TOKENS_MAX)));
+        }
+        self.tape.tokens.push(Token { kind, start: start as u32, len: len as u32, next: index as u32 + 1 });
+        Ok(index)
+    }
+
+    fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true", Kind::Boolean, 1),
+            Some(b'f') => self.word("false", Kind::Boolean, 0),
+            Some(b'n') => self.word("null", Kind::Null, 0),
+            Some(b'N' | b'I') => Err(self.error("NaN and Infinity are no JSON numbers; leave the property out")),
+            Some(_) => Err(self.error("expected a JSON value")),
+            None => Err(self.error("the text ends where a value is expected")),
+        }
+    }
+
+    fn word(&mut self, word: &str, kind: Kind, start: usize) -> Result<(), JsonError> {
+        if !self.source[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.error("expected a JSON value"));
+        }
+        self.push(kind, start, 0)?;
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn enter(&self, depth: usize) -> Result<(), JsonError> {
+        if depth < limits::JSON_DEPTH_MAX {
+            return Ok(());
+        }
+        Err(self.error(format!("nested deeper than {} levels", limits::JSON_DEPTH_MAX)))
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.enter(depth)?;
+        let index = self.push(Kind::Array, 0, 0)?;
+        self.at += 1;
+        let mut count = 0u32;
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+        } else {
+            loop {
+                self.space();
+                self.value(depth + 1)?;
+                count += 1;
+                self.space();
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(b']') => break self.at += 1,
+                    _ => return Err(self.error("expected `,` or `]`")),
+                }
+            }
+        }
+        self.close(index, count);
+        Ok(())
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.enter(depth)?;
+        let begin = self.at;
+        let index = self.push(Kind::Object, 0, 0)?;
+        self.at += 1;
+        let mut count = 0u32;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                self.space();
+                if self.peek() != Some(b'"') {
+                    return Err(self.error("expected a property name in double quotes"));
+                }
+                self.string()?;
+                self.space();
+                if self.peek() != Some(b':') {
+                    return Err(self.error("expected `:`"));
+                }
+                self.at += 1;
+                self.space();
+                self.value(depth + 1)?;
+                count += 1;
+                self.space();
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(b'}') => break self.at += 1,
+                    _ => return Err(self.error("expected `,` or `}`")),
+                }
+            }
+        }
+        let order = self.tape.order.len();
+        self.tape.order.resize(order + count as usize, 0);
+        self.tape.tokens[index].start = order as u32;
+        self.close(index, count);
+        match self.tape.order_members(index) {
+            None => Ok(()),
+            Some(token) => {
+                let name = self.tape.str_of(self.tape.tokens[token as usize]);
+                let name: String = name.chars().take(60).collect();
+                Err(JsonError { problem: format!("the property `{name}` stands twice in one object"), offset: begin })
+            }
+        }
+    }
+
+    fn close(&mut self, index: usize, count: u32) {
+        let next = self.tape.tokens.len() as u32;
+        let token = &mut self.tape.tokens[index];
+        (token.len, token.next) = (count, next);
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        let begin = self.at;
+        let end = number::scan(self.source, begin).map_err(|at| JsonError {
+            problem: "not a JSON number (no leading zeros, no `+`, digits on both sides of the point)".into(),
+            offset: at,
+        })?;
+        let lexeme = &self.source[begin..end];
+        if number::is_canonical(lexeme) {
+            self.push(Kind::Number, begin, end - begin)?;
+        } else {
+            let lexeme = &self.tape.text[begin..end];
+            let canonical = number::canonical(lexeme).map_err(|error| self.number_error(error, begin, end))?;
+            let start = self.tape.text.len();
+            self.tape.text.push_str(&canonical);
+            self.push(Kind::Number, start, canonical.len())?;
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    fn number_error(&self, error: NumberError, begin: usize, end: usize) -> JsonError {
+        let lexeme: String = self.tape.text[begin..end].chars().take(40).collect();
+        let problem = match error {
+            NumberError::Changes(as_what) => {
+                format!("the number {lexeme} cannot be kept exactly (it would become {as_what}); write it as a string")
+            }
+            NumberError::OutOfRange => {
+                format!("the number {lexeme} is out of range; write it as a string")
+            }
+        };
+        JsonError { problem, offset: begin }
+    }
+
+    /// The parser stands on the opening quote.
+    fn string(&mut self) -> Result<(), JsonError> {
+        let begin = self.at + 1;
+        let mut at = begin;
+        loop {
+            match self.source.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => return self.escaped_string(begin, at),
+                Some(0..0x20) => return Err(self.control(at)),
+                Some(_) => at += 1,
+                None => return Err(self.error("a string does not end")),
+            }
+        }
+        self.push(Kind::String, begin, at - begin)?;
+        self.at = at + 1;
+        Ok(())
+    }
+
+    fn control(&self, at: usize) -> JsonError {
+        JsonError { problem: "a control character in a string must be written as an escape".into(), offset: at }
+    }
+
+    fn escaped_string(&mut self, begin: usize, first: usize) -> Result<(), JsonError> {
+        let start = self.tape.text.len();
+        let mut plain = begin;
+        let mut at = first;
+        loop {
+            match self.source.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    self.tape.text.extend_from_within(plain..at);
+                    let (character, after) = self.escape(at)?;
+                    self.tape.text.push(character);
+                    (plain, at) = (after, after);
+                }
+                Some(0..0x20) => return Err(self.control(at)),
+                Some(_) => at += 1,
+                None => return Err(self.error("a string does not end")),
+            }
+        }
+        self.tape.text.extend_from_within(plain..at);
+        let len = self.tape.text.len() - start;
+        self.push(Kind::String, start, len)?;
+        self.at = at + 1;
+        Ok(())
+    }
+
+    /// Reads the escape at `at`; returns its character and the offset after it.
+    fn escape(&self, at: usize) -> Result<(char, usize), JsonError> {
+        let error = |problem: &str| JsonError { problem: problem.into(), offset: at };
+        let simple = |c| Ok((c, at + 2));
+        match self.source.get(at + 1) {
+            Some(b'"') => simple('"'),
+            Some(b'\\') => simple('\\'),
+            Some(b'/') => simple('/'),
+            Some(b'b') => simple('\u{8}'),
+            Some(b'f') => simple('\u{c}'),
+            Some(b'n') => simple('\n'),
+            Some(b'r') => simple('\r'),
+            Some(b't') => simple('\t'),
+            Some(b'u') => {
+                let unit = self.hex4(at + 2).ok_or_else(|| error("`\\u` needs four hexadecimal digits"))?;
+                let lone = || error("half of a surrogate pair stands alone");
+                match unit {
+                    0xD800..0xDC00 => {
+                        let low = (self.source.get(at + 6..at + 8) == Some(b"\\u"))
+                            .then(|| self.hex4(at + 8))
+                            .flatten()
+                            .filter(|low| (0xDC00..0xE000).contains(low))
+                            .ok_or_else(lone)?;
+                        let code = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+                        char::from_u32(code).map(|c| (c, at + 12)).ok_or_else(lone)
+                    }
+                    _ => char::from_u32(unit).map(|c| (c, at + 6)).ok_or_else(lone),
+                }
+            }
+            _ => Err(error("unknown escape in a string")),
+        }
+    }
+
+    fn hex4(&self, at: usize) -> Option<u32> {
+        let digits = self.source.get(at..at + 4)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+}

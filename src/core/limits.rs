@@ -1,0 +1,128 @@
+//! Every bound on what comes from outside, with its name and unit. Nothing else in the program invents one.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+// ---- JSON ----
+/// Nesting of arrays and objects in any JSON that is parsed.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Tokens in one JSON text; bounds the memory of the tape.
+pub const JSON_TOKENS_MAX: usize = 1 << 20;
+
+// ---- Documents ----
+/// A signed document, encoded.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * KIB;
+/// A register may hold many members.
+pub const REGISTER_BYTES_MAX: usize = 16 * MIB;
+/// A root document.
+pub const ROOT_BYTES_MAX: usize = 64 * KIB;
+/// A checkpoint note with all its signatures.
+pub const CHECKPOINT_BYTES_MAX: usize = 16 * KIB;
+/// Signature lines in one note.
+pub const NOTE_SIGNATURES_MAX: usize = 100;
+/// Members of one register.
+pub const REGISTER_MEMBERS_MAX: usize = 10_000;
+
+// ---- Datasets ----
+/// One record's text (one line of NDJSON, one row of CSV).
+pub const RECORD_BYTES_MAX: usize = 4 * MIB;
+/// Text that one frame aims at; a longer record gets a frame of its own.
+pub const FRAME_TEXT_BYTES: usize = MIB;
+/// Text that a frame may hold: what is left below the aim, and one record.
+pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_TEXT_BYTES + RECORD_BYTES_MAX + KIB;
+/// Frames in one container; with 1 MiB of text each, a terabyte.
+pub const FRAMES_MAX: usize = 1 << 20;
+/// Sealed container.
+pub const CONTAINER_BYTES_MAX: u64 = 1 << 40;
+/// Invalid records that are described one by one; the rest is counted.
+pub const VIOLATIONS_REPORTED_MAX: usize = 100;
+/// Violations described for one record.
+pub const VIOLATIONS_RECORD_MAX: usize = 8;
+/// Columns of a CSV file.
+pub const CSV_COLUMNS_MAX: usize = 4_096;
+/// A JSON Schema.
+pub const SCHEMA_BYTES_MAX: usize = 512 * KIB;
+/// A policy.
+pub const POLICY_BYTES_MAX: usize = 64 * KIB;
+/// Constraints in one policy.
+pub const POLICY_CONSTRAINTS_MAX: usize = 64;
+/// Values in one right operand.
+pub const POLICY_OPERANDS_MAX: usize = 1_000;
+
+// ---- Names that people give ----
+/// Title, enterprise, person, reason.
+pub const TEXT_CHARS_MAX: usize = 200;
+/// A description.
+pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
+
+// ---- HTTP ----
+/// A request body on the peer listener.
+pub const PEER_BODY_BYTES_MAX: usize = 512 * KIB;
+/// A request body on the management listener, publication aside.
+pub const MANAGEMENT_BODY_BYTES_MAX: usize = MIB;
+/// The metadata part of a publication.
+pub const PUBLICATION_METADATA_BYTES_MAX: usize = 128 * KIB;
+/// An answer read from a peer, data aside.
+pub const PEER_ANSWER_BYTES_MAX: usize = 8 * MIB;
+/// Open connections on one listener.
+pub const CONNECTIONS_MAX: usize = 2_048;
+/// Open connections of one address on the peer listener.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+/// TLS handshake, from accept.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Request head, from the first byte of the connection or the end of the last answer.
+pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// A request's body, but for publications, and the work on it.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// Graceful shutdown: requests in flight get this long.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Connecting to a peer.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// A peer's answer to a message, first byte to last.
+pub const PEER_ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Silence inside a stream of data.
+pub const STREAM_IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Long poll on the management API.
+pub const WAIT_TIME_MAX: Duration = Duration::from_secs(60);
+/// Entries of one page in any listing.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Bytes asked for in one range of a download.
+pub const RANGE_BYTES: u64 = 8 * MIB as u64;
+
+// ---- Processes ----
+/// Messages of one process that are remembered to recognise repetitions.
+pub const PROCESS_MESSAGES_MAX: usize = 64;
+/// Negotiations that one member may have open at once.
+pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
+/// Log entries that one member may cause in a minute; more is refused and counted.
+pub const WRITES_PER_MEMBER_A_MINUTE_MAX: u32 = 3_000;
+/// Jobs that the writer commits in one transaction.
+pub const COMMIT_BATCH_MAX: usize = 512;
+/// Jobs waiting for the writer.
+pub const COMMIT_QUEUE_MAX: usize = 4_096;
+/// Attempts to decide anew after a conflict.
+pub const CONFLICT_RETRIES_MAX: usize = 8;
+/// Deliveries of one outgoing message before it is given up.
+pub const OUTBOX_ATTEMPTS_MAX: u32 = 60;
+/// Longest pause between two deliveries of one message.
+pub const OUTBOX_BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// Read connections to the database.
+pub const READERS_MAX: usize = 4;
+
+// ---- Time ----
+/// Clock skew between two parties of a signed document.
+pub const SKEW_MS_MAX: i64 = 60_000;
+/// Life of a key request.
+pub const KEY_REQUEST_LIFE_MS: i64 = 10 * 60_000;
+/// Life of a transfer token; a longer transfer asks for a new start.
+pub const TRANSFER_TOKEN_LIFE_MS: i64 = 24 * 3_600_000;
+/// Checkpoints are published at most this often.
+pub const CHECKPOINT_INTERVAL_MS: i64 = 10_000;
+/// Counted refusals are flushed into one entry this long after the first.
+pub const REFUSALS_COUNTED_EVERY: Duration = Duration::from_secs(60);
+/// Register refresh from the alliance and peers.
+pub const REGISTER_REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Life of a register.
+pub const REGISTER_LIFE_MS: i64 = 14 * 86_400_000;
