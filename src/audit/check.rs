@@ -1,0 +1,223 @@
+//! The check of a whole log, entry by entry, that trusts nothing but the log's key and the checkpoints it is given.
+
+use super::checkpoint::Checkpoint;
+use super::entry::{self, Entry, FieldOpening, Salt};
+use super::merkle::{Hash, leaf_hash};
+use super::tile::{Edge, Tile};
+use crate::core::digest::Digest;
+use crate::core::id::LogOrigin;
+use crate::core::json;
+use crate::core::time::Timestamp;
+use serde::Serialize;
+
+/// A row of the log as some database claims it to be.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Leaf index.
+    pub index: u64,
+    /// The entry's id, as it is filed.
+    pub id: String,
+    /// Leaf data, as it is filed.
+    pub leaf: Vec<u8>,
+    /// Salt.
+    pub salt: Vec<u8>,
+    /// The canonical entry.
+    pub body: Vec<u8>,
+    /// Personal values that were not erased.
+    pub fields: Vec<FieldOpening>,
+}
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The first entry that it touches.
+    pub index: u64,
+    /// Its id, where one can be read.
+    pub entry: Option<String>,
+    /// What: `entry`, `tile` or `checkpoint`.
+    pub artifact: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// A checkpoint whose signature was verified, and where it comes from (for the report).
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Such as "the node's own" or a file's name.
+    pub source: String,
+}
+
+/// Goes through a log from its first entry.
+pub struct Check {
+    origin: LogOrigin,
+    edge: Edge,
+    full: Vec<Tile>,
+    time: Timestamp,
+    held: Vec<Held>,
+    next_held: usize,
+    last_good: u64,
+    faults: Vec<Fault>,
+    last_id: Option<String>,
+}
+
+/// Faults that are kept; the first is what counts.
+const FAULTS_MAX: usize = 100;
+
+impl Check {
+    /// Begins; `held` are the checkpoints that the log must agree with.
+    pub fn new(origin: LogOrigin, mut held: Vec<Held>) -> Self {
+        held.sort_by_key(|held| held.checkpoint.size);
+        let (edge, full, faults) = (Edge::default(), Vec::new(), Vec::new());
+        let time = Timestamp::from_ms(i64::MIN);
+        let mut check = Self { origin, edge, full, time, held, next_held: 0, last_good: 0, faults, last_id: None };
+        check.compare_held();
+        check
+    }
+
+    fn fault(&mut self, index: u64, entry: Option<&str>, artifact: &'static str, reason: impl Into<String>) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Fault { index, entry: entry.map(str::to_owned), artifact, reason: reason.into() });
+        }
+    }
+
+    /// Takes the next row. Returns the tiles that became full; the caller compares them with what is stored.
+    pub fn row(&mut self, row: &Row) -> Vec<Tile> {
+        let index = self.edge.size();
+        let id = Some(row.id.as_str());
+        if row.index != index {
+            self.fault(
+                index,
+                id,
+                "entry",
+                format!("the log has {} where {index} must be: entries are missing", row.index),
+            );
+        }
+        self.check_entry(index, row);
+        // The tree is built from what is filed as the leaf; that the leaf opens to the entry was checked above.
+        self.edge.append(leaf_hash(&row.leaf), &mut self.full);
+        self.last_id = Some(row.id.clone());
+        self.compare_held();
+        std::mem::take(&mut self.full)
+    }
+
+    fn check_entry(&mut self, index: u64, row: &Row) {
+        let id = Some(row.id.as_str());
+        let Ok(salt) = Salt::try_from(row.salt.as_slice()) else {
+            return self.fault(index, id, "entry", "its salt is not 32 bytes");
+        };
+        if entry::commitment(&salt, &row.body).as_bytes().as_slice() != row.leaf {
+            return self.fault(index, id, "entry", "its text or salt is not what its leaf commits to: it was altered");
+        }
+        let entry: Entry = match json::read(&row.body) {
+            Ok(entry) => entry,
+            Err(error) => return self.fault(index, id, "entry", format!("it cannot be read: {error}")),
+        };
+        if json::to_canonical(&entry) != row.body {
+            self.fault(index, id, "entry", "it is not canonical, or holds what this version does not know");
+        }
+        if entry.origin != self.origin {
+            self.fault(index, id, "entry", format!("it belongs to the log {}", entry.origin));
+        }
+        if entry.id.as_str() != row.id {
+            self.fault(index, id, "entry", format!("it is filed under this id but names itself {}", entry.id));
+        }
+        if entry.time < self.time {
+            self.fault(index, id, "entry", "it is older than the entry before it");
+        }
+        self.time = self.time.max(entry.time);
+        for field in &row.fields {
+            if entry.facts.fields.get(&field.name) != Some(&field.commitment()) {
+                self.fault(index, id, "entry", format!("the value of its field `{}` was altered", field.name));
+            }
+        }
+    }
+
+    /// Compares a stored tile with what the entries make.
+    pub fn tile(&mut self, expected: &Tile, stored: Option<&[Hash]>) {
+        let stored = stored.unwrap_or_default();
+        let differs = expected.hashes.iter().zip(stored).position(|(a, b)| a != b);
+        let missing = (stored.len() < expected.hashes.len()).then_some(stored.len());
+        if let Some(at) = differs.or(missing) {
+            let span = 256u64.pow(u32::from(expected.level));
+            let index = (expected.index * 256 + at as u64) * span;
+            let reason = format!("tile {}/{} does not hold the hash of this entry", expected.level, expected.index);
+            self.fault(index, None, "tile", reason);
+        }
+    }
+
+    fn compare_held(&mut self) {
+        while let Some(held) = self.held.get(self.next_held) {
+            if held.checkpoint.size > self.edge.size() {
+                return;
+            }
+            let (size, from) = (held.checkpoint.size, self.last_good);
+            if held.checkpoint.root == self.edge.root() {
+                self.last_good = size;
+            } else {
+                let reason = format!(
+                    "{} at size {size} has another root: of the entries {from} to {} at least one was exchanged, removed or added",
+                    held.source,
+                    size.saturating_sub(1)
+                );
+                self.fault(from, None, "checkpoint", reason);
+            }
+            self.next_held += 1;
+        }
+    }
+
+    /// The partial tiles as the entries make them.
+    pub fn partial(&self) -> Vec<Tile> {
+        self.edge.partial().collect()
+    }
+
+    /// Ends: checkpoints beyond the last entry mean that entries are withheld.
+    pub fn finish(mut self) -> Report {
+        let size = self.edge.size();
+        while let Some(held) = self.held.get(self.next_held).cloned() {
+            let reason = format!(
+                "{} has size {}: the entries {size} to {} are withheld",
+                held.source,
+                held.checkpoint.size,
+                held.checkpoint.size.saturating_sub(1)
+            );
+            self.fault(size, None, "checkpoint", reason);
+            self.next_held += 1;
+        }
+        self.faults.sort_by_key(|fault| fault.index);
+        let checkpoint = self.held.iter().map(|held| held.checkpoint.size).max().unwrap_or(0);
+        Report {
+            origin: self.origin,
+            entries: size,
+            covered: checkpoint.min(size),
+            root: Digest::from_bytes(self.edge.root()),
+            checkpoints: self.held.len(),
+            faults: self.faults,
+        }
+    }
+}
+
+/// What the check found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Which log.
+    pub origin: LogOrigin,
+    /// Entries read.
+    pub entries: u64,
+    /// Of these, entries below a signed checkpoint.
+    pub covered: u64,
+    /// The root over all entries.
+    pub root: Digest,
+    /// Checkpoints compared.
+    pub checkpoints: usize,
+    /// What is wrong, first entry first; empty if nothing.
+    pub faults: Vec<Fault>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.faults.is_empty()
+    }
+}

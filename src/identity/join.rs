@@ -1,0 +1,98 @@
+//! The request by which a park asks to become a member. It proves every key in it. FORMATS.md, "Join request".
+
+use super::document::{Document, DocumentError, MultiSigned};
+use super::endpoint::Endpoint;
+use super::key::{Bytes, KeyUse, PublicKey};
+use super::register::KeyEntry;
+use super::x509::{self, CertificateError};
+use crate::core::digest::Digest;
+use crate::core::id::{KeyId, ParticipantId, Text};
+use crate::core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a park says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// Who.
+    pub participant: ParticipantId,
+    /// Its names by language tag.
+    pub names: BTreeMap<String, Text>,
+    /// Such as `CN-BJ`.
+    pub jurisdiction: Text,
+    /// Where its peer listener will be.
+    pub endpoint: Endpoint,
+    /// What its callback addresses begin with.
+    pub callbacks: Vec<Endpoint>,
+    /// Its four keys.
+    pub keys: Vec<KeyEntry>,
+    /// Certificate signing request for the TLS key, DER; its own signature proves that key.
+    pub csr: Bytes,
+    /// When it was made.
+    pub issued: Timestamp,
+}
+
+impl Document for JoinRequest {
+    const TYP: &'static str = "crosspark-join+jws";
+    const FORMAT: &'static str = "join/1";
+    fn author(&self) -> Option<&ParticipantId> {
+        Some(&self.participant)
+    }
+}
+
+/// Why a join request is not believed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum JoinError {
+    /// The document itself.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The CSR.
+    #[error("its certificate signing request: {0}")]
+    Csr(#[from] CertificateError),
+    /// Not the one that people compared.
+    #[error(
+        "this join request has the fingerprint\n  {found}\nbut the one you gave is\n  {expected}\ntake the fingerprint from the park's IT by telephone or in person"
+    )]
+    Fingerprint {
+        /// What was given.
+        expected: String,
+        /// What it has.
+        found: String,
+    },
+    /// A key in it is not proven, missing, or somebody else's.
+    #[error("the join request does not prove its {0:?} key")]
+    Unproven(KeyUse),
+    /// Not exactly one key a use, or a key under another name.
+    #[error("the join request must hold exactly one key of {0} for each use")]
+    Keys(ParticipantId),
+}
+
+/// Verifies a join request: fingerprint, the signatures of its three Ed25519 keys, and its CSR.
+pub fn verify(text: &[u8], fingerprint: &Digest) -> Result<JoinRequest, JoinError> {
+    let document = MultiSigned::parse::<JoinRequest>(text)?;
+    let (request, digest) = document.claimed::<JoinRequest>()?;
+    if digest != *fingerprint {
+        return Err(JoinError::Fingerprint { expected: fingerprint.fingerprint(), found: digest.fingerprint() });
+    }
+    let own = request.keys.iter().all(|key| key.id.participant() == request.participant);
+    let mut uses: Vec<KeyUse> = request.keys.iter().map(|key| key.usage).collect();
+    uses.sort();
+    if !own || uses != [KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
+        return Err(JoinError::Keys(request.participant));
+    }
+    let key = |id: &KeyId| {
+        let entry = request.keys.iter().find(|key| key.id == *id && key.usage != KeyUse::Tls)?;
+        PublicKey::from_slice(&entry.public.0)
+    };
+    let signers = document.signers::<JoinRequest>(key, false)?;
+    for entry in &request.keys {
+        let proven = match entry.usage {
+            KeyUse::Tls => x509::csr_public_key(&request.csr.0)? == entry.public.0,
+            _ => signers.contains(&entry.id),
+        };
+        if !proven {
+            return Err(JoinError::Unproven(entry.usage));
+        }
+    }
+    Ok(request)
+}

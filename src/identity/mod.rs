@@ -1,0 +1,9 @@
+//! Who is who: signed documents, the alliance's root document and register, join requests, certificates.
+
+pub mod document;
+pub mod endpoint;
+pub mod join;
+pub mod key;
+pub mod register;
+pub mod root;
+pub mod x509;

@@ -1,0 +1,339 @@
+//! The alliance's register: who is a member, with which keys, reached where. FORMATS.md, "Register".
+
+use super::document::{self, Document, DocumentError, Signed};
+use super::endpoint::Endpoint;
+use super::key::{Bytes, KeyUse, PublicKey};
+use super::root::VerifiedRoot;
+use crate::core::digest::Digest;
+use crate::core::id::{KeyId, ParticipantId, Text};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A member's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEntry {
+    /// `did#key-N`
+    pub id: KeyId,
+    /// What it may sign.
+    #[serde(rename = "use")]
+    pub usage: KeyUse,
+    /// Ed25519: 32 bytes. TLS: SubjectPublicKeyInfo, DER.
+    pub public: Bytes,
+    /// Valid from.
+    pub from: Timestamp,
+    /// Valid until.
+    pub until: Timestamp,
+}
+
+impl KeyEntry {
+    /// SHA-256 of the SubjectPublicKeyInfo: what a TLS connection is pinned to.
+    pub fn pin(&self) -> Digest {
+        Digest::of(&self.public.0)
+    }
+
+    fn is_valid(&self, at: Timestamp) -> bool {
+        self.from <= at.plus_ms(limits::SKEW_MS_MAX) && at < self.until
+    }
+}
+
+/// Whether a member may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Yes.
+    Active,
+    /// Only to finish what is due: receipts, destruction statements, terminations, checkpoints.
+    Suspended,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Who.
+    pub id: ParticipantId,
+    /// Its names by language tag.
+    pub names: BTreeMap<String, Text>,
+    /// Such as `CN-BJ` (ISO 3166-2).
+    pub jurisdiction: Text,
+    /// Where its peer listener is.
+    pub endpoint: Endpoint,
+    /// What its callback addresses begin with.
+    pub callbacks: Vec<Endpoint>,
+    /// May it act?
+    pub status: Status,
+    /// Groups that policies may name.
+    pub groups: BTreeSet<Text>,
+    /// Further facts.
+    pub attributes: BTreeMap<String, Text>,
+    /// Its keys, at least one a use.
+    pub keys: Vec<KeyEntry>,
+}
+
+impl Member {
+    /// The key `id` if it has this use and is valid at `at`.
+    pub fn key(&self, id: &KeyId, usage: KeyUse, at: Timestamp) -> Option<PublicKey> {
+        let entry = self.keys.iter().find(|key| key.id == *id && key.usage == usage && key.is_valid(at))?;
+        PublicKey::from_slice(&entry.public.0)
+    }
+
+    /// Whether `pin` is that of one of its TLS keys valid at `at`.
+    pub fn has_pin(&self, pin: &Digest, at: Timestamp) -> bool {
+        self.keys.iter().any(|key| key.usage == KeyUse::Tls && key.is_valid(at) && key.pin() == *pin)
+    }
+
+    /// The pins of its valid TLS keys.
+    pub fn pins(&self, at: Timestamp) -> Vec<Digest> {
+        let valid = |key: &&KeyEntry| key.usage == KeyUse::Tls && key.is_valid(at);
+        self.keys.iter().filter(valid).map(KeyEntry::pin).collect()
+    }
+
+    /// Its valid keys of one use.
+    pub fn keys_for(&self, usage: KeyUse, at: Timestamp) -> impl Iterator<Item = (KeyId, PublicKey)> {
+        self.keys
+            .iter()
+            .filter(move |key| key.usage == usage && key.is_valid(at))
+            .filter_map(|key| Some((key.id.clone(), PublicKey::from_slice(&key.public.0)?)))
+    }
+}
+
+/// An auditor: reads every node's log openings within its scope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auditor {
+    /// Who.
+    pub id: ParticipantId,
+    /// Whose logs; empty means all members'.
+    pub scope: BTreeSet<ParticipantId>,
+    /// Its TLS key.
+    pub key: KeyEntry,
+}
+
+/// The witnesses that count, and how many must cosign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witnesses {
+    /// k
+    pub quorum: u64,
+    /// Their keys.
+    pub keys: Vec<KeyEntry>,
+}
+
+/// A schema that members share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaEntry {
+    /// Its `$id`.
+    pub id: String,
+    /// Semantic version.
+    pub version: String,
+    /// Digest of its canonical form.
+    pub digest: Digest,
+}
+
+/// The register.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// Whose.
+    pub alliance: ParticipantId,
+    /// 1 at first; each successor adds 1.
+    pub sequence: u64,
+    /// The predecessor's digest; absent at first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
+    /// The root document's digest that it stands on.
+    pub root: Digest,
+    /// When it was signed.
+    pub issued: Timestamp,
+    /// Until when it counts.
+    pub expires: Timestamp,
+    /// Members.
+    pub members: Vec<Member>,
+    /// Auditors.
+    pub auditors: Vec<Auditor>,
+    /// Witnesses.
+    pub witnesses: Witnesses,
+    /// Schemas.
+    pub schemas: Vec<SchemaEntry>,
+}
+
+impl Document for Register {
+    const TYP: &'static str = "crosspark-register+jws";
+    const FORMAT: &'static str = "register/1";
+    const BYTES_MAX: usize = limits::REGISTER_BYTES_MAX;
+    fn author(&self) -> Option<&ParticipantId> {
+        Some(&self.alliance)
+    }
+}
+
+/// Why a register is not taken.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum RegisterError {
+    /// The document itself.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// Not of this alliance or root document.
+    #[error("the register is of another alliance or stands on another root document")]
+    Foreign,
+    /// Older than what is installed.
+    #[error("the register has sequence {found}, older than {installed}, which is installed: registers never go back")]
+    Older {
+        /// Offered.
+        found: u64,
+        /// Installed.
+        installed: u64,
+    },
+    /// Same sequence, other content: somebody shows different registers to different members.
+    #[error("ALARM: two different registers with sequence {0} are signed; ask the alliance operator at once")]
+    Fork(u64),
+    /// Its predecessor is not ours.
+    #[error("register {found} does not follow {installed}: bring the ones between first")]
+    Gap {
+        /// Offered.
+        found: u64,
+        /// Installed.
+        installed: u64,
+    },
+    /// Its members contradict each other.
+    #[error("the register is inconsistent: {0}")]
+    Inconsistent(String),
+    /// A member's keys changed without its old key's signature.
+    #[error(
+        "register {sequence} gives {member} new keys that its old keys did not sign; it is not taken before an administrator has confirmed them with that park"
+    )]
+    Rekeyed {
+        /// Offered.
+        sequence: u64,
+        /// Whose keys.
+        member: ParticipantId,
+    },
+}
+
+/// A register that was verified.
+#[derive(Debug, Clone)]
+pub struct VerifiedRegister(Signed<Register>);
+
+/// What `VerifiedRegister::successor` found.
+#[derive(Debug)]
+pub enum Succession {
+    /// The very register that is installed.
+    Same,
+    /// The next one.
+    Next(Box<VerifiedRegister>),
+}
+
+impl VerifiedRegister {
+    /// Verifies signature and consistency under a root document; where it stands in the chain is not judged.
+    pub fn verify(jws: &str, root: &VerifiedRoot) -> Result<Self, RegisterError> {
+        let key = &root.body().register_key;
+        let signed = document::verify::<Register>(jws, |kid| (*kid == key.id).then_some(key.public))?;
+        let body = signed.body();
+        if body.alliance != root.body().alliance || body.root != root.digest() {
+            return Err(RegisterError::Foreign);
+        }
+        check(body)?;
+        Ok(Self(signed))
+    }
+
+    /// Verifies `jws` as the successor of this register.
+    pub fn successor(&self, jws: &str, root: &VerifiedRoot) -> Result<Succession, RegisterError> {
+        let next = Self::verify(jws, root)?;
+        let (installed, found) = (self.body().sequence, next.body().sequence);
+        if found < installed {
+            return Err(RegisterError::Older { found, installed });
+        }
+        if found == installed {
+            return if next.digest() == self.digest() { Ok(Succession::Same) } else { Err(RegisterError::Fork(found)) };
+        }
+        if Some(found) != installed.checked_add(1) {
+            return Err(RegisterError::Gap { found, installed });
+        }
+        if next.body().previous != Some(self.digest()) {
+            return Err(RegisterError::Fork(installed));
+        }
+        for member in &self.body().members {
+            if next.member(&member.id).is_some_and(|later| later.keys != member.keys) {
+                return Err(RegisterError::Rekeyed { sequence: found, member: member.id.clone() });
+            }
+        }
+        Ok(Succession::Next(Box::new(next)))
+    }
+
+    /// What it says.
+    pub fn body(&self) -> &Register {
+        self.0.body()
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> Digest {
+        self.0.digest()
+    }
+
+    /// Its compact serialisation.
+    pub fn jws(&self) -> &str {
+        self.0.jws()
+    }
+
+    /// The member `id`.
+    pub fn member(&self, id: &ParticipantId) -> Option<&Member> {
+        self.body().members.iter().find(|member| member.id == *id)
+    }
+
+    /// The member whose TLS key has this pin.
+    pub fn member_by_pin(&self, pin: &Digest, at: Timestamp) -> Option<&Member> {
+        self.body().members.iter().find(|member| member.has_pin(pin, at))
+    }
+
+    /// The document key `kid` of a member, valid at `at`.
+    pub fn document_key(&self, kid: &KeyId, at: Timestamp) -> Option<PublicKey> {
+        self.member(&kid.participant())?.key(kid, KeyUse::Document, at)
+    }
+
+    /// Whether it still counts.
+    pub fn is_current(&self, at: Timestamp) -> bool {
+        at < self.body().expires
+    }
+}
+
+fn check(register: &Register) -> Result<(), RegisterError> {
+    let inconsistent = |reason: String| Err(RegisterError::Inconsistent(reason));
+    if register.sequence == 0 || (register.sequence == 1) != register.previous.is_none() {
+        return inconsistent("exactly sequence 1 has no predecessor".into());
+    }
+    if register.members.len() > limits::REGISTER_MEMBERS_MAX {
+        return inconsistent(format!("more than {} members", limits::REGISTER_MEMBERS_MAX));
+    }
+    if register.expires <= register.issued {
+        return inconsistent("it expires before it was issued".into());
+    }
+    let (mut names, mut publics) = (BTreeSet::new(), BTreeSet::new());
+    for member in &register.members {
+        if !names.insert(member.id.as_str()) {
+            return inconsistent(format!("{} stands twice", member.id));
+        }
+        if member.id == register.alliance {
+            return inconsistent("the alliance cannot be its own member".into());
+        }
+        for key in &member.keys {
+            if key.id.participant() != member.id || !names.insert(key.id.as_str()) {
+                return inconsistent(format!("key {} stands twice or under another member", key.id));
+            }
+            // A key of two members, or with two uses, would let one speak for the other.
+            if !publics.insert(key.public.0.as_slice()) {
+                return inconsistent(format!("the public key of {} stands twice", key.id));
+            }
+            if key.usage != KeyUse::Tls && PublicKey::from_slice(&key.public.0).is_none() {
+                return inconsistent(format!("key {} is no Ed25519 key", key.id));
+            }
+        }
+        for usage in [KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
+            if !member.keys.iter().any(|key| key.usage == usage) {
+                return inconsistent(format!("{} has no key for {usage:?}", member.id));
+            }
+        }
+    }
+    Ok(())
+}

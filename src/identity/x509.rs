@@ -1,0 +1,112 @@
+//! Certificates (RFC 5280): what a peer's must be. The register's pin decides who it is; chain, usage and validity
+//! must hold besides.
+
+use crate::core::digest::Digest;
+use crate::core::time::Timestamp;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use std::time::Duration;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
+
+/// Why a certificate is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// No X.509.
+    #[error("it is no X.509 certificate or request")]
+    Malformed,
+    /// Before its time.
+    #[error("it is not valid yet")]
+    NotYetValid,
+    /// After its time.
+    #[error("it has expired")]
+    Expired,
+    /// Not by this alliance, or not for this use.
+    #[error("it was not issued by this alliance for this use")]
+    Untrusted,
+    /// A request whose signature is wrong.
+    #[error("its signature is wrong")]
+    BadSignature,
+}
+
+/// What the other side of a connection must be entitled to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// It dialled us.
+    Client,
+    /// We dialled it.
+    Server,
+}
+
+/// A certificate that was presented with proof of its key (the TLS handshake); nothing else is believed yet.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    der: CertificateDer<'static>,
+    pin: Digest,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Presented {
+    /// Reads a certificate.
+    pub fn parse(der: &CertificateDer<'_>) -> Result<Self, CertificateError> {
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Malformed);
+        }
+        let validity = certificate.validity();
+        Ok(Self {
+            pin: Digest::of(certificate.public_key().raw),
+            not_before: Timestamp::from_ms(validity.not_before.timestamp().saturating_mul(1_000)),
+            not_after: Timestamp::from_ms(validity.not_after.timestamp().saturating_mul(1_000)),
+            der: der.clone().into_owned(),
+        })
+    }
+
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub fn pin(&self) -> Digest {
+        self.pin
+    }
+
+    /// When it ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// Whether it is valid now, issued by one of `ca` (DER), for `side`.
+    pub fn check<'a>(
+        &self,
+        ca: impl IntoIterator<Item = &'a [u8]>,
+        side: Side,
+        at: Timestamp,
+    ) -> Result<(), CertificateError> {
+        if at < self.not_before {
+            return Err(CertificateError::NotYetValid);
+        }
+        if at > self.not_after {
+            return Err(CertificateError::Expired);
+        }
+        let end_entity = EndEntityCert::try_from(&self.der).map_err(|_| CertificateError::Malformed)?;
+        let roots: Vec<CertificateDer<'_>> = ca.into_iter().map(CertificateDer::from).collect();
+        let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.seconds()).unwrap_or(0)));
+        let usage = match side {
+            Side::Client => KeyUsage::client_auth(),
+            Side::Server => KeyUsage::server_auth(),
+        };
+        let algorithms = [webpki::ring::ECDSA_P256_SHA256];
+        end_entity
+            .verify_for_usage(&algorithms, &anchors, &[], time, usage, None, None)
+            .map(drop)
+            .map_err(|_| CertificateError::Untrusted)
+    }
+}
+
+/// The SubjectPublicKeyInfo (DER) that a certificate signing request proves.
+pub fn csr_public_key(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(CertificateError::Malformed);
+    }
+    request.verify_signature().map_err(|_| CertificateError::BadSignature)?;
+    Ok(request.certification_request_info.subject_pki.raw.to_vec())
+}
