@@ -4,3 +4,5 @@
 pub mod audit;
 pub mod core;
 pub mod identity;
+pub mod policy;
+pub mod schema;

@@ -245,7 +245,8 @@ mod tests {
             edge.append(leaf, &mut full);
             let more = oracle::tlog::stored_hashes(size - 1, &data, &stored).unwrap();
             stored.0.extend(more);
-            let checked = size < 600 || size.is_multiple_of(1_021) || (65_530..65_545).contains(&size) || size == 66_000;
+            let checked =
+                size < 600 || size.is_multiple_of(1_021) || (65_530..65_545).contains(&size) || size == 66_000;
             if !checked {
                 continue;
             }

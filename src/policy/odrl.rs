@@ -1,0 +1,276 @@
+//! The policies that are understood (FORMATS.md, "Policy"). What is not understood is refused, never ignored: a
+//! constraint that nobody evaluates would be a permission.
+
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, Text};
+use crate::core::json;
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// A policy: it permits if one of its permissions does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    permissions: Vec<Permission>,
+}
+
+/// Permits `use` if all its constraints hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// Constraints in their order.
+    pub constraints: Vec<Constraint>,
+}
+
+/// Whom a `recipient` constraint names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// `eq`, `isAnyOf`
+    Any(Vec<ParticipantId>),
+    /// `neq`, `isNoneOf`
+    None(Vec<ParticipantId>),
+    /// `isPartOf`: a group of the register
+    Group(Text),
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Constraint {
+    /// `recipient`: the consuming participant.
+    Recipient(Recipients),
+    /// `purpose`: one of these.
+    Purpose(Vec<Text>),
+    /// `dateTime` `gteq`
+    From(Timestamp),
+    /// `dateTime` `lt`
+    Until(Timestamp),
+    /// `count` `lteq`: releases of a key under one agreement.
+    Count(u64),
+}
+
+/// Why a policy is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("policy {pointer}: {problem}")]
+pub struct PolicyError {
+    /// JSON pointer.
+    pub pointer: String,
+    /// What is wrong and what is possible.
+    pub problem: String,
+}
+
+fn refuse<T>(pointer: &str, problem: impl Into<String>) -> Result<T, PolicyError> {
+    let pointer = if pointer.is_empty() { "(whole)" } else { pointer };
+    Err(PolicyError { pointer: pointer.to_owned(), problem: problem.into() })
+}
+
+impl Policy {
+    /// Reads a policy file.
+    pub fn parse(text: &[u8]) -> Result<Self, PolicyError> {
+        if text.len() > limits::POLICY_BYTES_MAX {
+            return refuse("", format!("longer than {} bytes", limits::POLICY_BYTES_MAX));
+        }
+        match json::read_value(text) {
+            Ok(value) => Self::from_value(&value),
+            Err(error) => refuse("", error.to_string()),
+        }
+    }
+
+    /// Reads the rules of an ODRL set, offer or agreement in the Dataspace Protocol's JSON form. Its identity, type,
+    /// parties, target and time are the message's affair and not looked at.
+    pub fn from_value(value: &Value) -> Result<Self, PolicyError> {
+        let Value::Object(members) = value else {
+            return refuse("", "expected an object with `permission`");
+        };
+        for (name, value) in members {
+            match name.as_str() {
+                "permission" | "@context" | "@id" | "@type" | "assigner" | "assignee" | "target" | "timestamp" => {}
+                "prohibition" | "obligation" if is_empty(value) => {}
+                _ if name.starts_with("crosspark:") => {}
+                _ => {
+                    let problem = format!("`{name}` is not supported; use `permission` with constraints");
+                    return refuse(&format!("/{name}"), problem);
+                }
+            }
+        }
+        let permissions = list(members.get("permission"), "/permission")?;
+        if permissions.is_empty() {
+            return refuse("/permission", "a policy needs at least one permission");
+        }
+        let mut read = Vec::new();
+        for (i, permission) in permissions.iter().enumerate() {
+            read.push(permission_from(permission, &format!("/permission/{i}"))?);
+        }
+        let policy = Self { permissions: read };
+        if policy.permissions.iter().map(|p| p.constraints.len()).sum::<usize>() > limits::POLICY_CONSTRAINTS_MAX {
+            return refuse("", format!("more than {} constraints", limits::POLICY_CONSTRAINTS_MAX));
+        }
+        Ok(policy)
+    }
+
+    /// Its permissions.
+    pub fn permissions(&self) -> &[Permission] {
+        &self.permissions
+    }
+
+    /// The normal form: what is signed, shown and digested.
+    pub fn to_value(&self) -> Value {
+        json!({ "permission": self.permissions.iter().map(permission_value).collect::<Vec<_>>() })
+    }
+
+    /// SHA-256("crosspark/policy/v1" || 0x00 || JCS(normal form)).
+    pub fn digest(&self) -> Digest {
+        Digest::labelled("crosspark/policy/v1", &[&json::to_canonical(&self.to_value())])
+    }
+
+    /// The latest moment at which it can permit anything; none if it has no end.
+    pub fn end(&self) -> Option<Timestamp> {
+        let end = |permission: &Permission| {
+            let ends = permission.constraints.iter().filter_map(|constraint| match constraint {
+                Constraint::Until(at) => Some(*at),
+                _ => None,
+            });
+            ends.min()
+        };
+        let ends: Option<Vec<Timestamp>> = self.permissions.iter().map(end).collect();
+        ends.and_then(|ends| ends.into_iter().max())
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    matches!(value, Value::Array(list) if list.is_empty())
+}
+
+/// The protocol writes single elements without a list in places.
+fn list<'a>(value: Option<&'a Value>, pointer: &str) -> Result<Vec<&'a Value>, PolicyError> {
+    match value {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) if list.len() <= limits::POLICY_CONSTRAINTS_MAX => Ok(list.iter().collect()),
+        Some(Value::Array(_)) => refuse(pointer, "too many elements"),
+        Some(one) => Ok(vec![one]),
+    }
+}
+
+fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyError> {
+    let Value::Object(members) = value else {
+        return refuse(pointer, "expected an object with `action` and `constraint`");
+    };
+    if let Some(name) = members.keys().find(|name| !matches!(name.as_str(), "action" | "constraint" | "@type")) {
+        return refuse(&format!("{pointer}/{name}"), format!("`{name}` is not supported in a permission"));
+    }
+    match members.get("action").and_then(Value::as_str) {
+        Some("use" | "odrl:use") => {}
+        _ => return refuse(&format!("{pointer}/action"), "the only action is `use`"),
+    }
+    let constraints = list(members.get("constraint"), &format!("{pointer}/constraint"))?;
+    let mut read = Vec::new();
+    for (i, constraint) in constraints.iter().enumerate() {
+        read.push(constraint_from(constraint, &format!("{pointer}/constraint/{i}"))?);
+    }
+    Ok(Permission { constraints: read })
+}
+
+fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyError> {
+    let Value::Object(members) = value else {
+        return refuse(pointer, "expected leftOperand, operator and rightOperand");
+    };
+    let known = |name: &str| matches!(name, "leftOperand" | "operator" | "rightOperand" | "@type");
+    if let Some(name) = members.keys().find(|name| !known(name)) {
+        return refuse(&format!("{pointer}/{name}"), format!("`{name}` is not supported in a constraint"));
+    }
+    let term = |name: &str| {
+        let text = members.get(name).and_then(Value::as_str).unwrap_or_default();
+        text.strip_prefix("odrl:").unwrap_or(text)
+    };
+    let (left, operator) = (term("leftOperand"), term("operator"));
+    let right = operands(members, pointer)?;
+    let texts = || -> Result<Vec<Text>, PolicyError> { right.iter().map(|t| text_operand(t, pointer)).collect() };
+    match (left, operator) {
+        ("recipient", "eq" | "isAnyOf") => Ok(Constraint::Recipient(Recipients::Any(participants(&right, pointer)?))),
+        ("recipient", "neq" | "isNoneOf") => {
+            Ok(Constraint::Recipient(Recipients::None(participants(&right, pointer)?)))
+        }
+        ("recipient", "isPartOf") => {
+            Ok(Constraint::Recipient(Recipients::Group(text_operand(one(&right, pointer)?, pointer)?)))
+        }
+        ("purpose", "eq" | "isAnyOf") => Ok(Constraint::Purpose(texts()?)),
+        ("dateTime", "gteq") => Ok(Constraint::From(time_operand(one(&right, pointer)?, pointer)?)),
+        ("dateTime", "lt") => Ok(Constraint::Until(time_operand(one(&right, pointer)?, pointer)?)),
+        ("count", "lteq") => {
+            let count = one(&right, pointer)?.parse::<u64>().ok().filter(|n| (1..=1_000_000_000).contains(n));
+            count.map(Constraint::Count).map_or_else(
+                || refuse(&format!("{pointer}/rightOperand"), "expected a whole number from 1, written as a string"),
+                Ok,
+            )
+        }
+        ("recipient" | "purpose" | "dateTime" | "count", _) => refuse(
+            &format!("{pointer}/operator"),
+            format!(
+                "`{operator}` is not supported for {left}; possible are recipient eq, isAnyOf, neq, isNoneOf, isPartOf; \
+                 purpose eq, isAnyOf; dateTime gteq, lt; count lteq"
+            ),
+        ),
+        _ => refuse(
+            &format!("{pointer}/leftOperand"),
+            format!("`{left}` is not supported; possible are recipient, purpose, dateTime and count"),
+        ),
+    }
+}
+
+/// Right operands are strings or lists of strings: the protocol has no bare numbers there.
+fn operands(members: &Map<String, Value>, pointer: &str) -> Result<Vec<String>, PolicyError> {
+    let pointer = format!("{pointer}/rightOperand");
+    let list = match members.get("rightOperand") {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(several)) if (1..=limits::POLICY_OPERANDS_MAX).contains(&several.len()) => {
+            let texts: Option<Vec<String>> = several.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+            match texts {
+                Some(texts) => texts,
+                None => return refuse(&pointer, "expected strings"),
+            }
+        }
+        _ => return refuse(&pointer, "expected a string or a list of strings"),
+    };
+    Ok(list)
+}
+
+fn one<'a>(operands: &'a [String], pointer: &str) -> Result<&'a str, PolicyError> {
+    match operands {
+        [one] => Ok(one),
+        _ => refuse(&format!("{pointer}/rightOperand"), "expected one value"),
+    }
+}
+
+fn participants(operands: &[String], pointer: &str) -> Result<Vec<ParticipantId>, PolicyError> {
+    let parse = |text: &String| ParticipantId::parse(text);
+    operands
+        .iter()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .or_else(|error| refuse(&format!("{pointer}/rightOperand"), error.to_string()))
+}
+
+fn text_operand(text: &str, pointer: &str) -> Result<Text, PolicyError> {
+    Text::parse(text).or_else(|error| refuse(&format!("{pointer}/rightOperand"), error.to_string()))
+}
+
+fn time_operand(text: &str, pointer: &str) -> Result<Timestamp, PolicyError> {
+    Timestamp::parse(text).or_else(|error| refuse(&format!("{pointer}/rightOperand"), error.to_string()))
+}
+
+fn permission_value(permission: &Permission) -> Value {
+    let constraints: Vec<Value> = permission.constraints.iter().map(constraint_value).collect();
+    // The protocol's arrays have at least one element.
+    if constraints.is_empty() { json!({"action": "use"}) } else { json!({"action": "use", "constraint": constraints}) }
+}
+
+fn constraint_value(constraint: &Constraint) -> Value {
+    let (left, operator, right) = match constraint {
+        Constraint::Recipient(Recipients::Any(who)) => ("recipient", "isAnyOf", json!(who)),
+        Constraint::Recipient(Recipients::None(who)) => ("recipient", "isNoneOf", json!(who)),
+        Constraint::Recipient(Recipients::Group(group)) => ("recipient", "isPartOf", json!(group)),
+        Constraint::Purpose(purposes) => ("purpose", "isAnyOf", json!(purposes)),
+        Constraint::From(at) => ("dateTime", "gteq", json!(at)),
+        Constraint::Until(at) => ("dateTime", "lt", json!(at)),
+        Constraint::Count(max) => ("count", "lteq", json!(max.to_string())),
+    };
+    json!({"leftOperand": left, "operator": operator, "rightOperand": right})
+}

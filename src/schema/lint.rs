@@ -1,0 +1,90 @@
+//! A misspelt keyword would silently allow everything; here it is an error with its place.
+
+use super::SchemaError;
+use crate::core::limits;
+use serde_json::Value;
+
+/// What a keyword's value holds: other schemas or plain values.
+enum Holds {
+    Value,
+    Schema,
+    SchemaList,
+    SchemaMap,
+}
+
+/// The keywords of JSON Schema 2020-12 (core, applicator, unevaluated, validation, meta-data, format, content).
+fn keyword(name: &str) -> Option<Holds> {
+    Some(match name {
+        "$schema" | "$id" | "$anchor" | "$ref" | "$comment" | "type" | "const" | "enum" | "multipleOf" | "maximum"
+        | "exclusiveMaximum" | "minimum" | "exclusiveMinimum" | "maxLength" | "minLength" | "pattern" | "maxItems"
+        | "minItems" | "uniqueItems" | "maxContains" | "minContains" | "maxProperties" | "minProperties"
+        | "required" | "dependentRequired" | "title" | "description" | "default" | "deprecated" | "readOnly"
+        | "writeOnly" | "examples" | "format" | "contentEncoding" | "contentMediaType" => Holds::Value,
+        "not"
+        | "if"
+        | "then"
+        | "else"
+        | "items"
+        | "contains"
+        | "additionalProperties"
+        | "propertyNames"
+        | "unevaluatedItems"
+        | "unevaluatedProperties"
+        | "contentSchema" => Holds::Schema,
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Holds::SchemaList,
+        "$defs" | "properties" | "patternProperties" | "dependentSchemas" => Holds::SchemaMap,
+        // Dynamic references would let a schema's meaning depend on who includes it.
+        _ if name.starts_with("x-") => Holds::Value,
+        _ => return None,
+    })
+}
+
+/// Refuses unknown keywords anywhere, and references that leave the schema.
+pub fn lint(schema: &Value) -> Result<(), SchemaError> {
+    walk(schema, "", 0)
+}
+
+fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> {
+    let invalid = |pointer: String, problem: String| Err(SchemaError::Invalid { pointer, problem });
+    if depth > limits::JSON_DEPTH_MAX {
+        return invalid(pointer.to_owned(), "nested too deep".into());
+    }
+    let members = match schema {
+        Value::Bool(_) => return Ok(()),
+        Value::Object(members) => members,
+        _ => return invalid(pointer.to_owned(), "a schema is an object, true or false".into()),
+    };
+    for (name, value) in members {
+        let here = format!("{pointer}/{}", escape(name));
+        let Some(holds) = keyword(name) else {
+            return invalid(here, format!("`{name}` is no keyword of JSON Schema 2020-12; own ones begin with x-"));
+        };
+        if let ("$ref", Some(target)) = (name.as_str(), value.as_str())
+            && !target.starts_with('#')
+        {
+            return invalid(here, format!("`{target}` leaves the schema; only references inside it are allowed"));
+        }
+        match (holds, value) {
+            (Holds::Value, _) => {}
+            (Holds::Schema, value) => walk(value, &here, depth + 1)?,
+            (Holds::SchemaList, Value::Array(list)) => {
+                for (i, one) in list.iter().enumerate() {
+                    walk(one, &format!("{here}/{i}"), depth + 1)?;
+                }
+            }
+            (Holds::SchemaMap, Value::Object(map)) => {
+                for (key, one) in map {
+                    walk(one, &format!("{here}/{}", escape(key)), depth + 1)?;
+                }
+            }
+            (Holds::SchemaList, _) => return invalid(here, "must be a list of schemas".into()),
+            (Holds::SchemaMap, _) => return invalid(here, "must be an object of schemas".into()),
+        }
+    }
+    Ok(())
+}
+
+/// A name as a segment of a JSON pointer (RFC 6901 section 3).
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}

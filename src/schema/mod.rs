@@ -1,0 +1,210 @@
+//! Shared schemas (JSON Schema 2020-12): the built-in registry, a strict reading of schemas, compiled validators.
+
+mod lint;
+mod validator;
+
+pub use validator::{Validator, Violation};
+
+use crate::core::digest::Digest;
+use crate::core::json;
+use crate::core::limits;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A schema that was read strictly.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    id: String,
+    version: String,
+    digest: Digest,
+    value: Value,
+}
+
+/// Why a text is no schema that the alliance can use.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The JSON.
+    #[error("the schema is no valid JSON: {0}")]
+    Json(#[from] json::ReadError),
+    /// Too long.
+    #[error("the schema is longer than {} bytes", limits::SCHEMA_BYTES_MAX)]
+    TooLong,
+    /// A keyword that does not exist, or a part that is missing.
+    #[error("{pointer}: {problem}")]
+    Invalid {
+        /// JSON pointer.
+        pointer: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+/// How a CSV cell of a property is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// As it is.
+    String,
+    /// As a JSON number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// Arrays and objects do not fit into a cell.
+    Nested,
+}
+
+impl Schema {
+    /// Reads a schema: 2020-12, with `$id`, `x-version` (semantic) and no unknown keyword.
+    pub fn parse(text: &[u8]) -> Result<Self, SchemaError> {
+        if text.len() > limits::SCHEMA_BYTES_MAX {
+            return Err(SchemaError::TooLong);
+        }
+        let value = json::read_value(text)?;
+        lint::lint(&value)?;
+        let invalid =
+            |pointer: &str, problem: &str| SchemaError::Invalid { pointer: pointer.into(), problem: problem.into() };
+        let text_of = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        if text_of("$schema").as_deref() != Some("https://json-schema.org/draft/2020-12/schema") {
+            return Err(invalid("/$schema", "must be https://json-schema.org/draft/2020-12/schema"));
+        }
+        let id = text_of("$id").filter(|id| id.contains(':') && id.len() <= 200);
+        let id = id.ok_or_else(|| invalid("/$id", "must be a stable URI"))?;
+        let version = text_of("x-version").filter(|version| is_semantic(version));
+        let version = version.ok_or_else(|| invalid("/x-version", "must be a semantic version, as in 1.0.0"))?;
+        let digest = Digest::labelled("crosspark/schema/v1", &[&json::to_canonical(&value)]);
+        let schema = Self { id, version, digest, value };
+        schema.validator().map(|_| schema)
+    }
+
+    /// Its stable `$id`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its semantic version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// SHA-256("crosspark/schema/v1" || 0x00 || JCS(schema)).
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The schema as JSON.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Its title.
+    pub fn title(&self) -> &str {
+        self.value.get("title").and_then(Value::as_str).unwrap_or(&self.id)
+    }
+
+    /// Compiles it.
+    pub fn validator(&self) -> Result<Validator, SchemaError> {
+        Validator::compile(&self.value)
+    }
+
+    /// The properties that a flat file may have as columns.
+    pub fn columns(&self) -> BTreeMap<String, ColumnType> {
+        let properties = self.value.get("properties").and_then(Value::as_object);
+        properties.into_iter().flatten().map(|(name, property)| (name.clone(), column_type(property))).collect()
+    }
+}
+
+fn column_type(property: &Value) -> ColumnType {
+    let types: Vec<&str> = match property.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let has = |name: &str| types.contains(&name);
+    if has("string") || types.is_empty() {
+        ColumnType::String
+    } else if has("number") || has("integer") {
+        ColumnType::Number
+    } else if has("boolean") {
+        ColumnType::Boolean
+    } else {
+        ColumnType::Nested
+    }
+}
+
+fn is_semantic(version: &str) -> bool {
+    let parts: Vec<&str> = version.split('.').collect();
+    parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok_and(|n| n.to_string() == *part))
+}
+
+/// The schemas that the program brings along; an alliance's first register lists them.
+pub fn built_in() -> Vec<Schema> {
+    let texts = [
+        include_str!("../../schemas/enterprise.schema.json"),
+        include_str!("../../schemas/compute-resource.schema.json"),
+        include_str!("../../schemas/economic-indicator.schema.json"),
+    ];
+    texts.iter().map(|text| Schema::parse(text.as_bytes()).expect("the built-in schemas are tested")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::json::Tape;
+    use serde_json::json;
+
+    fn schema(extra: Value) -> Result<Schema, SchemaError> {
+        let mut value = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:test:x", "x-version": "1.0.0",
+            "type": "object"
+        });
+        value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Schema::parse(&serde_json::to_vec(&value).unwrap())
+    }
+
+    #[test]
+    fn built_in_schemas_are_strict() {
+        assert_eq!(built_in().len(), 3);
+        for (record, rule) in [
+            (r#"{"area":"CHN","period":"2024-02","value":1.5}"#, ""),
+            (r#"{"area":"CHN","period":"2024-13","value":1.5}"#, "pattern"),
+            (r#"{"area":"CHN","period":"2024","value":"1.5"}"#, "type"),
+            (r#"{"area":"CHN","value":1.5}"#, "required"),
+            (r#"{"area":"CHN","period":"2024","value":1,"extra":1}"#, "additionalProperties"),
+        ] {
+            let validator = built_in()[2].validator().unwrap();
+            let mut tape = Tape::default();
+            tape.parse(record.as_bytes()).unwrap();
+            let found = validator.validate(&tape);
+            assert_eq!(found.first().map_or("", |v| v.rule.as_str()), rule, "{record}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn formats_are_asserted() {
+        let validator =
+            schema(json!({"properties": {"d": {"type": "string", "format": "date"}}})).unwrap().validator().unwrap();
+        let mut tape = Tape::default();
+        tape.parse(br#"{"d":"2024-99-99"}"#).unwrap();
+        let found = validator.validate(&tape);
+        assert_eq!((found[0].pointer.as_str(), found[0].rule.as_str()), ("/d", "format"));
+    }
+
+    #[test]
+    fn misspelt_or_dangerous_schemas_are_refused() {
+        for (extra, part) in [
+            (json!({"propertys": {}}), "/propertys"),
+            (json!({"properties": {"a": {"minlength": 1}}}), "/properties/a/minlength"),
+            (json!({"$ref": "https://elsewhere.example/schema"}), "elsewhere"),
+            (json!({"properties": {"a": {"format": "telephone"}}}), "telephone"),
+            (json!({"properties": {"a": {"pattern": "(?=x)"}}}), "pattern"),
+            (json!({"x-version": "1"}), "/x-version"),
+            (json!({"$id": "x"}), "/$id"),
+        ] {
+            let error = schema(extra.clone()).unwrap_err().to_string();
+            assert!(error.contains(part), "{extra}: {error}");
+        }
+        assert!(
+            schema(json!({"properties": {"propertys": {"const": {"minlength": 1}}}})).is_ok(),
+            "names and values are free"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The one place where the generic validator is instantiated: it costs build time.
+
+use super::SchemaError;
+use crate::core::json::{Tape, TapeJson};
+use crate::core::limits;
+use jsonschema::{Draft, PatternOptions};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A compiled schema.
+pub struct Validator(jsonschema::Validator<TapeJson>);
+
+/// Why a record does not fit the schema, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// JSON pointer (RFC 6901) into the record; empty for the record itself.
+    pub pointer: String,
+    /// The schema's keyword, or `json`, `csv` where the text itself is broken.
+    pub rule: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// Of the offending value, so much is shown.
+const SHOWN_CHARS_MAX: usize = 160;
+
+impl Validator {
+    pub(super) fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        jsonschema::options_for::<TapeJson>()
+            .with_draft(Draft::Draft202012)
+            .offline()
+            .should_validate_formats(true)
+            .should_ignore_unknown_formats(false)
+            .with_pattern_options(PatternOptions::regex())
+            .build(schema)
+            .map(Self)
+            .map_err(|error| SchemaError::Invalid {
+                pointer: error.instance_path().to_string(),
+                problem: format!("{} ({})", error, error.schema_path()),
+            })
+    }
+
+    /// Whether the record on `tape` fits.
+    pub fn is_valid(&self, tape: &Tape) -> bool {
+        self.0.is_valid(tape.root())
+    }
+
+    /// Why it does not fit; empty if it does.
+    pub fn validate(&self, tape: &Tape) -> Vec<Violation> {
+        let errors = self.0.iter_errors(tape.root());
+        errors
+            .take(limits::VIOLATIONS_RECORD_MAX)
+            .map(|error| Violation {
+                pointer: error.instance_path().to_string(),
+                rule: error.kind().keyword().to_owned(),
+                reason: shorten(&error.to_string()),
+            })
+            .collect()
+    }
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= SHOWN_CHARS_MAX {
+        return text.to_owned();
+    }
+    let (head, tail) = (SHOWN_CHARS_MAX / 4, SHOWN_CHARS_MAX * 3 / 4);
+    let skip = text.chars().count() - tail;
+    text.chars().take(head).chain("… ".chars()).chain(text.chars().skip(skip)).collect()
+}
