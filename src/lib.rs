@@ -1,8 +1,11 @@
 //! crosspark: validated, signed, sealed datasets, exchanged between parks under policy, with evidence that needs
 //! nobody's word. ARCHITECTURE.md is the map; the order of the modules below is the order of who may import whom.
 
-pub mod audit;
 pub mod core;
 pub mod identity;
-pub mod policy;
 pub mod schema;
+pub mod policy;
+pub mod dataset;
+pub mod audit;
+// Above this line nothing knows a runtime, a file system, a database or the network.
+pub mod ingest;

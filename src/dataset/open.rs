@@ -1,0 +1,146 @@
+//! Opening a sealed container: everything that the manifest states is checked before anybody is told that it is good.
+
+use super::assemble::{self, PLAINTEXT_LABEL};
+use super::container::{DataKey, Opened};
+use super::frame::{self, Decompressor, Frame, FrameError};
+use super::manifest::{ALGORITHM, Manifest, SEGMENT_BYTES};
+use super::ordered;
+use crate::core::digest::KeyedHasher;
+use crate::core::json::Tape;
+use crate::schema::Validator;
+use std::io::{self, Read, Seek};
+
+/// Why a container is rejected.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It does not open under this key and manifest.
+    #[error("the sealed container does not open: it was altered, or the key is of another dataset ({0})")]
+    Seal(io::Error),
+    /// Its frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The manifest states something else.
+    #[error("the manifest states {what} {stated}, the container holds {found}")]
+    Contradiction {
+        /// What.
+        what: &'static str,
+        /// In the manifest.
+        stated: String,
+        /// In the container.
+        found: String,
+    },
+    /// A record does not fit the schema, or is not in canonical form.
+    #[error("record {number} is invalid: {pointer}: {reason} ({rule})")]
+    Record {
+        /// From 1.
+        number: u64,
+        /// JSON pointer.
+        pointer: String,
+        /// Keyword.
+        rule: String,
+        /// For people.
+        reason: String,
+    },
+    /// The caller's sink failed.
+    #[error("{0}")]
+    Sink(io::Error),
+}
+
+/// A container with its table of frames.
+pub struct Package<R> {
+    opened: Opened<R>,
+    frames: Vec<Frame>,
+}
+
+impl<R: Read + Seek + Send> Package<R> {
+    /// Opens it: header, last segment and table of frames.
+    pub fn open(source: R, key: &DataKey, manifest: &Manifest) -> Result<Self, OpenError> {
+        if manifest.container.algorithm != ALGORITHM || manifest.container.segment != SEGMENT_BYTES {
+            let stated = format!("{} / {}", manifest.container.algorithm, manifest.container.segment);
+            let found = format!("{ALGORITHM} / {SEGMENT_BYTES}");
+            return Err(OpenError::Contradiction { what: "the seal", stated, found });
+        }
+        let mut opened = Opened::new(source, key, &manifest.associated_data()).map_err(OpenError::Seal)?;
+        let size = opened.size().map_err(OpenError::Seal)?;
+        let frames = frame::read_table(size, |range| opened.range(range).map_err(OpenError::Seal))?;
+        compare("frames", manifest.text.frames, frames.len() as u64)?;
+        compare("records", manifest.records, frames.iter().map(|f| u64::from(f.records)).sum())?;
+        Ok(Self { opened, frames })
+    }
+
+    /// Hands the text of each frame, in order, to `sink`. What is handed out is authentic; whether it fits the
+    /// schema was checked by [`Package::verify`] when it arrived.
+    pub fn read(&mut self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), OpenError> {
+        let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
+        for frame in &self.frames {
+            let end = frame.offset + u64::from(frame.length);
+            let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+            sink(&decompressor.decompress(&bytes)?).map_err(OpenError::Sink)?;
+        }
+        Ok(())
+    }
+
+    /// Checks everything inside against the manifest: size, record counts, the text's keyed digest, and every record
+    /// against the schema.
+    pub fn verify(
+        mut self,
+        threads: usize,
+        key: &DataKey,
+        manifest: &Manifest,
+        validator: &Validator,
+    ) -> Result<(), OpenError> {
+        let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
+        let mut size = 0u64;
+        let mut frames = std::mem::take(&mut self.frames).into_iter();
+        let opened = &mut self.opened;
+        let source = || {
+            let Some(frame) = frames.next() else { return Ok(None) };
+            let end = frame.offset + u64::from(frame.length);
+            opened.range(frame.offset..end).map(|bytes| Some((frame, bytes))).map_err(OpenError::Seal)
+        };
+        let worker = || {
+            let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
+            let mut tape = Tape::default();
+            Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<Vec<u8>, OpenError> {
+                let text = decompressor.decompress(&bytes)?;
+                check_frame(&frame, &text, &mut tape, validator)?;
+                Ok(text)
+            })
+        };
+        ordered::run(threads, source, worker, |text: Result<Vec<u8>, OpenError>| {
+            let text = text?;
+            hash.update(&text);
+            size += text.len() as u64;
+            Ok(())
+        })?;
+        compare("bytes of text", manifest.text.size, size)?;
+        compare("the text's keyed digest", manifest.text.digest, hash.finish())
+    }
+}
+
+fn compare<T: PartialEq + ToString>(what: &'static str, stated: T, found: T) -> Result<(), OpenError> {
+    if stated == found {
+        return Ok(());
+    }
+    Err(OpenError::Contradiction { what, stated: stated.to_string(), found: found.to_string() })
+}
+
+fn check_frame(frame: &Frame, text: &[u8], tape: &mut Tape, validator: &Validator) -> Result<(), OpenError> {
+    let mut canonical = Vec::new();
+    let mut number = frame.first_record;
+    let body = text.strip_suffix(b"\n").unwrap_or_default();
+    for line in body.split(|b| *b == b'\n') {
+        number += 1;
+        let invalid =
+            |pointer: String, rule: String, reason: String| Err(OpenError::Record { number, pointer, rule, reason });
+        if let Some(first) = assemble::check(tape, line, validator).into_iter().next() {
+            return invalid(first.pointer, first.rule, first.reason);
+        }
+        canonical.clear();
+        tape.write_canonical(&mut canonical);
+        if canonical != line {
+            return invalid(String::new(), "json".into(), "it is not in canonical form".into());
+        }
+    }
+    compare("records of a frame", u64::from(frame.records), number - frame.first_record)
+}

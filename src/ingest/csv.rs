@@ -1,0 +1,280 @@
+//! CSV by RFC 4180, strictly: comma, double quotes, a header of property names. An empty cell is an absent property.
+
+use crate::core::limits;
+use crate::dataset::assemble::{Chunk, Decoder};
+use crate::schema::{ColumnType, Schema, Violation};
+
+/// Where a scan stands between two bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    CellStart,
+    Plain,
+    Quoted,
+    /// After a quote in a quoted cell: its end, or half of an escaped quote.
+    QuoteSeen,
+}
+
+/// Finds the ends of records, which may hold line ends in quotes.
+#[derive(Default)]
+pub struct Scanner {
+    state: State,
+    line: u64,
+}
+
+impl Scanner {
+    /// The end of the first record that ends at `aim` or later, scanning `text` from `from`.
+    pub fn record_end(&mut self, text: &[u8], from: usize, aim: usize, line: u64) -> Result<Option<usize>, String> {
+        if from == 0 {
+            self.line = line;
+        }
+        for (at, &b) in text.iter().enumerate().skip(from) {
+            let quoted = matches!(self.state, State::Quoted);
+            self.state = match (self.state, b) {
+                (State::CellStart, b'"') => State::Quoted,
+                (State::Quoted, b'"') => State::QuoteSeen,
+                (State::Quoted, _) => State::Quoted,
+                (State::QuoteSeen, b'"') => State::Quoted,
+                (State::CellStart | State::Plain | State::QuoteSeen, b',' | b'\n') => State::CellStart,
+                (State::QuoteSeen, b'\r') => State::QuoteSeen,
+                (State::Plain, b'"') => return Err(self.stray("a quote inside a cell that does not begin with one")),
+                (State::QuoteSeen, _) => return Err(self.stray("text after the closing quote of a cell")),
+                (State::CellStart | State::Plain, _) => State::Plain,
+            };
+            if b == b'\n' {
+                self.line += 1;
+                if !quoted && at + 1 >= aim {
+                    return Ok(Some(at + 1));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn stray(&self, what: &str) -> String {
+        format!("line {}: {what}; RFC 4180 wants the cell in quotes and quotes inside doubled", self.line)
+    }
+
+    /// At the end of the source no quote may be open.
+    pub fn check_end(&self) -> Result<(), String> {
+        if self.state == State::Quoted {
+            return Err(format!("the file ends inside a quoted cell (line {})", self.line));
+        }
+        Ok(())
+    }
+}
+
+struct Column {
+    name: String,
+    /// `"name":` as JSON.
+    prefix: Vec<u8>,
+    kind: ColumnType,
+}
+
+/// Decodes rows into JSON objects, typed by the schema.
+pub struct CsvDecoder {
+    columns: Vec<Column>,
+}
+
+impl CsvDecoder {
+    /// Reads the header row; every column must be a property of the schema, once.
+    pub fn new(header: &[u8], schema: &Schema) -> Result<Self, String> {
+        let mut rows = Rows::new(header, 1);
+        rows.next_row().ok_or("the first line is empty: a CSV begins with a header")?;
+        let row = rows.cells;
+        if row.len() > limits::CSV_COLUMNS_MAX {
+            return Err(format!("line 1: more than {} columns", limits::CSV_COLUMNS_MAX));
+        }
+        let known = schema.columns();
+        let mut columns: Vec<Column> = Vec::with_capacity(row.len());
+        for cell in &row {
+            let name =
+                std::str::from_utf8(cell.bytes()).map_err(|_| "line 1: the header is not UTF-8; convert the file")?;
+            let Some(kind) = known.get(name) else {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                return Err(format!(
+                    "line 1: the column `{name}` is no property of {}; rename it to one of: {}",
+                    schema.id(),
+                    names.join(", ")
+                ));
+            };
+            if *kind == ColumnType::Nested {
+                return Err(format!(
+                    "line 1: the property `{name}` is a list or object and does not fit into a cell; publish NDJSON"
+                ));
+            }
+            if columns.iter().any(|column| column.name == name) {
+                return Err(format!("line 1: the column `{name}` stands twice"));
+            }
+            let mut prefix = serde_json::to_vec(name).map_err(|error| error.to_string())?;
+            prefix.push(b':');
+            columns.push(Column { name: name.to_owned(), prefix, kind: *kind });
+        }
+        Ok(Self { columns })
+    }
+
+    /// Appends the cell as a member; tells why it cannot be one.
+    fn member(column: &Column, cell: &[u8], out: &mut Vec<u8>) -> Result<(), (&'static str, String)> {
+        let text =
+            std::str::from_utf8(cell).map_err(|_| ("csv", "the cell is not UTF-8; convert the file".to_owned()))?;
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        out.extend_from_slice(&column.prefix);
+        let shown = || text.chars().take(40).collect::<String>();
+        match column.kind {
+            ColumnType::Boolean if !matches!(text, "true" | "false") => {
+                Err(("type", format!("`{}` is neither true nor false", shown())))
+            }
+            ColumnType::Number if !is_number(text) => Err((
+                "type",
+                format!(
+                    "`{}` is no JSON number (no thousands separators, no leading zeros, a point for decimals)",
+                    shown()
+                ),
+            )),
+            ColumnType::Number | ColumnType::Boolean => {
+                out.extend_from_slice(cell);
+                Ok(())
+            }
+            ColumnType::String | ColumnType::Nested => {
+                serde_json::to_writer(out, text).map_err(|error| ("csv", error.to_string()))
+            }
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    // A JSON text that is a number has no space around it here, for cells are taken as they are.
+    !text.starts_with([' ', '\t', '\r', '\n'])
+        && !text.ends_with([' ', '\t', '\r', '\n'])
+        && serde_json::from_str::<&serde_json::value::RawValue>(text)
+            .is_ok_and(|raw| raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+}
+
+/// Walks the rows of a text that the scanner accepted. Written here because a strict scan is needed in any case to
+/// cut chunks, and because the `csv` crate loses the exact line behind empty lines and drops a byte order mark from
+/// the first cell of whatever it is given.
+struct Rows<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+    cells: Vec<Cell<'a>>,
+}
+
+enum Cell<'a> {
+    Plain(&'a [u8]),
+    /// It held doubled quotes.
+    Unescaped(Vec<u8>),
+}
+
+impl Cell<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) => bytes,
+            Self::Unescaped(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    fn new(text: &'a [u8], line: u64) -> Self {
+        Self { text, at: 0, line, cells: Vec::new() }
+    }
+
+    /// Reads the next row into `cells`; its line, or nothing at the end. Empty lines are no rows.
+    fn next_row(&mut self) -> Option<u64> {
+        loop {
+            match self.text.get(self.at..)? {
+                [] => return None,
+                [b'\n', ..] => self.at += 1,
+                [b'\r', b'\n', ..] => self.at += 2,
+                _ => break,
+            }
+            self.line += 1;
+        }
+        let line = self.line;
+        self.cells.clear();
+        loop {
+            let cell = self.cell();
+            self.cells.push(cell);
+            let separator = self.text.get(self.at).copied();
+            self.at += 1;
+            if separator != Some(b',') {
+                self.line += 1;
+                return Some(line);
+            }
+        }
+    }
+
+    /// Reads one cell and stops before the comma or line end after it.
+    fn cell(&mut self) -> Cell<'a> {
+        let rest = &self.text[self.at.min(self.text.len())..];
+        if let Some(quoted) = rest.strip_prefix(b"\"") {
+            return self.quoted_cell(quoted);
+        }
+        let end = rest.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(rest.len());
+        self.at += end;
+        let ends_row = rest.get(end) != Some(&b',');
+        let cell = &rest[..end];
+        Cell::Plain(if ends_row { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell })
+    }
+
+    fn quoted_cell(&mut self, quoted: &'a [u8]) -> Cell<'a> {
+        let mut doubled = false;
+        let mut end = 0;
+        while let Some(b) = quoted.get(end) {
+            match (b, quoted.get(end + 1)) {
+                (b'"', Some(b'"')) => (doubled, end) = (true, end + 1),
+                (b'"', _) => break,
+                _ => {}
+            }
+            end += 1;
+        }
+        let inside = &quoted[..end];
+        self.line += inside.iter().filter(|b| **b == b'\n').count() as u64;
+        self.at += end + 2;
+        while self.text.get(self.at) == Some(&b'\r') {
+            self.at += 1;
+        }
+        if !doubled {
+            return Cell::Plain(inside);
+        }
+        let mut unescaped = Vec::with_capacity(inside.len());
+        let mut skip = false;
+        for b in inside {
+            skip = *b == b'"' && !skip;
+            if !skip {
+                unescaped.push(*b);
+            }
+        }
+        Cell::Unescaped(unescaped)
+    }
+}
+
+impl Decoder for CsvDecoder {
+    fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), broken: &mut dyn FnMut(u64, Violation)) {
+        let mut rows = Rows::new(&chunk.bytes, chunk.first_line);
+        let mut json = Vec::new();
+        while let Some(line) = rows.next_row() {
+            let mut refuse = |pointer: String, rule: &str, reason: String| {
+                broken(line, Violation { pointer, rule: rule.to_owned(), reason });
+            };
+            if rows.cells.len() != self.columns.len() {
+                let reason = format!("the row has {} cells, the header {}", rows.cells.len(), self.columns.len());
+                refuse(String::new(), "csv", reason);
+                continue;
+            }
+            json.clear();
+            let mut cells = self.columns.iter().zip(&rows.cells).filter(|(_, cell)| !cell.bytes().is_empty());
+            match cells.try_for_each(|(c, cell)| Self::member(c, cell.bytes(), &mut json).map_err(|e| (&c.name, e))) {
+                Ok(()) => {
+                    json.extend_from_slice(if json.is_empty() { b"{}" } else { b"}" });
+                    record(line, &json);
+                }
+                Err((name, (rule, reason))) => {
+                    let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+                    refuse(pointer, rule, reason);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Local formats in, records out: NDJSON and CSV. A source is cut into chunks of whole records on one thread; the
+//! chunks are decoded on all.
+
+mod csv;
+mod ndjson;
+
+pub use self::csv::CsvDecoder;
+pub use ndjson::NdjsonDecoder;
+
+use crate::core::limits;
+use crate::dataset::assemble::{Chunk, Decoder};
+use crate::schema::Schema;
+use std::io::{self, Read};
+
+/// A local format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object a line.
+    Ndjson,
+    /// RFC 4180 with a header that names properties.
+    Csv,
+}
+
+impl Format {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+
+    /// By a file's ending.
+    pub fn of_file(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+            "ndjson" | "jsonl" => Some(Self::Ndjson),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes of a chunk; a CSV's text grows when the names of its columns are put before each cell.
+const CHUNK_BYTES: usize = limits::FRAME_TEXT_BYTES;
+
+/// Cuts a source into chunks of whole records.
+pub struct Chunks<R> {
+    source: R,
+    /// Bytes read that are in no chunk yet.
+    rest: Vec<u8>,
+    line: u64,
+    ended: bool,
+    splitter: Splitter,
+}
+
+/// Finds where records end.
+enum Splitter {
+    Lines,
+    Csv(csv::Scanner),
+}
+
+impl<R: Read> Chunks<R> {
+    /// Reads the head of `source`: skips a byte order mark and, for CSV, takes the header.
+    pub fn open(source: R, format: Format, schema: &Schema) -> io::Result<(Self, Box<dyn Decoder>)> {
+        let splitter = match format {
+            Format::Ndjson => Splitter::Lines,
+            Format::Csv => Splitter::Csv(csv::Scanner::default()),
+        };
+        let mut chunks = Self { source, rest: Vec::new(), line: 1, ended: false, splitter };
+        while chunks.rest.len() < 3 && !chunks.ended {
+            chunks.fill(3)?;
+        }
+        if chunks.rest.starts_with(b"\xEF\xBB\xBF") {
+            chunks.rest.drain(..3);
+        }
+        let decoder: Box<dyn Decoder> = match format {
+            Format::Ndjson => Box::new(NdjsonDecoder),
+            Format::Csv => {
+                let header = chunks.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV begins with a header"))?;
+                Box::new(CsvDecoder::new(&header.bytes, schema).map_err(invalid)?)
+            }
+        };
+        Ok((chunks, decoder))
+    }
+
+    /// The next chunk.
+    pub fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
+        self.cut(CHUNK_BYTES)
+    }
+
+    fn fill(&mut self, more: usize) -> io::Result<()> {
+        let read = (&mut self.source).take(more as u64).read_to_end(&mut self.rest)?;
+        self.ended = read < more;
+        Ok(())
+    }
+
+    /// Cuts after the last record end at or beyond `aim` bytes... or all there is at the end of the source.
+    fn cut(&mut self, aim: usize) -> io::Result<Option<Chunk>> {
+        let mut from = 0;
+        let end = loop {
+            if let Some(end) = self.record_end(from, aim)? {
+                break end;
+            }
+            from = self.rest.len();
+            if self.ended {
+                if let Splitter::Csv(scanner) = &self.splitter {
+                    scanner.check_end().map_err(invalid)?;
+                }
+                break self.rest.len();
+            }
+            if self.rest.len() > aim + limits::RECORD_BYTES_MAX {
+                let (line, max) = (self.line, limits::RECORD_BYTES_MAX);
+                return Err(invalid(format!(
+                    "after line {line}: a record is longer than {max} bytes, or a quote is never closed"
+                )));
+            }
+            self.fill(CHUNK_BYTES)?;
+        };
+        if end == 0 {
+            return Ok(None);
+        }
+        let after = self.rest.split_off(end);
+        let bytes = std::mem::replace(&mut self.rest, after);
+        let first_line = self.line;
+        self.line += bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        Ok(Some(Chunk { first_line, bytes }))
+    }
+
+    /// The end of the first record that ends at `aim` bytes or later, looking at what was not looked at before.
+    fn record_end(&mut self, from: usize, aim: usize) -> io::Result<Option<usize>> {
+        match &mut self.splitter {
+            Splitter::Lines => {
+                let begin = from.max(aim.saturating_sub(1)).min(self.rest.len());
+                Ok(self.rest[begin..].iter().position(|b| *b == b'\n').map(|at| begin + at + 1))
+            }
+            Splitter::Csv(scanner) => scanner.record_end(&self.rest, from, aim, self.line).map_err(invalid),
+        }
+    }
+}
+
+fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+use super::*;
+use crate::core::id::{DatasetId, ParticipantId};
+use crate::dataset::assemble::{AssembleError, Assembled, Rejection, assemble};
+use crate::dataset::container::DataKey;
+use crate::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
+use crate::dataset::open::{OpenError, Package};
+use crate::schema::built_in;
+use proptest::prelude::*;
+use std::io::Cursor;
+use std::sync::atomic::AtomicU64;
+
+fn key() -> DataKey {
+    DataKey::from_bytes([3; 32])
+}
+
+fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
+    Manifest {
+        publisher: ParticipantId::parse("did:web:a.example").unwrap(),
+        dataset: DatasetId::parse("urn:uuid:1").unwrap(),
+        version: 1,
+        schema: SchemaRef { id: schema.id().into(), version: schema.version().into(), digest: schema.digest() },
+        records: assembled.records,
+        container: Container {
+            algorithm: ALGORITHM.into(),
+            segment: SEGMENT_BYTES,
+            size: assembled.size,
+            digest: assembled.digest,
+        },
+        text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
+        provenance: Provenance { source: assembled.source_digest, format: "csv".into(), tool: "test".into() },
+        policy: schema.digest(),
+        published: crate::core::time::Timestamp::from_ms(0),
+    }
+}
+
+fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manifest), AssembleError> {
+    let (mut chunks, decoder) =
+        Chunks::open(Cursor::new(text.to_vec()), format, schema).map_err(AssembleError::Source)?;
+    let draft = manifest(
+        schema,
+        &Assembled {
+            records: 0,
+            text_size: 0,
+            text_digest: crate::core::digest::KeyedHasher::new(&[0; 32], "").finish(),
+            source_digest: crate::core::digest::KeyedHasher::new(&[0; 32], "").finish(),
+            frames: 0,
+            digest: schema.digest(),
+            size: 0,
+        },
+    );
+    let (sealed, assembled) = assemble(
+        2,
+        || chunks.next_chunk(),
+        decoder.as_ref(),
+        &schema.validator().unwrap(),
+        &key(),
+        &draft.associated_data(),
+        Vec::new(),
+        &AtomicU64::new(0),
+    )?;
+    let manifest = manifest(schema, &assembled);
+    Ok((sealed, manifest))
+}
+
+fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, OpenError> {
+    let open = || Package::open(Cursor::new(sealed.to_vec()), &key(), manifest);
+    open()?.verify(2, &key(), manifest, &schema.validator().unwrap())?;
+    let mut text = Vec::new();
+    open()?.read(|frame| {
+        text.extend_from_slice(frame);
+        Ok(())
+    })?;
+    Ok(String::from_utf8(text).unwrap())
+}
+
+fn rejection(text: &[u8], format: Format) -> Rejection {
+    match seal(text, format, &built_in()[2]) {
+        Err(AssembleError::Invalid(rejection)) => rejection,
+        other => panic!("{:?}", other.map(|(_, m)| m)),
+    }
+}
+
+#[test]
+fn csv_becomes_typed_canonical_records() {
+    let schema = &built_in()[2];
+    let csv = "\u{feff}period,area,value,note,estimated\r\n2024,CHN,1.50,\"a \"\"quoted\"\",\r\nnote\",true\r\n\r\n2023,DEU,-7,,\r\n";
+    let (sealed, manifest) = seal(csv.as_bytes(), Format::Csv, schema).unwrap();
+    let expected = "{\"area\":\"CHN\",\"estimated\":true,\"note\":\"a \\\"quoted\\\",\\r\\nnote\",\"period\":\"2024\",\"value\":1.5}\n{\"area\":\"DEU\",\"period\":\"2023\",\"value\":-7}\n";
+    assert_eq!(open(&sealed, &manifest, schema).unwrap(), expected);
+    assert_eq!((manifest.records, manifest.text.frames), (2, 1));
+}
+
+#[test]
+fn invalid_records_are_reported_with_line_pointer_and_rule() {
+    for (text, format, line, pointer, rule, part) in [
+        (
+            "{\"area\":\"C\",\"period\":\"2024\",\"value\":1}\n\n{\"area\":\"C\",\"period\":\"2024\",\"value\":\"x\"}",
+            Format::Ndjson,
+            3,
+            "/value",
+            "type",
+            "number",
+        ),
+        ("{\"area\":\"C\",\"area\":\"D\"}", Format::Ndjson, 1, "", "json", "stands twice"),
+        ("[1]", Format::Ndjson, 1, "", "json", "object"),
+        ("{\"area\":\"C\",\"period\":\"2024\",\"value\":NaN}", Format::Ndjson, 1, "", "json", "NaN"),
+        (
+            "{\"area\":\"C\",\"period\":\"2024\",\"value\":12345678901234567890}",
+            Format::Ndjson,
+            1,
+            "",
+            "json",
+            "as a string",
+        ),
+        ("area,period,value\nC,2024,1\nC,2024\n", Format::Csv, 3, "", "csv", "2 cells, the header 3"),
+        ("area,period,value\n\n\"C\nD\",2024,1\nC,2024,007\n", Format::Csv, 5, "/value", "type", "007"),
+        ("area,period,value\nC,2024,\"1,000\"\n", Format::Csv, 2, "/value", "type", "thousands"),
+        ("area,period,value\nC,2024,\n", Format::Csv, 2, "", "required", "value"),
+        ("area,period,value,estimated\nC,2024,1,yes\n", Format::Csv, 2, "/estimated", "type", "neither"),
+    ] {
+        let found = rejection(text.as_bytes(), format);
+        let first = &found.first[0];
+        assert_eq!(
+            (first.line, first.violation.pointer.as_str(), first.violation.rule.as_str()),
+            (line, pointer, rule),
+            "{text}: {first:?}"
+        );
+        assert!(first.violation.reason.contains(part), "{first:?}");
+    }
+    let latin1 = rejection(b"area,period,value\n\xe4,2024,1\n", Format::Csv);
+    assert!(latin1.first[0].violation.reason.contains("UTF-8"));
+}
+
+#[test]
+fn what_is_no_such_file_is_an_error() {
+    for (text, format, part) in [
+        ("", Format::Ndjson, "no record"),
+        ("\n \n", Format::Ndjson, "no record"),
+        ("", Format::Csv, "empty"),
+        ("area,period,value\n", Format::Csv, "no record"),
+        ("area,Period,value\nC,2024,1\n", Format::Csv, "`Period` is no property"),
+        ("area,area,value\nC,2024,1\n", Format::Csv, "twice"),
+        ("area,period,value\nC,2024,\"1\n", Format::Csv, "ends inside a quoted"),
+        ("area,period,value\nC\"x,2024,1\n", Format::Csv, "line 2: a quote inside"),
+        ("area,period,value\n\"C\"x,2024,1\n", Format::Csv, "line 2: text after"),
+    ] {
+        let error = seal(text.as_bytes(), format, &built_in()[2]).unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    let huge = format!("{{\"area\":\"{}\"}}\n", "x".repeat(6 << 20));
+    assert!(seal(huge.as_bytes(), Format::Ndjson, &built_in()[2]).unwrap_err().to_string().contains("longer than"));
+}
+
+#[test]
+fn only_the_first_hundred_are_described_and_all_are_counted() {
+    let bad = "{\"area\":\"C\",\"period\":\"2024\"}\n".repeat(50_000);
+    let found = rejection(bad.as_bytes(), Format::Ndjson);
+    assert_eq!((found.records, found.invalid, found.first.len()), (50_000, 50_000, 100));
+    assert!(found.first.iter().enumerate().all(|(i, invalid)| invalid.line == i as u64 + 1));
+}
+
+#[test]
+fn many_frames_and_a_manifest_that_lies() {
+    let schema = &built_in()[2];
+    let text: String = (0..60_000)
+        .map(|i| {
+            format!("{{\"area\":\"A{i}\",\"note\":\"{}\",\"period\":\"2024\",\"value\":{i}}}\n", "n".repeat(i % 90))
+        })
+        .collect();
+    let (sealed, manifest) = seal(text.as_bytes(), Format::Ndjson, schema).unwrap();
+    assert!(manifest.text.frames > 3);
+    assert_eq!(open(&sealed, &manifest, schema).unwrap(), text);
+    let lies: [(&str, fn(&mut Manifest)); 6] = [
+        ("records", |m| m.records += 1),
+        ("frames", |m| m.text.frames += 1),
+        ("bytes of text", |m| m.text.size += 1),
+        ("keyed digest", |m| m.text.digest = m.provenance.source),
+        ("does not open", |m| m.version += 1),
+        ("the seal", |m| m.container.segment += 1),
+    ];
+    for (part, lie) in lies {
+        let mut altered = manifest.clone();
+        lie(&mut altered);
+        let error = open(&sealed, &altered, schema).unwrap_err().to_string();
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn real_files_survive_unchanged() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let Ok(gdp) = std::fs::read_to_string(folder.join("economy-gdp.csv")) else {
+        return eprintln!("skipped: data not present");
+    };
+    let schema = &built_in()[2];
+    let renamed = gdp.replacen("Country Name,Country Code,Year,Value", "area_name,area,period,value", 1);
+    let (sealed, manifest) = seal(renamed.as_bytes(), Format::Csv, schema).unwrap();
+    let text = open(&sealed, &manifest, schema).unwrap();
+    let mut source = ::csv::Reader::from_reader(gdp.as_bytes());
+    let mut count = 0;
+    for (row, line) in source.records().zip(text.lines()) {
+        let (row, record): (_, serde_json::Value) = (row.unwrap(), serde_json::from_str(line).unwrap());
+        assert_eq!(
+            (&row[0], &row[1], &row[2]),
+            (
+                record["area_name"].as_str().unwrap(),
+                record["area"].as_str().unwrap(),
+                record["period"].as_str().unwrap()
+            )
+        );
+        assert_eq!(row[3].parse::<f64>().unwrap(), record["value"].as_f64().unwrap());
+        count += 1;
+    }
+    assert_eq!((count, text.lines().count()), (manifest.records as usize, manifest.records as usize));
+}
+
+proptest! {
+    #[test]
+    fn any_table_survives_csv(rows in prop::collection::vec(("[^\u{0}]{1,12}", "[a-z\",\r\n é数]{0,20}", any::<i32>()), 1..30)) {
+        let schema = &built_in()[2];
+        let mut writer = ::csv::Writer::from_writer(Vec::new());
+        writer.write_record(["area", "period", "note", "value"]).unwrap();
+        for (area, note, value) in &rows {
+            writer.write_record([area.as_str(), "2024", note, &value.to_string()]).unwrap();
+        }
+        let (sealed, manifest) = seal(&writer.into_inner().unwrap(), Format::Csv, schema).unwrap();
+        let text = open(&sealed, &manifest, schema).unwrap();
+        for ((area, note, value), line) in rows.iter().zip(text.lines()) {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            prop_assert_eq!(record["area"].as_str().unwrap(), area);
+            prop_assert_eq!(record["note"].as_str().unwrap_or_default(), note);
+            prop_assert_eq!(record["value"].as_i64().unwrap(), i64::from(*value));
+        }
+        prop_assert_eq!(text.lines().count(), rows.len());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..100)) {
+        let mut csv = b"area,period,value\n".to_vec();
+        csv.extend(&bytes);
+        let _ = seal(&csv, Format::Csv, &built_in()[2]);
+        let _ = seal(&bytes, Format::Ndjson, &built_in()[2]);
+    }
+}
