@@ -6,6 +6,12 @@ pub mod identity;
 pub mod schema;
 pub mod policy;
 pub mod dataset;
+pub mod agreement;
+pub mod negotiation;
+pub mod transfer;
+pub mod catalog;
 pub mod audit;
 // Above this line nothing knows a runtime, a file system, a database or the network.
+pub mod keys;
 pub mod ingest;
+pub mod blob;

@@ -1,0 +1,7 @@
+//! Keys at rest: the key-encryption key, key files, and the wrapping of secrets in the database.
+
+mod file;
+mod kek;
+
+pub use file::{KeyFile, KeyFileError, create_private};
+pub use kek::{Kek, KekError, Place};
