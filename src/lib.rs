@@ -14,4 +14,5 @@ pub mod audit;
 // Above this line nothing knows a runtime, a file system, a database or the network.
 pub mod keys;
 pub mod ingest;
+pub mod storage;
 pub mod blob;

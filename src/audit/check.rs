@@ -185,7 +185,8 @@ impl Check {
             self.fault(size, None, "checkpoint", reason);
             self.next_held += 1;
         }
-        self.faults.sort_by_key(|fault| fault.index);
+        // A checkpoint only brackets what is wrong; an entry or tile names it.
+        self.faults.sort_by_key(|fault| (fault.artifact == "checkpoint", fault.index));
         let checkpoint = self.held.iter().map(|held| held.checkpoint.size).max().unwrap_or(0);
         Report {
             origin: self.origin,
@@ -211,7 +212,7 @@ pub struct Report {
     pub root: Digest,
     /// Checkpoints compared.
     pub checkpoints: usize,
-    /// What is wrong, first entry first; empty if nothing.
+    /// What is wrong: named entries in order, then what only a checkpoint shows; empty if nothing.
     pub faults: Vec<Fault>,
 }
 

@@ -1,0 +1,284 @@
+//! Guards, writes, messages and chores as SQL.
+
+use crate::core::id::{ParticipantId, ProcessId};
+use crate::core::time::Timestamp;
+use crate::negotiation::{Negotiation, Role};
+use crate::storage::{Chore, Guard, Outgoing, StoreError, VersionRow, Write};
+use crate::transfer::Transfer;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, params};
+use serde::Serialize;
+
+fn to_text<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Exactly one row, or a conflict; so is a uniqueness that does not hold.
+fn one(connection: &Connection, what: &'static str, sql: &str, params: impl Params) -> Result<(), StoreError> {
+    match connection.prepare_cached(sql)?.execute(params) {
+        Ok(1) => Ok(()),
+        Ok(_) => Err(StoreError::Conflict(what)),
+        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
+            Err(StoreError::Conflict(what))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Checks every guard.
+pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreError> {
+    for guard in guards {
+        let (what, sql, first, second) = match guard {
+            Guard::Register(sequence) => (
+                "the register",
+                "SELECT 1 WHERE COALESCE((SELECT MAX(sequence) FROM register), 0) = CAST(?2 AS INTEGER) AND ?1 = ''",
+                String::new(),
+                sequence.to_string(),
+            ),
+            Guard::Offer(offer, policy) => (
+                "the offer",
+                "SELECT 1 FROM version WHERE offer = ?1 AND policy = ?2 AND newest = 1",
+                offer.to_string(),
+                policy.to_string(),
+            ),
+            Guard::Process(id, revision) => (
+                "the process",
+                "SELECT 1 FROM process WHERE id = ?1 AND revision = CAST(?2 AS INTEGER)",
+                id.to_string(),
+                revision.to_string(),
+            ),
+            Guard::Count(agreement, used) => (
+                "the count",
+                "SELECT 1 FROM agreement WHERE id = ?1 AND used = CAST(?2 AS INTEGER)",
+                agreement.to_string(),
+                used.to_string(),
+            ),
+            Guard::OpenProcesses(peer, max) => (
+                "the number of open processes",
+                "SELECT 1 WHERE (SELECT COUNT(*) FROM process WHERE peer = ?1 AND open = 1) < CAST(?2 AS INTEGER)",
+                peer.to_string(),
+                max.to_string(),
+            ),
+        };
+        let holds = connection.prepare_cached(sql)?.query_row([first, second], |_| Ok(())).optional()?;
+        holds.ok_or(StoreError::Conflict(what))?;
+    }
+    Ok(())
+}
+
+/// Applies every write.
+pub fn writes(connection: &Connection, writes: &[Write]) -> Result<(), StoreError> {
+    writes.iter().try_for_each(|write| apply(connection, write))
+}
+
+fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
+    match write {
+        Write::InstallRegister { sequence, digest, jws } => one(
+            connection,
+            "the register",
+            "INSERT INTO register (sequence, digest, jws)
+             SELECT ?1, ?2, ?3 WHERE COALESCE((SELECT MAX(sequence) FROM register), ?1 - 1) = ?1 - 1",
+            params![*sequence as i64, digest.to_string(), jws],
+        ),
+        Write::InsertVersion(version) => insert_version(connection, version),
+        Write::PutNegotiation(negotiation) => {
+            put_process(connection, &ProcessColumns::negotiation(negotiation), &to_text(negotiation)?)
+        }
+        Write::PutTransfer(transfer) => {
+            put_process(connection, &ProcessColumns::transfer(transfer), &to_text(transfer)?)
+        }
+        Write::InsertAgreement(row) => one(
+            connection,
+            "the agreement",
+            "INSERT INTO agreement (id, peer, manifest, used, body) VALUES (?1, ?2, ?3, 0, ?4)",
+            params![
+                row.id.as_str(),
+                row.peer.as_str(),
+                row.agreement.manifest.map(|digest| digest.to_string()),
+                to_text(row)?
+            ],
+        ),
+        Write::Use { agreement, max } => one(
+            connection,
+            "the count",
+            "UPDATE agreement SET used = used + 1 WHERE id = ?1 AND used < ?2",
+            params![agreement.as_str(), max.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX))],
+        ),
+        Write::InsertRelease(row) => one(
+            connection,
+            "the key request",
+            "INSERT INTO release (request, nonce, one_time_key, body) VALUES (?1, ?2, ?3, ?4)",
+            params![row.request.to_string(), row.nonce, row.one_time_key.to_string(), to_text(row)?],
+        ),
+        Write::PutHolding(holding) => {
+            let key = (holding.id.as_str(), holding.transfer.as_str());
+            let (revision, updated) = (holding.revision as i64, holding.updated.ms());
+            let sql = if holding.revision == 1 {
+                "INSERT INTO holding (id, transfer, revision, updated, body) VALUES (?1, ?2, ?3, ?4, ?5)"
+            } else {
+                "UPDATE holding SET revision = ?3, updated = ?4, body = ?5
+                 WHERE id = ?1 AND transfer = ?2 AND revision = ?3 - 1"
+            };
+            one(connection, "the holding", sql, params![key.0, key.1, revision, updated, to_text(holding)?])
+        }
+        Write::InsertToken(token) => one(
+            connection,
+            "the token",
+            "INSERT INTO token (id, hash, revoked, body) VALUES (?1, ?2, 0, ?3)",
+            params![token.id.as_str(), token.hash.to_string(), to_text(token)?],
+        ),
+        Write::RevokeToken(id) => one(
+            connection,
+            "the token",
+            "UPDATE token SET revoked = 1, body = json_set(body, '$.revoked', json('true')) WHERE id = ?1 AND revoked = 0",
+            [id.as_str()],
+        ),
+        Write::InsertReceipt { transfer, jws } => one(
+            connection,
+            "the receipt",
+            "INSERT INTO receipt (transfer, jws) VALUES (?1, ?2)",
+            params![transfer.as_str(), jws],
+        ),
+    }
+}
+
+fn insert_version(connection: &Connection, version: &VersionRow) -> Result<(), StoreError> {
+    let (dataset, number) = (version.dataset.as_str(), version.version as i64);
+    let previous: Option<i64> = connection
+        .prepare_cached("SELECT version FROM version WHERE dataset = ?1 AND newest = 1")?
+        .query_row([dataset], |row| row.get(0))
+        .optional()?;
+    if previous.unwrap_or(0) + 1 != number {
+        return Err(StoreError::Conflict("the dataset"));
+    }
+    connection.prepare_cached("UPDATE version SET newest = 0 WHERE dataset = ?1 AND newest = 1")?.execute([dataset])?;
+    one(
+        connection,
+        "the dataset",
+        "INSERT INTO version (dataset, version, offer, policy, manifest, newest, body) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)",
+        params![
+            dataset,
+            number,
+            version.offer.as_str(),
+            version.policy_digest.to_string(),
+            version.manifest_digest.to_string(),
+            to_text(version)?
+        ],
+    )
+}
+
+/// What of a process is in columns of its own.
+struct ProcessColumns<'a> {
+    id: &'a ProcessId,
+    kind: &'static str,
+    role: Role,
+    peer: &'a ParticipantId,
+    peer_pid: Option<&'a ProcessId>,
+    negotiation: Option<&'a ProcessId>,
+    state: &'static str,
+    open: bool,
+    revision: u64,
+    started: Timestamp,
+}
+
+impl<'a> ProcessColumns<'a> {
+    fn negotiation(n: &'a Negotiation) -> Self {
+        Self {
+            id: &n.id,
+            kind: "negotiation",
+            role: n.role,
+            peer: &n.peer,
+            peer_pid: n.peer_pid.as_ref(),
+            negotiation: None,
+            state: n.state.name(),
+            open: !n.state.is_final(),
+            revision: n.revision,
+            started: n.started,
+        }
+    }
+
+    fn transfer(t: &'a Transfer) -> Self {
+        Self {
+            id: &t.id,
+            kind: "transfer",
+            role: t.role,
+            peer: &t.peer,
+            peer_pid: t.peer_pid.as_ref(),
+            negotiation: Some(&t.negotiation),
+            state: t.state.name(),
+            open: !t.state.is_final(),
+            revision: t.revision,
+            started: t.started,
+        }
+    }
+}
+
+fn put_process(connection: &Connection, columns: &ProcessColumns<'_>, body: &str) -> Result<(), StoreError> {
+    let role = match columns.role {
+        Role::Consumer => "consumer",
+        Role::Provider => "provider",
+    };
+    let sql = if columns.revision == 1 {
+        "INSERT INTO process (id, kind, role, peer, peer_pid, negotiation, state, open, revision, started, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+    } else {
+        "UPDATE process SET peer_pid = ?5, negotiation = ?6, state = ?7, open = ?8, revision = ?9, started = ?10, body = ?11
+         WHERE id = ?1 AND kind = ?2 AND role = ?3 AND peer = ?4 AND revision = ?9 - 1"
+    };
+    one(
+        connection,
+        "the process",
+        sql,
+        params![
+            columns.id.as_str(),
+            columns.kind,
+            role,
+            columns.peer.as_str(),
+            columns.peer_pid.map(ProcessId::as_str),
+            columns.negotiation.map(ProcessId::as_str),
+            columns.state,
+            columns.open,
+            columns.revision as i64,
+            columns.started.ms(),
+            body
+        ],
+    )
+}
+
+/// Puts messages into the outbox.
+pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) -> Result<(), StoreError> {
+    for message in messages {
+        one(
+            connection,
+            "the outbox",
+            "INSERT INTO outbox (id, process, due, attempts, body) VALUES (?1, ?2, ?3, 0, ?4)",
+            params![message.id.as_str(), message.process.as_str(), now.ms(), to_text(message)?],
+        )?;
+    }
+    Ok(())
+}
+
+/// Does chores.
+pub fn chores(connection: &Connection, chores: &[Chore]) -> Result<(), StoreError> {
+    for chore in chores {
+        match chore {
+            Chore::Checkpoint => {}
+            Chore::Sent(id) => {
+                connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_str()])?;
+            }
+            Chore::Retry { id, at } => {
+                let sql = "UPDATE outbox SET due = ?2, attempts = attempts + 1 WHERE id = ?1";
+                connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms()])?;
+            }
+            Chore::PeerCheckpoint { participant, size, note } => {
+                let sql = "INSERT INTO peer_checkpoint (participant, size, note) VALUES (?1, ?2, ?3)
+                           ON CONFLICT (participant) DO UPDATE SET size = ?2, note = ?3 WHERE size < ?2";
+                connection.prepare_cached(sql)?.execute(params![participant.as_str(), *size as i64, note])?;
+            }
+            Chore::Promise { participant, entry, jws } => {
+                let sql = "INSERT OR IGNORE INTO promise (participant, entry, jws) VALUES (?1, ?2, ?3)";
+                connection.prepare_cached(sql)?.execute(params![participant.as_str(), entry.as_str(), jws])?;
+            }
+        }
+    }
+    Ok(())
+}

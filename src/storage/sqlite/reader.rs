@@ -1,0 +1,323 @@
+//! Reading: a few read-only connections, used on the blocking pool.
+
+use super::{SqliteStore, connect, log};
+use crate::audit::entry::Opening;
+use crate::core::digest::Digest;
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::negotiation::Negotiation;
+use crate::storage::{
+    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
+    VersionRow,
+};
+use crate::transfer::Transfer;
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// The pool.
+pub struct Readers {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let idle = Arc::new(Mutex::new(vec![connect(&path, false)?]));
+        Ok(Self { path, idle, permits: Arc::new(Semaphore::new(limits::READERS_MAX)) })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let gone = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
+        let permit = self.permits.clone().acquire_owned().await.map_err(|error| gone(&error))?;
+        let (idle, path) = (self.idle.clone(), self.path.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => connect(&path, false)?,
+            };
+            let result = work(&connection);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            result
+        });
+        task.await.map_err(|error| gone(&error))?
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn bodies<T: DeserializeOwned>(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<T>, StoreError> {
+    let mut select = connection.prepare_cached(sql)?;
+    let texts = select.query_map(params, |row| row.get::<_, String>(0))?;
+    texts.map(|text| parse(&text?)).collect()
+}
+
+fn body<T: DeserializeOwned>(connection: &Connection, sql: &str, params: impl Params) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = connection.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()?;
+    text.as_deref().map(parse).transpose()
+}
+
+fn scalar<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Option<T>, StoreError> {
+    Ok(connection.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()?)
+}
+
+fn rows_max(limit: usize) -> i64 {
+    limit.min(limits::PAGE_ROWS_MAX) as i64
+}
+
+fn entry_row(connection: &Connection, row: (i64, String, [u8; 32], [u8; 32])) -> Result<EntryRow, StoreError> {
+    let (index, text, leaf, salt) = row;
+    let entry: serde_json::Value = parse(&text)?;
+    let id = entry.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let fields = log::fields(connection, id)?;
+    Ok(EntryRow { index: index as u64, entry, leaf: Digest::from_bytes(leaf), salt, fields })
+}
+
+fn entry_columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, [u8; 32], [u8; 32])> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
+        self.do_commit(change).await
+    }
+
+    async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
+        self.do_housekeep(chores).await
+    }
+
+    async fn registers(&self, from: u64, limit: usize) -> Result<Vec<String>, StoreError> {
+        let read = move |c: &Connection| {
+            let mut select =
+                c.prepare_cached("SELECT jws FROM register WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2")?;
+            let rows = select.query_map(params![from as i64, rows_max(limit)], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn register_sequence(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT COALESCE(MAX(sequence), 0) FROM register";
+        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
+    }
+
+    async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError> {
+        let id = id.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM version WHERE dataset = ?1 AND newest = 1", [id])).await
+    }
+
+    async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<VersionRow>, StoreError> {
+        let after = after.map(DatasetId::to_string).unwrap_or_default();
+        let sql = "SELECT body FROM version WHERE newest = 1 AND dataset > ?1 ORDER BY dataset LIMIT ?2";
+        self.readers.read(move |c| bodies(c, sql, params![after, rows_max(limit)])).await
+    }
+
+    async fn version_by_manifest(&self, manifest: &Digest) -> Result<Option<VersionRow>, StoreError> {
+        let manifest = manifest.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM version WHERE manifest = ?1", [manifest])).await
+    }
+
+    async fn version_by_offer(&self, offer: &OfferId) -> Result<Option<VersionRow>, StoreError> {
+        let offer = offer.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM version WHERE offer = ?1 AND newest = 1", [offer])).await
+    }
+
+    async fn negotiation(&self, id: &ProcessId) -> Result<Option<Negotiation>, StoreError> {
+        let id = id.to_string();
+        self.readers
+            .read(move |c| body(c, "SELECT body FROM process WHERE id = ?1 AND kind = 'negotiation'", [id]))
+            .await
+    }
+
+    async fn transfer(&self, id: &ProcessId) -> Result<Option<Transfer>, StoreError> {
+        let id = id.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM process WHERE id = ?1 AND kind = 'transfer'", [id])).await
+    }
+
+    async fn process_by_peer(&self, peer: &ParticipantId, pid: &ProcessId) -> Result<Option<ProcessId>, StoreError> {
+        let (peer, pid) = (peer.to_string(), pid.to_string());
+        let read = move |c: &Connection| {
+            let id: Option<String> =
+                scalar(c, "SELECT id FROM process WHERE peer = ?1 AND peer_pid = ?2", [peer, pid])?;
+            id.map(|id| ProcessId::parse(&id).map_err(|error| StoreError::Corrupt(error.to_string()))).transpose()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError> {
+        let read = |c: &Connection| {
+            let of_kind = |kind: &str| -> Result<Vec<ProcessId>, StoreError> {
+                let mut select = c.prepare_cached("SELECT id FROM process WHERE open = 1 AND kind = ?1")?;
+                let ids = select.query_map([kind], |row| row.get::<_, String>(0))?;
+                ids.map(|id| ProcessId::parse(&id?).map_err(|error| StoreError::Corrupt(error.to_string()))).collect()
+            };
+            Ok((of_kind("negotiation")?, of_kind("transfer")?))
+        };
+        self.readers.read(read).await
+    }
+
+    async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError> {
+        let id = negotiation.to_string();
+        let sql = "SELECT body FROM process WHERE negotiation = ?1 ORDER BY started DESC, id LIMIT 1";
+        self.readers.read(move |c| body(c, sql, [id])).await
+    }
+
+    async fn requests(&self, limit: usize) -> Result<Vec<Negotiation>, StoreError> {
+        let sql =
+            "SELECT body FROM process WHERE kind = 'negotiation' AND role = 'consumer' ORDER BY started DESC LIMIT ?1";
+        self.readers.read(move |c| bodies(c, sql, [rows_max(limit)])).await
+    }
+
+    async fn agreement(&self, id: &AgreementId) -> Result<Option<AgreementRow>, StoreError> {
+        let id = id.to_string();
+        let read = move |c: &Connection| {
+            let Some(mut row) = body::<AgreementRow>(c, "SELECT body FROM agreement WHERE id = ?1", [&id])? else {
+                return Ok(None);
+            };
+            row.used = scalar::<i64>(c, "SELECT used FROM agreement WHERE id = ?1", [&id])?.unwrap_or(0) as u64;
+            Ok(Some(row))
+        };
+        self.readers.read(read).await
+    }
+
+    async fn has_agreement_on(&self, peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError> {
+        let (peer, manifest) = (peer.to_string(), manifest.to_string());
+        let sql = "SELECT 1 FROM agreement WHERE manifest = ?1 AND peer = ?2 LIMIT 1";
+        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [manifest, peer])?.is_some())).await
+    }
+
+    async fn release(&self, request: &Digest) -> Result<Option<ReleaseRow>, StoreError> {
+        let request = request.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM release WHERE request = ?1", [request])).await
+    }
+
+    async fn receipt(&self, transfer: &ProcessId) -> Result<Option<String>, StoreError> {
+        let id = transfer.to_string();
+        self.readers.read(move |c| scalar(c, "SELECT jws FROM receipt WHERE transfer = ?1", [id])).await
+    }
+
+    async fn holding(&self, id: &HoldingId) -> Result<Option<Holding>, StoreError> {
+        let id = id.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM holding WHERE id = ?1", [id])).await
+    }
+
+    async fn holding_of(&self, transfer: &ProcessId) -> Result<Option<Holding>, StoreError> {
+        let id = transfer.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM holding WHERE transfer = ?1", [id])).await
+    }
+
+    async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError> {
+        let sql = "SELECT body FROM holding ORDER BY updated DESC LIMIT ?1";
+        self.readers.read(move |c| bodies(c, sql, [rows_max(limit)])).await
+    }
+
+    async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError> {
+        let hash = hash.to_string();
+        self.readers.read(move |c| body(c, "SELECT body FROM token WHERE hash = ?1", [hash])).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.readers.read(|c| bodies(c, "SELECT body FROM token ORDER BY id", [])).await
+    }
+
+    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Outgoing>, StoreError> {
+        let read = move |c: &Connection| {
+            let mut select = c.prepare_cached(
+                "SELECT body, attempts FROM outbox o WHERE due <= ?1
+                 AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process) ORDER BY n LIMIT ?2",
+            )?;
+            let rows = select.query_map(params![now.ms(), rows_max(limit)], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))
+            })?;
+            rows.map(|row| {
+                let (text, attempts) = row?;
+                Ok(Outgoing { attempts, ..parse(&text)? })
+            })
+            .collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn outbox_next(&self) -> Result<(Option<Timestamp>, u64), StoreError> {
+        let read = |c: &Connection| {
+            // Only the first message of each process can be next.
+            let due = scalar::<Option<i64>>(
+                c,
+                "SELECT MIN(due) FROM outbox o WHERE n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process)",
+                [],
+            )?;
+            let count = scalar::<i64>(c, "SELECT COUNT(*) FROM outbox", [])?.unwrap_or(0);
+            Ok((due.flatten().map(Timestamp::from_ms), count as u64))
+        };
+        self.readers.read(read).await
+    }
+
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
+        self.readers.read(|c| scalar(c, "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1", [])).await
+    }
+
+    async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT data FROM tile WHERE level = ?1 AND n = ?2";
+        self.readers.read(move |c| scalar(c, sql, params![level, index as i64])).await
+    }
+
+    async fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let read = move |c: &Connection| {
+            let mut select = c.prepare_cached("SELECT leaf FROM entry WHERE n >= ?1 ORDER BY n LIMIT ?2")?;
+            let rows = select.query_map(params![from as i64, rows_max(limit)], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<EntryRow>, StoreError> {
+        let read = move |c: &Connection| {
+            let sql = "SELECT n, body, leaf, salt FROM entry WHERE n >= ?1 ORDER BY n LIMIT ?2";
+            let mut select = c.prepare_cached(sql)?;
+            let rows = select.query_map(params![from as i64, rows_max(limit)], entry_columns)?;
+            rows.map(|row| entry_row(c, row?)).collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn opening(&self, id: &EntryId) -> Result<Option<Opening>, StoreError> {
+        let id = id.to_string();
+        let read = move |c: &Connection| {
+            let sql = "SELECT n, body, leaf, salt FROM entry WHERE id = ?1";
+            let row = c.prepare_cached(sql)?.query_row([id], entry_columns).optional()?;
+            let row = row.map(|row| entry_row(c, row)).transpose()?;
+            Ok(row.map(|row| Opening { index: row.index, salt: row.salt, entry: row.entry, fields: row.fields }))
+        };
+        self.readers.read(read).await
+    }
+
+    async fn peer_checkpoint(&self, participant: &ParticipantId) -> Result<Option<String>, StoreError> {
+        let id = participant.to_string();
+        self.readers.read(move |c| scalar(c, "SELECT note FROM peer_checkpoint WHERE participant = ?1", [id])).await
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        self.wait_changed(seen).await
+    }
+
+    async fn outbox_filled(&self) {
+        self.wait_outbox().await;
+    }
+}

@@ -1,0 +1,72 @@
+//! Tables and their migrations, numbered by `user_version`.
+
+use crate::storage::StoreError;
+use rusqlite::Connection;
+
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE register (sequence INTEGER PRIMARY KEY, digest TEXT NOT NULL, jws TEXT NOT NULL) STRICT;
+
+CREATE TABLE version (
+  dataset TEXT NOT NULL, version INTEGER NOT NULL, offer TEXT NOT NULL UNIQUE, policy TEXT NOT NULL,
+  manifest TEXT NOT NULL UNIQUE, newest INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (dataset, version)) STRICT;
+CREATE UNIQUE INDEX version_newest ON version (dataset) WHERE newest = 1;
+
+CREATE TABLE process (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, role TEXT NOT NULL, peer TEXT NOT NULL, peer_pid TEXT,
+  negotiation TEXT, state TEXT NOT NULL, open INTEGER NOT NULL, revision INTEGER NOT NULL, started INTEGER NOT NULL,
+  body TEXT NOT NULL) STRICT;
+CREATE UNIQUE INDEX process_peer ON process (peer, peer_pid) WHERE peer_pid IS NOT NULL;
+CREATE INDEX process_open ON process (peer) WHERE open = 1;
+CREATE INDEX process_negotiation ON process (negotiation) WHERE negotiation IS NOT NULL;
+CREATE INDEX process_requests ON process (started) WHERE kind = 'negotiation' AND role = 'consumer';
+
+CREATE TABLE agreement (
+  id TEXT PRIMARY KEY, peer TEXT NOT NULL, manifest TEXT, used INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE INDEX agreement_manifest ON agreement (manifest, peer);
+
+CREATE TABLE release (
+  request TEXT PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, one_time_key TEXT NOT NULL UNIQUE, body TEXT NOT NULL) STRICT;
+
+CREATE TABLE holding (
+  id TEXT PRIMARY KEY, transfer TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, updated INTEGER NOT NULL,
+  body TEXT NOT NULL) STRICT;
+
+CREATE TABLE token (id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, revoked INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+
+CREATE TABLE receipt (transfer TEXT PRIMARY KEY, jws TEXT NOT NULL) STRICT;
+
+CREATE TABLE outbox (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, process TEXT NOT NULL, due INTEGER NOT NULL,
+  attempts INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE INDEX outbox_process ON outbox (process, n);
+
+CREATE TABLE entry (
+  n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, leaf BLOB NOT NULL, salt BLOB NOT NULL,
+  body TEXT NOT NULL) STRICT;
+CREATE TABLE field (
+  entry TEXT NOT NULL REFERENCES entry (id), name TEXT NOT NULL, salt BLOB NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (entry, name)) STRICT;
+CREATE TABLE tile (level INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (level, n)) STRICT;
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL) STRICT;
+CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TABLE peer_checkpoint (participant TEXT PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TABLE promise (
+  participant TEXT NOT NULL, entry TEXT NOT NULL, jws TEXT NOT NULL, PRIMARY KEY (participant, entry)) STRICT;
+"];
+
+/// Brings the database to this version; refuses one that a later version wrote.
+pub fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::Corrupt(format!(
+            "it was written by a later version of crosspark (schema {version}, this one knows {})",
+            MIGRATIONS.len()
+        )));
+    }
+    for (n, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {migration}; PRAGMA user_version = {}; COMMIT;", n + 1))?;
+    }
+    Ok(())
+}

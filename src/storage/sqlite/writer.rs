@@ -1,0 +1,209 @@
+//! The writer's thread: many changes in one transaction, each in a savepoint; sequencing and tiles in the same
+//! transaction, so that the commit is the sequencing.
+
+use super::{apply, log::Sequencer};
+use crate::audit::checkpoint::Checkpoint;
+use crate::core::id::LogOrigin;
+use crate::core::limits;
+use crate::core::time::{Clock, Timestamp};
+use crate::storage::{Change, Chore, Logged, StoreError};
+use rusqlite::{Connection, TransactionBehavior, params};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot, watch};
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Work for the writer.
+pub enum Job {
+    /// A change.
+    Commit(Box<Change>, Reply<Vec<Logged>>),
+    /// Chores.
+    Housekeep(Vec<Chore>, Reply<()>),
+}
+
+/// Signs checkpoints as the log.
+pub trait CheckpointSigner: Send + Sync {
+    /// The signed note.
+    fn sign(&self, checkpoint: &Checkpoint) -> String;
+}
+
+impl CheckpointSigner for crate::identity::key::SigningKey {
+    fn sign(&self, checkpoint: &Checkpoint) -> String {
+        checkpoint.sign(self)
+    }
+}
+
+pub struct Writer {
+    connection: Connection,
+    sequencer: Sequencer,
+    signer: Arc<dyn CheckpointSigner>,
+    clock: Arc<dyn Clock>,
+    commits: watch::Sender<u64>,
+    outbox: Arc<Notify>,
+    signed: Signed,
+}
+
+/// The last checkpoint.
+#[derive(Clone, Copy)]
+struct Signed {
+    size: u64,
+    time: Timestamp,
+}
+
+/// What to tell whom once the transaction is durable.
+enum Outcome {
+    Commit(Reply<Vec<Logged>>, Result<Vec<Logged>, StoreError>),
+    Housekeep(Reply<()>, Result<(), StoreError>),
+}
+
+impl Writer {
+    /// Loads the log's edge and checks it against the last checkpoint.
+    pub fn open(
+        connection: Connection,
+        origin: LogOrigin,
+        signer: Arc<dyn CheckpointSigner>,
+        clock: Arc<dyn Clock>,
+        commits: watch::Sender<u64>,
+        outbox: Arc<Notify>,
+    ) -> Result<Self, StoreError> {
+        let sequencer = Sequencer::load(&connection, origin)?;
+        let signed = connection
+            .query_row("SELECT size, time FROM checkpoint ORDER BY size DESC LIMIT 1", [], |row| {
+                Ok(Signed { size: row.get::<_, i64>(0)? as u64, time: Timestamp::from_ms(row.get(1)?) })
+            })
+            .or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok(Signed { size: 0, time: Timestamp::from_ms(i64::MIN) }),
+                error => Err(error),
+            })?;
+        if signed.size > sequencer.size() {
+            let reason = format!("the log has {} entries, but {} were signed for", sequencer.size(), signed.size);
+            return Err(StoreError::Corrupt(reason));
+        }
+        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed })
+    }
+
+    /// Works until every sender is gone, then signs the tail.
+    pub fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            let first = match self.wait(queue) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.batch(Vec::new(), false);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.batch(Vec::new(), true);
+                    return;
+                }
+            };
+            let mut jobs = vec![first];
+            jobs.extend(queue.try_iter().take(limits::COMMIT_BATCH_MAX - 1));
+            self.batch(jobs, false);
+        }
+    }
+
+    /// Waits for work; not longer than until the tail of a quiet log is to be signed.
+    fn wait(&self, queue: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        if self.signed.size == self.sequencer.size() {
+            return queue.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        let due = self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS).ms();
+        // At least a little, so that a clock that stands still cannot make this a busy loop.
+        let wait = due.saturating_sub(self.clock.now().ms()).clamp(5, limits::CHECKPOINT_INTERVAL_MS);
+        queue.recv_timeout(Duration::from_millis(wait as u64))
+    }
+
+    fn batch(&mut self, jobs: Vec<Job>, last: bool) {
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        let before = (self.sequencer.clone(), self.signed);
+        let result = self.transact(jobs, last, &mut outcomes);
+        let mut sent = false;
+        let failed = result.as_ref().err().cloned();
+        if failed.is_some() {
+            (self.sequencer, self.signed) = before;
+        }
+        for outcome in outcomes {
+            match (outcome, &failed) {
+                (Outcome::Commit(reply, Ok(_)), Some(error)) => drop(reply.send(Err(error.clone()))),
+                (Outcome::Housekeep(reply, Ok(())), Some(error)) => drop(reply.send(Err(error.clone()))),
+                (Outcome::Commit(reply, result), _) => drop(reply.send(result)),
+                (Outcome::Housekeep(reply, result), _) => drop(reply.send(result)),
+            }
+        }
+        match result {
+            Ok(outbox_filled) => sent |= outbox_filled,
+            Err(error) => tracing::error!(%error, "the database did not take a batch of changes"),
+        }
+        self.commits.send_modify(|count| *count += 1);
+        if sent {
+            self.outbox.notify_one();
+        }
+    }
+
+    /// One transaction. Tells whether a message was put into the outbox.
+    fn transact(&mut self, jobs: Vec<Job>, last: bool, outcomes: &mut Vec<Outcome>) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut force_checkpoint = last;
+        let mut outbox_filled = false;
+        let mut jobs = jobs.into_iter();
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let mut transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                let error = StoreError::from(error);
+                outcomes.extend(jobs.map(|job| refused(job, &error)));
+                return Err(error);
+            }
+        };
+        for job in jobs.by_ref() {
+            match job {
+                Job::Commit(change, reply) => {
+                    let before = self.sequencer.clone();
+                    let savepoint = transaction.savepoint()?;
+                    let result = apply::guards(&savepoint, &change.guards)
+                        .and_then(|()| apply::writes(&savepoint, &change.writes))
+                        .and_then(|()| apply::outbox(&savepoint, &change.outbox, now))
+                        .and_then(|()| self.sequencer.append(&savepoint, change.entries(), now));
+                    let result = result.and_then(|logged| savepoint.commit().map(|()| logged).map_err(Into::into));
+                    match &result {
+                        Ok(_) => outbox_filled |= !change.outbox.is_empty(),
+                        // The savepoint was rolled back when it was dropped.
+                        Err(_) => self.sequencer = before,
+                    }
+                    outcomes.push(Outcome::Commit(reply, result));
+                }
+                Job::Housekeep(chores, reply) => {
+                    force_checkpoint |= chores.contains(&Chore::Checkpoint);
+                    // A message that was sent makes room for the next of its process.
+                    outbox_filled |= chores.iter().any(|chore| matches!(chore, Chore::Sent(_) | Chore::Retry { .. }));
+                    outcomes.push(Outcome::Housekeep(reply, apply::chores(&transaction, &chores)));
+                }
+            }
+        }
+        let signed = self.sequencer.finish(&transaction).and_then(|()| {
+            let due = now >= self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS);
+            if self.sequencer.size() == self.signed.size || !(due || force_checkpoint) {
+                return Ok(self.signed);
+            }
+            let checkpoint = self.sequencer.checkpoint();
+            let note = self.signer.sign(&checkpoint);
+            transaction.execute(
+                "INSERT INTO checkpoint (size, time, note) VALUES (?1, ?2, ?3)",
+                params![checkpoint.size as i64, now.ms(), note],
+            )?;
+            Ok(Signed { size: checkpoint.size, time: now })
+        })?;
+        transaction.commit()?;
+        self.signed = signed;
+        Ok(outbox_filled)
+    }
+}
+
+fn refused(job: Job, error: &StoreError) -> Outcome {
+    match job {
+        Job::Commit(_, reply) => Outcome::Commit(reply, Err(error.clone())),
+        Job::Housekeep(_, reply) => Outcome::Housekeep(reply, Err(error.clone())),
+    }
+}
