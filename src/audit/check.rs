@@ -185,8 +185,9 @@ impl Check {
             self.fault(size, None, "checkpoint", reason);
             self.next_held += 1;
         }
-        // A checkpoint only brackets what is wrong; an entry or tile names it.
-        self.faults.sort_by_key(|fault| (fault.artifact == "checkpoint", fault.index));
+        // The closer an artifact names what is wrong, the earlier it stands; a checkpoint only brackets it.
+        let rank = |artifact: &str| ["entry", "tile", "checkpoint"].iter().position(|known| *known == artifact);
+        self.faults.sort_by_key(|fault| (rank(fault.artifact), fault.index));
         let checkpoint = self.held.iter().map(|held| held.checkpoint.size).max().unwrap_or(0);
         Report {
             origin: self.origin,
