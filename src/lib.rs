@@ -16,3 +16,4 @@ pub mod keys;
 pub mod ingest;
 pub mod storage;
 pub mod blob;
+pub mod service;

@@ -46,6 +46,9 @@ pub enum Kind {
     /// A message of a process was refused.
     #[serde(rename = "message.refused")]
     MessageRefused,
+    /// This node asked for a data key.
+    #[serde(rename = "key.requested")]
+    KeyRequested,
     /// A data key was released.
     #[serde(rename = "key.released")]
     KeyReleased,
@@ -61,6 +64,9 @@ pub enum Kind {
     /// A receipt was refused.
     #[serde(rename = "receipt.refused")]
     ReceiptRefused,
+    /// This node began to fetch a peer's dataset.
+    #[serde(rename = "dataset.fetching")]
+    DatasetFetching,
     /// This node verified and keeps a peer's dataset.
     #[serde(rename = "dataset.received")]
     DatasetReceived,

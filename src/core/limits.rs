@@ -126,3 +126,7 @@ pub const REFUSALS_COUNTED_EVERY: Duration = Duration::from_secs(60);
 pub const REGISTER_REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// Life of a register.
 pub const REGISTER_LIFE_MS: i64 = 14 * 86_400_000;
+/// Age of a claim when it arrives: its message may have waited in the consumer's outbox.
+pub const CLAIM_AGE_MS_MAX: i64 = 86_400_000;
+/// Life of an agreement whose policy has no end.
+pub const AGREEMENT_LIFE_MS: i64 = 365 * 86_400_000;

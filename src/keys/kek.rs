@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 pub struct Kek {
     id: String,
     key: LessSafeKey,
+    tokens: Zeroizing<[u8; 32]>,
 }
 
 /// What a wrapped secret is bound to: moving it elsewhere makes it useless.
@@ -73,7 +74,14 @@ impl Kek {
         let derived = Zeroizing::new(derive_key(secret, "crosspark/wrap/v1"));
         let id = Digest::labelled("crosspark/kek-id/v1", &[&derived[..]]);
         let key = UnboundKey::new(&AES_256_GCM, &derived[..]).expect("32 bytes are an AES-256 key");
-        Self { id: hex::encode(&id.as_bytes()[..4]), key: LessSafeKey::new(key) }
+        let tokens = Zeroizing::new(derive_key(secret, "crosspark/transfer-token/v1"));
+        Self { id: hex::encode(&id.as_bytes()[..4]), key: LessSafeKey::new(key), tokens }
+    }
+
+    /// The key under which this node's transfer tokens are made. They are derived anew wherever they are needed and
+    /// stand nowhere.
+    pub fn token_key(&self) -> &[u8; 32] {
+        &self.tokens
     }
 
     /// A name for it that tells nothing about it.

@@ -1,0 +1,87 @@
+//! Who is at the other end of a connection, decided anew at every request: a resumed or long-lived connection gives
+//! no right that the register has taken away.
+
+use super::Node;
+use super::refusal::{Error, Stranger, detail};
+use crate::audit::entry::{Facts, Kind};
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, Text};
+use crate::identity::register::Status;
+use crate::identity::x509::{Presented, Side};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// All.
+    Active,
+    /// Only receipts, destruction statements, terminations and checkpoints.
+    Suspended,
+}
+
+/// A member at the other end of a connection, as the register with this sequence has it.
+#[derive(Debug, Clone)]
+pub struct Counterparty {
+    /// Who.
+    pub participant: ParticipantId,
+    /// The pin of the key that it proved.
+    pub pin: Digest,
+    /// What it may do.
+    pub standing: Standing,
+    /// Its groups.
+    pub groups: BTreeSet<Text>,
+    /// The register that says so.
+    pub register: u64,
+}
+
+impl Node {
+    /// The member behind a certificate.
+    pub async fn authenticate(self: &Arc<Self>, presented: Option<&Presented>) -> Result<Counterparty, Error> {
+        let (trust, now) = (self.trust(), self.now());
+        let stranger = |node: &Arc<Self>, reason: Stranger, text: &str| {
+            node.count_stranger(reason);
+            Err(Error::forbidden("membership", text))
+        };
+        let Some(presented) = presented else {
+            return stranger(self, Stranger::NoCertificate, "present the client certificate that the alliance issued");
+        };
+        let pin = presented.pin();
+        let Some(member) = trust.register.member_by_pin(&pin, now) else {
+            return stranger(self, Stranger::Unknown, "the certificate's key belongs to no member of the alliance");
+        };
+        let counterparty = Counterparty {
+            participant: member.id.clone(),
+            pin,
+            standing: match member.status {
+                Status::Active => Standing::Active,
+                Status::Suspended => Standing::Suspended,
+            },
+            groups: member.groups.clone(),
+            register: trust.register.body().sequence,
+        };
+        let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.as_slice());
+        if let Err(error) = presented.check(ca, Side::Client, now) {
+            let facts = Facts { detail: detail("certificate", pin.to_string()), ..Facts::default() };
+            let error = Error::forbidden("certificate", format!("the client certificate is not accepted: {error}"));
+            return Err(self.refuse(&counterparty, Kind::AccessRefused, facts, error).await);
+        }
+        if !trust.register.is_current(now) {
+            self.count_stranger(Stranger::RegisterExpired);
+            return Err(Error::Unavailable(
+                "this node's register has expired; the alliance operator must renew it".into(),
+            ));
+        }
+        Ok(counterparty)
+    }
+
+    /// The member, if it is active.
+    pub async fn require_active(self: &Arc<Self>, from: &Counterparty, what: &str) -> Result<(), Error> {
+        if from.standing == Standing::Active {
+            return Ok(());
+        }
+        let facts = Facts { detail: detail("asked", what), ..Facts::default() };
+        let error = Error::forbidden("suspended", format!("{} is suspended by the alliance", from.participant));
+        Err(self.refuse(from, Kind::AccessRefused, facts, error).await)
+    }
+}

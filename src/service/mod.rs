@@ -1,0 +1,223 @@
+//! Use cases, one a file. Only this room changes state, and only through `Store::commit`, which takes the change, its
+//! evidence and its messages together.
+
+pub mod access;
+mod audit;
+mod catalog;
+mod message;
+mod negotiate;
+mod outbox;
+pub mod ports;
+mod publish;
+mod receive;
+mod refusal;
+mod register;
+mod release;
+mod requests;
+mod token;
+mod transfer;
+
+pub use access::{Counterparty, Standing};
+pub use message::{Message, Termination};
+pub use negotiate::{ContractRequest, Inbound};
+pub use publish::{Publication, Published};
+pub use refusal::{Error, Stranger};
+pub use requests::{RequestStage, RequestView};
+pub use token::{NewToken, Role as UserRole, User};
+pub use transfer::TransferRequest;
+
+use crate::audit::entry::{Draft, Facts, Kind};
+use crate::audit::promise::Promise;
+use crate::blob::Blobs;
+use crate::core::digest::Digest;
+use crate::core::id::{LogOrigin, ParticipantId, ProcessId};
+use crate::core::random::Random;
+use crate::core::time::{Clock, Timestamp};
+use crate::identity::document;
+use crate::identity::endpoint::Endpoint;
+use crate::identity::key::SigningKey;
+use crate::identity::register::{Member, VerifiedRegister};
+use crate::identity::root::VerifiedRoot;
+use crate::keys::Kek;
+use crate::schema::{Schema, Validator};
+use crate::storage::{Chore, Logged, Store};
+use ports::{DecisionMaker, Peer};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Whom this node believes at the moment.
+#[derive(Debug)]
+pub struct Trust {
+    /// The root document.
+    pub root: VerifiedRoot,
+    /// The newest register.
+    pub register: VerifiedRegister,
+}
+
+impl Trust {
+    /// A member of the register.
+    pub fn member(&self, id: &ParticipantId) -> Result<&Member, Error> {
+        self.register.member(id).ok_or_else(|| Error::invalid("member", format!("{id} is no member of the alliance")))
+    }
+}
+
+/// A schema and its validator.
+pub struct Compiled {
+    /// The schema.
+    pub schema: Schema,
+    /// Compiled.
+    pub validator: Validator,
+}
+
+/// What a node is made of; see [`Node::new`].
+pub struct Parts {
+    /// Who it is.
+    pub me: ParticipantId,
+    /// The origin of its log.
+    pub origin: LogOrigin,
+    /// Where its peer listener is.
+    pub endpoint: Endpoint,
+    /// Its document key.
+    pub document_key: SigningKey,
+    /// Its key-encryption key.
+    pub kek: Kek,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The sealed bytes.
+    pub blobs: Blobs,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Peers.
+    pub peer: Arc<dyn Peer>,
+    /// Who decides.
+    pub decisions: Arc<dyn DecisionMaker>,
+    /// Schemas that it knows.
+    pub schemas: Vec<Schema>,
+    /// Whom it believes at first.
+    pub trust: Trust,
+}
+
+/// A node: all use cases are its methods.
+pub struct Node {
+    parts: Parts,
+    trust: RwLock<Arc<Trust>>,
+    schemas: BTreeMap<Digest, Arc<Compiled>>,
+    strangers: refusal::Counter,
+    quotas: refusal::Quotas,
+    /// Deliveries under way, so that none runs twice.
+    delivering: Mutex<HashSet<ProcessId>>,
+    refresh: tokio::sync::Mutex<()>,
+    outbox_wake: tokio::sync::Notify,
+}
+
+impl Node {
+    /// Makes a node; nothing runs yet.
+    pub fn new(mut parts: Parts) -> Result<Arc<Self>, crate::schema::SchemaError> {
+        let mut schemas = BTreeMap::new();
+        for schema in std::mem::take(&mut parts.schemas) {
+            let compiled = Compiled { validator: schema.validator()?, schema };
+            schemas.insert(compiled.schema.digest(), Arc::new(compiled));
+        }
+        let trust =
+            RwLock::new(Arc::new(Trust { root: parts.trust.root.clone(), register: parts.trust.register.clone() }));
+        Ok(Arc::new(Self {
+            parts,
+            trust,
+            schemas,
+            strangers: refusal::Counter::default(),
+            quotas: refusal::Quotas::default(),
+            delivering: Mutex::new(HashSet::new()),
+            refresh: tokio::sync::Mutex::new(()),
+            outbox_wake: tokio::sync::Notify::new(),
+        }))
+    }
+
+    /// Who this node is.
+    pub fn me(&self) -> &ParticipantId {
+        &self.parts.me
+    }
+
+    /// The origin of its log.
+    pub fn origin(&self) -> &LogOrigin {
+        &self.parts.origin
+    }
+
+    /// Where its peer listener is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.parts.endpoint
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &dyn Store {
+        self.parts.store.as_ref()
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// Whom this node believes now.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn random(&self) -> &dyn Random {
+        self.parts.random.as_ref()
+    }
+
+    fn draft(&self, kind: Kind, facts: Facts) -> Draft {
+        Draft::new(kind, facts, self.random())
+    }
+
+    fn delivering(&self) -> MutexGuard<'_, HashSet<ProcessId>> {
+        self.delivering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The schemas of the register that this node knows.
+    pub fn known_schemas(&self) -> Vec<Arc<Compiled>> {
+        let trust = self.trust();
+        let listed = |compiled: &&Arc<Compiled>| {
+            trust.register.body().schemas.iter().any(|entry| entry.digest == compiled.schema.digest())
+        };
+        self.schemas.values().filter(listed).cloned().collect()
+    }
+
+    /// A signed promise that an entry is in this node's log. trust.md, "The log".
+    pub fn promise(&self, to: &ParticipantId, logged: &Logged) -> String {
+        let promise = Promise {
+            origin: self.parts.origin.clone(),
+            participant: self.parts.me.clone(),
+            to: to.clone(),
+            entry: logged.id.clone(),
+            leaf: logged.leaf,
+        };
+        document::sign(promise, &self.parts.document_key).jws().to_owned()
+    }
+
+    /// Keeps a promise that a peer made, if it is signed by that peer and made to this node.
+    async fn keep_promise(&self, from: &ParticipantId, jws: Option<String>) {
+        let Some(jws) = jws else { return };
+        let (trust, now) = (self.trust(), self.now());
+        let verified = document::verify::<Promise>(&jws, |kid| trust.register.document_key(kid, now));
+        match verified {
+            Ok(promise) if promise.body().participant == *from && promise.body().to == self.parts.me => {
+                let entry = promise.body().entry.clone();
+                let chore = Chore::Promise { participant: from.clone(), entry, jws };
+                if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
+                    tracing::warn!(%error, peer = %from, "a peer's promise could not be kept");
+                }
+            }
+            Ok(_) => tracing::warn!(peer = %from, "a promise names somebody else"),
+            Err(error) => tracing::warn!(%error, peer = %from, "a promise does not verify"),
+        }
+    }
+
+    /// Signs a checkpoint over all entries now: before the node stops, or before the log is exported.
+    pub async fn seal_log(&self) -> Result<(), Error> {
+        self.flush_strangers().await;
+        Ok(self.parts.store.housekeep(vec![Chore::Checkpoint]).await?)
+    }
+}

@@ -1,0 +1,176 @@
+//! The outbox: delivers what was committed, in the order of each process, until it is delivered. Woken by commits, not
+//! by a clock; a clock only counts the pauses after failures.
+
+use super::Node;
+use super::message::Message;
+use super::ports::PeerError;
+use crate::audit::entry::{Facts, Kind};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::negotiation::Role;
+use crate::storage::{Change, Chore, Outgoing, StoreError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Messages of different processes that are under way at once.
+const PARALLEL: usize = 64;
+
+impl Node {
+    /// Runs until the node is dropped. Also goes on with every process that a restart interrupted.
+    pub async fn run_outbox(self: Arc<Self>) {
+        if let Err(error) = self.resume().await {
+            tracing::error!(%error, "interrupted processes could not be read");
+        }
+        let sending: Arc<Mutex<HashSet<String>>> = Arc::default();
+        loop {
+            let pause = match self.send_due(&sending).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox could not be read");
+                    Some(Duration::from_secs(1))
+                }
+            };
+            let timer = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.parts.store.outbox_filled() => {}
+                () = self.outbox_wake.notified() => {}
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Goes on with every process that is not over: the same functions as on the normal path.
+    async fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (negotiations, transfers) = self.parts.store.open_processes().await?;
+        negotiations.iter().for_each(|id| self.go_on_negotiation(id));
+        transfers.iter().for_each(|id| self.go_on_transfer(id));
+        Ok(())
+    }
+
+    /// Starts delivering what is due; tells how long until something else is.
+    async fn send_due(self: &Arc<Self>, sending: &Arc<Mutex<HashSet<String>>>) -> Result<Option<Duration>, StoreError> {
+        let now = self.now();
+        for row in self.parts.store.outbox_due(now, PARALLEL).await? {
+            let key = row.id.to_string();
+            if !sending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+                continue;
+            }
+            let (node, sending) = (self.clone(), sending.clone());
+            tokio::spawn(async move {
+                node.send(row).await;
+                sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                node.outbox_wake.notify_one();
+            });
+        }
+        let (next, _) = self.parts.store.outbox_next().await?;
+        // What is due now is under way; its end wakes the loop.
+        let future = next.filter(|next| *next > now);
+        Ok(future.map(|next| Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64)))
+    }
+
+    async fn send(self: &Arc<Self>, row: Outgoing) {
+        let outcome = self.try_send(&row).await;
+        let done = match outcome {
+            Ok(()) => self.parts.store.housekeep(vec![Chore::Sent(row.id.clone())]).await,
+            Err(error) if error.is_passing() && row.attempts + 1 < limits::OUTBOX_ATTEMPTS_MAX => {
+                tracing::debug!(%error, to = %row.to, process = %row.process, attempts = row.attempts, "message not delivered yet");
+                let at = self.now().plus_ms(backoff_ms(row.attempts));
+                self.parts.store.housekeep(vec![Chore::Retry { id: row.id.clone(), at }]).await
+            }
+            Err(error) => self.abandon(&row, &error).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the outbox could not be updated; the message will be sent again");
+        }
+    }
+
+    async fn try_send(&self, row: &Outgoing) -> Result<(), PeerError> {
+        let message = Message::read(row)
+            .ok_or_else(|| PeerError::Invalid("this version does not know the message in the outbox".into()))?;
+        let (trust, now) = (self.trust(), self.now());
+        let member = trust.register.member(&row.to);
+        let member = member.ok_or_else(|| PeerError::Unreachable(format!("{} is not in the register", row.to)))?;
+        let token = match &message {
+            Message::TransferStart { pid, until, .. } => {
+                let pin = member.pins(now).first().copied();
+                let pin = pin.ok_or_else(|| PeerError::Unreachable(format!("{} has no valid TLS key", row.to)))?;
+                Some(self.transfer_token(pid, &row.to, &pin, *until))
+            }
+            _ => None,
+        };
+        let delivered = self.parts.peer.deliver(member, &message, token.as_deref()).await;
+        if let Err(PeerError::Refused { promise, .. }) = &delivered {
+            self.keep_promise(&row.to, promise.clone()).await;
+        }
+        self.keep_promise(&row.to, delivered?.promise).await;
+        Ok(())
+    }
+
+    /// The message will not be taken: logged, and the process ends on this side too.
+    async fn abandon(self: &Arc<Self>, row: &Outgoing, error: &PeerError) -> Result<(), StoreError> {
+        tracing::warn!(%error, to = %row.to, process = %row.process, "message given up");
+        let mut facts = Facts { parties: vec![row.to.clone()], process: Some(row.process.clone()), ..Facts::default() };
+        facts.detail.insert("message".into(), row.message.get("message").cloned().unwrap_or_default());
+        facts.detail.insert("reason".into(), error.to_string().into());
+        let mut change = Change::new(self.draft(Kind::MessageAbandoned, facts));
+        let (now, reason) = (self.now(), format!("{} {error}", row.to));
+        if let Some(negotiation) = self.parts.store.negotiation(&row.process).await? {
+            change = self.end_negotiation(change, negotiation, &reason, now);
+        } else if let Some(transfer) = self.parts.store.transfer(&row.process).await? {
+            change = self.end_transfer(change, transfer, &reason, now);
+        }
+        match self.parts.store.commit(change).await {
+            // It moved on meanwhile: the message no longer matters.
+            Ok(_) | Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.parts.store.housekeep(vec![Chore::Sent(row.id.clone())]).await
+    }
+
+    fn end_negotiation(
+        &self,
+        change: Change,
+        negotiation: crate::negotiation::Negotiation,
+        reason: &str,
+        now: Timestamp,
+    ) -> Change {
+        // A side that may not terminate in this state has said its last word; the record stays as it is.
+        let by = negotiation.role;
+        match negotiation.apply(by, crate::negotiation::Event::Terminate, now) {
+            Ok(mut ended) => {
+                ended.reason = Some(reason.to_owned());
+                change.write(crate::storage::Write::PutNegotiation(Box::new(ended)))
+            }
+            Err(_) => change,
+        }
+    }
+
+    fn end_transfer(
+        &self,
+        change: Change,
+        transfer: crate::transfer::Transfer,
+        reason: &str,
+        now: Timestamp,
+    ) -> Change {
+        let by: Role = transfer.role;
+        match transfer.apply(by, crate::transfer::Event::Terminate, now) {
+            Ok(mut ended) => {
+                ended.reason = Some(reason.to_owned());
+                change.write(crate::storage::Write::PutTransfer(Box::new(ended)))
+            }
+            Err(_) => change,
+        }
+    }
+}
+
+/// 250 ms, doubling, at most [`limits::OUTBOX_BACKOFF_MAX`].
+fn backoff_ms(attempts: u32) -> i64 {
+    let max = limits::OUTBOX_BACKOFF_MAX.as_millis() as i64;
+    (250i64 << attempts.min(20)).min(max)
+}

@@ -1,0 +1,249 @@
+//! What an enterprise does: request a peer's dataset, follow the request, open what came.
+
+use super::catalog::peer_error;
+use super::message::{Message, subject_of};
+use super::refusal::Error;
+use super::register::object;
+use super::{Node, User};
+use crate::agreement::Claim;
+use crate::audit::entry::{Facts, FieldOpening, Kind};
+use crate::catalog::Offered;
+use crate::core::id::{DatasetId, HoldingId, ParticipantId, ProcessId, Text};
+use crate::core::limits;
+use crate::dataset::container::DataKey;
+use crate::dataset::manifest::Manifest;
+use crate::dataset::open::Package;
+use crate::identity::document;
+use crate::keys::Place;
+use crate::negotiation::{Negotiation, Role, State};
+use crate::storage::{Change, Holding, HoldingState, Write};
+use crate::transfer;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::fs::File;
+use std::time::Duration;
+
+/// How far a request is, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestStage {
+    /// The provider has not decided yet.
+    Requested,
+    /// The contract is being concluded.
+    Agreed,
+    /// Sealed bytes and key are on their way.
+    Delivering,
+    /// Verified, and kept here.
+    Verified,
+    /// The provider or its policy said no, or the delivery did not verify.
+    Refused,
+}
+
+/// A request as its user sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Its id.
+    pub id: ProcessId,
+    /// From whom.
+    pub provider: ParticipantId,
+    /// What.
+    pub dataset: DatasetId,
+    /// What for.
+    pub purpose: Text,
+    /// On whose behalf.
+    pub enterprise: Text,
+    /// How far.
+    pub stage: RequestStage,
+    /// Why not.
+    pub reason: Option<String>,
+    /// What came, once it is verified.
+    pub holding: Option<HoldingId>,
+    /// Records in it.
+    pub records: Option<u64>,
+    /// When it was made.
+    pub started: crate::core::time::Timestamp,
+}
+
+impl Node {
+    /// Requests a peer's dataset for a purpose, on behalf of the user's enterprise.
+    pub async fn request(
+        self: &std::sync::Arc<Self>,
+        user: &User,
+        provider: &ParticipantId,
+        dataset: &DatasetId,
+        purpose: &Text,
+    ) -> Result<ProcessId, Error> {
+        let enterprise =
+            user.enterprise.clone().ok_or_else(|| Error::invalid("enterprise", "the token names no enterprise"))?;
+        let trust = self.trust();
+        let member = trust.member(provider)?;
+        let found = self.parts.peer.dataset(member, dataset).await.map_err(|error| peer_error(provider, &error))?;
+        let offered = Offered::from_dcat(&found).map_err(|error| Error::invalid("catalog", error.to_string()))?;
+        if offered.dataset != *dataset {
+            return Err(Error::invalid("catalog", "the peer answered with another dataset"));
+        }
+        let (now, id) = (self.now(), ProcessId::generate(self.random()));
+        let person = FieldOpening::new("person", user.person.clone(), self.random());
+        let claim = Claim {
+            consumer: self.me().clone(),
+            provider: provider.clone(),
+            process: id.clone(),
+            offer: offered.offer.clone(),
+            dataset: dataset.clone(),
+            purpose: purpose.clone(),
+            enterprise: enterprise.clone(),
+            person: person.commitment(),
+            issued: now,
+        };
+        let signed = document::sign(claim, &self.parts.document_key);
+        let negotiation = Negotiation {
+            id: id.clone(),
+            role: Role::Consumer,
+            peer: provider.clone(),
+            peer_pid: None,
+            state: State::Requested,
+            revision: 1,
+            subject: subject_of(signed.body(), signed.jws(), offered.policy.clone()),
+            agreement: None,
+            reason: None,
+            seen: Vec::new(),
+            started: now,
+            updated: now,
+        };
+        let message = Message::ContractRequest {
+            pid: id.clone(),
+            offer: offered.offer,
+            dataset: dataset.clone(),
+            policy: offered.policy,
+            claim: signed.jws().to_owned(),
+        };
+        let facts = Facts {
+            parties: vec![provider.clone()],
+            dataset: Some(dataset.clone()),
+            process: Some(id.clone()),
+            enterprise: Some(enterprise),
+            purpose: Some(purpose.clone()),
+            detail: object(json!({
+                "state": State::Requested, "by": Role::Consumer, "role": Role::Consumer, "claim": signed.jws(),
+                "token": user.token,
+            })),
+            ..Facts::default()
+        };
+        let change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
+            .write(Write::PutNegotiation(Box::new(negotiation)))
+            .send(message.outgoing(provider, &id, self.random()));
+        self.parts.store.commit(change).await?;
+        Ok(id)
+    }
+
+    /// A request of the user's enterprise.
+    pub async fn request_view(&self, user: &User, id: &ProcessId) -> Result<RequestView, Error> {
+        let found = self.parts.store.negotiation(id).await?.filter(|n| is_own(user, n));
+        let negotiation = found.ok_or_else(|| Error::not_found(format!("there is no request {id}")))?;
+        self.view(negotiation).await
+    }
+
+    /// Waits until the request is past `stage`, or the time is over; then tells how far it is.
+    pub async fn wait_request(&self, user: &User, id: &ProcessId, wait: Duration) -> Result<RequestView, Error> {
+        let deadline = tokio::time::Instant::now() + wait.min(limits::WAIT_TIME_MAX);
+        // Nothing was committed before zero commits: the first wait returns at once if anything ever was.
+        let mut seen = 0;
+        let first = self.request_view(user, id).await?;
+        loop {
+            let view = self.request_view(user, id).await?;
+            let settled = matches!(view.stage, RequestStage::Verified | RequestStage::Refused);
+            if settled || (view.stage != first.stage && wait.is_zero()) {
+                return Ok(view);
+            }
+            match tokio::time::timeout_at(deadline, self.parts.store.changed(seen)).await {
+                Ok(commits) => seen = commits,
+                Err(_) => return Ok(view),
+            }
+        }
+    }
+
+    /// The requests of the user's enterprise, newest first.
+    pub async fn request_views(&self, user: &User) -> Result<Vec<RequestView>, Error> {
+        let mut views = Vec::new();
+        for negotiation in self.parts.store.requests(limits::PAGE_ROWS_MAX).await? {
+            if is_own(user, &negotiation) {
+                views.push(self.view(negotiation).await?);
+            }
+        }
+        Ok(views)
+    }
+
+    async fn view(&self, negotiation: Negotiation) -> Result<RequestView, Error> {
+        let transfer = self.parts.store.transfer_of(&negotiation.id).await?;
+        let holding = match &transfer {
+            Some(transfer) => self.parts.store.holding_of(&transfer.id).await?,
+            None => None,
+        };
+        let verified = holding.as_ref().filter(|holding| holding.state == HoldingState::Verified);
+        let ended = transfer.as_ref().filter(|transfer| transfer.state == transfer::State::Terminated);
+        let (stage, reason) = match (&negotiation.state, verified, ended) {
+            (_, Some(_), _) => (RequestStage::Verified, None),
+            (State::Terminated, ..) => (RequestStage::Refused, negotiation.reason.clone()),
+            (_, None, Some(ended)) => (RequestStage::Refused, ended.reason.clone()),
+            (State::Requested, ..) => (RequestStage::Requested, None),
+            (State::Finalized, ..) => (RequestStage::Delivering, None),
+            _ => (RequestStage::Agreed, None),
+        };
+        Ok(RequestView {
+            id: negotiation.id,
+            provider: negotiation.peer,
+            dataset: negotiation.subject.dataset,
+            purpose: negotiation.subject.purpose,
+            enterprise: negotiation.subject.enterprise,
+            stage,
+            reason,
+            holding: verified.map(|holding| holding.id.clone()),
+            records: verified.map(|holding| holding.records),
+            started: negotiation.started,
+        })
+    }
+
+    /// Opens what a request brought: logged as an opening before the first byte of plaintext leaves.
+    pub async fn open_request(&self, user: &User, id: &ProcessId) -> Result<(Package<File>, Holding), Error> {
+        let view = self.request_view(user, id).await?;
+        let holding = view.holding.ok_or_else(|| {
+            Error::invalid(
+                "not-verified",
+                format!("the request {id} is {:?}, there is nothing to fetch yet", view.stage),
+            )
+        })?;
+        let holding = self.parts.store.holding(&holding).await?;
+        let holding = holding.ok_or_else(|| Error::Internal("a request without its holding".into()))?;
+        let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
+        let place = Place { table: "holding", row: holding.id.as_str(), column: "key" };
+        let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| Error::not_found("the key was destroyed"))?;
+        let key = self.parts.kek.unwrap(place, wrapped).map_err(|error| internal(&error))?;
+        let key = DataKey::from_slice(&key).ok_or_else(|| internal(&"a data key has 32 bytes"))?;
+        let trust = self.trust();
+        // Verified when it came; what counts now is that these are the same bytes.
+        let at = holding.updated;
+        let manifest = document::verify::<Manifest>(&holding.manifest, |kid| trust.register.document_key(kid, at));
+        let manifest = manifest.map_err(|error| internal(&error))?;
+        let file = self.parts.blobs.read(&holding.blob);
+        let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
+        let package = Package::open(file, &key, manifest.body()).map_err(|error| internal(&error))?;
+        let facts = Facts {
+            parties: Vec::new(),
+            dataset: Some(view.dataset),
+            process: Some(holding.transfer.clone()),
+            agreement: Some(holding.agreement.clone()),
+            enterprise: user.enterprise.clone(),
+            purpose: Some(view.purpose),
+            detail: object(json!({"holding": holding.id, "token": user.token})),
+            ..Facts::default()
+        };
+        let person = FieldOpening::new("person", user.person.clone(), self.random());
+        self.parts.store.commit(Change::new(self.draft(Kind::DatasetOpened, facts).with_field(person))).await?;
+        Ok((package, holding))
+    }
+}
+
+/// A requester sees the requests of the own enterprise.
+fn is_own(user: &User, negotiation: &Negotiation) -> bool {
+    negotiation.role == Role::Consumer && user.enterprise.as_ref() == Some(&negotiation.subject.enterprise)
+}

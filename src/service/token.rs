@@ -1,0 +1,164 @@
+//! Tokens of the management listener: 256 random bits, stored hashed, expiring, with one role.
+
+use super::Node;
+use super::refusal::Error;
+use super::register::object;
+use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
+use crate::core::digest::Digest;
+use crate::core::id::{Text, TokenId};
+use crate::core::random::{self, Random};
+use crate::core::time::Timestamp;
+use crate::identity::key::base64url;
+use crate::storage::{Change, TokenRow, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+/// What a user may do; each role only its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Tokens, registers, status.
+    Admin,
+    /// Publishes datasets.
+    Publisher,
+    /// Finds, requests and fetches.
+    Requester,
+    /// Reads the log.
+    Auditor,
+}
+
+impl Role {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Publisher => "publisher",
+            Self::Requester => "requester",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Admin, Self::Publisher, Self::Requester, Self::Auditor].into_iter().find(|role| role.name() == name)
+    }
+}
+
+/// A user of this node, by the token that was shown.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The token.
+    pub token: TokenId,
+    /// Its role.
+    pub role: Role,
+    /// Who uses it.
+    pub person: Text,
+    /// On whose behalf.
+    pub enterprise: Option<Text>,
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Its role.
+    pub role: Role,
+    /// Who will use it.
+    pub person: Text,
+    /// On whose behalf; needed for requesters.
+    pub enterprise: Option<Text>,
+    /// Days until it expires, 1 to 366.
+    pub days: u32,
+}
+
+/// What every secret begins with, so that scanners for leaked secrets can find it.
+const PREFIX: &str = "crosspark_";
+
+fn hash(secret: &str) -> Digest {
+    Digest::labelled("crosspark/token/v1", &[secret.as_bytes()])
+}
+
+/// A new token: its row, its secret, and its log entry.
+pub fn mint(
+    new: &NewToken,
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<(TokenRow, Zeroizing<String>, Draft), Error> {
+    if !(1..=366).contains(&new.days) {
+        return Err(Error::invalid("days", "a token is good for 1 to 366 days"));
+    }
+    if new.role == Role::Requester && new.enterprise.is_none() {
+        return Err(Error::invalid("enterprise", "a requester's token names the enterprise on whose behalf it asks"));
+    }
+    let secret = Zeroizing::new(format!("{PREFIX}{}", base64url(&*Zeroizing::new(random::bytes::<32>(random)))));
+    let row = TokenRow {
+        id: TokenId::generate(random),
+        hash: hash(&secret),
+        role: new.role.name().to_owned(),
+        person: new.person.clone(),
+        enterprise: new.enterprise.clone(),
+        created: now,
+        expires: now.plus_ms(i64::from(new.days) * 86_400_000),
+        revoked: false,
+    };
+    let facts = Facts {
+        enterprise: row.enterprise.clone(),
+        detail: object(json!({"token": row.id, "role": row.role, "expires": row.expires})),
+        ..Facts::default()
+    };
+    let entry = Draft::new(Kind::TokenCreated, facts, random);
+    let entry = entry.with_field(FieldOpening::new("person", row.person.clone(), random));
+    Ok((row, secret, entry))
+}
+
+impl Node {
+    /// Makes a token; its secret is told this once.
+    pub async fn create_token(&self, new: &NewToken) -> Result<(TokenRow, Zeroizing<String>), Error> {
+        let (row, secret, entry) = mint(new, self.now(), self.random())?;
+        self.parts.store.commit(Change::new(entry).write(Write::InsertToken(row.clone()))).await?;
+        Ok((row, secret))
+    }
+
+    /// Ends a token.
+    pub async fn revoke_token(&self, id: &TokenId) -> Result<(), Error> {
+        let row = self.parts.store.tokens().await?.into_iter().find(|row| row.id == *id);
+        let row = row.ok_or_else(|| Error::not_found(format!("no token {id}")))?;
+        if row.revoked {
+            return Ok(());
+        }
+        let facts = Facts { detail: object(json!({"token": id, "role": row.role})), ..Facts::default() };
+        let change = Change::new(self.draft(Kind::TokenRevoked, facts)).write(Write::RevokeToken(id.clone()));
+        self.parts.store.commit(change).await?;
+        Ok(())
+    }
+
+    /// The user behind a secret, if the token is known, good and not revoked.
+    pub async fn user(&self, secret: &str) -> Result<Option<User>, Error> {
+        if !secret.starts_with(PREFIX) || secret.len() > 100 {
+            return Ok(None);
+        }
+        // Looked up by its hash: how long that takes tells nothing about the secret.
+        let row = self.parts.store.token(&hash(secret)).await?;
+        let good = row.filter(|row| !row.revoked && self.now() < row.expires);
+        Ok(good.and_then(|row| {
+            let role = Role::parse(&row.role)?;
+            Some(User { token: row.id, role, person: row.person, enterprise: row.enterprise })
+        }))
+    }
+
+    /// All tokens, without their hashes.
+    pub async fn list_tokens(&self) -> Result<Vec<TokenRow>, Error> {
+        Ok(self.parts.store.tokens().await?)
+    }
+
+    /// Logs that a user asked for what the role does not allow.
+    pub async fn refuse_role(&self, user: &User, asked: &str) -> Error {
+        let facts = Facts {
+            enterprise: user.enterprise.clone(),
+            detail: object(json!({"token": user.token, "role": user.role, "asked": asked})),
+            ..Facts::default()
+        };
+        let error = Error::forbidden("role", format!("a {} may not do this: {asked}", user.role.name()));
+        self.refuse_user(Kind::ManagementRefused, facts, error).await
+    }
+}
