@@ -2,9 +2,11 @@
 //! chunks are decoded on all.
 
 mod csv;
+mod export;
 mod ndjson;
 
 pub use self::csv::CsvDecoder;
+pub use export::Export;
 pub use ndjson::NdjsonDecoder;
 
 use crate::core::limits;
@@ -13,7 +15,7 @@ use crate::schema::Schema;
 use std::io::{self, Read};
 
 /// A local format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One JSON object a line.
@@ -29,6 +31,11 @@ impl Format {
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
         }
+    }
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Ndjson, Self::Csv].into_iter().find(|format| format.name() == name)
     }
 
     /// By a file's ending.

@@ -19,7 +19,7 @@ mod transfer;
 
 pub use access::{Counterparty, Standing};
 pub use message::{Message, Termination};
-pub use negotiate::{ContractRequest, Inbound};
+pub use negotiate::{ContractRequest, Inbound, Moved};
 pub use publish::{Publication, Published};
 pub use refusal::{Error, Stranger};
 pub use requests::{RequestStage, RequestView};
@@ -43,6 +43,7 @@ use crate::schema::{Schema, Validator};
 use crate::storage::{Chore, Logged, Store};
 use ports::{DecisionMaker, Peer};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Whom this node believes at the moment.
@@ -97,6 +98,8 @@ pub struct Parts {
     pub schemas: Vec<Schema>,
     /// Whom it believes at first.
     pub trust: Trust,
+    /// The sequence of its register, for whoever tells it to peers.
+    pub sequence: Arc<AtomicU64>,
 }
 
 /// A node: all use cases are its methods.
@@ -120,6 +123,7 @@ impl Node {
             let compiled = Compiled { validator: schema.validator()?, schema };
             schemas.insert(compiled.schema.digest(), Arc::new(compiled));
         }
+        parts.sequence.store(parts.trust.register.body().sequence, Ordering::Relaxed);
         let trust =
             RwLock::new(Arc::new(Trust { root: parts.trust.root.clone(), register: parts.trust.register.clone() }));
         Ok(Arc::new(Self {

@@ -21,6 +21,22 @@ use crate::transfer::{SEALED, Transfer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// A process after a message, and the entry of its move (none if the message was a repetition).
+#[derive(Debug, Clone)]
+pub struct Moved<T> {
+    /// The process.
+    pub process: T,
+    /// The entry.
+    pub logged: Option<crate::storage::Logged>,
+}
+
+impl<T> Moved<T> {
+    /// A repetition: nothing moved.
+    pub fn repeated(process: T) -> Self {
+        Self { process, logged: None }
+    }
+}
+
 /// A message about a process, as it arrived.
 #[derive(Debug, Clone)]
 pub struct Inbound<'a> {
@@ -59,20 +75,20 @@ impl Node {
         self: &Arc<Self>,
         from: &Counterparty,
         request: ContractRequest,
-    ) -> Result<Negotiation, Error> {
+    ) -> Result<Moved<Negotiation>, Error> {
         if let Some(id) = self.parts.store.process_by_peer(&from.participant, &request.consumer_pid).await? {
             // The same message again gets the same answer; another under the same name is refused.
             let known = self.parts.store.negotiation(&id).await?;
             if let Some(known) = known.filter(|known| known.seen.contains(&request.digest)) {
-                return Ok(known);
+                return Ok(Moved::repeated(known));
             }
             let error = Error::invalid("pid", format!("the process {} exists already", request.consumer_pid));
             return Err(self.refuse(from, Kind::MessageRefused, Facts::default(), error).await);
         }
         match self.open_negotiation(from, &request).await {
-            Ok(negotiation) => {
-                self.go_on_negotiation(&negotiation.id);
-                Ok(negotiation)
+            Ok(opened) => {
+                self.go_on_negotiation(&opened.process.id);
+                Ok(opened)
             }
             Err(error) => {
                 let facts = Facts {
@@ -85,7 +101,11 @@ impl Node {
         }
     }
 
-    async fn open_negotiation(&self, from: &Counterparty, request: &ContractRequest) -> Result<Negotiation, Error> {
+    async fn open_negotiation(
+        &self,
+        from: &Counterparty,
+        request: &ContractRequest,
+    ) -> Result<Moved<Negotiation>, Error> {
         let (trust, now) = (self.trust(), self.now());
         check_callback(&trust, from, &request.callback)?;
         let claim = self.check_claim(&trust, from, request, now)?;
@@ -119,7 +139,7 @@ impl Node {
             .guard(Guard::OpenProcesses(from.participant.clone(), limits::OPEN_PROCESSES_PER_MEMBER_MAX))
             .write(Write::PutNegotiation(Box::new(negotiation.clone())));
         match self.parts.store.commit(change).await {
-            Ok(_) => Ok(negotiation),
+            Ok(mut logged) => Ok(Moved { process: negotiation, logged: logged.pop() }),
             Err(StoreError::Conflict("the number of open processes")) => Err(Error::TooMany),
             Err(error) => Err(error.into()),
         }
@@ -154,7 +174,7 @@ impl Node {
         inbound: &Inbound<'_>,
         event: Event,
         amend: impl Fn(&Trust, Negotiation, Change) -> Result<(Negotiation, Change), Error>,
-    ) -> Result<Negotiation, Error> {
+    ) -> Result<Moved<Negotiation>, Error> {
         let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
         facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
@@ -164,13 +184,13 @@ impl Node {
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
             if old.seen.contains(&inbound.digest) {
-                return Ok(old);
+                return Ok(Moved::repeated(old));
             }
             match self.moved_by_peer(inbound, event, old, &amend) {
                 Ok((next, change)) => match self.parts.store.commit(change).await {
-                    Ok(_) => {
+                    Ok(logged) => {
                         self.go_on_negotiation(&next.id);
-                        return Ok(next);
+                        return Ok(Moved { process: next, logged: logged.into_iter().next() });
                     }
                     Err(StoreError::Conflict(_)) => {}
                     Err(error) => return Err(error.into()),
@@ -207,7 +227,7 @@ impl Node {
     }
 
     /// Consumer: the provider agreed.
-    pub async fn agreed(self: &Arc<Self>, inbound: Inbound<'_>, agreement: &str) -> Result<Negotiation, Error> {
+    pub async fn agreed(self: &Arc<Self>, inbound: Inbound<'_>, agreement: &str) -> Result<Moved<Negotiation>, Error> {
         let now = self.now();
         self.move_negotiation(&inbound, Event::Agree, |trust, mut next, change| {
             let signed = self.check_agreement(trust, agreement, Role::Provider, &next, now)?;
@@ -246,7 +266,11 @@ impl Node {
     }
 
     /// Provider: the consumer verified and countersigned.
-    pub async fn verified(self: &Arc<Self>, inbound: Inbound<'_>, agreement: &str) -> Result<Negotiation, Error> {
+    pub async fn verified(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        agreement: &str,
+    ) -> Result<Moved<Negotiation>, Error> {
         let now = self.now();
         self.move_negotiation(&inbound, Event::Verify, |trust, mut next, change| {
             let theirs = self.check_agreement(trust, agreement, Role::Consumer, &next, now)?;
@@ -264,7 +288,7 @@ impl Node {
     }
 
     /// Consumer: all is done; the transfer is asked for in the same commit.
-    pub async fn finalized(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Negotiation, Error> {
+    pub async fn finalized(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Moved<Negotiation>, Error> {
         self.move_negotiation(&inbound, Event::Finalize, |_, next, change| {
             let row = self.agreement_row(&next)?;
             let transfer = self.new_transfer(&next, &row);
@@ -309,7 +333,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         reason: &str,
-    ) -> Result<Negotiation, Error> {
+    ) -> Result<Moved<Negotiation>, Error> {
         self.move_negotiation(&inbound, Event::Terminate, |_, mut next, change| {
             next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
             Ok((next, change))

@@ -8,6 +8,7 @@ use crate::core::limits;
 use crate::identity::register::{Status, Succession};
 use crate::storage::{Change, StoreError, Write};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 impl Node {
@@ -37,6 +38,7 @@ impl Node {
                 let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
                 if current.register.body().sequence < sequence {
                     *current = Arc::new(Trust { root: trust.root.clone(), register: *next });
+                    self.parts.sequence.store(sequence, Ordering::Relaxed);
                 }
                 Ok(true)
             }

@@ -203,6 +203,15 @@ impl Node {
         })
     }
 
+    /// The schema of a holding's records.
+    pub fn schema_of(&self, holding: &Holding) -> Result<crate::schema::Schema, Error> {
+        let (trust, at) = (self.trust(), holding.updated);
+        let manifest = document::verify::<Manifest>(&holding.manifest, |kid| trust.register.document_key(kid, at));
+        let digest = manifest.map_err(|error| Error::Internal(error.to_string()))?.body().schema.digest;
+        let known = self.known_schemas().into_iter().find(|compiled| compiled.schema.digest() == digest);
+        known.map(|compiled| compiled.schema.clone()).ok_or_else(|| Error::not_found("the schema is not known here"))
+    }
+
     /// Opens what a request brought: logged as an opening before the first byte of plaintext leaves.
     pub async fn open_request(&self, user: &User, id: &ProcessId) -> Result<(Package<File>, Holding), Error> {
         let view = self.request_view(user, id).await?;

@@ -15,7 +15,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 /// What a user may do; each role only its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Tokens, registers, status.
@@ -39,7 +39,8 @@ impl Role {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
         [Self::Admin, Self::Publisher, Self::Requester, Self::Auditor].into_iter().find(|role| role.name() == name)
     }
 }

@@ -1,7 +1,7 @@
 //! Transfer processes, both roles, and the tokens under which sealed bytes are served.
 
 use super::message::Message;
-use super::negotiate::check_callback;
+use super::negotiate::{Moved, check_callback};
 use super::ports::TransferStep;
 use super::refusal::Error;
 use super::register::object;
@@ -53,19 +53,19 @@ impl Node {
         self: &Arc<Self>,
         from: &Counterparty,
         request: TransferRequest,
-    ) -> Result<Transfer, Error> {
+    ) -> Result<Moved<Transfer>, Error> {
         if let Some(id) = self.parts.store.process_by_peer(&from.participant, &request.consumer_pid).await? {
             let known = self.parts.store.transfer(&id).await?;
             if let Some(known) = known.filter(|known| known.seen.contains(&request.digest)) {
-                return Ok(known);
+                return Ok(Moved::repeated(known));
             }
             let error = Error::invalid("pid", format!("the process {} exists already", request.consumer_pid));
             return Err(self.refuse(from, Kind::MessageRefused, Facts::default(), error).await);
         }
         match self.open_transfer(from, &request).await {
-            Ok(transfer) => {
-                self.go_on_transfer(&transfer.id);
-                Ok(transfer)
+            Ok(opened) => {
+                self.go_on_transfer(&opened.process.id);
+                Ok(opened)
             }
             Err(error) => {
                 let facts = Facts {
@@ -78,7 +78,7 @@ impl Node {
         }
     }
 
-    async fn open_transfer(&self, from: &Counterparty, request: &TransferRequest) -> Result<Transfer, Error> {
+    async fn open_transfer(&self, from: &Counterparty, request: &TransferRequest) -> Result<Moved<Transfer>, Error> {
         check_callback(&self.trust(), from, &request.callback)?;
         let row = self.parts.store.agreement(&request.agreement).await?;
         let row = row.filter(|row| row.peer == from.participant && row.agreement.provider == *self.me());
@@ -110,7 +110,7 @@ impl Node {
             .guard(Guard::OpenProcesses(from.participant.clone(), limits::OPEN_PROCESSES_PER_MEMBER_MAX))
             .write(Write::PutTransfer(Box::new(transfer.clone())));
         match self.parts.store.commit(change).await {
-            Ok(_) => Ok(transfer),
+            Ok(mut logged) => Ok(Moved { process: transfer, logged: logged.pop() }),
             Err(StoreError::Conflict("the number of open processes")) => Err(Error::TooMany),
             Err(error) => Err(error.into()),
         }
@@ -121,7 +121,7 @@ impl Node {
         inbound: &Inbound<'_>,
         event: Event,
         amend: impl Fn(&mut Transfer) -> Result<(), Error>,
-    ) -> Result<Transfer, Error> {
+    ) -> Result<Moved<Transfer>, Error> {
         let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
         facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
@@ -131,7 +131,7 @@ impl Node {
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
             if old.seen.contains(&inbound.digest) {
-                return Ok(old);
+                return Ok(Moved::repeated(old));
             }
             let moved_by_peer = || {
                 let by = if old.role == Role::Consumer { Role::Provider } else { Role::Consumer };
@@ -153,9 +153,9 @@ impl Node {
                 .guard(Guard::Register(inbound.from.register))
                 .write(Write::PutTransfer(Box::new(next.clone())));
             match self.parts.store.commit(change).await {
-                Ok(_) => {
+                Ok(logged) => {
                     self.go_on_transfer(&next.id);
-                    return Ok(next);
+                    return Ok(Moved { process: next, logged: logged.into_iter().next() });
                 }
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -172,7 +172,7 @@ impl Node {
         endpoint: &Endpoint,
         token: &str,
         until: Option<Timestamp>,
-    ) -> Result<Transfer, Error> {
+    ) -> Result<Moved<Transfer>, Error> {
         let trust = self.trust();
         self.move_transfer(&inbound, Event::Start, |next| {
             if !trust.member(&next.peer)?.endpoint.covers(endpoint) {
@@ -186,12 +186,16 @@ impl Node {
     }
 
     /// Either side: done.
-    pub async fn transfer_completed(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Transfer, Error> {
+    pub async fn transfer_completed(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Moved<Transfer>, Error> {
         self.move_transfer(&inbound, Event::Complete, |_| Ok(())).await
     }
 
     /// Either side: paused.
-    pub async fn transfer_suspended(self: &Arc<Self>, inbound: Inbound<'_>, reason: &str) -> Result<Transfer, Error> {
+    pub async fn transfer_suspended(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        reason: &str,
+    ) -> Result<Moved<Transfer>, Error> {
         self.move_transfer(&inbound, Event::Suspend, |next| {
             next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
             Ok(())
@@ -200,7 +204,11 @@ impl Node {
     }
 
     /// Either side: over.
-    pub async fn transfer_terminated(self: &Arc<Self>, inbound: Inbound<'_>, reason: &str) -> Result<Transfer, Error> {
+    pub async fn transfer_terminated(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        reason: &str,
+    ) -> Result<Moved<Transfer>, Error> {
         self.move_transfer(&inbound, Event::Terminate, |next| {
             next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
             Ok(())

@@ -1,0 +1,211 @@
+//! A node's configuration: one TOML file. An unknown key, a bad value or a missing file is an error that names it.
+
+use crate::core::id::ParticipantId;
+use crate::identity::endpoint::Endpoint;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The file's usual name in a node's folder.
+pub const FILE: &str = "crosspark.toml";
+
+/// The configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who this node is.
+    pub participant: ParticipantId,
+    /// Folder of state, keys and sealed bytes; relative to the file.
+    #[serde(default = "here")]
+    pub data: PathBuf,
+    /// The key-encryption key, outside the data folder; relative to the file.
+    pub kek_file: PathBuf,
+    /// The peer listener.
+    pub peer: PeerListener,
+    /// The management listener.
+    pub management: ManagementListener,
+    /// Where registers come from, beside peers and files.
+    #[serde(default)]
+    pub alliance: Option<AllianceSource>,
+    /// What is written to standard error.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// The listener for peers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerListener {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// How peers reach it; as in the register.
+    pub endpoint: Endpoint,
+    /// Whether peers on loopback and private networks may be dialled.
+    #[serde(default)]
+    pub allow_private_addresses: bool,
+}
+
+/// The listener for this park's own users.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementListener {
+    /// Address and port; loopback only.
+    pub listen: SocketAddr,
+}
+
+/// The alliance's URL.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllianceSource {
+    /// Where `register.jws` is served.
+    pub url: String,
+    /// Certificates (PEM) under which an https URL is believed.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `crosspark=debug`.
+    #[serde(default = "info")]
+    pub level: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: info() }
+    }
+}
+
+fn here() -> PathBuf {
+    PathBuf::from(".")
+}
+
+fn info() -> String {
+    "info".to_owned()
+}
+
+/// Why a configuration does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error("the configuration {path} cannot be read: {reason}")]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A key or value.
+    #[error("the configuration {path}, key `{key}`: {reason}")]
+    Value {
+        /// Where.
+        path: PathBuf,
+        /// Which.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file; paths in it become absolute.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+        let reader = toml::Deserializer::parse(&text).map_err(|error| file(error.to_string()))?;
+        let mut config: Self = serde_path_to_error::deserialize(reader).map_err(|error| ConfigError::Value {
+            path: path.to_owned(),
+            key: error.path().to_string(),
+            reason: error.into_inner().message().to_owned(),
+        })?;
+        let value = |key: &str, reason: &str| ConfigError::Value {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if !config.management.listen.ip().is_loopback() {
+            return Err(value(
+                "management.listen",
+                "must be a loopback address: tokens travel over it. For users elsewhere put a reverse proxy with TLS before it",
+            ));
+        }
+        if let Some(alliance) = &config.alliance
+            && !(alliance.url.starts_with("https://") || alliance.url.starts_with("http://"))
+        {
+            return Err(value("alliance.url", "must begin with https:// or http://"));
+        }
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = std::path::absolute(folder).map_err(|error| file(error.to_string()))?;
+        config.data = folder.join(&config.data);
+        config.kek_file = folder.join(&config.kek_file);
+        if let Some(ca) = config.alliance.as_mut().and_then(|alliance| alliance.ca_file.as_mut()) {
+            *ca = folder.join(&*ca);
+        }
+        Ok(config)
+    }
+
+    /// As TOML, with a word on each part.
+    pub fn to_toml(&self) -> String {
+        let text = toml::to_string(self).unwrap_or_default();
+        format!("# Configuration of a crosspark node; README.md explains every key.\n{text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+participant = "did:web:a.example"
+kek_file = "../a.kek"
+[peer]
+listen = "127.0.0.1:8443"
+endpoint = "https://127.0.0.1:8443"
+[management]
+listen = "127.0.0.1:8080"
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        assert!(load(GOOD).is_ok());
+        for (from, to, part) in [
+            ("kek_file", "kek_fil", "kek_fil"),
+            ("did:web:a.example", "a.example", "participant"),
+            ("127.0.0.1:8080", "0.0.0.0:8080", "management.listen"),
+            ("127.0.0.1:8443\"\nend", "nonsense\"\nend", "peer.listen"),
+            ("https://127", "http://127", "peer.endpoint"),
+            ("[peer]", "[pear]", "pear"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(part), "{error} lacks {part}");
+        }
+        let missing = Config::load(Path::new("nowhere/crosspark.toml")).unwrap_err().to_string();
+        assert!(missing.contains("nowhere/crosspark.toml"));
+        let config = load(GOOD).unwrap();
+        toml::from_str::<Config>(&config.to_toml()).unwrap();
+    }
+}

@@ -1,0 +1,53 @@
+//! Records out again: NDJSON as it is, or CSV with the schema's flat properties as columns.
+
+use super::Format;
+use crate::schema::{ColumnType, Schema};
+use serde_json::{Map, Value};
+use std::io;
+
+/// Writes frames of canonical NDJSON in a local format.
+pub struct Export {
+    csv: Option<Columns>,
+}
+
+struct Columns {
+    names: Vec<String>,
+    header_written: bool,
+}
+
+impl Export {
+    /// For records of this schema. A CSV has all its properties as columns; nested ones hold their JSON.
+    pub fn new(format: Format, schema: &Schema) -> Self {
+        let names = || {
+            // Flat columns first, so that what people read stands left.
+            let columns = schema.columns();
+            let nested = |kind: &ColumnType| *kind == ColumnType::Nested;
+            let flat = columns.iter().filter(|(_, kind)| !nested(kind));
+            flat.chain(columns.iter().filter(|(_, kind)| nested(kind))).map(|(name, _)| name.clone()).collect()
+        };
+        let csv = (format == Format::Csv).then(|| Columns { names: names(), header_written: false });
+        Self { csv }
+    }
+
+    /// One frame's records in the format.
+    pub fn frame(&mut self, frame: &[u8]) -> io::Result<Vec<u8>> {
+        let Some(columns) = &mut self.csv else { return Ok(frame.to_vec()) };
+        let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+        if !std::mem::replace(&mut columns.header_written, true) {
+            writer.write_record(&columns.names)?;
+        }
+        for line in frame.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let record: Map<String, Value> = serde_json::from_slice(line)?;
+            writer.write_record(columns.names.iter().map(|name| record.get(name).map(cell).unwrap_or_default()))?;
+        }
+        writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}

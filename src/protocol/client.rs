@@ -1,0 +1,255 @@
+//! Client side: the node's `Peer`, over HTTPS, to the member's endpoint in the register and nowhere else.
+
+use super::REGISTER_HEADER;
+use super::wire::{self, BASE};
+use crate::audit::promise;
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, ParticipantId, ProcessId};
+use crate::core::json;
+use crate::core::limits;
+use crate::identity::endpoint::Endpoint;
+use crate::identity::register::Member;
+use crate::net::MemberClients;
+use crate::service::Message;
+use crate::service::ports::{Answer, Peer, PeerError};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream::BoxStream};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RANGE};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// What a peer told of its register: who, and which sequence.
+pub type Told = (ParticipantId, u64);
+
+/// Peers over HTTPS.
+pub struct HttpPeer {
+    endpoint: Endpoint,
+    clients: MemberClients,
+    /// This node's register; told with every request.
+    sequence: Arc<AtomicU64>,
+    /// Where a peer's higher sequence is reported.
+    newer: mpsc::Sender<Told>,
+}
+
+impl HttpPeer {
+    /// For the node at `endpoint`. `newer` hears of peers whose register is newer than `sequence`.
+    pub fn new(
+        endpoint: Endpoint,
+        clients: MemberClients,
+        sequence: Arc<AtomicU64>,
+        newer: mpsc::Sender<Told>,
+    ) -> Self {
+        Self { endpoint, clients, sequence, newer }
+    }
+
+    fn client(&self, to: &Member) -> Result<Client, PeerError> {
+        self.clients.client(to).map_err(|error| PeerError::Unreachable(error.to_string()))
+    }
+
+    fn request(&self, to: &Member, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        Ok(self.client(to)?.request(method, to.endpoint.join(path)).header(REGISTER_HEADER, sequence))
+    }
+
+    /// Sends, and turns an answer other than success into an error.
+    async fn send(&self, to: &Member, request: RequestBuilder) -> Result<Response, PeerError> {
+        let sent = tokio::time::timeout(limits::PEER_ANSWER_TIME_MAX, request.send()).await;
+        let response = match sent {
+            Err(_) => return Err(PeerError::Unreachable("no answer in time".into())),
+            Ok(Err(error)) => return Err(PeerError::Unreachable(causes(&error))),
+            Ok(Ok(response)) => response,
+        };
+        let told = response.headers().get(REGISTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let Some(told) = told.filter(|told| *told > self.sequence.load(Ordering::Relaxed)) {
+            // Full means that others report the same.
+            let _ = self.newer.try_send((to.id.clone(), told));
+        }
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, promise) = (response.status(), promise_of(&response));
+        let body = read(response, limits::DOCUMENT_BYTES_MAX).await.unwrap_or_default();
+        Err(PeerError::Refused { status: status.as_u16(), reason: reason_of(status, &body), promise })
+    }
+
+    async fn text(&self, to: &Member, path: &str, max: usize) -> Result<String, PeerError> {
+        let response = self.send(to, self.request(to, Method::GET, path)?).await?;
+        let body = read(response, max).await?;
+        String::from_utf8(body.to_vec()).map_err(|_| PeerError::Invalid("the answer is not UTF-8".into()))
+    }
+}
+
+/// An error with its causes: reqwest's own words alone say little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn promise_of(response: &Response) -> Option<String> {
+    let value = response.headers().get(promise::HEADER)?.to_str().ok()?;
+    (value.len() <= limits::DOCUMENT_BYTES_MAX).then(|| value.to_owned())
+}
+
+/// The reasons in a protocol error or problem.
+fn reason_of(status: StatusCode, body: &[u8]) -> String {
+    let value: Value = json::read(body).unwrap_or_default();
+    let reasons = value.get("reason").and_then(Value::as_array);
+    let mut words: Vec<&str> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
+    words.extend(value.get("detail").and_then(Value::as_str));
+    let text = if words.is_empty() { status.to_string() } else { words.join("; ") };
+    text.chars().take(limits::TEXT_CHARS_MAX * 2).collect()
+}
+
+/// Reads an answer of at most `max` bytes.
+async fn read(response: Response, max: usize) -> Result<Bytes, PeerError> {
+    let mut stream = response.bytes_stream();
+    let mut body = BytesMut::new();
+    let reading = async {
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|error| PeerError::Unreachable(causes(&error)))?;
+            if body.len() + piece.len() > max {
+                return Err(PeerError::Invalid(format!("the answer is longer than {max} bytes")));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(limits::PEER_ANSWER_TIME_MAX, reading).await {
+        Ok(Ok(())) => Ok(body.freeze()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(PeerError::Unreachable("the answer does not end in time".into())),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, PeerError> {
+    json::read_value(body).map_err(|error| PeerError::Invalid(error.to_string()))
+}
+
+#[async_trait]
+impl Peer for HttpPeer {
+    async fn catalog(&self, to: &Member) -> Result<Value, PeerError> {
+        let message = wire::envelope("CatalogRequestMessage", json!({}));
+        let mut path = format!("{BASE}/catalog/request");
+        let mut all: Option<Value> = None;
+        // Pages until there is no next one.
+        for _ in 0..limits::PAGE_ROWS_MAX {
+            let request = self.request(to, Method::POST, &path)?.json(&message);
+            let response = self.send(to, request).await?;
+            let next = next_page(&response);
+            let page = parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?;
+            all = Some(match all {
+                None => page,
+                Some(mut all) => {
+                    let more = page.get("dataset").and_then(Value::as_array).cloned().unwrap_or_default();
+                    if let Some(list) = all.get_mut("dataset").and_then(Value::as_array_mut) {
+                        list.extend(more);
+                    }
+                    all
+                }
+            });
+            match next {
+                Some(next) => path = next,
+                None => break,
+            }
+        }
+        Ok(all.unwrap_or_default())
+    }
+
+    async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
+        let path = format!("{BASE}/catalog/datasets/{id}");
+        parse(self.text(to, &path, limits::PEER_ANSWER_BYTES_MAX).await?.as_bytes())
+    }
+
+    async fn deliver(
+        &self,
+        to: &Member,
+        message: &Message,
+        token: Option<&str>,
+    ) -> Result<Answer<Option<ProcessId>>, PeerError> {
+        let (path, body) = wire::outgoing(message, &self.endpoint, &to.id, token);
+        let request = self.request(to, Method::POST, &path)?;
+        let request = match body {
+            Value::String(jws) => request.header(CONTENT_TYPE, "application/jose").body(jws),
+            body => request.json(&body),
+        };
+        let response = self.send(to, request).await?;
+        let promise = promise_of(&response);
+        let body = read(response, limits::DOCUMENT_BYTES_MAX).await?;
+        // Other connectors answer some messages with nothing.
+        let value = if body.is_empty() { Value::Null } else { parse(&body)? };
+        let pid = value.get("providerPid").and_then(Value::as_str).and_then(|pid| ProcessId::parse(pid).ok());
+        Ok(Answer { body: pid, promise })
+    }
+
+    async fn manifest(&self, to: &Member, digest: &Digest) -> Result<String, PeerError> {
+        self.text(to, &format!("/manifests/{digest}"), limits::DOCUMENT_BYTES_MAX).await
+    }
+
+    async fn data(
+        &self,
+        to: &Member,
+        transfer: &ProcessId,
+        token: &str,
+        range: std::ops::Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError> {
+        let request = self
+            .request(to, Method::GET, &format!("/data/{transfer}"))?
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let response = self.send(to, request).await?;
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(PeerError::Invalid(format!("{} where a range was asked for", response.status())));
+        }
+        let stream = response.bytes_stream().boxed();
+        // Silence inside the stream ends it; what came is kept and the rest asked for again.
+        let pieces = futures_util::stream::unfold(Some(stream), |stream| async move {
+            let mut stream = stream?;
+            match tokio::time::timeout(limits::STREAM_IDLE_TIME_MAX, stream.next()).await {
+                Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
+                Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(causes(&error))), None)),
+                Ok(None) => None,
+                Err(_) => Some((Err(PeerError::Unreachable("the stream of data fell silent".into())), None)),
+            }
+        });
+        Ok(pieces.boxed())
+    }
+
+    async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError> {
+        let sent = self
+            .request(to, Method::POST, &format!("/data/{transfer}/key"))?
+            .header(CONTENT_TYPE, "application/jose")
+            .body(request.to_owned());
+        let response = self.send(to, sent).await?;
+        let promise = promise_of(&response);
+        let body = read(response, limits::DOCUMENT_BYTES_MAX).await?;
+        let body =
+            String::from_utf8(body.to_vec()).map_err(|_| PeerError::Invalid("the answer is not UTF-8".into()))?;
+        Ok(Answer { body, promise })
+    }
+
+    async fn checkpoint(&self, to: &Member) -> Result<String, PeerError> {
+        self.text(to, "/log/checkpoint", limits::CHECKPOINT_BYTES_MAX).await
+    }
+
+    async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError> {
+        let path = sequence.map_or("/register".to_owned(), |sequence| format!("/register/{sequence}"));
+        self.text(to, &path, limits::REGISTER_BYTES_MAX).await
+    }
+}
+
+/// The path in a `Link` with rel="next" (RFC 8288), if it stays below the protocol's base.
+fn next_page(response: &Response) -> Option<String> {
+    let link = response.headers().get("link")?.to_str().ok()?;
+    let part = link.split(',').find(|part| part.contains("rel=\"next\""))?;
+    let target = part.split_once('<')?.1.split_once('>')?.0;
+    target.starts_with(&format!("{BASE}/catalog/request?")).then(|| target.to_owned())
+}

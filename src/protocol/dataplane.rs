@@ -1,0 +1,218 @@
+//! Our data plane beside the protocol: registers, schemas, log, manifests, sealed bytes, keys, receipts, openings.
+
+use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, read_body};
+use super::routes::App;
+use crate::audit::tile::{TileId, WIDTH, parse_index};
+use crate::core::digest::Digest;
+use crate::core::id::{EntryId, ProcessId};
+use crate::core::limits;
+use crate::service::{Counterparty, Error};
+use crate::storage::Logged;
+use axum::Json;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::stream;
+use std::sync::Arc;
+
+type Answer = Result<Response, Failure>;
+
+/// Bytes read from disk at once.
+const READ_BYTES: u64 = 1 << 20;
+
+/// The routes. Those of the log and register are open reads: what they show is public or signed.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/register", get(newest_register))
+        .route("/register/{sequence}", get(register))
+        .route("/schemas/{digest}", get(schema))
+        .route("/log/checkpoint", get(checkpoint))
+        .route("/log/tile/{*path}", get(tile))
+        .route("/manifests/{digest}", get(manifest))
+        .route("/data/{transfer}", get(data))
+        .route("/data/{transfer}/key", post(key))
+        .route("/data/{transfer}/receipt", post(receipt))
+        .route("/openings/{entry}", get(opening))
+}
+
+fn problem(error: Error) -> Failure {
+    Failure::of(Family::Problem, error)
+}
+
+fn not_found(reason: &str) -> Failure {
+    problem(Error::not_found(reason))
+}
+
+fn text(kind: &'static str, body: String) -> Response {
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+async fn newest_register(State(app): State<App>) -> Answer {
+    Ok(text("application/jose", app.node.register(None).await.map_err(problem)?))
+}
+
+async fn register(State(app): State<App>, Path(sequence): Path<String>) -> Answer {
+    let sequence = sequence.parse().map_err(|_| not_found("expected a sequence number"))?;
+    Ok(text("application/jose", app.node.register(Some(sequence)).await.map_err(problem)?))
+}
+
+async fn schema(State(app): State<App>, ActiveMember(_): ActiveMember, Path(digest): Path<String>) -> Answer {
+    let known = app.node.known_schemas();
+    let found = known.iter().find(|compiled| compiled.schema.digest().to_string() == digest);
+    let found = found.ok_or_else(|| not_found("no such schema"))?;
+    Ok(Json(found.schema.value()).into_response())
+}
+
+/// C2SP tlog-tiles 0.1.0: checkpoint, tiles, entry bundles.
+async fn checkpoint(State(app): State<App>) -> Answer {
+    let note = app.node.store().checkpoint().await.map_err(|error| problem(error.into()))?;
+    let note = note.ok_or_else(|| not_found("nothing is signed yet"))?;
+    Ok(text("text/plain; charset=utf-8", note))
+}
+
+async fn tile(State(app): State<App>, Path(path): Path<String>) -> Answer {
+    let store = app.node.store();
+    let store_error = |error: crate::storage::StoreError| problem(error.into());
+    let bytes = if let Some(bundle) = path.strip_prefix("entries/") {
+        let (index, width) = parse_index(bundle).map_err(|error| not_found(&error.to_string()))?;
+        let leaves = store.leaves(index * WIDTH, usize::from(width)).await.map_err(store_error)?;
+        let whole = leaves.len() == usize::from(width);
+        // Each entry behind its length in 16 bits.
+        let bundle = leaves.iter().flat_map(|leaf| [&(leaf.len() as u16).to_be_bytes()[..], leaf].concat());
+        whole.then(|| bundle.collect::<Vec<u8>>())
+    } else {
+        let id = TileId::parse(&path).map_err(|error| not_found(&error.to_string()))?;
+        let stored = store.tile(id.level, id.index).await.map_err(store_error)?;
+        stored.and_then(|bytes| bytes.get(..usize::from(id.width) * 32).map(<[u8]>::to_vec))
+    };
+    let bytes = bytes.ok_or_else(|| not_found("there is no such tile (yet)"))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+async fn manifest(State(app): State<App>, ActiveMember(from): ActiveMember, Path(digest): Path<String>) -> Answer {
+    let digest = Digest::parse(&digest).map_err(|error| not_found(&error.to_string()))?;
+    match app.node.manifest_for(&from, &digest).await {
+        Ok(jws) => Ok(text("application/jose", jws)),
+        Err(error) => Err(problem(error).to(&app.node, &from)),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))
+}
+
+/// `bytes=FROM-[TO]` of a resource of `size` bytes (RFC 9110 section 14.1.2); whole without, none if it cannot be met.
+fn range(headers: &HeaderMap, size: u64) -> Option<std::ops::Range<u64>> {
+    let Some(value) = headers.get(header::RANGE) else { return Some(0..size) };
+    let (from, to) = value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+    let from: u64 = from.parse().ok()?;
+    let end = if to.is_empty() { size } else { to.parse::<u64>().ok()?.checked_add(1)?.min(size) };
+    (from < end).then_some(from..end)
+}
+
+/// Sealed bytes under a transfer token, by range.
+async fn data(
+    State(app): State<App>,
+    ActiveMember(from): ActiveMember,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
+    let served = app.node.serve_data(&from, &id, bearer(&headers)).await;
+    let served = served.map_err(|error| problem(error).to(&app.node, &from))?;
+    let size = served.size;
+    let Some(range) = range(&headers, size) else {
+        let unmet = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+        return Ok((StatusCode::RANGE_NOT_SATISFIABLE, unmet).into_response());
+    };
+    let (length, served, end) = (range.end - range.start, Arc::new(served), range.end);
+    let pieces = stream::try_unfold(range.start, move |at| {
+        let served = served.clone();
+        async move {
+            if at >= end {
+                return Ok::<_, std::io::Error>(None);
+            }
+            let wanted = (end - at).min(READ_BYTES) as usize;
+            let bytes = tokio::task::spawn_blocking(move || served.range(at, wanted)).await??;
+            if bytes.len() < wanted {
+                return Err(std::io::Error::other("the sealed bytes end early"));
+            }
+            Ok(Some((Bytes::from(bytes), at + wanted as u64)))
+        }
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    let whole = length == size && !headers.contains_key(header::RANGE);
+    *response.status_mut() = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
+    out.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
+    out.insert(header::CONTENT_LENGTH, header::HeaderValue::from(length));
+    if !whole {
+        let content = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        if let Ok(content) = header::HeaderValue::from_str(&content) {
+            out.insert(header::CONTENT_RANGE, content);
+        }
+    }
+    Ok(response)
+}
+
+async fn read_jws(app: &App, from: &Counterparty, request: Request) -> Result<String, Failure> {
+    let body = read_body(request.into_body(), limits::DOCUMENT_BYTES_MAX).await;
+    let jws = body.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    match jws {
+        Some(jws) => Ok(jws),
+        None => {
+            let (kind, facts) = (crate::audit::entry::Kind::MessageRefused, crate::audit::entry::Facts::default());
+            let error = Error::invalid("body", "expected a compact JWS within its limit");
+            Err(problem(app.node.refuse(from, kind, facts, error).await).to(&app.node, from))
+        }
+    }
+}
+
+fn signed_answer(app: &App, to: &Counterparty, body: String, logged: Option<&Logged>) -> Response {
+    let mut response = text("application/jose", body);
+    let promise = logged.map(|logged| app.node.promise(&to.participant, logged));
+    add_promise(response.headers_mut(), promise.as_deref());
+    response
+}
+
+async fn key(
+    State(app): State<App>,
+    ActiveMember(from): ActiveMember,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
+    let jws = read_jws(&app, &from, request).await?;
+    match app.node.release_key(&from, &id, &jws).await {
+        Ok((answer, logged)) => Ok(signed_answer(&app, &from, answer, logged.as_ref())),
+        Err(error) => Err(problem(error).to(&app.node, &from)),
+    }
+}
+
+/// A suspended member may still send receipts.
+async fn receipt(
+    State(app): State<App>,
+    AnyMember(from): AnyMember,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
+    let jws = read_jws(&app, &from, request).await?;
+    match app.node.take_receipt(&from, &id, &jws).await {
+        Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
+        Err(error) => Err(problem(error).to(&app.node, &from)),
+    }
+}
+
+async fn opening(State(app): State<App>, AnyMember(from): AnyMember, Path(id): Path<String>) -> Answer {
+    let id = EntryId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
+    match app.node.opening_for(&from, &id).await {
+        Ok(opening) => Ok(Json(opening).into_response()),
+        Err(error) => Err(problem(error).to(&app.node, &from)),
+    }
+}

@@ -1,0 +1,223 @@
+//! What stands before every handler: who calls, whether that is allowed here, and how a refusal is written.
+
+use super::REGISTER_HEADER;
+use super::routes::{App, Connection};
+use super::wire::envelope;
+use crate::audit::promise;
+use crate::core::id::ProcessId;
+use crate::core::limits;
+use crate::negotiation::Role;
+use crate::service::{Counterparty, Error, Node, Stranger};
+use crate::storage::Logged;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A member in any standing: only for what a suspended member may still send.
+pub struct AnyMember(pub Counterparty);
+
+/// An active member.
+pub struct ActiveMember(pub Counterparty);
+
+impl FromRequestParts<App> for AnyMember {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
+        let family = Family::of(parts.uri.path());
+        let presented = connection.presented.as_deref();
+        let first = app.node.authenticate(presented).await.map_err(|error| Failure::of(family, error));
+        // Whoever is behind fetches before it decides. trust.md, "The register".
+        let told = told_sequence(&parts.headers);
+        let newest = app.node.trust().register.body().sequence;
+        match first {
+            Ok(from) if told > newest => {
+                app.node.catch_up(&from.participant, told).await;
+                let again = app.node.authenticate(presented).await;
+                again.map(Self).map_err(|error| Failure::of(family, error))
+            }
+            Ok(from) => Ok(Self(from)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn told_sequence(headers: &HeaderMap) -> u64 {
+    headers.get(REGISTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+impl FromRequestParts<App> for ActiveMember {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let AnyMember(from) = AnyMember::from_request_parts(parts, app).await?;
+        let what = format!("{} {}", parts.method, parts.uri.path());
+        match app.node.require_active(&from, &what).await {
+            Ok(()) => Ok(Self(from)),
+            Err(error) => Err(Failure::of(Family::of(parts.uri.path()), error).to(&app.node, &from)),
+        }
+    }
+}
+
+/// A JSON body within its limit; what it is, is the handler's affair.
+pub struct JsonBody(pub Bytes);
+
+impl FromRequest<App> for JsonBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let family = Family::of(request.uri().path());
+        let json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let json =
+            json.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"));
+        if !json {
+            app.node.count_stranger(Stranger::NoRoute);
+            let error = Error::invalid("content-type", "the body must be application/json");
+            return Err(Failure { status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), ..Failure::of(family, error) });
+        }
+        read_body(request.into_body(), limits::PEER_BODY_BYTES_MAX).await.map(Self).map_err(|status| {
+            app.node.count_stranger(Stranger::NoRoute);
+            let reason = format!("the body could not be read, or is longer than {} bytes", limits::PEER_BODY_BYTES_MAX);
+            Failure { status: Some(status), ..Failure::of(family, Error::invalid("body", reason)) }
+        })
+    }
+}
+
+/// Reads a body of at most `max` bytes.
+pub async fn read_body(body: Body, max: usize) -> Result<Bytes, StatusCode> {
+    let limited = http_body_util::Limited::new(body, max);
+    match http_body_util::BodyExt::collect(limited).await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// Which error a path answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// CatalogError
+    Catalog,
+    /// ContractNegotiationError
+    Negotiation,
+    /// TransferError
+    Transfer,
+    /// Ours: a problem (RFC 9457).
+    Problem,
+}
+
+impl Family {
+    fn of(path: &str) -> Self {
+        match path.strip_prefix(super::wire::BASE).map(|rest| rest.trim_start_matches('/')) {
+            Some(rest) if rest.starts_with("catalog") => Self::Catalog,
+            Some(rest) if rest.starts_with("negotiations") => Self::Negotiation,
+            Some(rest) if rest.starts_with("transfers") => Self::Transfer,
+            _ => Self::Problem,
+        }
+    }
+}
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub struct Failure {
+    family: Family,
+    error: Error,
+    status: Option<StatusCode>,
+    pids: Option<Value>,
+    promise: Option<String>,
+}
+
+impl Failure {
+    /// Of this family.
+    pub fn of(family: Family, error: Error) -> Self {
+        Self { family, error, status: None, pids: None, promise: None }
+    }
+
+    /// With the promise that it is in the log.
+    pub fn to(mut self, node: &Node, from: &Counterparty) -> Self {
+        self.promise = self.error.logged().map(|logged| node.promise(&from.participant, logged));
+        self
+    }
+
+    /// With the names of the process.
+    pub fn about(mut self, own: Role, pid: &ProcessId, peer_pid: Option<&ProcessId>) -> Self {
+        let peer = peer_pid.map(ProcessId::to_string).unwrap_or_default();
+        self.pids = Some(match own {
+            Role::Consumer => json!({"consumerPid": pid, "providerPid": peer}),
+            Role::Provider => json!({"providerPid": pid, "consumerPid": peer}),
+        });
+        self
+    }
+}
+
+/// The status of an error. DSP 2025-1: 404 for unknown and unauthorised objects, 400 for what is not possible.
+pub fn status_of(error: &Error) -> StatusCode {
+    match error {
+        Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Error::InvalidRecords(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::Forbidden { .. } => StatusCode::FORBIDDEN,
+        Error::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What outsiders are told: faults of this node stay in its own log.
+pub fn public_reason(error: &Error) -> String {
+    if let Error::Internal(reason) = error {
+        tracing::error!(reason, "internal error");
+        return "internal error; the operator finds it in this node's log".to_owned();
+    }
+    error.to_string()
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.status.unwrap_or_else(|| status_of(&self.error));
+        let (code, reason) = (self.error.code(), public_reason(&self.error));
+        let mut body = match self.family {
+            Family::Problem => json!({"title": code, "status": status.as_u16(), "detail": reason}),
+            family => {
+                let kind = match family {
+                    Family::Catalog => "CatalogError",
+                    Family::Negotiation => "ContractNegotiationError",
+                    _ => "TransferError",
+                };
+                envelope(kind, json!({"code": code, "reason": [reason]}))
+            }
+        };
+        if let (Some(Value::Object(pids)), Some(body)) = (self.pids, body.as_object_mut()) {
+            body.extend(pids);
+        }
+        let kind = if self.family == Family::Problem { "application/problem+json" } else { "application/json" };
+        let mut response = (status, [(header::CONTENT_TYPE, kind)], body.to_string()).into_response();
+        add_promise(response.headers_mut(), self.promise.as_deref());
+        response
+    }
+}
+
+/// Adds the promise header.
+pub fn add_promise(headers: &mut HeaderMap, promise: Option<&str>) {
+    if let Some(value) = promise.and_then(|jws| HeaderValue::from_str(jws).ok()) {
+        headers.insert(promise::HEADER, value);
+    }
+}
+
+/// An answer with its promise.
+pub fn answer(
+    node: &Arc<Node>,
+    to: &Counterparty,
+    status: StatusCode,
+    body: &Value,
+    logged: Option<&Logged>,
+) -> Response {
+    let mut response = (status, axum::Json(body)).into_response();
+    let promise = logged.map(|logged| node.promise(&to.participant, logged));
+    add_promise(response.headers_mut(), promise.as_deref());
+    response
+}

@@ -1,0 +1,13 @@
+//! The Dataspace Protocol 2025-1 over HTTPS, and our data plane beside it: wire messages, server routes, client.
+
+mod client;
+mod dataplane;
+mod guard;
+mod routes;
+mod wire;
+
+pub use client::HttpPeer;
+pub use routes::{Connection, router};
+
+/// Header in which both sides tell the sequence of their register.
+pub const REGISTER_HEADER: &str = "crosspark-register";

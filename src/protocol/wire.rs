@@ -1,0 +1,257 @@
+//! Messages as the wire has them (DSP 2025-1, plain JSON; its JSON Schemas are normative). Unknown properties are
+//! ignored, `@context` and `@type` are not.
+
+use crate::core::digest::Digest;
+use crate::core::id::{AgreementId, ParticipantId, ProcessId};
+use crate::core::json;
+use crate::core::time::Timestamp;
+use crate::identity::endpoint::Endpoint;
+use crate::negotiation::{Negotiation, Role};
+use crate::service::{ContractRequest, Error, Message, Termination, TransferRequest};
+use crate::transfer::Transfer;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// Base of all paths of version 2025-1.
+pub const BASE: &str = "/dsp/2025-1";
+/// The context that every message names.
+pub const CONTEXT: &str = "https://w3id.org/dspace/2025/1/context.jsonld";
+/// `endpointType` of a data address (DSP 2025-1, "Transfer Start Message").
+const HTTP_ENDPOINT: &str = "https://w3id.org/idsa/v4.1/HTTP";
+
+/// Extension properties; other connectors ignore them.
+const CLAIM: &str = "crosspark:claim";
+const AGREEMENT: &str = "crosspark:agreement";
+
+/// A message whose envelope was checked.
+pub struct Incoming {
+    members: Map<String, Value>,
+    /// Digest of its canonical form: the same message again has the same.
+    pub digest: Digest,
+}
+
+fn invalid(reason: impl Into<String>) -> Error {
+    Error::invalid("message", reason)
+}
+
+impl Incoming {
+    /// Reads a body that must be a message of `kind`.
+    pub fn read(body: &[u8], kind: &str) -> Result<Self, Error> {
+        let canonical = json::canonicalize(body).map_err(|error| invalid(error.to_string()))?;
+        let value: Value = json::read_trusted(&canonical).map_err(|error| invalid(error.to_string()))?;
+        let Value::Object(members) = value else { return Err(invalid("expected a JSON object")) };
+        let context = members.get("@context").and_then(Value::as_array);
+        if !context.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(CONTEXT))) {
+            return Err(invalid(format!("`@context` must be a list that contains {CONTEXT}")));
+        }
+        if members.get("@type").and_then(Value::as_str) != Some(kind) {
+            return Err(invalid(format!("`@type` must be {kind}")));
+        }
+        Ok(Self { members, digest: Digest::labelled("crosspark/message/v1", &[&canonical]) })
+    }
+
+    /// A member that must be there.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let value = self.members.get(name).cloned().ok_or_else(|| invalid(format!("`{name}` is missing")))?;
+        serde_json::from_value(value).map_err(|error| invalid(format!("`{name}`: {error}")))
+    }
+
+    /// A member that may be absent.
+    pub fn optional<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        if self.members.contains_key(name) { self.get(name).map(Some) } else { Ok(None) }
+    }
+
+    /// The two names of the process, this side's first.
+    pub fn pids(&self, own: Role) -> Result<(ProcessId, ProcessId), Error> {
+        let (consumer, provider) = (self.get("consumerPid")?, self.get("providerPid")?);
+        Ok(if own == Role::Consumer { (consumer, provider) } else { (provider, consumer) })
+    }
+
+    /// Why, in the sender's words.
+    pub fn reason(&self) -> String {
+        let list = self.members.get("reason").and_then(Value::as_array);
+        let words: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+        if words.is_empty() { "no reason was given".to_owned() } else { words.join("; ") }
+    }
+
+    /// ContractRequestMessage without `providerPid`.
+    pub fn contract_request(&self) -> Result<ContractRequest, Error> {
+        let offer: Value = self.get("offer")?;
+        let part = |name: &str| offer.get(name).cloned().unwrap_or_default();
+        let id = serde_json::from_value(part("@id")).map_err(|error| invalid(format!("`offer.@id`: {error}")))?;
+        let target = match part("target") {
+            Value::Null => None,
+            target => Some(serde_json::from_value(target).map_err(|e| invalid(format!("`offer.target`: {e}")))?),
+        };
+        Ok(ContractRequest {
+            consumer_pid: self.get("consumerPid")?,
+            offer: id,
+            dataset: target,
+            policy: offer,
+            claim: self.get(CLAIM)?,
+            callback: self.callback()?,
+            digest: self.digest,
+        })
+    }
+
+    /// TransferRequestMessage.
+    pub fn transfer_request(&self) -> Result<TransferRequest, Error> {
+        Ok(TransferRequest {
+            consumer_pid: self.get("consumerPid")?,
+            agreement: self.get::<AgreementId>("agreementId")?,
+            format: self.get("format")?,
+            callback: self.callback()?,
+            digest: self.digest,
+        })
+    }
+
+    fn callback(&self) -> Result<Endpoint, Error> {
+        self.get("callbackAddress")
+    }
+
+    /// The signature that a ContractAgreementMessage or ContractAgreementVerificationMessage carries.
+    pub fn agreement(&self) -> Result<String, Error> {
+        match self.members.get("agreement").and_then(|agreement| agreement.get(AGREEMENT)) {
+            Some(Value::String(jws)) => Ok(jws.clone()),
+            _ => self.get(AGREEMENT),
+        }
+    }
+
+    /// The data address of a TransferStartMessage: endpoint, token, its end.
+    pub fn data_address(&self) -> Result<(Endpoint, String, Option<Timestamp>), Error> {
+        let address: Value = self.get("dataAddress")?;
+        let endpoint = address.get("endpoint").cloned().unwrap_or_default();
+        let endpoint = serde_json::from_value(endpoint).map_err(|e| invalid(format!("`dataAddress.endpoint`: {e}")))?;
+        let properties = address.get("endpointProperties").and_then(Value::as_array);
+        let property = |name: &str| {
+            let named = |property: &&Value| property.get("name").and_then(Value::as_str) == Some(name);
+            let found = properties.into_iter().flatten().find(named);
+            found.and_then(|property| property.get("value")?.as_str().map(str::to_owned))
+        };
+        let token = property("authorization").ok_or_else(|| invalid("`dataAddress` has no authorization"))?;
+        let until = property("crosspark:expires").and_then(|text| Timestamp::parse(&text).ok());
+        Ok((endpoint, token, until))
+    }
+}
+
+/// Completes a message or answer.
+pub fn envelope(kind: &str, members: Value) -> Value {
+    let mut all = match members {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    all.insert("@context".into(), json!([CONTEXT]));
+    all.insert("@type".into(), kind.into());
+    Value::Object(all)
+}
+
+fn pids(role: Role, own: &ProcessId, peer: Option<&ProcessId>) -> Value {
+    let peer = peer.map(ProcessId::to_string).unwrap_or_default();
+    match role {
+        Role::Consumer => json!({"consumerPid": own, "providerPid": peer}),
+        Role::Provider => json!({"providerPid": own, "consumerPid": peer}),
+    }
+}
+
+/// A negotiation as an answer.
+pub fn negotiation(negotiation: &Negotiation) -> Value {
+    let mut members = pids(negotiation.role, &negotiation.id, negotiation.peer_pid.as_ref());
+    members["state"] = negotiation.state.name().into();
+    envelope("ContractNegotiation", members)
+}
+
+/// A transfer as an answer.
+pub fn transfer(transfer: &Transfer) -> Value {
+    let mut members = pids(transfer.role, &transfer.id, transfer.peer_pid.as_ref());
+    members["state"] = transfer.state.name().into();
+    envelope("TransferProcess", members)
+}
+
+/// An outgoing message of the node at the endpoint `own`: path below the receiver's endpoint, and body.
+pub fn outgoing(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<&str>) -> (String, Value) {
+    let callback = own.join(BASE);
+    match message {
+        Message::ContractRequest { pid, offer, dataset, policy, claim } => {
+            let mut full = json!({"@id": offer, "@type": "Offer", "target": dataset, "assigner": to});
+            if let (Some(full), Some(policy)) = (full.as_object_mut(), policy.as_object()) {
+                full.extend(policy.clone());
+            }
+            let body = json!({"consumerPid": pid, "offer": full, "callbackAddress": callback, CLAIM: claim});
+            (format!("{BASE}/negotiations/request"), envelope("ContractRequestMessage", body))
+        }
+        Message::ContractAgreement { pid, peer_pid, agreement, signed } => {
+            let odrl = odrl_agreement(agreement, *signed);
+            let body =
+                json!({"providerPid": pid, "consumerPid": peer_pid, "agreement": odrl, "callbackAddress": callback});
+            (format!("{BASE}/negotiations/{peer_pid}/agreement"), envelope("ContractAgreementMessage", body))
+        }
+        Message::ContractVerification { pid, peer_pid, agreement } => {
+            let body = json!({"consumerPid": pid, "providerPid": peer_pid, AGREEMENT: agreement});
+            let path = format!("{BASE}/negotiations/{peer_pid}/agreement/verification");
+            (path, envelope("ContractAgreementVerificationMessage", body))
+        }
+        Message::ContractFinalized { pid, peer_pid } => {
+            let body = json!({"providerPid": pid, "consumerPid": peer_pid, "eventType": "FINALIZED"});
+            (format!("{BASE}/negotiations/{peer_pid}/events"), envelope("ContractNegotiationEventMessage", body))
+        }
+        Message::ContractTermination(end) => {
+            let path = format!("{BASE}/negotiations/{}/termination", end.peer_pid);
+            (path, envelope("ContractNegotiationTerminationMessage", termination(end)))
+        }
+        Message::TransferRequest { pid, agreement, format } => {
+            let body =
+                json!({"consumerPid": pid, "agreementId": agreement, "format": format, "callbackAddress": callback});
+            (format!("{BASE}/transfers/request"), envelope("TransferRequestMessage", body))
+        }
+        Message::TransferStart { pid, peer_pid, until } => {
+            let address = json!({
+                "@type": "DataAddress",
+                "endpointType": HTTP_ENDPOINT,
+                "endpoint": own.join(&format!("/data/{pid}")),
+                "endpointProperties": [
+                    property("authorization", token.unwrap_or_default()),
+                    property("authType", "bearer"),
+                    property("crosspark:expires", &until.to_string()),
+                ],
+            });
+            let body = json!({"providerPid": pid, "consumerPid": peer_pid, "dataAddress": address});
+            (format!("{BASE}/transfers/{peer_pid}/start"), envelope("TransferStartMessage", body))
+        }
+        Message::TransferCompletion { role, pid, peer_pid } => {
+            let body = pids(*role, pid, Some(peer_pid));
+            (format!("{BASE}/transfers/{peer_pid}/completion"), envelope("TransferCompletionMessage", body))
+        }
+        Message::TransferTermination(end) => {
+            let path = format!("{BASE}/transfers/{}/termination", end.peer_pid);
+            (path, envelope("TransferTerminationMessage", termination(end)))
+        }
+        Message::Receipt { transfer, receipt } => (format!("/data/{transfer}/receipt"), Value::String(receipt.clone())),
+    }
+}
+
+fn property(name: &str, value: &str) -> Value {
+    json!({"@type": "EndpointProperty", "name": name, "value": value})
+}
+
+fn termination(end: &Termination) -> Value {
+    let mut body = pids(end.role, &end.pid, Some(&end.peer_pid));
+    body["code"] = end.code.clone().into();
+    body["reason"] = json!([end.reason]);
+    body
+}
+
+/// The protocol's agreement, as other connectors read it, with ours as an extension property. Its members are copied
+/// from the signed payload.
+fn odrl_agreement(jws: &str, signed: Timestamp) -> Value {
+    let payload = jws.split('.').nth(1).and_then(crate::identity::key::from_base64url).unwrap_or_default();
+    let ours: Value = serde_json::from_slice(&payload).unwrap_or_default();
+    let part = |name: &str| ours.get(name).cloned().unwrap_or_default();
+    let mut odrl = json!({
+        "@id": part("id"), "@type": "Agreement", "assigner": part("provider"), "assignee": part("consumer"),
+        "target": part("dataset"), "timestamp": signed, AGREEMENT: jws,
+    });
+    if let (Some(odrl), Some(policy)) = (odrl.as_object_mut(), part("policy").as_object()) {
+        odrl.extend(policy.clone());
+    }
+    odrl
+}
