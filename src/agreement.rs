@@ -100,7 +100,7 @@ pub enum AgreementError {
     #[error("the agreement differs from the request in `{0}`")]
     Differs(&'static str),
     /// Its digest is of another policy.
-    #[error("the agreement's policy has another digest than it states")]
+    #[error("the agreement's policy is not in normal form, or has another digest than it states")]
     PolicyDigest,
 }
 
@@ -108,7 +108,8 @@ impl Agreement {
     /// Its policy, if it is the one that it states.
     pub fn policy(&self) -> Result<Policy, AgreementError> {
         let policy = Policy::from_value(&self.policy)?;
-        if policy.digest() == self.policy_digest { Ok(policy) } else { Err(AgreementError::PolicyDigest) }
+        let normal = policy.to_value() == self.policy && policy.digest() == self.policy_digest;
+        if normal { Ok(policy) } else { Err(AgreementError::PolicyDigest) }
     }
 
     /// Whether this is what the consumer asked for under the offer that it saw.

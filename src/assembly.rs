@@ -184,7 +184,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let clients = MemberClients::new(tls.clone(), ca, rule, clock.clone());
     let sequence = Arc::new(AtomicU64::new(0));
     let (report, newer) = mpsc::channel(16);
-    let peer = HttpPeer::new(config.peer.endpoint.clone(), clients, sequence.clone(), report);
+    let peer = HttpPeer::new(config.peer.endpoint.clone(), clients, sequence.clone(), store.clone(), report);
     let blobs_path = config.data.join(files::BLOBS);
     let parts = Parts {
         me: config.participant.clone(),

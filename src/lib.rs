@@ -23,4 +23,7 @@ pub mod service;
 pub mod protocol;
 pub mod management;
 pub mod server;
+pub mod alliance;
 pub mod assembly;
+pub mod enrol;
+pub mod cli;

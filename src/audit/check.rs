@@ -117,6 +117,9 @@ impl Check {
         if json::to_canonical(&entry) != row.body {
             self.fault(index, id, "entry", "it is not canonical, or holds what this version does not know");
         }
+        if entry.version != 1 {
+            self.fault(index, id, "entry", format!("its format has version {}, not 1", entry.version));
+        }
         if entry.origin != self.origin {
             self.fault(index, id, "entry", format!("it belongs to the log {}", entry.origin));
         }

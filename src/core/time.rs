@@ -55,11 +55,14 @@ impl Timestamp {
         Self::from_ms(self.0.saturating_add(ms))
     }
 
-    /// Parses RFC 3339; an offset other than UTC is refused.
+    /// Parses RFC 3339 as people write it; an offset other than UTC is refused, as is what is finer than milliseconds.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         let error = || TimeError(text.chars().take(40).collect());
         let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| error())?;
         if !at.offset().is_utc() {
+            return Err(error());
+        }
+        if at.nanosecond() % 1_000_000 != 0 {
             return Err(error());
         }
         let ms = at.unix_timestamp_nanos().div_euclid(1_000_000);
@@ -104,7 +107,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(D::Error::custom)
+        // One moment, one text: else a document read and written again would have another digest.
+        let at = Self::parse(&text).map_err(D::Error::custom)?;
+        if at.to_string() == text { Ok(at) } else { Err(D::Error::custom(format!("write the time as {at}"))) }
     }
 }
 
@@ -121,7 +126,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_utc_time() {
-        for text in ["2026-02-30T00:00:00Z", "2026-01-01T00:00:00+08:00", "2026-01-01", "", "now"] {
+        for text in
+            ["2026-02-30T00:00:00Z", "2026-01-01T00:00:00+08:00", "2026-01-01", "", "now", "2026-01-01T00:00:00.0001Z"]
+        {
             assert!(Timestamp::parse(text).is_err(), "{text}");
         }
     }

@@ -18,6 +18,8 @@ pub const SOURCE_LABEL: &str = "crosspark/source/v1";
 
 /// A piece of the source that holds whole records.
 pub struct Chunk {
+    /// Bytes of the source before it that hold no record: a byte order mark, a header. They count for the digest.
+    pub head: Vec<u8>,
     /// The line (from 1) that it begins with.
     pub first_line: u64,
     /// Its bytes.
@@ -92,6 +94,7 @@ pub enum AssembleError {
 
 /// What one worker makes of one chunk.
 struct Worked {
+    head: Vec<u8>,
     bytes: Vec<u8>,
     records: u64,
     pieces: Vec<Piece>,
@@ -132,8 +135,9 @@ pub fn assemble<W: Write>(
         Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, doomed))
     };
     let sink = |worked: Worked| {
+        source_hash.update(&worked.head);
         source_hash.update(&worked.bytes);
-        progress.fetch_add(worked.bytes.len() as u64, Ordering::Relaxed);
+        progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
         rejection.invalid += worked.invalid;
         let room = limits::VIOLATIONS_REPORTED_MAX - rejection.first.len();
         rejection.first.extend(worked.first.into_iter().take(room));
@@ -184,14 +188,30 @@ struct Worker {
 
 impl Worker {
     fn work(&mut self, chunk: Chunk, decoder: &dyn Decoder, validator: &Validator, doomed: &AtomicBool) -> Worked {
-        let mut worked = Worked { bytes: Vec::new(), records: 0, pieces: Vec::new(), invalid: 0, first: Vec::new() };
+        let mut worked = Worked {
+            head: Vec::new(),
+            bytes: Vec::new(),
+            records: 0,
+            pieces: Vec::new(),
+            invalid: 0,
+            first: Vec::new(),
+        };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
         let mut in_frame = 0u32;
         let mut broken: Vec<(u64, Violation)> = Vec::new();
         let (tape, compressor) = (&mut self.tape, &mut self.compressor);
         let mut record = |line: u64, json: &[u8]| {
             worked.records += 1;
-            let found = check(tape, json, validator);
+            let mut found = check(tape, json, validator);
+            let before = text.len();
+            if found.is_empty() && !doomed.load(Ordering::Relaxed) {
+                tape.write_canonical(&mut text);
+                // Numbers may grow: 1e20 has 21 digits in canonical form.
+                if text.len() - before > limits::RECORD_BYTES_MAX {
+                    text.truncate(before);
+                    found = vec![too_long()];
+                }
+            }
             if !found.is_empty() {
                 worked.invalid += 1;
                 doomed.store(true, Ordering::Relaxed);
@@ -202,7 +222,6 @@ impl Worker {
             if doomed.load(Ordering::Relaxed) {
                 return;
             }
-            tape.write_canonical(&mut text);
             text.push(b'\n');
             in_frame += 1;
             if text.len() >= limits::FRAME_TEXT_BYTES {
@@ -230,16 +249,20 @@ impl Worker {
             // Compression in memory fails only without memory.
             piece.compressed = compressor.compress(&piece.text).expect("zstd compresses any text");
         }
-        worked.bytes = chunk.bytes;
+        (worked.head, worked.bytes) = (chunk.head, chunk.bytes);
         worked
     }
+}
+
+fn too_long() -> Violation {
+    let reason = format!("a record may have at most {} bytes, also in canonical form", limits::RECORD_BYTES_MAX);
+    Violation { pointer: String::new(), rule: "json".into(), reason }
 }
 
 /// Parses and validates one record; empty if it is valid.
 pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violation> {
     if json.len() > limits::RECORD_BYTES_MAX {
-        let reason = format!("a record may have at most {} bytes", limits::RECORD_BYTES_MAX);
-        return vec![Violation { pointer: String::new(), rule: "json".into(), reason }];
+        return vec![too_long()];
     }
     match tape.parse(json) {
         Err(error) => {

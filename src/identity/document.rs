@@ -146,6 +146,14 @@ pub fn sign<D: Document>(document: D, key: &SigningKey) -> Signed<D> {
     Signed { jws, digest: Digest::of(&payload), signer: key.id().clone(), body: document }
 }
 
+/// Signs the very payload that somebody else signed.
+pub fn countersign<D: Document>(signed: &Signed<D>, key: &SigningKey) -> String {
+    let encoded = signed.jws.split('.').nth(1).unwrap_or_default();
+    let payload = from_base64url(encoded).unwrap_or_default();
+    let (protected, signature) = sign_payload::<D>(&payload, key);
+    format!("{protected}.{encoded}.{signature}")
+}
+
 fn sign_payload<D: Document>(payload: &[u8], key: &SigningKey) -> (String, String) {
     let header = Header { alg: "EdDSA".into(), kid: key.id().clone(), typ: D::TYP.into() };
     let protected = base64url(&json::to_canonical(&header));

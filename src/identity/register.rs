@@ -335,5 +335,24 @@ fn check(register: &Register) -> Result<(), RegisterError> {
             }
         }
     }
+    check_others(register, publics)
+}
+
+/// Auditors and witnesses have keys of their own, each for its one use, and a quorum that can be met.
+fn check_others<'a>(register: &'a Register, mut publics: BTreeSet<&'a [u8]>) -> Result<(), RegisterError> {
+    let auditors = register.auditors.iter().map(|auditor| (&auditor.key, KeyUse::Tls));
+    let witnesses = register.witnesses.keys.iter().map(|key| (key, KeyUse::Witness));
+    for (key, usage) in auditors.chain(witnesses) {
+        let shape = usage == KeyUse::Tls || PublicKey::from_slice(&key.public.0).is_some();
+        if key.usage != usage || !shape || !publics.insert(key.public.0.as_slice()) {
+            return Err(RegisterError::Inconsistent(format!("key {} has another use, or stands twice", key.id)));
+        }
+    }
+    if register.auditors.iter().any(|auditor| auditor.key.id.participant() != auditor.id) {
+        return Err(RegisterError::Inconsistent("an auditor has somebody else's key".into()));
+    }
+    if register.witnesses.quorum > register.witnesses.keys.len() as u64 {
+        return Err(RegisterError::Inconsistent("the quorum is larger than the number of witnesses".into()));
+    }
     Ok(())
 }

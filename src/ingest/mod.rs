@@ -56,6 +56,8 @@ pub struct Chunks<R> {
     source: R,
     /// Bytes read that are in no chunk yet.
     rest: Vec<u8>,
+    /// Bytes that hold no record and belong before the next chunk.
+    head: Vec<u8>,
     line: u64,
     ended: bool,
     splitter: Splitter,
@@ -74,17 +76,18 @@ impl<R: Read> Chunks<R> {
             Format::Ndjson => Splitter::Lines,
             Format::Csv => Splitter::Csv(csv::Scanner::default()),
         };
-        let mut chunks = Self { source, rest: Vec::new(), line: 1, ended: false, splitter };
+        let mut chunks = Self { source, rest: Vec::new(), head: Vec::new(), line: 1, ended: false, splitter };
         while chunks.rest.len() < 3 && !chunks.ended {
             chunks.fill(3)?;
         }
         if chunks.rest.starts_with(b"\xEF\xBB\xBF") {
-            chunks.rest.drain(..3);
+            chunks.head = chunks.rest.drain(..3).collect();
         }
         let decoder: Box<dyn Decoder> = match format {
             Format::Ndjson => Box::new(NdjsonDecoder),
             Format::Csv => {
                 let header = chunks.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV begins with a header"))?;
+                chunks.head = [header.head.as_slice(), &header.bytes].concat();
                 Box::new(CsvDecoder::new(&header.bytes, schema).map_err(invalid)?)
             }
         };
@@ -131,7 +134,7 @@ impl<R: Read> Chunks<R> {
         let bytes = std::mem::replace(&mut self.rest, after);
         let first_line = self.line;
         self.line += bytes.iter().filter(|b| **b == b'\n').count() as u64;
-        Ok(Some(Chunk { first_line, bytes }))
+        Ok(Some(Chunk { head: std::mem::take(&mut self.head), first_line, bytes }))
     }
 
     /// The end of the first record that ends at `aim` bytes or later, looking at what was not looked at before.

@@ -12,6 +12,7 @@ use crate::identity::register::Member;
 use crate::net::MemberClients;
 use crate::service::Message;
 use crate::service::ports::{Answer, Peer, PeerError};
+use crate::storage::Store;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::BoxStream};
@@ -31,6 +32,8 @@ pub struct HttpPeer {
     clients: MemberClients,
     /// This node's register; told with every request.
     sequence: Arc<AtomicU64>,
+    /// Where registers are read that a peer lacks.
+    store: Arc<dyn Store>,
     /// Where a peer's higher sequence is reported.
     newer: mpsc::Sender<Told>,
 }
@@ -41,9 +44,10 @@ impl HttpPeer {
         endpoint: Endpoint,
         clients: MemberClients,
         sequence: Arc<AtomicU64>,
+        store: Arc<dyn Store>,
         newer: mpsc::Sender<Told>,
     ) -> Self {
-        Self { endpoint, clients, sequence, newer }
+        Self { endpoint, clients, sequence, store, newer }
     }
 
     fn client(&self, to: &Member) -> Result<Client, PeerError> {
@@ -55,25 +59,40 @@ impl HttpPeer {
         Ok(self.client(to)?.request(method, to.endpoint.join(path)).header(REGISTER_HEADER, sequence))
     }
 
-    /// Sends, and turns an answer other than success into an error.
+    /// Sends, and turns an answer other than success into an error. A peer that does not know this node because its
+    /// register is older is brought the registers that it lacks, once, and asked again.
     async fn send(&self, to: &Member, request: RequestBuilder) -> Result<Response, PeerError> {
+        let again = request.try_clone();
+        let answer = self.send_once(to, request).await?;
+        let (told, own) = (told(&answer), self.sequence.load(Ordering::Relaxed));
+        let behind = answer.status() == StatusCode::FORBIDDEN && told.is_some_and(|told| told < own);
+        let (Some(again), Some(theirs), true) = (again, told, behind) else { return refused_or(answer).await };
+        self.bring_registers(to, theirs).await?;
+        refused_or(self.send_once(to, again).await?).await
+    }
+
+    async fn bring_registers(&self, to: &Member, theirs: u64) -> Result<(), PeerError> {
+        let lacking = self.store.registers(theirs + 1, limits::PAGE_ROWS_MAX).await;
+        for jws in lacking.map_err(|error| PeerError::Unreachable(error.to_string()))? {
+            let request = self.request(to, Method::POST, "/register")?;
+            let request = request.header(CONTENT_TYPE, "application/jose").body(jws);
+            refused_or(self.send_once(to, request).await?).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_once(&self, to: &Member, request: RequestBuilder) -> Result<Response, PeerError> {
         let sent = tokio::time::timeout(limits::PEER_ANSWER_TIME_MAX, request.send()).await;
         let response = match sent {
             Err(_) => return Err(PeerError::Unreachable("no answer in time".into())),
             Ok(Err(error)) => return Err(PeerError::Unreachable(causes(&error))),
             Ok(Ok(response)) => response,
         };
-        let told = response.headers().get(REGISTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        if let Some(told) = told.filter(|told| *told > self.sequence.load(Ordering::Relaxed)) {
+        if let Some(told) = told(&response).filter(|told| *told > self.sequence.load(Ordering::Relaxed)) {
             // Full means that others report the same.
             let _ = self.newer.try_send((to.id.clone(), told));
         }
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (status, promise) = (response.status(), promise_of(&response));
-        let body = read(response, limits::DOCUMENT_BYTES_MAX).await.unwrap_or_default();
-        Err(PeerError::Refused { status: status.as_u16(), reason: reason_of(status, &body), promise })
+        Ok(response)
     }
 
     async fn text(&self, to: &Member, path: &str, max: usize) -> Result<String, PeerError> {
@@ -81,6 +100,21 @@ impl HttpPeer {
         let body = read(response, max).await?;
         String::from_utf8(body.to_vec()).map_err(|_| PeerError::Invalid("the answer is not UTF-8".into()))
     }
+}
+
+/// The sequence of the peer's register.
+fn told(response: &Response) -> Option<u64> {
+    response.headers().get(REGISTER_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// An answer other than success becomes an error.
+async fn refused_or(response: Response) -> Result<Response, PeerError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (status, promise) = (response.status(), promise_of(&response));
+    let body = read(response, limits::DOCUMENT_BYTES_MAX).await.unwrap_or_default();
+    Err(PeerError::Refused { status: status.as_u16(), reason: reason_of(status, &body), promise })
 }
 
 /// An error with its causes: reqwest's own words alone say little.

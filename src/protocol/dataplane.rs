@@ -1,7 +1,7 @@
 //! Our data plane beside the protocol: registers, schemas, log, manifests, sealed bytes, keys, receipts, openings.
 
 use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, read_body};
-use super::routes::App;
+use super::routes::{App, Connection};
 use crate::audit::tile::{TileId, WIDTH, parse_index};
 use crate::core::digest::Digest;
 use crate::core::id::{EntryId, ProcessId};
@@ -26,7 +26,7 @@ const READ_BYTES: u64 = 1 << 20;
 /// The routes. Those of the log and register are open reads: what they show is public or signed.
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/register", get(newest_register))
+        .route("/register", get(newest_register).post(take_register))
         .route("/register/{sequence}", get(register))
         .route("/schemas/{digest}", get(schema))
         .route("/log/checkpoint", get(checkpoint))
@@ -52,6 +52,16 @@ fn text(kind: &'static str, body: String) -> Response {
 
 async fn newest_register(State(app): State<App>) -> Answer {
     Ok(text("application/jose", app.node.register(None).await.map_err(problem)?))
+}
+
+/// A member whom this node does not know yet brings the register that lists it. It must hold a certificate of the
+/// alliance; the register proves itself.
+async fn take_register(State(app): State<App>, request: Request) -> Answer {
+    let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
+    let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;
+    let jws = body.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
+    app.node.offered_register(connection.presented.as_deref(), &jws).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn register(State(app): State<App>, Path(sequence): Path<String>) -> Answer {

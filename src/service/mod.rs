@@ -22,8 +22,9 @@ pub use message::{Message, Termination};
 pub use negotiate::{ContractRequest, Inbound, Moved};
 pub use publish::{Publication, Published};
 pub use refusal::{Error, Stranger};
+pub use register::object;
 pub use requests::{RequestStage, RequestView};
-pub use token::{NewToken, Role as UserRole, User};
+pub use token::{NewToken, Role as UserRole, User, mint as mint_token};
 pub use transfer::TransferRequest;
 
 use crate::audit::entry::{Draft, Facts, Kind};

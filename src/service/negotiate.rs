@@ -160,7 +160,8 @@ impl Node {
             ("provider", claim.provider != *self.me()),
             ("process", claim.process != request.consumer_pid),
             ("offer", claim.offer != request.offer),
-            ("issued", (claim.issued.ms() - now.ms()).abs() > limits::CLAIM_AGE_MS_MAX),
+            ("issued", claim.issued > now.plus_ms(limits::SKEW_MS_MAX)),
+            ("issued", claim.issued < now.plus_ms(-limits::CLAIM_AGE_MS_MAX)),
         ];
         match wrong.into_iter().find(|(_, wrong)| *wrong) {
             Some((what, _)) => Err(Error::invalid("claim", format!("the claim's `{what}` does not fit the message"))),
@@ -479,14 +480,11 @@ impl Node {
         let provider = old.agreement.as_ref()?.provider.clone();
         let trust = self.trust();
         let agreement = document::verify::<Agreement>(&provider, |kid| trust.register.document_key(kid, now)).ok()?;
-        let signed = document::sign(agreement.into_body(), &self.parts.document_key);
+        let signed = document::countersign(&agreement, &self.parts.document_key);
         let mut next = old.apply(Role::Consumer, Event::Verify, now).ok()?;
-        next.agreement = Some(Signatures { provider, consumer: Some(signed.jws().to_owned()) });
-        let message = Message::ContractVerification {
-            pid: next.id.clone(),
-            peer_pid: next.peer_pid.clone()?,
-            agreement: signed.jws().to_owned(),
-        };
+        next.agreement = Some(Signatures { provider, consumer: Some(signed.clone()) });
+        let message =
+            Message::ContractVerification { pid: next.id.clone(), peer_pid: next.peer_pid.clone()?, agreement: signed };
         let facts = moved(&next, Role::Consumer);
         Some(self.change_of(next, facts, Some(message)))
     }

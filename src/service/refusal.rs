@@ -131,6 +131,8 @@ pub enum Stranger {
     OverQuota,
     /// The management listener: no token, or an unknown one.
     NoToken,
+    /// A register that was brought and not taken.
+    Register,
     /// An unknown path, method or unreadable request.
     NoRoute,
 }
@@ -143,6 +145,7 @@ impl Stranger {
             Self::RegisterExpired => "register-expired",
             Self::OverQuota => "over-quota",
             Self::NoToken => "no-token",
+            Self::Register => "register",
             Self::NoRoute => "no-route",
         }
     }

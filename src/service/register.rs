@@ -1,11 +1,12 @@
 //! Registers: taken from a file, the alliance's URL or any peer; verified, logged, and never taken back.
 
-use super::refusal::{Error, detail};
+use super::refusal::{Error, Stranger, detail};
 use super::{Node, Trust};
 use crate::audit::entry::{Decision, Facts, Kind};
 use crate::core::id::ParticipantId;
 use crate::core::limits;
-use crate::identity::register::{Status, Succession};
+use crate::identity::register::{RegisterError, Status, Succession};
+use crate::identity::x509::{Presented, Side};
 use crate::storage::{Change, StoreError, Write};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -73,6 +74,28 @@ impl Node {
         }
     }
 
+    /// Takes a register that a caller brings who may not be a member yet, but holds a certificate of the alliance.
+    /// What is refused is counted, not logged one by one, as the caller may be anybody who ever was a member.
+    pub async fn offered_register(self: &Arc<Self>, presented: Option<&Presented>, jws: &str) -> Result<(), Error> {
+        let (trust, now) = (self.trust(), self.now());
+        let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.as_slice());
+        if !presented.is_some_and(|presented| presented.check(ca, Side::Client, now).is_ok()) {
+            self.count_stranger(Stranger::NoCertificate);
+            return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
+        }
+        match trust.register.successor(jws, &trust.root) {
+            Ok(_) => self.install_register(jws, "brought by a member").await.map(drop),
+            Err(error @ RegisterError::Fork(_)) => {
+                tracing::error!(%error, "a register was brought that contradicts the installed one");
+                self.install_register(jws, "brought by a member").await.map(drop)
+            }
+            Err(error) => {
+                self.count_stranger(Stranger::Register);
+                Err(Error::invalid("register", error.to_string()))
+            }
+        }
+    }
+
     /// Asks every active peer for its newest register, so that a suspension arrives wherever one peer has it.
     pub async fn refresh_from_peers(&self) {
         let trust = self.trust();
@@ -81,8 +104,8 @@ impl Node {
             // The client reads the sequence that a peer states with every answer, and `catch_up` does the rest.
             if let Ok(jws) = self.parts.peer.register(member, None).await {
                 match trust.register.successor(&jws, &trust.root) {
-                    Ok(Succession::Same) | Err(crate::identity::register::RegisterError::Older { .. }) => {}
-                    Err(crate::identity::register::RegisterError::Gap { found, .. }) => {
+                    Ok(Succession::Same) | Err(RegisterError::Older { .. }) => {}
+                    Err(RegisterError::Gap { found, .. }) => {
                         self.catch_up(&member.id, found).await;
                     }
                     _ => drop(self.install_register(&jws, member.id.as_str()).await),

@@ -225,7 +225,12 @@ impl Node {
         let row = self.parts.store.agreement(&transfer.agreement).await?;
         let row = row.ok_or_else(|| Error::Internal("a transfer without agreement".into()))?;
         let body = receipt.body();
+        let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
+        let version = self.parts.store.version_by_manifest(&manifest).await?;
+        let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
         let wrong = [
+            ("bytes", body.bytes != version.bytes),
+            ("records", body.records != version.records),
             ("consumer", body.consumer != from.participant),
             ("provider", body.provider != *self.me()),
             ("transfer", body.transfer != *id),

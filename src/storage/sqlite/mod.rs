@@ -6,7 +6,7 @@ mod reader;
 mod schema;
 mod writer;
 
-pub use log::rows as log_rows;
+pub use log::{LogFile, rows as log_rows};
 pub use writer::CheckpointSigner;
 
 use super::{Change, Chore, Logged, Store, StoreError};

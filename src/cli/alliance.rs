@@ -1,0 +1,175 @@
+//! `crosspark alliance`
+
+use super::{Outcome, done, output};
+use crate::alliance::{Alliance, write_whole};
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, Text};
+use crate::core::random::SystemRandomness;
+use crate::core::time::{Clock, SystemClock};
+use crate::identity::register::Status;
+use crate::keys::Kek;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make an alliance: root document, register key, certification authority, empty register.
+    Init(Init),
+    /// Admit a park: check its join request, issue its certificate, put it into the register.
+    Admit(Admit),
+    /// Suspend a member: from the next register on, its requests are refused.
+    Suspend(Member),
+    /// Lift a suspension.
+    Reinstate(Member),
+    /// Sign the register anew; it is good for 14 days.
+    Renew(Folder),
+    /// Show the root's fingerprint and the register.
+    Show(Folder),
+}
+
+/// The operator's folder.
+#[derive(Args)]
+pub struct Folder {
+    /// Folder of the alliance.
+    folder: PathBuf,
+    /// The key-encryption key; by default FOLDER.kek beside the folder.
+    #[arg(long)]
+    kek_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Init {
+    #[command(flatten)]
+    folder: Folder,
+    /// Who the alliance is: did:web:HOST.
+    #[arg(long)]
+    id: ParticipantId,
+    /// Its name, with a language: en=Name. Repeat for other languages.
+    #[arg(long = "name", value_parser = super::node::parse_name)]
+    names: Vec<(String, Text)>,
+}
+
+#[derive(Args)]
+pub struct Admit {
+    #[command(flatten)]
+    folder: Folder,
+    /// The park's join request.
+    #[arg(long)]
+    request: PathBuf,
+    /// Its fingerprint, as the park's IT tells it by telephone or in person.
+    #[arg(long)]
+    fingerprint: String,
+    /// Groups that policies may name.
+    #[arg(long = "group")]
+    groups: Vec<Text>,
+    /// Where to write the welcome for the park.
+    #[arg(long)]
+    welcome: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Member {
+    #[command(flatten)]
+    folder: Folder,
+    /// Whom.
+    member: ParticipantId,
+}
+
+/// `FOLDER.kek`: beside the folder, so that a copy of the folder opens nothing.
+pub fn kek_beside(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".kek");
+    folder.with_file_name(name)
+}
+
+impl Folder {
+    fn kek_path(&self) -> PathBuf {
+        self.kek_file.clone().unwrap_or_else(|| kek_beside(&self.folder))
+    }
+
+    fn open(&self) -> anyhow::Result<Alliance> {
+        Ok(Alliance::open(&self.folder, Kek::load(&self.kek_path())?)?)
+    }
+}
+
+pub fn run(command: Command, json: bool) -> Outcome {
+    let now = SystemClock.now();
+    match command {
+        Command::Init(args) => init(&args, json),
+        Command::Admit(args) => admit(&args, json),
+        Command::Suspend(args) => {
+            let mut alliance = args.folder.open()?;
+            alliance.set_status(&args.member, Status::Suspended, now)?;
+            show(&alliance, json)
+        }
+        Command::Reinstate(args) => {
+            let mut alliance = args.folder.open()?;
+            alliance.set_status(&args.member, Status::Active, now)?;
+            show(&alliance, json)
+        }
+        Command::Renew(args) => {
+            let mut alliance = args.open()?;
+            alliance.renew(now)?;
+            show(&alliance, json)
+        }
+        Command::Show(args) => show(&args.open()?, json),
+    }
+}
+
+fn init(args: &Init, json: bool) -> Outcome {
+    let random = SystemRandomness::new();
+    std::fs::create_dir_all(&args.folder.folder).context("the folder could not be made")?;
+    if args.folder.folder.join("root.json").exists() {
+        anyhow::bail!("there is an alliance in {} already; it is never overwritten", args.folder.folder.display());
+    }
+    let kek = Kek::create(&args.folder.kek_path(), &random)?;
+    let names: BTreeMap<String, Text> = args.names.iter().cloned().collect();
+    let alliance = Alliance::init(&args.folder.folder, kek, &args.id, names, SystemClock.now(), &random)?;
+    if !json {
+        println!("The alliance {} is in {}.", args.id, args.folder.folder.display());
+        println!(
+            "Its key-encryption key is {}: keep it apart from the folder and its backups.",
+            args.folder.kek_path().display()
+        );
+        println!("Every park needs the root's fingerprint, by telephone or in person:");
+    }
+    show(&alliance, json)
+}
+
+fn admit(args: &Admit, json: bool) -> Outcome {
+    let mut alliance = args.folder.open()?;
+    let request = std::fs::read(&args.request)
+        .with_context(|| format!("the join request {} cannot be read", args.request.display()))?;
+    let fingerprint = Digest::parse_fingerprint(&args.fingerprint).context("--fingerprint")?;
+    let welcome = alliance.admit(&request, &fingerprint, &args.groups, SystemClock.now(), &SystemRandomness::new())?;
+    write_whole(&args.welcome, serde_json::to_string_pretty(&welcome)?.as_bytes())
+        .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
+    if !json {
+        println!("Admitted. Send {} to the park; nothing in it is secret.", args.welcome.display());
+    }
+    show(&alliance, json)
+}
+
+fn show(alliance: &Alliance, json: bool) -> Outcome {
+    let (root, register) = (alliance.root(), alliance.register().body());
+    if json {
+        output::json(&json!({
+            "alliance": register.alliance, "root": root.digest(), "fingerprint": root.digest().fingerprint(),
+            "sequence": register.sequence, "issued": register.issued, "expires": register.expires,
+            "members": register.members, "schemas": register.schemas,
+        }))?;
+        return done();
+    }
+    println!("root fingerprint  {}", root.digest().fingerprint());
+    println!("register          {} (expires {})", register.sequence, register.expires);
+    let rows = register.members.iter().map(|member| {
+        let names: Vec<&str> = member.names.values().map(Text::as_str).collect();
+        let status = format!("{:?}", member.status).to_lowercase();
+        vec![member.id.to_string(), names.join(" / "), status, member.endpoint.to_string()]
+    });
+    output::table(&["member", "name", "status", "endpoint"], rows);
+    done()
+}

@@ -1,0 +1,199 @@
+//! `crosspark audit`
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, exit, output};
+use crate::audit::check::{Check, Held, Report};
+use crate::audit::checkpoint::Checkpoint;
+use crate::core::digest::Digest;
+use crate::core::id::{LogOrigin, ParticipantId};
+use crate::identity::key::{KeyUse, PublicKey};
+use crate::identity::register::VerifiedRegister;
+use crate::identity::root::VerifiedRoot;
+use crate::storage::sqlite::{self, FILE, LogFile};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Verify a node's log offline: every entry, tile and checkpoint. Names the first wrong entry.
+    Verify(Verify),
+    /// List the entries of a running node's log.
+    List(List),
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// Folder of the node whose log is verified (a copy will do).
+    folder: PathBuf,
+    /// Whose log it must be.
+    #[arg(long)]
+    participant: ParticipantId,
+    /// The alliance's root fingerprint, from the operator: what all trust begins with.
+    #[arg(long)]
+    root_fingerprint: String,
+    /// The root document; by default the one in the folder, which the fingerprint proves.
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// A checkpoint of this log that was got elsewhere. Repeat for several.
+    #[arg(long = "checkpoint")]
+    checkpoints: Vec<PathBuf>,
+    /// Folder of another node: the checkpoint of this log that it holds is compared, too.
+    #[arg(long = "held-by")]
+    held_by: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// First index.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+/// Rows read at once: memory stays flat however long the log is.
+const ROWS: usize = 1_000;
+
+pub async fn run(command: Command, json: bool) -> Outcome {
+    match command {
+        Command::List(args) => list(args, json).await,
+        Command::Verify(args) => {
+            let report = verify(&args)?;
+            print(&report, json)
+        }
+    }
+}
+
+fn print(report: &Report, json: bool) -> Outcome {
+    if json {
+        output::json(report)?;
+    } else {
+        println!("log          {}", report.origin);
+        println!("entries      {} ({} under a signed checkpoint)", report.entries, report.covered);
+        println!("root         {}", report.root);
+        println!("checkpoints  {} compared", report.checkpoints);
+        for fault in &report.faults {
+            let id = fault.entry.as_deref().unwrap_or("-");
+            println!("WRONG        entry {} ({id}), {}: {}", fault.index, fault.artifact, fault.reason);
+        }
+        println!("{}", if report.is_good() { "verified" } else { "NOT VERIFIED" });
+    }
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(exit::UNVERIFIED) })
+}
+
+impl Verify {
+    /// As another command would call it.
+    pub fn new(folder: &Path, participant: &ParticipantId, root: &Digest, held_by: Vec<PathBuf>) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            participant: participant.clone(),
+            root_fingerprint: root.to_string(),
+            root: None,
+            checkpoints: Vec::new(),
+            held_by,
+        }
+    }
+}
+
+/// Verifies a log; nothing in the database is believed that the log's key did not sign.
+pub fn verify(args: &Verify) -> anyhow::Result<Report> {
+    let database = args.folder.join(FILE);
+    anyhow::ensure!(database.exists(), "{} holds no log ({FILE} is missing)", args.folder.display());
+    let log = sqlite::log_rows(&database)?;
+    let fingerprint = Digest::parse_fingerprint(&args.root_fingerprint).context("--root-fingerprint")?;
+    let root = args.root.clone().unwrap_or_else(|| args.folder.join(crate::assembly::files::ROOT));
+    let root = std::fs::read(&root).with_context(|| format!("the root document {}", root.display()))?;
+    let root = VerifiedRoot::verify(&root, &fingerprint)?;
+    let keys = log_keys(&log, &root, &args.participant)?;
+    let origin = args.participant.log_origin(0);
+
+    let mut held = Vec::new();
+    for note in log.checkpoints()? {
+        held.push(read_checkpoint(&note, &origin, &keys, "a checkpoint that the node itself filed")?);
+    }
+    for path in &args.checkpoints {
+        let note = std::fs::read_to_string(path).with_context(|| format!("the checkpoint {}", path.display()))?;
+        held.push(read_checkpoint(&note, &origin, &keys, &path.display().to_string())?);
+    }
+    for folder in &args.held_by {
+        let other = sqlite::log_rows(&folder.join(FILE)).with_context(|| format!("{}", folder.display()))?;
+        if let Some(note) = other.peer_checkpoint(args.participant.as_str())? {
+            held.push(read_checkpoint(&note, &origin, &keys, &format!("the checkpoint held by {}", folder.display()))?);
+        }
+    }
+    go_through(&log, Check::new(origin, held))
+}
+
+/// The log's keys, from the registers that the root document proves.
+fn log_keys(log: &LogFile, root: &VerifiedRoot, participant: &ParticipantId) -> anyhow::Result<Vec<PublicKey>> {
+    let mut keys = Vec::new();
+    for jws in log.registers()? {
+        let register = VerifiedRegister::verify(&jws, root).context("a register in the folder")?;
+        if let Some(member) = register.member(participant) {
+            keys.extend(member.keys_for(KeyUse::Log, register.body().issued).map(|(_, key)| key));
+        }
+    }
+    anyhow::ensure!(!keys.is_empty(), "no register in the folder lists a log key of {participant}");
+    Ok(keys)
+}
+
+fn read_checkpoint(note: &str, origin: &LogOrigin, keys: &[PublicKey], source: &str) -> anyhow::Result<Held> {
+    let checkpoint = Checkpoint::verify(note, origin, keys).with_context(|| source.to_owned())?;
+    Ok(Held { checkpoint, source: source.to_owned() })
+}
+
+fn go_through(log: &LogFile, mut check: Check) -> anyhow::Result<Report> {
+    let bar = output::bytes_bar(None, "verifying");
+    let mut from = 0;
+    loop {
+        let rows = log.rows(from, ROWS)?;
+        let Some(last) = rows.last() else { break };
+        from = last.index.saturating_add(1);
+        for row in &rows {
+            for tile in check.row(row) {
+                check.tile(&tile, log.tile(tile.level, tile.index).as_deref());
+            }
+            bar.inc(row.body.len() as u64);
+        }
+    }
+    for tile in check.partial() {
+        check.tile(&tile, log.tile(tile.level, tile.index).as_deref());
+    }
+    bar.finish_and_clear();
+    Ok(check.finish())
+}
+
+async fn list(args: List, json: bool) -> Outcome {
+    let found =
+        Api::new(&args.node)?.get(&format!("/v1/audit/entries?from={}&limit={}", args.from, args.limit)).await?;
+    if json {
+        output::json(&found)?;
+        return done();
+    }
+    let entries = found.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = entries.iter().map(|row| {
+        let entry = row.get("entry").cloned().unwrap_or_default();
+        let detail = entry.get("detail").cloned().unwrap_or_default();
+        let what = [output::text(&detail, "state"), output::text(&entry, "rule"), output::text(&detail, "reason")];
+        let what: Vec<&str> = what.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        let parties = entry.get("parties").and_then(Value::as_array).cloned().unwrap_or_default();
+        let parties: Vec<&str> = parties.iter().filter_map(Value::as_str).collect();
+        vec![
+            output::text(row, "index"),
+            output::text(&entry, "time"),
+            output::text(&entry, "kind"),
+            parties.join(" "),
+            output::text(&entry, "enterprise"),
+            output::text(&entry, "decision"),
+            what.join(" "),
+        ]
+    });
+    output::table(&["index", "time", "kind", "peer", "enterprise", "decision", "what"], rows);
+    done()
+}

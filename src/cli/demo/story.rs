@@ -1,0 +1,88 @@
+//! Tells what happens: readably for people, as one object for programs.
+
+use super::park::Park;
+use serde_json::{Map, Value, json};
+use std::time::Instant;
+
+pub struct Story {
+    json: bool,
+    begun: Instant,
+    last: Instant,
+    checks: Vec<Value>,
+    timings: Map<String, Value>,
+    good: bool,
+}
+
+impl Story {
+    #[allow(clippy::disallowed_methods, reason = "a demonstration measures real time")]
+    pub fn new(json: bool) -> Self {
+        let now = Instant::now();
+        Self { json, begun: now, last: now, checks: Vec::new(), timings: Map::new(), good: true }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a demonstration measures real time")]
+    pub fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    pub fn chapter(&self, title: &str) {
+        if !self.json {
+            println!("\n{title}");
+        }
+    }
+
+    pub fn line(&self, text: &str) {
+        if !self.json {
+            println!("  · {text}");
+        }
+    }
+
+    pub fn check(&mut self, name: &str, ok: bool, detail: &str) {
+        self.good &= ok;
+        self.checks.push(json!({"name": name, "ok": ok, "detail": detail}));
+        if !self.json {
+            println!(
+                "  {} {name}{}",
+                if ok { "✓" } else { "✗" },
+                if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+            );
+        }
+    }
+
+    /// Time since the last timing.
+    pub fn timing(&mut self, name: &str) {
+        self.timing_since(name, self.last);
+    }
+
+    pub fn timing_since(&mut self, name: &str, begun: Instant) {
+        let now = self.now();
+        let ms = now.duration_since(begun).as_millis() as u64;
+        self.last = now;
+        self.timings.insert(name.to_owned(), ms.into());
+        if !self.json {
+            println!("    {name}: {ms}");
+        }
+    }
+
+    pub fn keep(&self, parks: &[&Park]) -> anyhow::Result<()> {
+        let listed: Vec<Value> = parks.iter().map(|park| park.describe()).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({"nodes": listed}))?);
+        eprintln!("Running until interrupted (Ctrl-C).");
+        Ok(())
+    }
+
+    /// Tells the end; whether every check held.
+    pub fn finish(mut self) -> anyhow::Result<bool> {
+        let total = self.now().duration_since(self.begun).as_millis() as u64;
+        self.timings.insert("total_ms".into(), total.into());
+        if self.json {
+            let all = json!({"ok": self.good, "checks": self.checks, "timings_ms": self.timings});
+            println!("{}", serde_json::to_string_pretty(&all)?);
+        } else {
+            let failed = self.checks.iter().filter(|check| check["ok"] == false).count();
+            let end = if self.good { "all checks hold".to_owned() } else { format!("{failed} checks failed") };
+            println!("\n{end}; {total} ms in all");
+        }
+        Ok(self.good)
+    }
+}

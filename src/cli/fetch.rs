@@ -1,0 +1,75 @@
+//! `crosspark fetch`
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use crate::core::id::ProcessId;
+use crate::ingest::Format;
+use anyhow::Context;
+use reqwest::Method;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncWriteExt;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The request that brought the dataset.
+    request: ProcessId,
+    /// The file to write: whole, or not at all.
+    #[arg(long)]
+    out: PathBuf,
+    /// ndjson or csv; by default as the file's name ends, else ndjson.
+    #[arg(long, value_parser = super::publish::parse_format)]
+    format: Option<Format>,
+}
+
+pub async fn run(args: Args, json: bool) -> Outcome {
+    let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string())).unwrap_or(Format::Ndjson);
+    let (records, bytes) = fetch(&Api::new(&args.node)?, &args.request, format, &args.out).await?;
+    if json {
+        output::json(&json!({"file": args.out, "records": records, "bytes": bytes}))?;
+    } else {
+        println!("Wrote {} records, {}, to {}.", records, output::bytes(bytes), args.out.display());
+    }
+    done()
+}
+
+/// Removes the half-written file if the work ends early.
+struct Unfinished(Option<PathBuf>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Writes a delivered dataset: beside its place, fsynced, renamed. Returns records and bytes.
+pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -> anyhow::Result<(u64, u64)> {
+    let path = format!("/v1/requests/{request}/data?format={}", format.name());
+    let mut response = api.send(api.request(Method::GET, &path)).await?;
+    let stated = response.headers().get("crosspark-records").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let name = out.file_name().context("--out must name a file")?.to_string_lossy().into_owned();
+    let beside = out.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let mut file = tokio::fs::File::create(&beside).await.with_context(|| format!("{}", beside.display()))?;
+    let mut unfinished = Unfinished(Some(beside.clone()));
+    let bar = output::bytes_bar(None, "fetching");
+    let (mut bytes, mut lines) = (0u64, 0u64);
+    while let Some(piece) = response.chunk().await.context("the node broke off; nothing was written")? {
+        bytes += piece.len() as u64;
+        lines += piece.iter().filter(|b| **b == b'\n').count() as u64;
+        bar.inc(piece.len() as u64);
+        file.write_all(&piece).await?;
+    }
+    bar.finish_and_clear();
+    let records = stated.context("the node does not say how many records there are")?;
+    if format == Format::Ndjson && lines != records {
+        anyhow::bail!("{lines} of {records} records came; nothing was written");
+    }
+    file.sync_all().await?;
+    tokio::fs::rename(&beside, out).await.with_context(|| format!("{}", out.display()))?;
+    unfinished.0 = None;
+    Ok((records, bytes))
+}

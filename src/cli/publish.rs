@@ -1,0 +1,124 @@
+//! `crosspark publish`
+
+use super::api::{Api, ApiError, NodeArgs};
+use super::{Outcome, exit, output};
+use crate::core::id::{DatasetId, Text};
+use crate::core::json;
+use crate::ingest::Format;
+use crate::policy::Policy;
+use crate::service::{Publication, Published};
+use anyhow::Context;
+use futures_util::StreamExt;
+use reqwest::{Body, Method, multipart};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::io::AsyncReadExt;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The records: NDJSON, or CSV whose header names the schema's properties.
+    file: PathBuf,
+    /// The shared schema: its $id, as in urn:crosspark:schema:enterprise.
+    #[arg(long)]
+    schema: String,
+    /// The policy: a file with an ODRL permission.
+    #[arg(long)]
+    policy: PathBuf,
+    /// Title in the catalog.
+    #[arg(long)]
+    title: Text,
+    /// More about it.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// ndjson or csv; by default as the file's name ends.
+    #[arg(long, value_parser = parse_format)]
+    format: Option<Format>,
+    /// The dataset of which this is a new version.
+    #[arg(long)]
+    dataset: Option<DatasetId>,
+}
+
+pub fn parse_format(name: &str) -> Result<Format, String> {
+    Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
+}
+
+/// Bytes read from the file at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+pub async fn run(args: Args, as_json: bool) -> Outcome {
+    let name = args.file.display().to_string();
+    let format = args.format.or_else(|| Format::of_file(&name));
+    let format = format.with_context(|| format!("{name}: say --format ndjson or --format csv"))?;
+    let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
+    // Refused here already, with its place, before anything is sent.
+    Policy::parse(&policy).with_context(|| format!("{}", args.policy.display()))?;
+    let publication = Publication {
+        title: args.title,
+        description: args.description,
+        schema: args.schema,
+        policy: json::read(&policy)?,
+        format,
+        dataset: args.dataset,
+    };
+    let published = send(&Api::new(&args.node)?, &publication, &args.file).await;
+    let published = match published {
+        Err(error) => return refused(error, &name, as_json),
+        Ok(published) => published,
+    };
+    if as_json {
+        output::json(&published)?;
+    } else {
+        println!("Published {} version {}.", published.dataset, published.version);
+        let text = output::bytes(published.text_bytes);
+        println!("{} records, {text}; sealed {}.", published.records, output::bytes(published.sealed_bytes));
+        println!("manifest {}", published.manifest);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Streams a file to the node.
+pub async fn send(api: &Api, publication: &Publication, file: &std::path::Path) -> anyhow::Result<Published> {
+    let source = tokio::fs::File::open(file).await.with_context(|| format!("{}", file.display()))?;
+    let size = source.metadata().await?.len();
+    let bar = output::bytes_bar(Some(size), "publishing");
+    let counted = bar.clone();
+    let stream = futures_util::stream::try_unfold(source, async |mut source| {
+        let mut piece = vec![0; PIECE_BYTES];
+        let read = source.read(&mut piece).await?;
+        piece.truncate(read);
+        Ok::<_, std::io::Error>((read > 0).then_some((piece, source)))
+    });
+    let stream = stream.inspect(move |piece| counted.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64)));
+    let records = multipart::Part::stream(Body::wrap_stream(stream.boxed()));
+    let form = multipart::Form::new().text("metadata", serde_json::to_string(publication)?).part("records", records);
+    let sent = api.send(api.request(Method::POST, "/v1/datasets").multipart(form)).await;
+    bar.finish_and_clear();
+    Ok(json::read(&sent?.bytes().await?)?)
+}
+
+/// Prints what is wrong with the records.
+fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
+    let rejection = error.downcast_ref::<ApiError>().and_then(|error| error.body.get("rejection").cloned());
+    let Some(rejection) = rejection else { return Err(error) };
+    if as_json {
+        output::json(&rejection)?;
+        return Ok(ExitCode::from(exit::REFUSED));
+    }
+    let list = rejection.get("first").and_then(Value::as_array).cloned().unwrap_or_default();
+    for invalid in &list {
+        let pointer = output::text(invalid, "pointer");
+        let place = if pointer.is_empty() { "(record)".to_owned() } else { pointer };
+        let (line, rule, reason) =
+            (output::text(invalid, "line"), output::text(invalid, "rule"), output::text(invalid, "reason"));
+        println!("{file}:{line}: {place}: {reason} [{rule}]");
+    }
+    let (invalid, records) = (output::text(&rejection, "invalid"), output::text(&rejection, "records"));
+    eprintln!(
+        "error: {invalid} of {records} records are invalid; the first {} are above. Nothing was published.",
+        list.len()
+    );
+    Ok(ExitCode::from(exit::REFUSED))
+}

@@ -1,0 +1,140 @@
+//! `crosspark request`
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, exit, output};
+use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
+use crate::core::json;
+use crate::service::{RequestStage, RequestView};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Request a peer's dataset for a purpose, and wait until it is delivered or refused.
+    New(New),
+    /// Show one request.
+    Show(Show),
+    /// List the requests of your enterprise.
+    List(List),
+}
+
+#[derive(Args)]
+pub struct New {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// From which park: did:web:HOST.
+    #[arg(long)]
+    provider: ParticipantId,
+    /// Which dataset.
+    #[arg(long)]
+    dataset: DatasetId,
+    /// What for; the policy may allow certain purposes only.
+    #[arg(long)]
+    purpose: Text,
+    /// How long to wait, seconds; 0 does not wait.
+    #[arg(long, default_value_t = 300)]
+    wait: u64,
+}
+
+#[derive(Args)]
+pub struct Show {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The request.
+    request: ProcessId,
+    /// How long to wait for its end, seconds.
+    #[arg(long, default_value_t = 0)]
+    wait: u64,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+pub async fn run(command: Command, as_json: bool) -> Outcome {
+    match command {
+        Command::New(args) => {
+            let api = Api::new(&args.node)?;
+            let view = create(&api, &args.provider, &args.dataset, &args.purpose).await?;
+            if !as_json {
+                eprintln!("requested: {}", view.id);
+            }
+            let view = wait(&api, view, Duration::from_secs(args.wait)).await?;
+            print(&view, as_json)
+        }
+        Command::Show(args) => {
+            let api = Api::new(&args.node)?;
+            let view = show(&api, &args.request, 0).await?;
+            let view = wait(&api, view, Duration::from_secs(args.wait)).await?;
+            print(&view, as_json)
+        }
+        Command::List(args) => list(&Api::new(&args.node)?, as_json).await,
+    }
+}
+
+/// Makes a request.
+pub async fn create(
+    api: &Api,
+    provider: &ParticipantId,
+    dataset: &DatasetId,
+    purpose: &Text,
+) -> anyhow::Result<RequestView> {
+    let body = json!({"provider": provider, "dataset": dataset, "purpose": purpose});
+    Ok(serde_json::from_value(api.post("/v1/requests", &body).await?)?)
+}
+
+async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Result<RequestView> {
+    let value = api.get(&format!("/v1/requests/{id}?wait={wait_seconds}")).await?;
+    Ok(json::read(&serde_json::to_vec(&value)?)?)
+}
+
+/// Waits for the end of a request by long polls: the node answers when something happens.
+pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::Result<RequestView> {
+    let begun = tokio::time::Instant::now();
+    while !matches!(view.stage, RequestStage::Verified | RequestStage::Refused) {
+        let left = time.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        view = show(api, &view.id, left.as_secs().clamp(1, 50)).await?;
+    }
+    Ok(view)
+}
+
+fn print(view: &RequestView, as_json: bool) -> Outcome {
+    let code = match view.stage {
+        RequestStage::Verified => ExitCode::SUCCESS,
+        RequestStage::Refused => ExitCode::from(exit::REFUSED),
+        _ => ExitCode::from(exit::PENDING),
+    };
+    if as_json {
+        output::json(view)?;
+        return Ok(code);
+    }
+    match view.stage {
+        RequestStage::Verified => {
+            println!("Delivered and verified: {} records.", view.records.unwrap_or(0));
+            println!("Write them to a file: crosspark fetch {} --out FILE", view.id);
+        }
+        RequestStage::Refused => eprintln!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
+        stage => println!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
+    }
+    Ok(code)
+}
+
+async fn list(api: &Api, as_json: bool) -> Outcome {
+    let found = api.get("/v1/requests").await?;
+    if as_json {
+        output::json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let requests = found.get("requests").and_then(Value::as_array).cloned().unwrap_or_default();
+    let names = ["id", "provider", "dataset", "purpose", "stage", "started"];
+    let rows = requests.iter().map(|request| names.iter().map(|name| output::text(request, name)).collect());
+    output::table(&["request", "provider", "dataset", "purpose", "stage", "started"], rows);
+    Ok(ExitCode::SUCCESS)
+}

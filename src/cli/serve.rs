@@ -1,0 +1,33 @@
+//! `crosspark serve`
+
+use super::{Outcome, done};
+use crate::assembly::{self, Overrides};
+use crate::config::{self, Config};
+use crate::telemetry;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the node, or its configuration file.
+    node: PathBuf,
+}
+
+pub async fn run(args: Args) -> Outcome {
+    let path = if args.node.is_dir() { args.node.join(config::FILE) } else { args.node };
+    let config = Config::load(&path)?;
+    telemetry::start(&config.log);
+    let (stop, stopping) = watch::channel(false);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        let _ = stop.send(true);
+    });
+    assembly::assemble(config, Overrides::default()).await?.run(stopping).await?;
+    done()
+}

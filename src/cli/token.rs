@@ -1,0 +1,93 @@
+//! `crosspark token`
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use crate::core::id::{Text, TokenId};
+use crate::service::{NewToken, UserRole};
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a token for a user.
+    Create(Create),
+    /// List tokens.
+    List(List),
+    /// End a token.
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+pub struct Create {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// admin, publisher, requester or auditor.
+    #[arg(long, value_parser = parse_role)]
+    role: UserRole,
+    /// Who will use it.
+    #[arg(long)]
+    person: Text,
+    /// On whose behalf; needed for requesters.
+    #[arg(long)]
+    enterprise: Option<Text>,
+    /// Days until it expires.
+    #[arg(long, default_value_t = 90)]
+    days: u32,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Which.
+    id: TokenId,
+}
+
+fn parse_role(name: &str) -> Result<UserRole, String> {
+    UserRole::parse(name).ok_or_else(|| format!("`{name}` is none of admin, publisher, requester, auditor"))
+}
+
+pub async fn run(command: Command, json: bool) -> Outcome {
+    match command {
+        Command::Create(args) => {
+            let new = NewToken { role: args.role, person: args.person, enterprise: args.enterprise, days: args.days };
+            let made = create(&Api::new(&args.node)?, &new).await?;
+            if json {
+                output::json(&made)?;
+            } else {
+                eprintln!("Shown this once:");
+                println!("{}", output::text(&made, "secret"));
+            }
+        }
+        Command::List(args) => {
+            let found = Api::new(&args.node)?.get("/v1/tokens").await?;
+            if json {
+                output::json(&found)?;
+                return done();
+            }
+            let names = ["id", "role", "person", "enterprise", "expires", "revoked"];
+            let tokens = found.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+            output::table(
+                &names,
+                tokens.iter().map(|token| names.iter().map(|name| output::text(token, name)).collect()),
+            );
+        }
+        Command::Revoke(args) => {
+            let api = Api::new(&args.node)?;
+            api.send(api.request(Method::DELETE, &format!("/v1/tokens/{}", args.id))).await?;
+        }
+    }
+    done()
+}
+
+/// Makes a token.
+pub async fn create(api: &Api, new: &NewToken) -> anyhow::Result<Value> {
+    api.post("/v1/tokens", &serde_json::to_value(new)?).await
+}

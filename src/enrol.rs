@@ -1,0 +1,236 @@
+//! How a node comes to be: its folder, its four keys and join request; and how it takes the welcome.
+
+use crate::alliance::{Welcome, write_whole};
+use crate::assembly::{self, AssemblyError, files, load_root, open_store};
+use crate::audit::entry::{Draft, Facts, Kind};
+use crate::config::{self, Config};
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, Text};
+use crate::core::json;
+use crate::core::random::{self, Random};
+use crate::core::time::Timestamp;
+use crate::identity::document::{self, MultiSigned};
+use crate::identity::join::JoinRequest;
+use crate::identity::key::{Bytes, KeyUse, SigningKey};
+use crate::identity::register::{KeyEntry, VerifiedRegister};
+use crate::identity::root::VerifiedRoot;
+use crate::identity::x509::Presented;
+use crate::keys::{Kek, KeyFile, create_private};
+use crate::protocol::BASE;
+use crate::service::{NewToken, UserRole, mint_token};
+use crate::storage::{Change, Write};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Name of the join request in a node's folder.
+pub const JOIN_REQUEST: &str = "join-request.json";
+/// Validity of a node's keys: 5 years; certificates are shorter.
+const KEY_DAYS: i64 = 5 * 365;
+/// Days of the first admin token.
+const FIRST_TOKEN_DAYS: u32 = 30;
+
+/// What a park says of itself when its node is made.
+pub struct NewNode {
+    /// The configuration, with absolute paths.
+    pub config: Config,
+    /// Names by language tag.
+    pub names: BTreeMap<String, Text>,
+    /// Such as `CN-BJ`.
+    pub jurisdiction: Text,
+    /// Who administers it.
+    pub admin: Text,
+}
+
+/// Why a node was not made or did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Files, keys, store.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// A file.
+    #[error("{path}: {reason}")]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The welcome does not fit this node.
+    #[error("the welcome: {0}")]
+    Welcome(String),
+}
+
+fn file_error(path: &Path, error: impl std::fmt::Display) -> EnrolError {
+    EnrolError::File { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Makes a node's folder. Returns the join request's fingerprint and the first admin token's secret. Never overwrites.
+pub async fn init(
+    new: &NewNode,
+    toml: &str,
+    now: Timestamp,
+    random: &dyn Random,
+    clock: Arc<dyn crate::core::time::Clock>,
+) -> Result<(Digest, Zeroizing<String>), EnrolError> {
+    let folder = &new.config.data;
+    let configuration = folder.join(config::FILE);
+    if configuration.exists() || folder.join(files::KEYS).exists() {
+        return Err(file_error(folder, "there is a node in this folder already; it is never overwritten"));
+    }
+    let keys = folder.join(files::KEYS);
+    std::fs::create_dir_all(&keys).map_err(|error| file_error(&keys, error))?;
+    let kek_path = &new.config.kek_file;
+    let kek = Kek::create(kek_path, random).map_err(AssemblyError::from)?;
+    let request = join_request(new, &kek, now, random)?;
+    let fingerprint = document::digest(&request.body);
+    let path = folder.join(JOIN_REQUEST);
+    write_whole(&path, &json::to_canonical(&request.signed)).map_err(|error| file_error(&path, error))?;
+
+    let store = open_store(&new.config, &kek, clock)?;
+    let token = NewToken { role: UserRole::Admin, person: new.admin.clone(), enterprise: None, days: FIRST_TOKEN_DAYS };
+    let (row, secret, entry) = mint_token(&token, now, random).map_err(|error| file_error(folder, error))?;
+    let facts = Facts {
+        detail: crate::service::object(json!({"participant": new.config.participant, "join": fingerprint})),
+        ..Facts::default()
+    };
+    let change = Change::new(Draft::new(Kind::LogBegun, facts, random)).entry(entry).write(Write::InsertToken(row));
+    store.commit(change).await.map_err(AssemblyError::from)?;
+    // Last: a folder with a configuration is complete.
+    create_private(&configuration, toml.as_bytes()).map_err(|error| file_error(&configuration, error))?;
+    Ok((fingerprint, secret))
+}
+
+struct SignedRequest {
+    body: JoinRequest,
+    signed: MultiSigned,
+}
+
+fn join_request(new: &NewNode, kek: &Kek, now: Timestamp, random: &dyn Random) -> Result<SignedRequest, EnrolError> {
+    let participant: &ParticipantId = &new.config.participant;
+    let folder = new.config.data.join(files::KEYS);
+    let until = now.plus_ms(KEY_DAYS * 86_400_000);
+    let file = |usage: KeyUse| folder.join(format!("{}.key", usage.name()));
+    let entry =
+        |n: u32, usage, public| KeyEntry { id: participant.key(n), usage, public: Bytes(public), from: now, until };
+
+    let failed = |error: rcgen::Error| file_error(&folder, error);
+    let tls = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+    let secret = Zeroizing::new(tls.serialize_der());
+    KeyFile::create(&file(KeyUse::Tls), &participant.key(1), KeyUse::Tls.name(), &secret, kek, random)
+        .map_err(AssemblyError::from)?;
+    let params = CertificateParams::new(vec![]).map_err(failed)?;
+    let csr = params.serialize_request(&tls).map_err(failed)?;
+
+    let mut keys = vec![entry(1, KeyUse::Tls, tls.subject_public_key_info())];
+    let mut signing = Vec::new();
+    for (n, usage) in [(2, KeyUse::Document), (3, KeyUse::Log), (4, KeyUse::Witness)] {
+        let seed = Zeroizing::new(random::bytes::<32>(random));
+        KeyFile::create(&file(usage), &participant.key(n), usage.name(), &seed[..], kek, random)
+            .map_err(AssemblyError::from)?;
+        let key = SigningKey::from_seed(participant.key(n), &seed);
+        keys.push(entry(n, usage, key.public().as_bytes().to_vec()));
+        signing.push(key);
+    }
+    let endpoint = new.config.peer.endpoint.clone();
+    let callback = crate::identity::endpoint::Endpoint::parse(&endpoint.join(BASE));
+    let body = JoinRequest {
+        participant: participant.clone(),
+        names: new.names.clone(),
+        jurisdiction: new.jurisdiction.clone(),
+        callbacks: vec![callback.map_err(|error| file_error(&folder, error))?],
+        endpoint,
+        keys,
+        csr: Bytes(csr.der().to_vec()),
+        issued: now,
+    };
+    let signed = MultiSigned::sign(&body, &signing.iter().collect::<Vec<_>>());
+    Ok(SignedRequest { body, signed })
+}
+
+/// Takes the welcome: checks the root against the fingerprint that people compared, the register under it, and that
+/// both are about this node's own keys.
+pub async fn join(
+    config: &Config,
+    welcome: &[u8],
+    fingerprint: &Digest,
+    random: &dyn Random,
+    clock: Arc<dyn crate::core::time::Clock>,
+) -> Result<VerifiedRegister, EnrolError> {
+    let refuse = |reason: String| EnrolError::Welcome(reason);
+    let folder = &config.data;
+    let _lock = assembly::lock(folder)?;
+    let welcome: Welcome = json::read(welcome).map_err(|error| refuse(error.to_string()))?;
+    if welcome.format != "welcome/1" {
+        return Err(refuse(format!("its format is `{}`, expected welcome/1", welcome.format)));
+    }
+    let root = VerifiedRoot::verify(&json::to_canonical(&welcome.root), fingerprint)
+        .map_err(|error| refuse(error.to_string()))?;
+    let register = VerifiedRegister::verify(&welcome.register, &root).map_err(|error| refuse(error.to_string()))?;
+    let now = clock.now();
+    let kek = Kek::load(&config.kek_file).map_err(AssemblyError::from)?;
+    check_own(config, &kek, &register, &welcome.certificate, now)?;
+
+    let store = open_store(config, &kek, clock)?;
+    let installed = store.register_sequence().await.map_err(AssemblyError::from)?;
+    if installed == 0 {
+        let body = register.body();
+        let facts = Facts {
+            detail: crate::service::object(json!({
+                "sequence": body.sequence, "digest": register.digest(), "source": "welcome", "root": root.digest(),
+                "members": body.members.len(), "expires": body.expires,
+            })),
+            ..Facts::default()
+        };
+        let write = Write::InstallRegister {
+            sequence: body.sequence,
+            digest: register.digest(),
+            jws: register.jws().to_owned(),
+        };
+        let change = Change::new(Draft::new(Kind::RegisterInstalled, facts, random)).write(write);
+        store.commit(change).await.map_err(AssemblyError::from)?;
+    } else if load_root(folder).is_ok_and(|known| known.digest() != root.digest()) {
+        return Err(refuse("this node has joined another alliance".into()));
+    }
+    for (name, bytes) in [
+        (files::CERTIFICATE, welcome.certificate.into_bytes()),
+        (files::ROOT_FINGERPRINT, format!("{}\n", root.digest()).into_bytes()),
+        (files::ROOT, root.to_json()),
+    ] {
+        let path = folder.join(name);
+        write_whole(&path, &bytes).map_err(|error| file_error(&path, error))?;
+    }
+    Ok(register)
+}
+
+/// The register lists this node's own public keys, and the certificate is for its TLS key.
+fn check_own(
+    config: &Config,
+    kek: &Kek,
+    register: &VerifiedRegister,
+    certificate: &str,
+    now: Timestamp,
+) -> Result<(), EnrolError> {
+    let refuse = |reason: &str| EnrolError::Welcome(reason.to_owned());
+    let member = register.member(&config.participant).ok_or_else(|| refuse("its register does not list this node"))?;
+    for usage in [KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
+        let own = assembly::signing_key(&config.data, usage, kek)?;
+        if member.key(own.id(), usage, now) != Some(own.public()) {
+            return Err(refuse(&format!("its register has another {} key for this node", usage.name())));
+        }
+    }
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes());
+    let der = der.map_err(|_| refuse("its certificate is no PEM certificate"))?;
+    let presented = Presented::parse(&der).map_err(|error| refuse(&format!("its certificate: {error}")))?;
+    if !member.has_pin(&presented.pin(), now) {
+        return Err(refuse("its certificate is for another key than the register has for this node"));
+    }
+    if member.endpoint != config.peer.endpoint {
+        return Err(refuse("its register has another endpoint for this node than the configuration"));
+    }
+    Ok(())
+}
