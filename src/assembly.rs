@@ -158,11 +158,14 @@ pub struct Assembled {
     _lock: File,
 }
 
+/// Puts another store before the real one.
+pub type WrapStore = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>;
+
 /// What tests put in place of the usual.
 #[derive(Default)]
 pub struct Overrides {
     /// Wraps the store.
-    pub store: Option<Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>>,
+    pub store: Option<WrapStore>,
     /// Another clock.
     pub clock: Option<Arc<dyn Clock>>,
 }

@@ -213,6 +213,7 @@ pub fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, NetError> {
     Ok(config)
 }
 
+#[allow(clippy::disallowed_methods, reason = "this room is the only maker of HTTP clients")]
 fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()

@@ -21,6 +21,7 @@ pub struct SystemRandomness(SystemRandom);
 
 impl SystemRandomness {
     /// Opens the generator.
+    #[allow(clippy::disallowed_methods, reason = "this is the port's one implementation")]
     pub fn new() -> Self {
         Self(SystemRandom::new())
     }

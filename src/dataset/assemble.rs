@@ -124,7 +124,7 @@ pub fn assemble<W: Write>(
     let mut text_hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
     let mut source_hash = KeyedHasher::new(key.expose(), SOURCE_LABEL);
     let mut frames: Vec<Frame> = Vec::new();
-    let (mut offset, mut text_size) = (0u64, 0u64);
+    let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
     // Once a record is invalid nothing will be published: the rest is only validated, to report it all.
     let doomed = AtomicBool::new(false);
@@ -138,21 +138,21 @@ pub fn assemble<W: Write>(
         source_hash.update(&worked.head);
         source_hash.update(&worked.bytes);
         progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
+        rejection.records += worked.records;
         rejection.invalid += worked.invalid;
         let room = limits::VIOLATIONS_REPORTED_MAX - rejection.first.len();
         rejection.first.extend(worked.first.into_iter().take(room));
         if rejection.invalid > 0 {
-            rejection.records += worked.records;
             return Ok(());
         }
         for piece in worked.pieces {
             text_hash.update(&piece.text);
             sealer.write_all(&piece.compressed).map_err(AssembleError::Sink)?;
             let length = piece.compressed.len() as u32;
-            frames.push(Frame { offset, length, first_record: rejection.records, records: piece.records });
+            frames.push(Frame { offset, length, first_record: sealed_records, records: piece.records });
             offset += u64::from(length);
             text_size += piece.text.len() as u64;
-            rejection.records += u64::from(piece.records);
+            sealed_records += u64::from(piece.records);
             if frames.len() > limits::FRAMES_MAX || offset > limits::CONTAINER_BYTES_MAX {
                 return Err(AssembleError::TooLarge("split it into several datasets"));
             }

@@ -170,7 +170,8 @@ fn many_frames_and_a_manifest_that_lies() {
     let (sealed, manifest) = seal(text.as_bytes(), Format::Ndjson, schema).unwrap();
     assert!(manifest.text.frames > 3);
     assert_eq!(open(&sealed, &manifest, schema).unwrap(), text);
-    let lies: [(&str, fn(&mut Manifest)); 6] = [
+    type Lie = (&'static str, fn(&mut Manifest));
+    let lies: [Lie; 6] = [
         ("records", |m| m.records += 1),
         ("frames", |m| m.text.frames += 1),
         ("bytes of text", |m| m.text.size += 1),

@@ -79,7 +79,7 @@ impl Node {
     pub async fn offered_register(self: &Arc<Self>, presented: Option<&Presented>, jws: &str) -> Result<(), Error> {
         let (trust, now) = (self.trust(), self.now());
         let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.as_slice());
-        if !presented.is_some_and(|presented| presented.check(ca, Side::Client, now).is_ok()) {
+        if presented.is_none_or(|presented| presented.check(ca, Side::Client, now).is_err()) {
             self.count_stranger(Stranger::NoCertificate);
             return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
         }

@@ -1,0 +1,252 @@
+//! Each fact that a decision read, changed between decide and commit: the commit is a conflict, and the decision is made
+//! again on the new facts. The store is real; what stands before it changes a fact at the right moment.
+
+use crate::harness::*;
+use async_trait::async_trait;
+use crosspark::assembly::Overrides;
+use crosspark::audit::entry::{Draft, Facts, Kind, Opening};
+use crosspark::core::digest::Digest;
+use crosspark::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
+use crosspark::core::random::SystemRandomness;
+use crosspark::core::time::{Clock, SystemClock, Timestamp};
+use crosspark::negotiation::{Negotiation, Role};
+use crosspark::policy::Policy;
+use crosspark::storage::{
+    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
+    VersionRow, Write,
+};
+use crosspark::transfer::{Event, State, Transfer};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+/// What happens between a decision and its commit, once: given the store and the change that waits.
+type Meanwhile = Box<dyn FnOnce(Arc<dyn Store>, Change) -> futures_util::future::BoxFuture<'static, ()> + Send>;
+
+struct Interposed {
+    inner: Arc<dyn Store>,
+    kind: Kind,
+    meanwhile: Mutex<Option<Meanwhile>>,
+    conflicts: Arc<Mutex<Vec<&'static str>>>,
+}
+
+macro_rules! delegate {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Interposed {
+            async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
+                let decided = change.entries().iter().any(|e| e.kind == self.kind && e.facts.decision.is_some());
+                let meanwhile = if decided { self.meanwhile.lock().unwrap().take() } else { None };
+                if let Some(meanwhile) = meanwhile {
+                    meanwhile(self.inner.clone(), change.clone()).await;
+                }
+                let result = self.inner.commit(change).await;
+                if let Err(StoreError::Conflict(what)) = &result {
+                    self.conflicts.lock().unwrap().push(what);
+                }
+                result
+            }
+            $(async fn $name(&self $(, $arg: $type)*) -> $answer { self.inner.$name($($arg),*).await })*
+        }
+    };
+}
+
+type Found<T> = Result<Option<T>, StoreError>;
+type Listed<T> = Result<Vec<T>, StoreError>;
+
+delegate! {
+    housekeep(chores: Vec<Chore>) -> Result<(), StoreError>;
+    registers(from: u64, limit: usize) -> Listed<String>;
+    register_sequence() -> Result<u64, StoreError>;
+    dataset(id: &DatasetId) -> Found<VersionRow>;
+    datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
+    version_by_manifest(manifest: &Digest) -> Found<VersionRow>;
+    version_by_offer(offer: &OfferId) -> Found<VersionRow>;
+    negotiation(id: &ProcessId) -> Found<Negotiation>;
+    transfer(id: &ProcessId) -> Found<Transfer>;
+    process_by_peer(peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId>;
+    open_processes() -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
+    transfer_of(negotiation: &ProcessId) -> Found<Transfer>;
+    requests(limit: usize) -> Listed<Negotiation>;
+    agreement(id: &AgreementId) -> Found<AgreementRow>;
+    has_agreement_on(peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError>;
+    release(request: &Digest) -> Found<ReleaseRow>;
+    receipt(transfer: &ProcessId) -> Found<String>;
+    holding(id: &HoldingId) -> Found<Holding>;
+    holding_of(transfer: &ProcessId) -> Found<Holding>;
+    holdings(limit: usize) -> Listed<Holding>;
+    token(hash: &Digest) -> Found<TokenRow>;
+    tokens() -> Listed<TokenRow>;
+    outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
+    outbox_next() -> Result<(Option<Timestamp>, u64), StoreError>;
+    checkpoint() -> Found<String>;
+    tile(level: u8, index: u64) -> Found<Vec<u8>>;
+    leaves(from: u64, limit: usize) -> Listed<Vec<u8>>;
+    entries(from: u64, limit: usize) -> Listed<EntryRow>;
+    opening(id: &EntryId) -> Found<Opening>;
+    peer_checkpoint(participant: &ParticipantId) -> Found<String>;
+    changed(seen: u64) -> u64;
+    outbox_filled() -> ();
+}
+
+fn entry(kind: Kind) -> Draft {
+    Draft::new(kind, Facts::default(), &SystemRandomness::new())
+}
+
+/// Runs a request against a provider whose store lets `meanwhile` happen before the first decided commit of `kind`.
+/// Returns how the request ended, the conflicts that the provider met, and its log.
+async fn request_with(
+    a: &Park,
+    b: &Park,
+    policy: &Value,
+    kind: Kind,
+    meanwhile: Meanwhile,
+) -> (Value, Vec<&'static str>, Vec<Value>) {
+    let conflicts = Arc::new(Mutex::new(Vec::new()));
+    let seen = conflicts.clone();
+    let wrap = move |inner| -> Arc<dyn Store> {
+        Arc::new(Interposed { inner, kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen })
+    };
+    let overrides = Overrides { store: Some(Box::new(wrap)), clock: None };
+    let here = a.start_here(overrides).await;
+    let run_b = b.start().await;
+    let (published, code) = a.publish("economic-indicator", &records(3), "ndjson", policy).await;
+    assert_eq!(code, 0, "{published}");
+    let end = b.request(a, dataset_of(&published), "research").await;
+    let entries = a.entries().await;
+    run_b.settle().await;
+    here.stop().await;
+    assert_eq!(a.verify(&[]).0, 0);
+    let met = conflicts.lock().unwrap().clone();
+    (end, met, entries)
+}
+
+fn rules(entries: &[Value]) -> Vec<String> {
+    let refused = entries.iter().filter(|row| row["entry"]["decision"] == "refused");
+    refused.map(|row| row["entry"]["rule"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn released(entries: &[Value]) -> usize {
+    entries.iter().filter(|row| row["entry"]["kind"] == "key.released").count()
+}
+
+/// Status and register: the consumer is suspended between the decision and the release.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_meanwhile() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    // Signed already, but not installed yet.
+    alliance.command("suspend", &b);
+    let jws = alliance.register();
+    let slot: Arc<Mutex<Option<Arc<crosspark::service::Node>>>> = Arc::default();
+    let node = slot.clone();
+    let meanwhile: Meanwhile = Box::new(move |_, _| {
+        Box::pin(async move {
+            let node = node.lock().unwrap().clone().unwrap();
+            assert!(node.install_register(&jws, "file").await.unwrap());
+        })
+    });
+    let conflicts = Arc::new(Mutex::new(Vec::new()));
+    let seen = conflicts.clone();
+    let wrap = move |inner| -> Arc<dyn Store> {
+        let kind = Kind::KeyReleased;
+        Arc::new(Interposed { inner, kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen })
+    };
+    let here = a.start_here(Overrides { store: Some(Box::new(wrap)), clock: None }).await;
+    *slot.lock().unwrap() = Some(here.node.clone());
+    let run_b = b.start().await;
+    let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
+    let end = b.request(&a, dataset_of(&published), "research").await;
+    assert_eq!(end["stage"], "refused", "{end}");
+    let entries = a.entries().await;
+    assert_eq!(*conflicts.lock().unwrap(), ["the register"]);
+    assert_eq!((released(&entries), rules(&entries)), (0, vec!["membership".to_owned()]));
+    run_b.kill();
+    slot.lock().unwrap().take();
+    here.stop().await;
+    assert_eq!(a.verify(&[]).0, 0);
+}
+
+/// Count: another release under the same agreement comes between.
+#[tokio::test(flavor = "multi_thread")]
+async fn counted_meanwhile() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let once = policy(&[("count", "lteq", json!("1")), ("purpose", "eq", json!("research"))]);
+    let meanwhile: Meanwhile = Box::new(|store, change| {
+        Box::pin(async move {
+            let used = change.writes.into_iter().find(|write| matches!(write, Write::Use { .. })).unwrap();
+            store.commit(Change::new(entry(Kind::KeyReleased)).write(used)).await.unwrap();
+        })
+    });
+    let (end, conflicts, entries) = request_with(&a, &b, &once, Kind::KeyReleased, meanwhile).await;
+    assert_eq!(end["stage"], "refused", "{end}");
+    assert_eq!(conflicts, ["the count"]);
+    assert_eq!((released(&entries), rules(&entries)), (1, vec!["/permission/0/constraint/0".to_owned()]));
+}
+
+/// State: the transfer ends between the decision and the release.
+#[tokio::test(flavor = "multi_thread")]
+async fn ended_meanwhile() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let meanwhile: Meanwhile = Box::new(|store, change| {
+        Box::pin(async move {
+            let id = change.entries()[0].facts.process.clone().unwrap();
+            let transfer = store.transfer(&id).await.unwrap().unwrap();
+            assert_eq!(transfer.state, State::Started);
+            let ended = transfer.apply(Role::Provider, Event::Terminate, SystemClock.now()).unwrap();
+            let write = Write::PutTransfer(Box::new(ended));
+            store.commit(Change::new(entry(Kind::TransferMoved)).write(write)).await.unwrap();
+        })
+    });
+    let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::KeyReleased, meanwhile).await;
+    assert_eq!(end["stage"], "refused", "{end}");
+    assert_eq!(conflicts, ["the process"]);
+    assert_eq!((released(&entries), rules(&entries).first().map(String::as_str)), (0, Some("state")));
+}
+
+/// Policy: the offer is replaced by one with another policy between the decision and the agreement.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_policy_meanwhile() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let meanwhile: Meanwhile = Box::new(|store, change| {
+        Box::pin(async move {
+            let dataset = change.entries()[0].facts.dataset.clone().unwrap();
+            let old = store.dataset(&dataset).await.unwrap().unwrap();
+            let stricter = policy(&[("purpose", "eq", json!("planning"))]);
+            let stricter = Policy::from_value(&stricter).unwrap();
+            let new = VersionRow {
+                version: 2,
+                offer: OfferId::generate(&SystemRandomness::new()),
+                policy: stricter.to_value(),
+                policy_digest: stricter.digest(),
+                manifest_digest: Digest::of(b"another manifest"),
+                ..old
+            };
+            let write = Write::InsertVersion(Box::new(new));
+            store.commit(Change::new(entry(Kind::DatasetPublished)).write(write)).await.unwrap();
+        })
+    });
+    let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::NegotiationMoved, meanwhile).await;
+    assert_eq!(end["stage"], "refused", "{end}");
+    assert_eq!(conflicts, ["the offer"]);
+    assert_eq!((released(&entries), rules(&entries)), (0, vec!["offer".to_owned()]));
+}
+
+/// A conflict alone refuses nothing: decided again, it is still permitted.
+#[tokio::test(flavor = "multi_thread")]
+async fn decided_again_and_granted() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let once = policy(&[("count", "lteq", json!("2")), ("purpose", "eq", json!("research"))]);
+    let meanwhile: Meanwhile = Box::new(|store, change| {
+        Box::pin(async move {
+            let used = change.writes.into_iter().find(|write| matches!(write, Write::Use { .. })).unwrap();
+            store.commit(Change::new(entry(Kind::KeyReleased)).write(used)).await.unwrap();
+        })
+    });
+    let (end, conflicts, entries) = request_with(&a, &b, &once, Kind::KeyReleased, meanwhile).await;
+    assert_eq!(end["stage"], "verified", "{end}");
+    assert_eq!((conflicts, released(&entries)), (vec!["the count"], 2));
+}

@@ -1,0 +1,8 @@
+//! Whole nodes: real processes, real TLS, real SQLite files.
+
+mod access;
+mod conflicts;
+mod enrolment;
+mod exchange;
+mod harness;
+mod tidy;
