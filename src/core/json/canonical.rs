@@ -1,5 +1,6 @@
 //! RFC 8785: names sorted by UTF-16 code units, ECMAScript's numbers and string escapes, no white space.
 
+use super::scan::plain_end;
 use super::tape::{Kind, Node, Tape, Token};
 
 impl Tape {
@@ -59,12 +60,11 @@ fn write_string(string: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = string.as_bytes();
     let mut plain = 0;
-    for (i, &b) in bytes.iter().enumerate() {
-        if b >= 0x20 && b != b'"' && b != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain..i]);
-        plain = i + 1;
+    loop {
+        let at = plain_end(bytes, plain);
+        out.extend_from_slice(&bytes[plain..at]);
+        let Some(&b) = bytes.get(at) else { break };
+        plain = at + 1;
         match b {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -80,6 +80,5 @@ fn write_string(string: &str, out: &mut Vec<u8>) {
             }
         }
     }
-    out.extend_from_slice(&bytes[plain..]);
     out.push(b'"');
 }

@@ -6,6 +6,7 @@
 mod canonical;
 mod instance;
 mod number;
+mod scan;
 mod tape;
 
 pub use instance::{Instance, TapeJson};

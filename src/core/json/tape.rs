@@ -1,6 +1,7 @@
 //! A JSON text as a flat list of tokens over one buffer: one allocation-free pass a record, reused for the next.
 
 use super::number::{self, NumberError};
+use super::scan::plain_end;
 use crate::core::limits;
 
 /// Why a text is no JSON that we accept, and where (byte offset in the text).
@@ -339,15 +340,12 @@ impl Parser<'_, '_> {
     /// The parser stands on the opening quote.
     fn string(&mut self) -> Result<(), JsonError> {
         let begin = self.at + 1;
-        let mut at = begin;
-        loop {
-            match self.source.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => return self.escaped_string(begin, at),
-                Some(0..0x20) => return Err(self.control(at)),
-                Some(_) => at += 1,
-                None => return Err(self.error("a string does not end")),
-            }
+        let at = plain_end(self.source, begin);
+        match self.source.get(at) {
+            Some(b'"') => {}
+            Some(b'\\') => return self.escaped_string(begin, at),
+            Some(_) => return Err(self.control(at)),
+            None => return Err(self.error("a string does not end")),
         }
         self.push(Kind::String, begin, at - begin)?;
         self.at = at + 1;
@@ -372,7 +370,7 @@ impl Parser<'_, '_> {
                     (plain, at) = (after, after);
                 }
                 Some(0..0x20) => return Err(self.control(at)),
-                Some(_) => at += 1,
+                Some(_) => at = plain_end(self.source, at),
                 None => return Err(self.error("a string does not end")),
             }
         }

@@ -1,0 +1,145 @@
+//! Publishing against the bare parse-and-validate loop, side by side in one run, and where the time goes.
+//!
+//! `cargo bench --bench publish [-- MEGABYTES]`. The bare loop is what anybody would write: `serde_json::Value` and
+//! `jsonschema`, one thread, nothing framed, sealed or digested. Ratios count, not megabytes a second: machines differ.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
+use crosspark::core::json::Tape;
+use crosspark::dataset::assemble::{Chunk, assemble};
+use crosspark::dataset::container::{DataKey, Sealer};
+use crosspark::dataset::frame::Compressor;
+use crosspark::ingest::{Chunks, Format};
+use crosspark::schema::{Schema, built_in};
+use std::io::{Cursor, Write};
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+/// Records of about 650 bytes.
+fn sample(bytes: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes + 1_000);
+    let mut seed = 7u64;
+    let mut next = |max: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % max
+    };
+    let words = ["motion", "capture", "virtual", "reality", "model", "cluster", "compute", "park", "sensor", "render"];
+    for n in 0u64.. {
+        if text.len() >= bytes {
+            break;
+        }
+        let mut note = String::new();
+        while note.len() < 330 {
+            note += words[next(10) as usize];
+            note.push(if next(12) == 0 { '.' } else { ' ' });
+        }
+        let record = serde_json::json!({
+            "id": format!("e-{n:08}"), "name": format!("Sample enterprise {n}"), "sector": "Virtual reality",
+            "subsector": words[next(10) as usize], "seat": "Shijingshan, Beijing", "founded": (1980 + next(45)).to_string(),
+            "listed": format!("20{:02}-{:02}-{:02}", next(25), 1 + next(12), 1 + next(28)), "employees": next(5_000),
+            "revenue_cny": next(1_000_000_000) as f64 / 100.0, "research_share": next(1_000) as f64 / 1_000.0,
+            "products": [words[next(5) as usize], words[5 + next(5) as usize]], "note": note,
+        });
+        serde_json::to_writer(&mut text, &record).unwrap();
+        text.push(b'\n');
+    }
+    text
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64()
+}
+
+/// The best of three: other work on the machine only slows down.
+fn best(mut work: impl FnMut()) -> f64 {
+    (0..3).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
+}
+
+fn publish(text: &[u8], schema: &Schema, threads: usize) {
+    let (mut chunks, decoder) = Chunks::open(Cursor::new(text), Format::Ndjson, schema).unwrap();
+    let (validator, key) = (schema.validator().unwrap(), DataKey::from_bytes([1; 32]));
+    let next = || chunks.next_chunk();
+    let progress = AtomicU64::new(0);
+    let out = assemble(threads, next, decoder.as_ref(), &validator, &key, b"{}", std::io::sink(), &progress);
+    assert!(out.unwrap().1.records > 0);
+}
+
+fn main() {
+    let megabytes: usize = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(256);
+    let text = sample(megabytes << 20);
+    let schema = &built_in()[0];
+    let size = text.len() as f64 / 1e6;
+    let records = text.iter().filter(|b| **b == b'\n').count();
+    println!("{size:.0} MB, {records} records of {} bytes", text.len() / records);
+
+    let bare_validator = jsonschema::options().offline().should_validate_formats(true).build(schema.value()).unwrap();
+    let bare = best(|| {
+        for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+            assert!(bare_validator.is_valid(&value));
+        }
+    });
+    let line =
+        |name: &str, time: f64| println!("{name:<44} {:>7.0} MB/s  {:>5.2} of the bare loop", size / time, bare / time);
+    line("bare loop, one thread", bare);
+    for threads in [1, 2] {
+        line(&format!("publish, {threads} worker threads"), best(|| publish(&text, schema, threads)));
+    }
+
+    println!("the parts, one thread each:");
+    let lines = || text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let mut tape = Tape::default();
+    line("  tape", best(|| lines().for_each(|record| tape.parse(record).unwrap())));
+    let validator = schema.validator().unwrap();
+    line(
+        "  tape and validation",
+        best(|| {
+            lines().for_each(|record| {
+                tape.parse(record).unwrap();
+                assert!(validator.is_valid(&tape));
+            })
+        }),
+    );
+    let mut canonical = Vec::new();
+    line(
+        "  tape and canonical form",
+        best(|| {
+            lines().for_each(|record| {
+                tape.parse(record).unwrap();
+                canonical.clear();
+                tape.write_canonical(&mut canonical);
+            })
+        }),
+    );
+    let mut compressor = Compressor::new().unwrap();
+    line("  zstd", best(|| text.chunks(1 << 20).for_each(|chunk| drop(compressor.compress(chunk).unwrap()))));
+    line(
+        "  cutting into chunks",
+        best(|| {
+            let (mut chunks, _) = Chunks::open(Cursor::new(&text[..]), Format::Ndjson, schema).unwrap();
+            while let Some(Chunk { bytes, .. }) = chunks.next_chunk().unwrap() {
+                std::hint::black_box(bytes);
+            }
+        }),
+    );
+    line(
+        "  HMAC-SHA-256 twice",
+        best(|| {
+            for _ in 0..2 {
+                let mut hasher = crosspark::core::digest::KeyedHasher::new(&[1; 32], "x");
+                hasher.update(&text);
+                std::hint::black_box(hasher.finish());
+            }
+        }),
+    );
+    line(
+        "  sealing and SHA-256 (uncompressed)",
+        best(|| {
+            let mut sealer = Sealer::new(std::io::sink(), &DataKey::from_bytes([1; 32]), b"{}").unwrap();
+            sealer.write_all(&text).unwrap();
+            sealer.finish().unwrap();
+        }),
+    );
+}
