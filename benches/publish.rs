@@ -15,7 +15,7 @@ use std::io::{Cursor, Write};
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-/// Records of about 650 bytes.
+/// Records of about 650 bytes with all the fields of the schema.
 fn sample(bytes: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes + 1_000);
     let mut seed = 7u64;
@@ -28,17 +28,19 @@ fn sample(bytes: usize) -> Vec<u8> {
         if text.len() >= bytes {
             break;
         }
-        let mut note = String::new();
-        while note.len() < 330 {
-            note += words[next(10) as usize];
-            note.push(if next(12) == 0 { '.' } else { ' ' });
-        }
+        let products: Vec<String> =
+            (0..6).map(|i| format!("{i} {} {}", words[next(10) as usize], words[next(10) as usize])).collect();
+        let mut day = || format!("20{:02}-{:02}-{:02}", next(25), 1 + next(12), 1 + next(28));
+        let (listed, joined) = (day(), day());
         let record = serde_json::json!({
-            "id": format!("e-{n:08}"), "name": format!("Sample enterprise {n}"), "sector": "Virtual reality",
-            "subsector": words[next(10) as usize], "seat": "Shijingshan, Beijing", "founded": (1980 + next(45)).to_string(),
-            "listed": format!("20{:02}-{:02}-{:02}", next(25), 1 + next(12), 1 + next(28)), "employees": next(5_000),
+            "id": format!("e-{n:08}"), "name": format!("Sample enterprise {n} of the park"),
+            "name_en": format!("Sample enterprise {n} Co., Ltd"), "registration_number": format!("91110107MA{n:08}"),
+            "sector": "Virtual reality", "subsector": words[next(10) as usize], "seat": "Shijingshan, Beijing",
+            "park": "Zhongguancun Virtual Reality Industrial Park", "founded": (1980 + next(45)).to_string(),
+            "listed": listed, "joined_park": joined, "employees": next(5_000), "research_employees": next(900),
             "revenue_cny": next(1_000_000_000) as f64 / 100.0, "research_share": next(1_000) as f64 / 1_000.0,
-            "products": [words[next(5) as usize], words[5 + next(5) as usize]], "note": note,
+            "website": format!("https://enterprise-{n}.example/about"), "products": products,
+            "note": "Generated for a measurement.",
         });
         serde_json::to_writer(&mut text, &record).unwrap();
         text.push(b'\n');

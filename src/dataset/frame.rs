@@ -4,7 +4,7 @@
 use crate::core::limits;
 
 /// Compression level: the best ratio that leaves validation the slowest step.
-pub const LEVEL: i32 = 3;
+pub const LEVEL: i32 = 1;
 
 /// One of the sixteen magic numbers of skippable frames, little endian.
 const SKIPPABLE_MAGIC: u32 = 0x184D_2A5C;

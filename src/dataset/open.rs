@@ -129,7 +129,10 @@ fn check_frame(frame: &Frame, text: &[u8], tape: &mut Tape, validator: &Validato
     let mut canonical = Vec::new();
     let mut number = frame.first_record;
     let body = text.strip_suffix(b"\n").unwrap_or_default();
-    for line in body.split(|b| *b == b'\n') {
+    let mut begin = 0;
+    for end in memchr::memchr_iter(b'\n', body).chain([body.len()]) {
+        let line = &body[begin..end];
+        begin = end + 1;
         number += 1;
         let invalid =
             |pointer: String, rule: String, reason: String| Err(OpenError::Record { number, pointer, rule, reason });

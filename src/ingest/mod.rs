@@ -100,6 +100,7 @@ impl<R: Read> Chunks<R> {
     }
 
     fn fill(&mut self, more: usize) -> io::Result<()> {
+        self.rest.reserve(more);
         let read = (&mut self.source).take(more as u64).read_to_end(&mut self.rest)?;
         self.ended = read < more;
         Ok(())
@@ -130,10 +131,11 @@ impl<R: Read> Chunks<R> {
         if end == 0 {
             return Ok(None);
         }
-        let after = self.rest.split_off(end);
-        let bytes = std::mem::replace(&mut self.rest, after);
+        // The buffer keeps its capacity; what is left in it is less than a record.
+        let bytes = self.rest[..end].to_vec();
+        self.rest.drain(..end);
         let first_line = self.line;
-        self.line += bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        self.line += memchr::memchr_iter(b'\n', &bytes).count() as u64;
         Ok(Some(Chunk { head: std::mem::take(&mut self.head), first_line, bytes }))
     }
 
@@ -142,7 +144,7 @@ impl<R: Read> Chunks<R> {
         match &mut self.splitter {
             Splitter::Lines => {
                 let begin = from.max(aim.saturating_sub(1)).min(self.rest.len());
-                Ok(self.rest[begin..].iter().position(|b| *b == b'\n').map(|at| begin + at + 1))
+                Ok(memchr::memchr(b'\n', &self.rest[begin..]).map(|at| begin + at + 1))
             }
             Splitter::Csv(scanner) => scanner.record_end(&self.rest, from, aim, self.line).map_err(invalid),
         }

@@ -8,11 +8,15 @@ pub struct NdjsonDecoder;
 
 impl Decoder for NdjsonDecoder {
     fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), _broken: &mut dyn FnMut(u64, Violation)) {
-        for (i, line) in chunk.bytes.split(|b| *b == b'\n').enumerate() {
+        let (mut begin, mut number) = (0, chunk.first_line);
+        let ends = memchr::memchr_iter(b'\n', &chunk.bytes).chain([chunk.bytes.len()]);
+        for end in ends {
+            let line = &chunk.bytes[begin..end];
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !line.iter().all(u8::is_ascii_whitespace) {
-                record(chunk.first_line + i as u64, line);
+                record(number, line);
             }
+            (begin, number) = (end + 1, number + 1);
         }
     }
 }
