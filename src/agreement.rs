@@ -34,6 +34,7 @@ pub struct Claim {
 impl Document for Claim {
     const TYP: &'static str = "crosspark-claim+jws";
     const FORMAT: &'static str = "claim/1";
+    const BYTES_MAX: usize = crate::core::limits::SMALL_DOCUMENT_BYTES_MAX;
     fn author(&self) -> Option<&ParticipantId> {
         Some(&self.consumer)
     }

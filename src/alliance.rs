@@ -114,6 +114,17 @@ pub struct Alliance {
     kek: Kek,
     root: VerifiedRoot,
     register: VerifiedRegister,
+    /// Two commands at once would sign two registers of one sequence.
+    _lock: std::fs::File,
+}
+
+/// Takes the folder for this process.
+fn lock(folder: &Path) -> Result<std::fs::File, AllianceError> {
+    let path = folder.join("lock");
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| file_error(&path, error))?;
+    file.try_lock().map_err(|_| file_error(folder, "another command is at work in this folder"))?;
+    Ok(file)
 }
 
 impl Alliance {
@@ -126,6 +137,7 @@ impl Alliance {
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<Self, AllianceError> {
+        let held = lock(folder)?;
         let keys = folder.join("keys");
         if folder.join("root.json").exists() {
             return Err(file_error(folder, "there is an alliance in this folder already; it is never overwritten"));
@@ -179,7 +191,7 @@ impl Alliance {
         };
         let signed = document::sign(register, &register_key);
         let register = VerifiedRegister::verify(signed.jws(), &root)?;
-        let made = Self { folder: folder.to_owned(), kek, root, register };
+        let made = Self { folder: folder.to_owned(), kek, root, register, _lock: held };
         made.write_register()?;
         // Last: a folder with a root document is complete.
         put("root.json", &made.root.to_json())?;
@@ -192,6 +204,7 @@ impl Alliance {
             let path = folder.join(name);
             std::fs::read(&path).map_err(|error| file_error(&path, error))
         };
+        let held = lock(folder)?;
         let text = read("root.json")?;
         let (_, digest) = MultiSigned::parse::<Root>(&text)
             .and_then(|document| document.claimed::<Root>())
@@ -200,7 +213,7 @@ impl Alliance {
         let root = VerifiedRoot::verify(&text, &digest)?;
         let jws = String::from_utf8(read("register.jws")?).map_err(|e| file_error(folder, e))?;
         let register = VerifiedRegister::verify(jws.trim(), &root)?;
-        Ok(Self { folder: folder.to_owned(), kek, root, register })
+        Ok(Self { folder: folder.to_owned(), kek, root, register, _lock: held })
     }
 
     /// The root document.

@@ -14,7 +14,7 @@ use crate::net::{AddressRule, MemberClients, NetError, TlsIdentity, operator_cli
 use crate::protocol::HttpPeer;
 use crate::server::{Rules, serve};
 use crate::service::ports::PolicyDecides;
-use crate::service::{Node, Parts, Trust};
+use crate::service::{Node, Parts, Stranger, Trust};
 use crate::storage::{Store, StoreError, sqlite};
 use crate::{blob::Blobs, management, protocol, schema};
 use rustls::pki_types::pem::PemObject;
@@ -40,8 +40,10 @@ pub mod files {
     pub const CERTIFICATE: &str = "tls.pem";
     /// Key files.
     pub const KEYS: &str = "keys";
-    /// Sealed bytes.
+    /// Sealed bytes of this node's own datasets.
     pub const BLOBS: &str = "blobs";
+    /// Sealed bytes that came from peers: apart, so that no peer's manifest can name one of ours.
+    pub const RECEIVED: &str = "received";
 }
 
 /// Why a node does not start.
@@ -138,6 +140,10 @@ pub fn load_root(folder: &Path) -> Result<VerifiedRoot, AssemblyError> {
     Ok(VerifiedRoot::verify(&root, &compared)?)
 }
 
+fn open_blobs(folder: &Path) -> Result<Blobs, AssemblyError> {
+    Blobs::open(folder).map_err(|error| file_error(folder, error))
+}
+
 fn tls_identity(folder: &Path, kek: &Kek) -> Result<TlsIdentity, AssemblyError> {
     let path = folder.join(files::CERTIFICATE);
     let chain: Result<Vec<CertificateDer<'static>>, _> =
@@ -188,7 +194,6 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let sequence = Arc::new(AtomicU64::new(0));
     let (report, newer) = mpsc::channel(16);
     let peer = HttpPeer::new(config.peer.endpoint.clone(), clients, sequence.clone(), store.clone(), report);
-    let blobs_path = config.data.join(files::BLOBS);
     let parts = Parts {
         me: config.participant.clone(),
         origin: config.participant.log_origin(0),
@@ -196,7 +201,8 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         document_key: signing_key(&config.data, KeyUse::Document, &kek)?,
         kek,
         store,
-        blobs: Blobs::open(&blobs_path).map_err(|error| file_error(&blobs_path, error))?,
+        blobs: open_blobs(&config.data.join(files::BLOBS))?,
+        received: open_blobs(&config.data.join(files::RECEIVED))?,
         clock,
         random,
         peer: Arc::new(peer),
@@ -220,12 +226,15 @@ impl Assembled {
         let peers = bind(self.config.peer.listen).await?;
         let users = bind(self.config.management.listen).await?;
         let acceptor = TlsAcceptor::from(Arc::new(server_config(&self.tls)?));
+        let node = self.node.clone();
+        let shed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || node.count_stranger(Stranger::Shed));
         let peer_rules = Rules {
+            shed: shed.clone(),
             tls: Some(acceptor),
             request_time_max: Some(limits::REQUEST_TIME_MAX),
             per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
         };
-        let user_rules = Rules { tls: None, request_time_max: None, per_address_max: limits::CONNECTIONS_MAX };
+        let user_rules = Rules { tls: None, request_time_max: None, per_address_max: limits::CONNECTIONS_MAX, shed };
         tracing::info!(
             participant = %self.config.participant, peers = %self.config.peer.listen,
             management = %self.config.management.listen, "ready"

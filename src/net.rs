@@ -241,11 +241,6 @@ impl MemberClients {
 
     /// The client that reaches this member and nobody else.
     pub fn client(&self, member: &Member) -> Result<reqwest::Client, NetError> {
-        let pins = member.pins(self.clock.now());
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = clients.get(&member.id).filter(|(known, _)| *known == pins) {
-            return Ok(client.clone());
-        }
         // A literal address does not pass the resolver.
         let url = url::Url::parse(member.endpoint.as_str()).map_err(|error| NetError::Address(error.to_string()))?;
         let literal = match url.host() {
@@ -254,6 +249,11 @@ impl MemberClients {
             _ => None,
         };
         literal.map_or(Ok(()), |address| self.rule.check(address)).map_err(NetError::Address)?;
+        let pins = member.pins(self.clock.now());
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = clients.get(&member.id).filter(|(known, _)| *known == pins) {
+            return Ok(client.clone());
+        }
         let client = builder()
             .tls_backend_preconfigured(self.tls(&pins)?)
             .dns_resolver(CheckedResolver(self.rule))

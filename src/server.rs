@@ -28,8 +28,10 @@ pub struct Rules {
     pub tls: Option<TlsAcceptor>,
     /// Time for a request until its answer begins; none for listeners that take publications.
     pub request_time_max: Option<Duration>,
-    /// Connections of one address.
+    /// Connections of one address (IPv6: of one /64).
     pub per_address_max: usize,
+    /// Told of every connection or request that was turned away before any handler saw it.
+    pub shed: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Counts connections by address; the guard gives its place back.
@@ -73,11 +75,15 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
     let mut connections = JoinSet::new();
     loop {
         // A full house waits in the kernel's queue.
-        let Ok(permit) = places.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let permit = places.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
             _ = stop.wait_for(|stop| *stop) => break,
         };
+        let Ok(permit) = permit else { break };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -87,7 +93,10 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
                 continue;
             }
         };
-        let Some(place) = addresses.take(address.ip(), rules.per_address_max) else { continue };
+        let Some(place) = addresses.take(network(address.ip()), rules.per_address_max) else {
+            (rules.shed)();
+            continue;
+        };
         let (router, rules, stop) = (router.clone(), rules.clone(), stop.clone());
         connections.spawn(async move {
             connection(stream, address, router, rules, stop).await;
@@ -101,22 +110,36 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
     }
 }
 
+/// What counts as one address: in IPv6, whoever has one has its /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
+
 async fn connection(stream: TcpStream, address: SocketAddr, router: Router, rules: Rules, stop: watch::Receiver<bool>) {
     // Small answers leave at once.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &rules.tls else {
         let about = Connection { presented: None, address: Some(address) };
-        return requests(stream, router, about, rules.request_time_max, stop).await;
+        return requests(stream, router, about, rules, stop).await;
     };
     match tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let presented = certificates.and_then(|der| Presented::parse(der).ok()).map(Arc::new);
             let about = Connection { presented, address: Some(address) };
-            requests(stream, router, about, rules.request_time_max, stop).await;
+            requests(stream, router, about, rules.clone(), stop).await;
         }
-        Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
-        Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "TLS handshake failed");
+            (rules.shed)();
+        }
+        Err(_) => {
+            tracing::debug!(%address, "TLS handshake took too long");
+            (rules.shed)();
+        }
     }
 }
 
@@ -124,12 +147,13 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
     about: Connection,
-    time_max: Option<Duration>,
+    rules: Rules,
     mut stop: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(about.clone());
-        respond(router.clone(), request.map(Body::new), time_max)
+        let (router, shed) = (router.clone(), rules.shed.clone());
+        async move { respond(router, request.map(Body::new), rules.request_time_max, shed.as_ref()).await }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -148,12 +172,25 @@ async fn respond(
     router: Router,
     request: Request<Body>,
     time_max: Option<Duration>,
+    shed: &(dyn Fn() + Send + Sync),
 ) -> Result<Response<Body>, Infallible> {
-    let answer = router.oneshot(request);
-    let Some(time_max) = time_max else { return answer.await };
-    match tokio::time::timeout(time_max, answer).await {
-        Ok(answer) => answer,
+    // A task of its own: a caller that hangs up, or a time that is over, abandons the answer and never the work
+    // between a commit and what follows it.
+    let work = tokio::spawn(router.oneshot(request));
+    let answer = match time_max {
+        Some(time_max) => tokio::time::timeout(time_max, work).await,
+        None => Ok(work.await),
+    };
+    match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a request's handler failed");
+            let mut failed = Response::new(Body::from("internal error"));
+            *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(failed)
+        }
         Err(_) => {
+            shed();
             let mut late = Response::new(Body::from("the request took too long"));
             *late.status_mut() = StatusCode::REQUEST_TIMEOUT;
             Ok(late)

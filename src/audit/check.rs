@@ -170,6 +170,14 @@ impl Check {
         }
     }
 
+    /// Compares the size that the database claims with the entries that were read.
+    pub fn head(&mut self, claimed: u64) {
+        let size = self.edge.size();
+        if claimed != size {
+            self.fault(size, None, "entry", format!("the log claims to have {claimed} entries, there are {size}"));
+        }
+    }
+
     /// The partial tiles as the entries make them.
     pub fn partial(&self) -> Vec<Tile> {
         self.edge.partial().collect()
@@ -187,6 +195,11 @@ impl Check {
             );
             self.fault(size, None, "checkpoint", reason);
             self.next_held += 1;
+        }
+        if self.faults.is_empty() && self.last_good < size {
+            let reason =
+                format!("the entries {} to {} are under no signed checkpoint that holds", self.last_good, size - 1);
+            self.fault(self.last_good, None, "checkpoint", reason);
         }
         // The closer an artifact names what is wrong, the earlier it stands; a checkpoint only brackets it.
         let rank = |artifact: &str| ["entry", "tile", "checkpoint"].iter().position(|known| *known == artifact);

@@ -55,7 +55,7 @@ pub fn verifier_key(origin: &LogOrigin, key: &PublicKey) -> String {
 
 impl Checkpoint {
     /// The text that is signed.
-    fn body(&self) -> String {
+    pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 

@@ -49,6 +49,12 @@ pub enum Kind {
     /// This node asked for a data key.
     #[serde(rename = "key.requested")]
     KeyRequested,
+    /// This node got a data key and keeps it wrapped.
+    #[serde(rename = "key.obtained")]
+    KeyObtained,
+    /// A peer's checkpoints contradict each other.
+    #[serde(rename = "peer.alarm")]
+    PeerAlarm,
     /// A data key was released.
     #[serde(rename = "key.released")]
     KeyReleased,

@@ -30,6 +30,7 @@ pub struct Receipt {
 impl Document for Receipt {
     const TYP: &'static str = "crosspark-receipt+jws";
     const FORMAT: &'static str = "receipt/1";
+    const BYTES_MAX: usize = crate::core::limits::SMALL_DOCUMENT_BYTES_MAX;
     fn author(&self) -> Option<&ParticipantId> {
         Some(&self.consumer)
     }

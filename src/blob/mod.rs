@@ -15,6 +15,11 @@ pub struct Blobs {
     folder: PathBuf,
 }
 
+/// The name of a blob that this node sealed: its digest.
+pub fn name_of(digest: &Digest) -> String {
+    hex::encode(digest.as_bytes())
+}
+
 /// A blob that is being written; dropped without [`Writing::keep`], it leaves nothing.
 pub struct Writing {
     file: File,
@@ -40,8 +45,8 @@ impl Blobs {
         Ok(blobs)
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(hex::encode(digest.as_bytes()))
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// Begins a blob; `name` must be new.
@@ -51,17 +56,17 @@ impl Blobs {
         Ok(Writing { file, path, kept: false })
     }
 
-    /// Makes a written blob permanent under its digest.
-    pub fn keep(&self, mut writing: Writing, digest: &Digest) -> io::Result<()> {
+    /// Makes a written blob permanent under `name`.
+    pub fn keep(&self, mut writing: Writing, name: &str) -> io::Result<()> {
         writing.file.sync_all()?;
-        fs::rename(&writing.path, self.path(digest))?;
+        fs::rename(&writing.path, self.path(name))?;
         writing.kept = true;
         sync_folder(&self.folder)
     }
 
     /// Opens a blob to read.
-    pub fn read(&self, digest: &Digest) -> io::Result<File> {
-        File::open(self.path(digest))
+    pub fn read(&self, name: &str) -> io::Result<File> {
+        File::open(self.path(name))
     }
 
     /// Reads a range; shorter only where the blob ends.
@@ -78,17 +83,20 @@ impl Blobs {
         Ok(buffer)
     }
 
-    /// Removes a blob, if it is there.
-    pub fn remove(&self, digest: &Digest) -> io::Result<()> {
-        match fs::remove_file(self.path(digest)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => sync_folder(&self.folder),
+    /// Removes a blob and the part of its download, if they are there.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        for path in [self.path(name), self.folder.join("parts").join(name)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        sync_folder(&self.folder)
     }
 
     /// Whether a blob is there.
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).exists()
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
     }
 
     /// Opens the part of a download: what is there already is kept.
@@ -99,15 +107,16 @@ impl Blobs {
         Ok(Part { file, path, size })
     }
 
-    /// Makes a complete download permanent, if its digest is `expected`; else removes it and tells the digest found.
-    pub fn keep_part(&self, part: Part, expected: &Digest) -> io::Result<Result<(), Digest>> {
+    /// Makes a complete download permanent under `name`, if its digest is `expected`; else removes it and tells the
+    /// digest found.
+    pub fn keep_part(&self, part: Part, name: &str, expected: &Digest) -> io::Result<Result<(), Digest>> {
         let found = part.digest()?;
         if found != *expected {
             fs::remove_file(&part.path)?;
             return Ok(Err(found));
         }
         part.file.sync_all()?;
-        fs::rename(&part.path, self.path(expected))?;
+        fs::rename(&part.path, self.path(name))?;
         sync_folder(&self.folder).map(Ok)
     }
 }
@@ -181,16 +190,17 @@ mod tests {
         let digest = Digest::of(b"sealed");
         let mut writing = blobs.create("a").unwrap();
         writing.write_all(b"sealed").unwrap();
-        assert!(!blobs.has(&digest));
-        blobs.keep(writing, &digest).unwrap();
-        assert_eq!(Blobs::range(&blobs.read(&digest).unwrap(), 2, 100).unwrap(), b"aled");
+        let name = name_of(&digest);
+        assert!(!blobs.has(&name));
+        blobs.keep(writing, &name).unwrap();
+        assert_eq!(Blobs::range(&blobs.read(&name).unwrap(), 2, 100).unwrap(), b"aled");
         drop(blobs.create("b").unwrap());
         std::mem::forget(blobs.create("crashed").unwrap());
         Blobs::open(folder.path()).unwrap();
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
-        blobs.remove(&digest).unwrap();
-        assert!(!blobs.has(&digest));
+        blobs.remove(&name).unwrap();
+        assert!(!blobs.has(&name));
     }
 
     #[test]
@@ -201,10 +211,10 @@ mod tests {
         let mut part = Blobs::open(folder.path()).unwrap().part("x").unwrap();
         assert_eq!(part.size(), 3);
         part.append(b"led").unwrap();
-        assert_eq!(blobs.keep_part(part, &Digest::of(b"sealed")).unwrap(), Ok(()));
+        assert_eq!(blobs.keep_part(part, "z", &Digest::of(b"sealed")).unwrap(), Ok(()));
         let mut part = blobs.part("y").unwrap();
         part.append(b"forged").unwrap();
-        assert_eq!(blobs.keep_part(part, &Digest::of(b"sealed")).unwrap(), Err(Digest::of(b"forged")));
+        assert_eq!(blobs.keep_part(part, "z", &Digest::of(b"sealed")).unwrap(), Err(Digest::of(b"forged")));
         assert_eq!(blobs.part("y").unwrap().size(), 0);
     }
 }

@@ -123,7 +123,7 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
     }
     for folder in &args.held_by {
         let other = sqlite::log_rows(&folder.join(FILE)).with_context(|| format!("{}", folder.display()))?;
-        if let Some(note) = other.peer_checkpoint(args.participant.as_str())? {
+        for note in other.peer_checkpoints(args.participant.as_str())? {
             held.push(read_checkpoint(&note, &origin, &keys, &format!("the checkpoint held by {}", folder.display()))?);
         }
     }
@@ -162,6 +162,7 @@ fn go_through(log: &LogFile, mut check: Check) -> anyhow::Result<Report> {
             bar.inc(row.body.len() as u64);
         }
     }
+    check.head(log.head()?);
     for tile in check.partial() {
         check.tile(&tile, log.tile(tile.level, tile.index).as_deref());
     }

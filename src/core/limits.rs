@@ -104,8 +104,22 @@ pub const COMMIT_BATCH_MAX: usize = 512;
 pub const COMMIT_QUEUE_MAX: usize = 4_096;
 /// Attempts to decide anew after a conflict.
 pub const CONFLICT_RETRIES_MAX: usize = 8;
-/// Deliveries of one outgoing message before it is given up.
-pub const OUTBOX_ATTEMPTS_MAX: u32 = 60;
+/// Deliveries of one outgoing message before it is given up: about two weeks at the longest pause.
+pub const OUTBOX_ATTEMPTS_MAX: u32 = 4_032;
+/// Messages to one member that are under way at once: one that hangs must not hold up the others.
+pub const OUTBOX_PER_MEMBER_MAX: usize = 8;
+/// Text of a caller in one log entry.
+pub const LOGGED_TEXT_CHARS_MAX: usize = 500;
+/// A claim or receipt, encoded: each is in a log entry for ever.
+pub const SMALL_DOCUMENT_BYTES_MAX: usize = 8 * KIB;
+/// Datasets that are read from a peer's catalog.
+pub const CATALOG_DATASETS_MAX: usize = 10_000;
+/// Asking one peer for newer registers, after it had none that could be taken.
+pub const CATCH_UP_PAUSE_MS: i64 = 60_000;
+/// Fetching one register.
+pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);
+/// Refused registers that are remembered, so that each is logged once.
+pub const REFUSED_REGISTERS_MAX: usize = 1_000;
 /// Longest pause between two deliveries of one message.
 pub const OUTBOX_BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Read connections to the database.

@@ -182,6 +182,12 @@ pub fn verify<D: Document>(jws: &str, keys: impl Fn(&KeyId) -> Option<PublicKey>
     Ok(Signed { jws: jws.to_owned(), digest: Digest::of(&payload), signer, body })
 }
 
+/// The `kid` that a compact JWS claims, before anything is verified: needed where the key must be looked up first.
+pub fn claimed_signer(jws: &str) -> Option<KeyId> {
+    let header = from_base64url(jws.split('.').next()?)?;
+    json::read::<Header>(&header).ok().map(|header| header.kid)
+}
+
 fn verify_signature<D: Document>(
     protected: &str,
     encoded: &str,

@@ -86,7 +86,7 @@ async fn ready(State(app): State<App>) -> Answer {
 
 async fn status(State(app): State<App>, _: Allowed<ANY>) -> Answer {
     let node = &app.node;
-    let (next, waiting) = node.store().outbox_next().await.map_err(Error::from)?;
+    let (next, waiting) = node.store().outbox_next(node.now()).await.map_err(Error::from)?;
     let trust = node.trust();
     let body = trust.register.body();
     Ok(Json(json!({
@@ -170,17 +170,26 @@ async fn datasets(State(app): State<App>, _: Allowed<{ ADMIN | PUBLISHER | AUDIT
 
 /// A body that arrives asynchronously, read by the threads that validate.
 struct Arriving {
-    pieces: mpsc::Receiver<Result<Bytes, String>>,
+    pieces: mpsc::Receiver<Piece>,
     current: Bytes,
+    ended: bool,
+}
+
+/// A piece of the body. The end is said explicitly: a sender that is gone without it must not look like an end.
+enum Piece {
+    Bytes(Bytes),
+    Broken(String),
+    End,
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
+        while self.current.is_empty() && !self.ended {
             match self.pieces.blocking_recv() {
-                Some(Ok(piece)) => self.current = piece,
-                Some(Err(reason)) => return Err(io::Error::other(reason)),
-                None => return Ok(0),
+                Some(Piece::Bytes(piece)) => self.current = piece,
+                Some(Piece::End) => self.ended = true,
+                Some(Piece::Broken(reason)) => return Err(io::Error::other(reason)),
+                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upload broke off")),
             }
         }
         let length = buffer.len().min(self.current.len());
@@ -211,19 +220,18 @@ async fn publish(State(app): State<App>, user: Allowed<PUBLISHER>, mut form: Mul
     };
     let (send, pieces) = mpsc::channel(16);
     let node = app.node.clone();
-    let publishing =
-        tokio::spawn(
-            async move { node.publish(&user.0, publication, Arriving { pieces, current: Bytes::new() }).await },
-        );
+    let publishing = tokio::spawn(async move {
+        node.publish(&user.0, publication, Arriving { pieces, current: Bytes::new(), ended: false }).await
+    });
     loop {
         let piece = match records.chunk().await {
-            Ok(Some(piece)) => Ok(piece),
-            Ok(None) => break,
-            Err(error) => Err(format!("the upload broke off: {}", error.body_text())),
+            Ok(Some(piece)) => Piece::Bytes(piece),
+            Ok(None) => Piece::End,
+            Err(error) => Piece::Broken(format!("the upload broke off: {}", error.body_text())),
         };
-        let failed = piece.is_err();
+        let last = !matches!(piece, Piece::Bytes(_));
         // The reader is gone when the publication has failed; its answer says why.
-        if send.send(piece).await.is_err() || failed {
+        if send.send(piece).await.is_err() || last {
             break;
         }
     }
@@ -306,7 +314,7 @@ async fn data(
     Query(query): Query<DataQuery>,
 ) -> Answer {
     let (mut package, holding) = app.node.open_request(&user.0, &parse(&id)?).await?;
-    let schema = app.node.schema_of(&holding)?;
+    let schema = app.node.schema_of(&holding).await?;
     let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
     tokio::task::spawn_blocking(move || {
         let mut writer = crate::ingest::Export::new(query.format, &schema);
@@ -348,9 +356,9 @@ async fn entries(State(app): State<App>, _: Allowed<AUDITOR>, Query(query): Quer
     Ok(Json(json!({"entries": app.node.entries(query.from, query.limit).await?})).into_response())
 }
 
-/// Signs a checkpoint over all entries now, and shows it.
+/// The newest checkpoint; what was counted is written into the log first.
 async fn checkpoint(State(app): State<App>, _: Allowed<AUDITOR>) -> Answer {
-    app.node.seal_log().await?;
+    app.node.flush_strangers().await;
     let note = app.node.store().checkpoint().await.map_err(Error::from)?;
     Ok(note.unwrap_or_default().into_response())
 }

@@ -72,11 +72,16 @@ impl HttpPeer {
     }
 
     async fn bring_registers(&self, to: &Member, theirs: u64) -> Result<(), PeerError> {
-        let lacking = self.store.registers(theirs + 1, limits::PAGE_ROWS_MAX).await;
-        for jws in lacking.map_err(|error| PeerError::Unreachable(error.to_string()))? {
+        let own = self.sequence.load(Ordering::Relaxed);
+        for sequence in (theirs + 1..=own).take(limits::PAGE_ROWS_MAX) {
+            let found = self.store.registers(sequence, 1).await;
+            let found = found.map_err(|error| PeerError::Unreachable(error.to_string()))?.pop();
+            let Some(jws) = found else { break };
             let request = self.request(to, Method::POST, "/register")?;
             let request = request.header(CONTENT_TYPE, "application/jose").body(jws);
-            refused_or(self.send_once(to, request).await?).await?;
+            // That it does not take them now does not mean that it never will: others may bring what lies between.
+            let taken = refused_or(self.send_once(to, request).await?).await;
+            taken.map_err(|error| PeerError::Unreachable(format!("its register is older, and it {error}")))?;
         }
         Ok(())
     }
@@ -89,7 +94,7 @@ impl HttpPeer {
             Ok(Ok(response)) => response,
         };
         if let Some(told) = told(&response).filter(|told| *told > self.sequence.load(Ordering::Relaxed)) {
-            // Full means that others report the same.
+            // Full means that others report the same; `catch_up` leaves alone for a while who had nothing to give.
             let _ = self.newer.try_send((to.id.clone(), told));
         }
         Ok(response)
@@ -174,12 +179,18 @@ impl Peer for HttpPeer {
         let message = wire::envelope("CatalogRequestMessage", json!({}));
         let mut path = format!("{BASE}/catalog/request");
         let mut all: Option<Value> = None;
+        let mut count = 0;
         // Pages until there is no next one.
         for _ in 0..limits::PAGE_ROWS_MAX {
             let request = self.request(to, Method::POST, &path)?.json(&message);
             let response = self.send(to, request).await?;
             let next = next_page(&response);
             let page = parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?;
+            let found = page.get("dataset").and_then(Value::as_array).map_or(0, Vec::len);
+            count += found;
+            if count > limits::CATALOG_DATASETS_MAX {
+                return Err(PeerError::Invalid(format!("more than {} datasets", limits::CATALOG_DATASETS_MAX)));
+            }
             all = Some(match all {
                 None => page,
                 Some(mut all) => {
@@ -191,8 +202,8 @@ impl Peer for HttpPeer {
                 }
             });
             match next {
-                Some(next) => path = next,
-                None => break,
+                Some(next) if found > 0 => path = next,
+                _ => break,
             }
         }
         Ok(all.unwrap_or_default())

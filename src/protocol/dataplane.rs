@@ -58,9 +58,13 @@ async fn newest_register(State(app): State<App>) -> Answer {
 /// alliance; the register proves itself.
 async fn take_register(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
+    app.node.require_certificate(connection.presented.as_deref()).map_err(problem)?;
+    // Registers are large: few are read at once.
+    let busy = || problem(Error::Unavailable("other registers are being read; try again".into()));
+    let _place = app.registers.try_acquire().map_err(|_| busy())?;
     let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;
     let jws = body.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
-    app.node.offered_register(connection.presented.as_deref(), &jws).await.map_err(problem)?;
+    app.node.offered_register(&jws).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

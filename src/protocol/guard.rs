@@ -7,7 +7,7 @@ use crate::audit::promise;
 use crate::core::id::ProcessId;
 use crate::core::limits;
 use crate::negotiation::Role;
-use crate::service::{Counterparty, Error, Node, Stranger};
+use crate::service::{Counterparty, Error, Node};
 use crate::storage::Logged;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -69,18 +69,16 @@ pub struct JsonBody(pub Bytes);
 impl FromRequest<App> for JsonBody {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
         let family = Family::of(request.uri().path());
         let json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let json =
             json.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"));
         if !json {
-            app.node.count_stranger(Stranger::NoRoute);
             let error = Error::invalid("content-type", "the body must be application/json");
             return Err(Failure { status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), ..Failure::of(family, error) });
         }
         read_body(request.into_body(), limits::PEER_BODY_BYTES_MAX).await.map(Self).map_err(|status| {
-            app.node.count_stranger(Stranger::NoRoute);
             let reason = format!("the body could not be read, or is longer than {} bytes", limits::PEER_BODY_BYTES_MAX);
             Failure { status: Some(status), ..Failure::of(family, Error::invalid("body", reason)) }
         })
@@ -120,6 +118,10 @@ impl Family {
         }
     }
 }
+
+/// Marks an answer whose refusal is in the log already, as an entry or counted.
+#[derive(Clone, Copy)]
+pub struct Traced;
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -196,6 +198,11 @@ impl IntoResponse for Failure {
         }
         let kind = if self.family == Family::Problem { "application/problem+json" } else { "application/json" };
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body.to_string()).into_response();
+        // Where it counts strangers, `authenticate` has done so; refusals of members carry their entry.
+        let counted = matches!(self.error, Error::TooMany) || matches!(self.error.code(), "membership" | "register");
+        if self.error.logged().is_some() || counted {
+            response.extensions_mut().insert(Traced);
+        }
         add_promise(response.headers_mut(), self.promise.as_deref());
         response
     }

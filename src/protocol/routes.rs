@@ -2,7 +2,7 @@
 
 use super::REGISTER_HEADER;
 use super::dataplane;
-use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, answer};
+use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, Traced, answer};
 use super::wire::{self, BASE, Incoming};
 use crate::core::id::{DatasetId, ProcessId};
 use crate::identity::x509::Presented;
@@ -18,12 +18,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What a handler needs.
 #[derive(Clone)]
 pub struct App {
     /// The node.
     pub node: Arc<Node>,
+    /// Places for registers that are being read.
+    pub registers: Arc<Semaphore>,
 }
 
 /// The connection that a request came over; the listener puts it into the request.
@@ -39,7 +42,7 @@ type Answer = Result<Response, Failure>;
 
 /// All routes of the peer listener.
 pub fn router(node: Arc<Node>) -> Router {
-    let app = App { node };
+    let app = App { node, registers: Arc::new(Semaphore::new(2)) };
     let negotiations = Router::new()
         .route("/request", post(contract_request))
         .route("/offers", post(not_supported))
@@ -79,13 +82,16 @@ async fn tell_register(
     next: axum::middleware::Next,
 ) -> Response {
     let mut response = next.run(request).await;
+    // A refusal that no handler logged or counted (a path, query or range that cannot be read) is counted here.
+    if response.status().is_client_error() && response.extensions().get::<Traced>().is_none() {
+        app.node.count_stranger(Stranger::NoRoute);
+    }
     let sequence = app.node.trust().register.body().sequence;
     response.headers_mut().insert(REGISTER_HEADER, HeaderValue::from(sequence));
     response
 }
 
-async fn no_route(State(app): State<App>) -> Response {
-    app.node.count_stranger(Stranger::NoRoute);
+async fn no_route() -> Response {
     let problem = json!({"title": "not-found", "status": 404, "detail": "there is nothing at this path and method"});
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], problem.to_string()).into_response()
 }

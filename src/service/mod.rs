@@ -31,19 +31,19 @@ use crate::audit::entry::{Draft, Facts, Kind};
 use crate::audit::promise::Promise;
 use crate::blob::Blobs;
 use crate::core::digest::Digest;
-use crate::core::id::{LogOrigin, ParticipantId, ProcessId};
+use crate::core::id::{KeyId, LogOrigin, ParticipantId, ProcessId};
 use crate::core::random::Random;
 use crate::core::time::{Clock, Timestamp};
 use crate::identity::document;
 use crate::identity::endpoint::Endpoint;
-use crate::identity::key::SigningKey;
+use crate::identity::key::{PublicKey, SigningKey};
 use crate::identity::register::{Member, VerifiedRegister};
 use crate::identity::root::VerifiedRoot;
 use crate::keys::Kek;
 use crate::schema::{Schema, Validator};
 use crate::storage::{Chore, Logged, Store};
 use ports::{DecisionMaker, Peer};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -85,8 +85,10 @@ pub struct Parts {
     pub kek: Kek,
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The sealed bytes.
+    /// The sealed bytes of its own datasets.
     pub blobs: Blobs,
+    /// The sealed bytes that came from peers.
+    pub received: Blobs,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -113,6 +115,10 @@ pub struct Node {
     /// Deliveries under way, so that none runs twice.
     delivering: Mutex<HashSet<ProcessId>>,
     refresh: tokio::sync::Mutex<()>,
+    /// When which member had no register that could be taken.
+    fruitless: Mutex<HashMap<ParticipantId, Timestamp>>,
+    /// Registers that were refused and logged.
+    refused_registers: Mutex<HashSet<Digest>>,
     outbox_wake: tokio::sync::Notify,
 }
 
@@ -135,6 +141,8 @@ impl Node {
             quotas: refusal::Quotas::default(),
             delivering: Mutex::new(HashSet::new()),
             refresh: tokio::sync::Mutex::new(()),
+            fruitless: Mutex::default(),
+            refused_registers: Mutex::default(),
             outbox_wake: tokio::sync::Notify::new(),
         }))
     }
@@ -167,6 +175,22 @@ impl Node {
     /// Whom this node believes now.
     pub fn trust(&self) -> Arc<Trust> {
         self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The document key that `kid` had at `at`, by the register of that time: its owner may have left since.
+    async fn document_key_then(&self, kid: &KeyId, at: Timestamp) -> Option<PublicKey> {
+        let trust = self.trust();
+        if let Some(key) = trust.register.document_key(kid, at) {
+            return Some(key);
+        }
+        for sequence in (1..trust.register.body().sequence).rev() {
+            let jws = self.parts.store.registers(sequence, 1).await.ok()?.pop()?;
+            let register = VerifiedRegister::verify(&jws, &trust.root).ok()?;
+            if register.body().issued <= at {
+                return register.document_key(kid, at);
+            }
+        }
+        None
     }
 
     fn random(&self) -> &dyn Random {
@@ -208,7 +232,11 @@ impl Node {
         let (trust, now) = (self.trust(), self.now());
         let verified = document::verify::<Promise>(&jws, |kid| trust.register.document_key(kid, now));
         match verified {
-            Ok(promise) if promise.body().participant == *from && promise.body().to == self.parts.me => {
+            Ok(promise)
+                if promise.body().participant == *from
+                    && promise.body().to == self.parts.me
+                    && promise.body().origin == from.log_origin(0) =>
+            {
                 let entry = promise.body().entry.clone();
                 let chore = Chore::Promise { participant: from.clone(), entry, jws };
                 if let Err(error) = self.parts.store.housekeep(vec![chore]).await {

@@ -37,6 +37,23 @@ impl<T> Moved<T> {
     }
 }
 
+/// The pauses of a step that did not succeed: none at first after a conflict, growing after anything else.
+#[derive(Default)]
+pub struct Pause(u32);
+
+impl Pause {
+    /// Waits as long as `error` and the tries so far demand.
+    pub async fn after(&mut self, error: &StoreError, process: &ProcessId) {
+        self.0 = self.0.saturating_add(1);
+        if matches!(error, StoreError::Conflict(_)) && self.0 as usize <= limits::CONFLICT_RETRIES_MAX {
+            return;
+        }
+        tracing::warn!(%error, %process, tries = self.0, "a process could not go on yet");
+        let pause = std::time::Duration::from_millis(100 << self.0.min(12));
+        tokio::time::sleep(pause.min(limits::OUTBOX_BACKOFF_MAX)).await;
+    }
+}
+
 /// A message about a process, as it arrived.
 #[derive(Debug, Clone)]
 pub struct Inbound<'a> {
@@ -76,10 +93,12 @@ impl Node {
         from: &Counterparty,
         request: ContractRequest,
     ) -> Result<Moved<Negotiation>, Error> {
+        self.take_quota(&from.participant)?;
         if let Some(id) = self.parts.store.process_by_peer(&from.participant, &request.consumer_pid).await? {
             // The same message again gets the same answer; another under the same name is refused.
             let known = self.parts.store.negotiation(&id).await?;
             if let Some(known) = known.filter(|known| known.seen.contains(&request.digest)) {
+                self.go_on_negotiation(&known.id);
                 return Ok(Moved::repeated(known));
             }
             let error = Error::invalid("pid", format!("the process {} exists already", request.consumer_pid));
@@ -176,6 +195,7 @@ impl Node {
         event: Event,
         amend: impl Fn(&Trust, Negotiation, Change) -> Result<(Negotiation, Change), Error>,
     ) -> Result<Moved<Negotiation>, Error> {
+        self.take_quota(&inbound.from.participant)?;
         let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
         facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
@@ -185,6 +205,7 @@ impl Node {
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
             if old.seen.contains(&inbound.digest) {
+                self.go_on_negotiation(&old.id);
                 return Ok(Moved::repeated(old));
             }
             match self.moved_by_peer(inbound, event, old, &amend) {
@@ -221,7 +242,7 @@ impl Node {
         let next = next.remember(inbound.digest);
         let placeholder = self.draft(Kind::NegotiationMoved, moved(&next, by));
         let trust = self.trust();
-        let change = Change::new(placeholder).guard(Guard::Register(trust.register.body().sequence));
+        let change = Change::new(placeholder).guard(Guard::Register(inbound.from.register));
         let (next, change) = amend(&trust, next, change)?;
         let change = change.write(Write::PutNegotiation(Box::new(next.clone())));
         Ok((next, change))
@@ -359,14 +380,10 @@ impl Node {
     pub(super) fn go_on_negotiation(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            for _ in 0..limits::CONFLICT_RETRIES_MAX {
-                match node.step_negotiation(&id).await {
-                    Err(StoreError::Conflict(_)) => {}
-                    Ok(()) => return,
-                    Err(error) => return tracing::error!(%error, process = %id, "a negotiation could not go on"),
-                }
+            let mut pause = Pause::default();
+            while let Err(error) = node.step_negotiation(&id).await {
+                pause.after(&error, &id).await;
             }
-            tracing::warn!(process = %id, "a negotiation changes all the time; it goes on at its next event");
         });
     }
 

@@ -5,10 +5,11 @@ use super::Node;
 use super::message::Message;
 use super::ports::PeerError;
 use crate::audit::entry::{Facts, Kind};
+use crate::core::id::{MessageId, ParticipantId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::Role;
-use crate::storage::{Change, Chore, Outgoing, StoreError};
+use crate::storage::{Change, Chore, Outgoing, StoreError, Write};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,13 +17,26 @@ use std::time::Duration;
 /// Messages of different processes that are under way at once.
 const PARALLEL: usize = 64;
 
+/// Who is sent what at the moment.
+type Sending = Arc<Mutex<HashSet<(ParticipantId, MessageId)>>>;
+
+/// Takes a place for a message, unless it is under way, or too many are: in all, or to its receiver.
+fn take_place(sending: &Sending, row: &Outgoing) -> bool {
+    let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
+    let to_same = sending.iter().filter(|(to, _)| *to == row.to).count();
+    sending.len() < PARALLEL
+        && to_same < limits::OUTBOX_PER_MEMBER_MAX
+        && sending.insert((row.to.clone(), row.id.clone()))
+}
+
 impl Node {
     /// Runs until the node is dropped. Also goes on with every process that a restart interrupted.
     pub async fn run_outbox(self: Arc<Self>) {
-        if let Err(error) = self.resume().await {
-            tracing::error!(%error, "interrupted processes could not be read");
+        while let Err(error) = self.resume().await {
+            tracing::error!(%error, "interrupted processes could not be read yet");
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let sending: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let sending: Sending = Arc::default();
         loop {
             let pause = match self.send_due(&sending).await {
                 Ok(next) => next,
@@ -54,24 +68,23 @@ impl Node {
     }
 
     /// Starts delivering what is due; tells how long until something else is.
-    async fn send_due(self: &Arc<Self>, sending: &Arc<Mutex<HashSet<String>>>) -> Result<Option<Duration>, StoreError> {
+    async fn send_due(self: &Arc<Self>, sending: &Sending) -> Result<Option<Duration>, StoreError> {
         let now = self.now();
-        for row in self.parts.store.outbox_due(now, PARALLEL).await? {
-            let key = row.id.to_string();
-            if !sending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+        for row in self.parts.store.outbox_due(now, limits::PAGE_ROWS_MAX).await? {
+            if !take_place(sending, &row) {
                 continue;
             }
             let (node, sending) = (self.clone(), sending.clone());
             tokio::spawn(async move {
+                let key = (row.to.clone(), row.id.clone());
                 node.send(row).await;
                 sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
                 node.outbox_wake.notify_one();
             });
         }
-        let (next, _) = self.parts.store.outbox_next().await?;
-        // What is due now is under way; its end wakes the loop.
-        let future = next.filter(|next| *next > now);
-        Ok(future.map(|next| Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64)))
+        // What is due now is under way or waits for a place; the end of another wakes the loop.
+        let (next, _) = self.parts.store.outbox_next(now).await?;
+        Ok(next.map(|next| Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64)))
     }
 
     async fn send(self: &Arc<Self>, row: Outgoing) {
@@ -87,6 +100,7 @@ impl Node {
         };
         if let Err(error) = done {
             tracing::warn!(%error, "the outbox could not be updated; the message will be sent again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
@@ -125,12 +139,9 @@ impl Node {
         } else if let Some(transfer) = self.parts.store.transfer(&row.process).await? {
             change = self.end_transfer(change, transfer, &reason, now);
         }
-        match self.parts.store.commit(change).await {
-            // It moved on meanwhile: the message no longer matters.
-            Ok(_) | Err(StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error),
-        }
-        self.parts.store.housekeep(vec![Chore::Sent(row.id.clone())]).await
+        let change = change.write(Write::DropMessage(row.id.clone()));
+        // A conflict means that the process moved on meanwhile: the row stays and is decided again.
+        self.parts.store.commit(change).await.map(drop)
     }
 
     fn end_negotiation(
@@ -145,7 +156,7 @@ impl Node {
         match negotiation.apply(by, crate::negotiation::Event::Terminate, now) {
             Ok(mut ended) => {
                 ended.reason = Some(reason.to_owned());
-                change.write(crate::storage::Write::PutNegotiation(Box::new(ended)))
+                change.write(Write::PutNegotiation(Box::new(ended)))
             }
             Err(_) => change,
         }
@@ -162,7 +173,7 @@ impl Node {
         match transfer.apply(by, crate::transfer::Event::Terminate, now) {
             Ok(mut ended) => {
                 ended.reason = Some(reason.to_owned());
-                change.write(crate::storage::Write::PutTransfer(Box::new(ended)))
+                change.write(Write::PutTransfer(Box::new(ended)))
             }
             Err(_) => change,
         }

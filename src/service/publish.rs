@@ -4,6 +4,7 @@ use super::refusal::Error;
 use super::register::object;
 use super::{Compiled, Node, User};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
+use crate::blob::name_of;
 use crate::core::id::{DatasetId, OfferId, Text};
 use crate::core::limits;
 use crate::core::random;
@@ -140,7 +141,7 @@ impl Node {
         };
         if let Err(error) = self.commit_version(user, row).await {
             // Nothing refers to the blob.
-            let removed = self.parts.blobs.remove(&assembled.digest);
+            let removed = self.parts.blobs.remove(&name_of(&assembled.digest));
             removed
                 .unwrap_or_else(|error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"));
             return Err(error);
@@ -270,7 +271,7 @@ impl Sealing {
             AssembleError::Source(error) => source_error(error),
             AssembleError::Empty | AssembleError::TooLarge(_) => Error::invalid("source", error.to_string()),
         })?;
-        blobs.keep(writing, &assembled.digest).map_err(disk)?;
+        blobs.keep(writing, &name_of(&assembled.digest)).map_err(disk)?;
         Ok(assembled)
     }
 }

@@ -20,7 +20,7 @@ use crate::dataset::open::Package;
 use crate::dataset::release::{HPKE, KeyAnswer, KeyRequest, OneTimeKey};
 use crate::identity::document::{self, Signed};
 use crate::identity::key::{Bytes, KeyUse};
-use crate::identity::register::Member;
+use crate::identity::register::{Member, Status};
 use crate::keys::Place;
 use crate::negotiation::Role;
 use crate::storage::{AgreementRow, Change, Chore, Holding, HoldingState, StoreError, Write};
@@ -57,6 +57,16 @@ impl From<std::io::Error> for Stop {
     }
 }
 
+/// 250 ms, doubling, at most [`limits::OUTBOX_BACKOFF_MAX`].
+fn pause(attempt: u32) -> Duration {
+    Duration::from_millis(250 << attempt.min(11)).min(limits::OUTBOX_BACKOFF_MAX)
+}
+
+/// Where a holding's data key is wrapped.
+pub fn key_place(holding: &HoldingId) -> Place<'_> {
+    Place { table: "holding", row: holding.as_str(), column: "key" }
+}
+
 fn never(error: impl std::fmt::Display) -> Stop {
     Stop::Never(error.to_string())
 }
@@ -82,16 +92,23 @@ impl Node {
                     Ok(()) => break,
                     Err(Stop::Later(reason)) => {
                         tracing::info!(process = %id, attempt, reason, "delivery paused");
-                        let pause = Duration::from_millis(250 << attempt.min(10)).min(limits::OUTBOX_BACKOFF_MAX);
-                        tokio::time::sleep(pause).await;
+                        tokio::time::sleep(pause(attempt)).await;
                     }
                     Err(Stop::Never(reason)) => match node.give_up(&id, &reason).await {
                         Ok(()) => break,
-                        Err(error) => tracing::warn!(%error, process = %id, "the failure could not be logged yet"),
+                        Err(error) => {
+                            tracing::warn!(%error, process = %id, "the failure could not be logged yet");
+                            tokio::time::sleep(pause(attempt)).await;
+                        }
                     },
                 }
             }
             node.delivering().remove(&id);
+            // It may have been started again between the last look and this line.
+            let again = node.parts.store.transfer(&id).await.ok().flatten();
+            if again.is_some_and(|transfer| transfer.state == State::Started) {
+                node.deliver(&id);
+            }
         });
     }
 
@@ -103,7 +120,14 @@ impl Node {
         let row = row.ok_or_else(|| never("the agreement is missing"))?;
         let trust = self.trust();
         let provider = trust.register.member(&transfer.peer).cloned();
-        let provider = provider.ok_or_else(|| Stop::Later("the provider is not in the register".into()))?;
+        let now = self.now();
+        if !row.agreement.is_valid(now) {
+            return Err(never("the agreement has ended"));
+        }
+        let active = |member: &Member| member.status == Status::Active && trust.register.is_current(now);
+        let provider = provider.filter(active);
+        let provider =
+            provider.ok_or_else(|| Stop::Later("the provider is no active member, or the register expired".into()))?;
         let provider_pid = transfer.peer_pid.clone().ok_or_else(|| never("the provider's process is unknown"))?;
         let delivery = Delivery { transfer, row, provider, provider_pid };
 
@@ -117,10 +141,13 @@ impl Node {
                 self.fetch_sealed(&delivery, &holding).await?;
                 self.prepare_request(&delivery, holding).await?
             }
-            HoldingState::Asked => holding,
+            HoldingState::Asked | HoldingState::Keyed => holding,
             HoldingState::Verified | HoldingState::Failed => return Ok(()),
         };
-        let (key, holding) = self.obtain_key(&delivery, holding).await?;
+        let (key, holding) = match holding.state {
+            HoldingState::Keyed => (self.kept_key(&holding)?, holding),
+            _ => self.obtain_key(&delivery, holding).await?,
+        };
         self.verify_and_keep(delivery, holding, manifest, key).await
     }
 
@@ -188,14 +215,14 @@ impl Node {
 
     /// Fetches what is not here yet, by ranges, and checks the digest of the whole.
     async fn fetch_sealed(&self, delivery: &Delivery, holding: &Holding) -> Result<(), Stop> {
-        let blobs = &self.parts.blobs;
-        if blobs.has(&holding.blob) {
+        let (blobs, name) = (&self.parts.received, holding.id.to_string());
+        if blobs.has(&name) {
             return Ok(());
         }
         let token = delivery.transfer.wrapped_token.as_deref().ok_or_else(|| never("there is no transfer token"))?;
         let token = self.parts.kek.unwrap(token_place(&delivery.transfer.id), token).map_err(never)?;
         let token = std::str::from_utf8(&token).map_err(never)?;
-        let mut part = blobs.part(&hex::encode(holding.blob.as_bytes()))?;
+        let mut part = blobs.part(&name)?;
         if part.size() > holding.bytes {
             part.restart()?;
         }
@@ -220,7 +247,7 @@ impl Node {
             }
         }
         let (blobs, expected) = (blobs.clone(), holding.blob);
-        let kept = tokio::task::spawn_blocking(move || blobs.keep_part(part, &expected));
+        let kept = tokio::task::spawn_blocking(move || blobs.keep_part(part, &name, &expected));
         match kept.await.map_err(|error| Stop::Later(error.to_string()))?? {
             Ok(()) => Ok(()),
             Err(found) => Err(never(format!("the sealed bytes have the digest {found}, the manifest says {expected}"))),
@@ -273,12 +300,12 @@ impl Node {
         let fetched = self.parts.peer.checkpoint(provider).await.ok();
         let fetched = fetched.and_then(|note| verify(&note).ok().map(|checkpoint| (checkpoint, note)));
         match (known, fetched) {
-            (Some((old, _)), Some((new, _))) if old.size == new.size && old.root != new.root => {
-                tracing::error!(peer = %provider.id, size = old.size, "ALARM: a peer signed two different logs of one size");
+            (Some((old, note)), Some((new, other))) if old.size == new.size && old.root != new.root => {
+                self.alarm(provider, "the peer signed two different logs of one size", new.size, &[note, other]).await;
                 None
             }
-            (Some((old, note)), Some((new, _))) if new.size < old.size => {
-                tracing::error!(peer = %provider.id, "ALARM: a peer's log became shorter");
+            (Some((old, note)), Some((new, other))) if new.size < old.size => {
+                self.alarm(provider, "the peer's log became shorter", new.size, &[note.clone(), other]).await;
                 Some(note)
             }
             (_, Some((new, note))) => {
@@ -290,6 +317,23 @@ impl Node {
                 Some(note)
             }
             (known, None) => known.map(|(_, note)| note),
+        }
+    }
+
+    /// What contradicts itself is evidence: both notes are kept and logged.
+    async fn alarm(&self, peer: &Member, what: &str, size: u64, notes: &[String]) {
+        tracing::error!(peer = %peer.id, size, what, "ALARM");
+        let facts = Facts {
+            parties: vec![peer.id.clone()],
+            detail: object(json!({"alarm": what, "checkpoints": notes})),
+            ..Facts::default()
+        };
+        let logged = self.parts.store.commit(Change::new(self.draft(Kind::PeerAlarm, facts))).await;
+        let kept =
+            notes.last().map(|note| Chore::PeerCheckpoint { participant: peer.id.clone(), size, note: note.clone() });
+        let kept = self.parts.store.housekeep(kept.into_iter().collect()).await;
+        if let Err(error) = logged.map(drop).and(kept) {
+            tracing::error!(%error, "the alarm could not be logged");
         }
     }
 
@@ -324,7 +368,23 @@ impl Node {
             return Err(never("the provider answered another key request"));
         }
         let key = one_time.open(&request.digest(), &answer.enc.0, &answer.sealed.0).map_err(never)?;
-        Ok((key, holding))
+        // Kept, wrapped, before the long check: a crash in it must not cost another release.
+        let next = Holding {
+            revision: holding.revision + 1,
+            state: HoldingState::Keyed,
+            wrapped_key: Some(self.parts.kek.wrap(key_place(&holding.id), key.expose(), self.random())),
+            wrapped_one_time_key: None,
+            updated: now,
+            ..holding
+        };
+        self.put_holding(delivery, Kind::KeyObtained, &next, json!({"request": request.digest()})).await?;
+        Ok((key, next))
+    }
+
+    fn kept_key(&self, holding: &Holding) -> Result<DataKey, Stop> {
+        let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| never("the key is missing"))?;
+        let key = self.parts.kek.unwrap(key_place(&holding.id), wrapped).map_err(never)?;
+        DataKey::from_slice(&key).ok_or_else(|| never("a data key has 32 bytes"))
     }
 
     async fn verify_and_keep(
@@ -337,18 +397,18 @@ impl Node {
         let schema = self.known_schemas().into_iter().find(|c| c.schema.digest() == manifest.body().schema.digest);
         let schema =
             schema.ok_or_else(|| never(format!("the schema {} is not known here", manifest.body().schema.id)))?;
-        let (blobs, blob, body, data_key) =
-            (self.parts.blobs.clone(), holding.blob, manifest.body().clone(), key.clone());
+        let (blobs, name, body, data_key) =
+            (self.parts.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
         let verified = tokio::task::spawn_blocking(move || {
-            let package = Package::open(blobs.read(&blob)?, &data_key, &body).map_err(never)?;
+            let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(never)?;
             package.verify(publish::threads(), &data_key, &body, &schema.validator).map_err(never)
         });
         verified.await.map_err(|error| Stop::Later(error.to_string()))??;
-        self.commit_verified(delivery, holding, key).await.map_err(Stop::from)
+        self.commit_verified(delivery, holding).await.map_err(Stop::from)
     }
 
     /// One commit: the kept key, the receipt, the end of the transfer, and the messages that say so.
-    async fn commit_verified(&self, delivery: Delivery, holding: Holding, key: DataKey) -> Result<(), StoreError> {
+    async fn commit_verified(&self, delivery: Delivery, holding: Holding) -> Result<(), StoreError> {
         let now = self.now();
         let receipt = Receipt {
             consumer: self.me().clone(),
@@ -361,16 +421,7 @@ impl Node {
             received: now,
         };
         let receipt = document::sign(receipt, &self.parts.document_key);
-        let place = Place { table: "holding", row: holding.id.as_str(), column: "key" };
-        let next = Holding {
-            revision: holding.revision + 1,
-            state: HoldingState::Verified,
-            wrapped_key: Some(self.parts.kek.wrap(place, key.expose(), self.random())),
-            // The one-time key has done its work.
-            wrapped_one_time_key: None,
-            updated: now,
-            ..holding
-        };
+        let next = Holding { revision: holding.revision + 1, state: HoldingState::Verified, updated: now, ..holding };
         let facts = holding_facts(&delivery.row.agreement, &next, json!({"receipt": receipt.jws()}));
         let completed = delivery.transfer.clone().apply(Role::Consumer, Event::Complete, now);
         let Ok(transfer) = completed else { return Err(StoreError::Conflict("the transfer")) };
@@ -400,12 +451,13 @@ impl Node {
         facts.decision = Some(Decision::Refused);
         facts.detail = object(json!({"reason": reason}));
         let mut change = Change::new(self.draft(Kind::DatasetRejected, facts));
-        let blob = holding.as_ref().map(|holding| holding.blob);
+        let name = holding.as_ref().map(|holding| holding.id.to_string());
         if let Some(holding) = holding {
             let failed = Holding {
                 revision: holding.revision + 1,
                 state: HoldingState::Failed,
                 wrapped_one_time_key: None,
+                wrapped_key: None,
                 reason: Some(reason.to_owned()),
                 updated: now,
                 ..holding
@@ -421,21 +473,10 @@ impl Node {
                 .write(Write::PutTransfer(Box::new(ended)));
         }
         self.parts.store.commit(change).await?;
-        if let Some(blob) = blob {
-            self.remove_unused_blob(&blob).await;
-        }
-        Ok(())
-    }
-
-    /// Removes a blob unless another good holding has the same bytes.
-    async fn remove_unused_blob(&self, blob: &crate::core::digest::Digest) {
-        let holdings = self.parts.store.holdings(limits::PAGE_ROWS_MAX).await.unwrap_or_default();
-        if holdings.iter().any(|holding| holding.blob == *blob && holding.state != HoldingState::Failed) {
-            return;
-        }
-        if let Err(error) = self.parts.blobs.remove(blob) {
+        if let Some(Err(error)) = name.map(|name| self.parts.received.remove(&name)) {
             tracing::warn!(%error, "rejected bytes could not be removed");
         }
+        Ok(())
     }
 }
 

@@ -131,6 +131,8 @@ pub enum Stranger {
     OverQuota,
     /// The management listener: no token, or an unknown one.
     NoToken,
+    /// A connection or request that was turned away before any handler saw it.
+    Shed,
     /// A register that was brought and not taken.
     Register,
     /// An unknown path, method or unreadable request.
@@ -145,6 +147,7 @@ impl Stranger {
             Self::RegisterExpired => "register-expired",
             Self::OverQuota => "over-quota",
             Self::NoToken => "no-token",
+            Self::Shed => "shed",
             Self::Register => "register",
             Self::NoRoute => "no-route",
         }
@@ -184,17 +187,21 @@ impl Node {
         if first {
             let node = self.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(limits::REFUSALS_COUNTED_EVERY).await;
-                node.flush_strangers().await;
+                loop {
+                    tokio::time::sleep(limits::REFUSALS_COUNTED_EVERY).await;
+                    if node.flush_strangers().await {
+                        break;
+                    }
+                }
             });
         }
     }
 
-    /// Writes what was counted into the log.
-    pub async fn flush_strangers(&self) {
+    /// Writes what was counted into the log; false if it could not be and is counted on.
+    pub async fn flush_strangers(&self) -> bool {
         let counts = std::mem::take(&mut *self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner));
         if counts.is_empty() {
-            return;
+            return true;
         }
         let detail = counts.iter().map(|(reason, count)| (reason.name().to_owned(), Value::from(*count))).collect();
         let facts = Facts { decision: Some(Decision::Refused), detail, ..Facts::default() };
@@ -202,7 +209,9 @@ impl Node {
             tracing::error!(%error, "counted refusals could not be logged; they are counted on");
             let mut kept = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
             counts.into_iter().for_each(|(reason, count)| *kept.entry(reason).or_default() += count);
+            return false;
         }
+        true
     }
 
     /// Whether the member may cause another entry; over its quota it is counted and turned away.
@@ -216,6 +225,9 @@ impl Node {
 
     /// Logs the refusal of a member and returns it with its entry; faults of this node pass through.
     pub async fn refuse(self: &Arc<Self>, from: &Counterparty, kind: Kind, mut facts: Facts, error: Error) -> Error {
+        if matches!(error, Error::TooMany) {
+            self.count_stranger(Stranger::OverQuota);
+        }
         if !error.is_refusal() {
             return error;
         }
@@ -233,14 +245,27 @@ impl Node {
 
     async fn log_refusal(&self, kind: Kind, mut facts: Facts, error: Error) -> Error {
         facts.decision = Some(Decision::Refused);
-        facts.rule.get_or_insert_with(|| error.code().to_owned());
-        facts.detail.insert("reason".into(), Value::String(error.to_string()));
+        let rule = facts.rule.take().unwrap_or_else(|| error.code().to_owned());
+        facts.rule = Some(cut(&rule));
+        // What is wrong with a publication may quote its data, which has no place in the log.
+        let reason = if kind == Kind::PublicationRefused { error.code().to_owned() } else { error.to_string() };
+        facts.detail.insert("reason".into(), Value::String(cut(&reason)));
+        for value in facts.detail.values_mut() {
+            if let Value::String(text) = value {
+                *text = cut(text);
+            }
+        }
         match self.parts.store.commit(Change::new(self.draft(kind, facts))).await {
             Ok(mut logged) => logged.pop().map_or(error.clone(), |entry| error.with(entry)),
             // A refusal that cannot be logged is still a refusal, but not a promised one.
             Err(store) => store.into(),
         }
     }
+}
+
+/// What a caller wrote is logged up to a limit: an entry stays for ever.
+fn cut(text: &str) -> String {
+    text.chars().take(limits::LOGGED_TEXT_CHARS_MAX).collect()
 }
 
 /// Facts with one detail.

@@ -3,97 +3,162 @@
 use super::refusal::{Error, Stranger, detail};
 use super::{Node, Trust};
 use crate::audit::entry::{Decision, Facts, Kind};
+use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
 use crate::core::limits;
-use crate::identity::register::{RegisterError, Status, Succession};
+use crate::core::time::Timestamp;
+use crate::identity::register::{Member, RegisterError, Status, Succession, VerifiedRegister};
 use crate::identity::x509::{Presented, Side};
 use crate::storage::{Change, StoreError, Write};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 impl Node {
-    /// Installs a register if it is the next one. True if it was new. What is refused is logged.
+    /// Installs a register if it is the next one. True if it was new. What is refused is logged, once.
     pub async fn install_register(&self, jws: &str, source: &str) -> Result<bool, Error> {
         let trust = self.trust();
-        match trust.register.successor(jws, &trust.root) {
-            Ok(Succession::Same) => Ok(false),
-            Ok(Succession::Next(next)) => {
-                let (sequence, digest) = (next.body().sequence, next.digest());
-                let suspended: Vec<&ParticipantId> =
-                    next.body().members.iter().filter(|m| m.status == Status::Suspended).map(|m| &m.id).collect();
-                let detail = json!({
-                    "sequence": sequence, "digest": digest, "source": source, "suspended": suspended,
-                    "members": next.body().members.len(), "expires": next.body().expires,
-                });
-                let facts = Facts { detail: object(detail), ..Facts::default() };
-                let write = Write::InstallRegister { sequence, digest, jws: jws.to_owned() };
-                let change = Change::new(self.draft(Kind::RegisterInstalled, facts)).write(write);
-                match self.parts.store.commit(change).await {
-                    Ok(_) => {}
-                    // Somebody else installed it in this moment.
-                    Err(StoreError::Conflict(_)) => return Ok(false),
-                    Err(error) => return Err(error.into()),
+        let next = match trust.register.successor(jws, &trust.root) {
+            Ok(Succession::Same) => return Ok(false),
+            Ok(Succession::Next(next)) => self.check_returning_members(*next).await?,
+            Err(error) => Err(error),
+        };
+        match next {
+            Ok(next) => self.commit_register(&trust, next, source).await,
+            Err(error) => Err(self.refuse_register(jws, source, &error).await?),
+        }
+    }
+
+    /// A member that was dropped and comes back must have the keys that it had: else dropping it first would get
+    /// around the question whether its old key signed the new one.
+    async fn check_returning_members(
+        &self,
+        next: VerifiedRegister,
+    ) -> Result<Result<VerifiedRegister, RegisterError>, Error> {
+        let trust = self.trust();
+        let members = &next.body().members;
+        let mut unknown: Vec<&Member> = members.iter().filter(|m| trust.register.member(&m.id).is_none()).collect();
+        let mut sequence = trust.register.body().sequence;
+        while sequence > 1 && !unknown.is_empty() {
+            sequence -= 1;
+            let Some(jws) = self.parts.store.registers(sequence, 1).await?.pop() else { break };
+            let Ok(old) = VerifiedRegister::verify(&jws, &trust.root) else { break };
+            for member in &unknown {
+                if old.member(&member.id).is_some_and(|known| known.keys != member.keys) {
+                    let (sequence, member) = (next.body().sequence, member.id.clone());
+                    return Ok(Err(RegisterError::Rekeyed { sequence, member }));
                 }
-                tracing::info!(sequence, source, "register installed");
-                let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
-                if current.register.body().sequence < sequence {
-                    *current = Arc::new(Trust { root: trust.root.clone(), register: *next });
-                    self.parts.sequence.store(sequence, Ordering::Relaxed);
-                }
-                Ok(true)
             }
+            unknown.retain(|member| old.member(&member.id).is_none());
+        }
+        Ok(Ok(next))
+    }
+
+    async fn commit_register(&self, trust: &Trust, next: VerifiedRegister, source: &str) -> Result<bool, Error> {
+        let (sequence, digest) = (next.body().sequence, next.digest());
+        let suspended: Vec<&ParticipantId> =
+            next.body().members.iter().filter(|m| m.status == Status::Suspended).map(|m| &m.id).collect();
+        let detail = json!({
+            "sequence": sequence, "digest": digest, "source": source, "suspended": suspended,
+            "members": next.body().members.len(), "expires": next.body().expires,
+        });
+        let facts = Facts { detail: object(detail), ..Facts::default() };
+        let write = Write::InstallRegister { sequence, digest, jws: next.jws().to_owned() };
+        let change = Change::new(self.draft(Kind::RegisterInstalled, facts)).write(write);
+        match self.parts.store.commit(change).await {
+            Ok(_) => tracing::info!(sequence, source, "register installed"),
+            // Somebody else installed it in this moment; it is believed here all the same.
+            Err(StoreError::Conflict(_)) => {
+                let stored = self.parts.store.registers(sequence, 1).await?.pop();
+                if stored.as_deref() != Some(next.jws()) {
+                    return Err(Error::Unavailable("another register was installed meanwhile".into()));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
+        if current.register.body().sequence < sequence {
+            *current = Arc::new(Trust { root: trust.root.clone(), register: next });
+            self.parts.sequence.store(sequence, Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+
+    async fn refuse_register(&self, jws: &str, source: &str, error: &RegisterError) -> Result<Error, Error> {
+        let refused = Error::invalid("register", error.to_string());
+        {
+            let mut known = self.refused_registers.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= limits::REFUSED_REGISTERS_MAX || !known.insert(Digest::of(jws.as_bytes())) {
+                return Ok(refused);
+            }
+        }
+        tracing::warn!(%error, source, "register refused");
+        let facts = Facts {
+            decision: Some(Decision::Refused),
+            rule: Some("register-chain".into()),
+            detail: object(json!({"reason": error.to_string(), "source": source})),
+            ..Facts::default()
+        };
+        self.parts.store.commit(Change::new(self.draft(Kind::RegisterRefused, facts))).await?;
+        Ok(refused)
+    }
+
+    /// Fetches the registers that this node lacks from a member that has them, up to `sequence`. A member that had
+    /// none that could be taken is left alone for a while: what it tells in a header costs nothing.
+    pub async fn catch_up(&self, from: &ParticipantId, sequence: u64) {
+        let now = self.now();
+        let recent = |at: &Timestamp| now.ms() < at.plus_ms(limits::CATCH_UP_PAUSE_MS).ms();
+        if self.fruitless().get(from).is_some_and(recent) {
+            return;
+        }
+        let one_at_a_time = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.refresh.lock()).await;
+        let Ok(_one_at_a_time) = one_at_a_time else { return };
+        let begun = self.trust().register.body().sequence;
+        let goal = sequence.min(begun.saturating_add(limits::PAGE_ROWS_MAX as u64));
+        for wanted in begun + 1..=goal {
+            let trust = self.trust();
+            let Some(member) = trust.register.member(from) else { break };
+            let fetch = self.parts.peer.register(member, Some(wanted));
+            let taken = match tokio::time::timeout(limits::CATCH_UP_TIME_MAX, fetch).await {
+                Ok(Ok(jws)) => self.install_register(&jws, from.as_str()).await.is_ok(),
+                _ => false,
+            };
+            if !taken {
+                break;
+            }
+        }
+        if self.trust().register.body().sequence < goal {
+            self.fruitless().insert(from.clone(), now);
+        }
+    }
+
+    fn fruitless(&self) -> MutexGuard<'_, HashMap<ParticipantId, Timestamp>> {
+        self.fruitless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a register that a caller brings who may not be a member yet, but holds a certificate of the alliance.
+    /// What is refused is counted, not logged one by one, as the caller may be anybody who ever was a member.
+    pub async fn offered_register(self: &Arc<Self>, jws: &str) -> Result<(), Error> {
+        let trust = self.trust();
+        match trust.register.successor(jws, &trust.root) {
+            Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "brought by a member").await.map(drop),
             Err(error) => {
-                tracing::warn!(%error, source, "register refused");
-                let facts = Facts {
-                    decision: Some(Decision::Refused),
-                    rule: Some("register-chain".into()),
-                    detail: object(json!({"reason": error.to_string(), "source": source})),
-                    ..Facts::default()
-                };
-                self.parts.store.commit(Change::new(self.draft(Kind::RegisterRefused, facts))).await?;
+                self.count_stranger(Stranger::Register);
                 Err(Error::invalid("register", error.to_string()))
             }
         }
     }
 
-    /// Fetches the registers that this node lacks from a member that has them, up to `sequence`.
-    pub async fn catch_up(&self, from: &ParticipantId, sequence: u64) {
-        let _one_at_a_time = self.refresh.lock().await;
-        let mut have = self.trust().register.body().sequence;
-        let goal = sequence.min(have + limits::PAGE_ROWS_MAX as u64);
-        while have < goal {
-            let trust = self.trust();
-            let Some(member) = trust.register.member(from) else { return };
-            match self.parts.peer.register(member, Some(have + 1)).await {
-                Ok(jws) if self.install_register(&jws, from.as_str()).await.is_ok() => {}
-                Ok(_) => return,
-                Err(error) => return tracing::debug!(%error, peer = %from, "register not fetched"),
-            }
-            have += 1;
-        }
-    }
-
-    /// Takes a register that a caller brings who may not be a member yet, but holds a certificate of the alliance.
-    /// What is refused is counted, not logged one by one, as the caller may be anybody who ever was a member.
-    pub async fn offered_register(self: &Arc<Self>, presented: Option<&Presented>, jws: &str) -> Result<(), Error> {
+    /// Whether the caller holds a certificate of the alliance, member or not.
+    pub fn require_certificate(self: &Arc<Self>, presented: Option<&Presented>) -> Result<(), Error> {
         let (trust, now) = (self.trust(), self.now());
         let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.as_slice());
         if presented.is_none_or(|presented| presented.check(ca, Side::Client, now).is_err()) {
             self.count_stranger(Stranger::NoCertificate);
             return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
         }
-        match trust.register.successor(jws, &trust.root) {
-            Ok(_) => self.install_register(jws, "brought by a member").await.map(drop),
-            Err(error @ RegisterError::Fork(_)) => {
-                tracing::error!(%error, "a register was brought that contradicts the installed one");
-                self.install_register(jws, "brought by a member").await.map(drop)
-            }
-            Err(error) => {
-                self.count_stranger(Stranger::Register);
-                Err(Error::invalid("register", error.to_string()))
-            }
-        }
+        Ok(())
     }
 
     /// Asks every active peer for its newest register, so that a suspension arrives wherever one peer has it.
@@ -119,9 +184,12 @@ impl Node {
         match sequence {
             None => Ok(self.trust().register.jws().to_owned()),
             Some(sequence) => {
-                let found = self.parts.store.registers(sequence, 1).await?.pop();
-                let newest = self.trust().register.body().sequence;
-                found.filter(|_| sequence <= newest).ok_or_else(|| Error::not_found(format!("no register {sequence}")))
+                // A node that joined later has not all of them: exactly this one, or none.
+                let (found, trust) = (self.parts.store.registers(sequence, 1).await?.pop(), self.trust());
+                let exact = |jws: &String| {
+                    VerifiedRegister::verify(jws, &trust.root).is_ok_and(|r| r.body().sequence == sequence)
+                };
+                found.filter(exact).ok_or_else(|| Error::not_found(format!("there is no register {sequence} here")))
             }
         }
     }

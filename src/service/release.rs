@@ -40,6 +40,7 @@ impl Node {
         id: &ProcessId,
         request: &str,
     ) -> Result<(String, Option<Logged>), Error> {
+        self.take_quota(&from.participant)?;
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
             let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
             match self.try_release(from, id, request, &mut facts).await {
@@ -206,6 +207,7 @@ impl Node {
         id: &ProcessId,
         jws: &str,
     ) -> Result<Option<Logged>, Error> {
+        self.take_quota(&from.participant)?;
         match self.try_receipt(from, id, jws).await {
             Ok(logged) => Ok(logged),
             Err(error) => {
@@ -257,8 +259,8 @@ impl Node {
         let write = Write::InsertReceipt { transfer: id.clone(), jws: jws.to_owned() };
         match self.parts.store.commit(Change::new(self.draft(Kind::ReceiptReceived, facts)).write(write)).await {
             Ok(mut logged) => Ok(logged.pop()),
-            // The same receipt arrived twice at once.
-            Err(StoreError::Conflict(_)) => Ok(None),
+            // Two receipts at once: the same one is fine.
+            Err(StoreError::Conflict(_)) if self.parts.store.receipt(id).await?.as_deref() == Some(jws) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -185,6 +185,9 @@ impl Node {
             (_, Some(_), _) => (RequestStage::Verified, None),
             (State::Terminated, ..) => (RequestStage::Refused, negotiation.reason.clone()),
             (_, None, Some(ended)) => (RequestStage::Refused, ended.reason.clone()),
+            (..) if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Completed) => {
+                (RequestStage::Refused, Some("the provider ended the transfer before anything was verified".into()))
+            }
             (State::Requested, ..) => (RequestStage::Requested, None),
             (State::Finalized, ..) => (RequestStage::Delivering, None),
             _ => (RequestStage::Agreed, None),
@@ -203,11 +206,19 @@ impl Node {
         })
     }
 
+    /// The manifest of a holding, believed by the register of the time when it came.
+    async fn manifest_of(&self, holding: &Holding) -> Result<document::Signed<Manifest>, Error> {
+        let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
+        let signer =
+            document::claimed_signer(&holding.manifest).ok_or_else(|| internal(&"a manifest without signer"))?;
+        let key = self.document_key_then(&signer, holding.updated).await;
+        let manifest = document::verify::<Manifest>(&holding.manifest, |kid| key.filter(|_| *kid == signer));
+        manifest.map_err(|error| internal(&error))
+    }
+
     /// The schema of a holding's records.
-    pub fn schema_of(&self, holding: &Holding) -> Result<crate::schema::Schema, Error> {
-        let (trust, at) = (self.trust(), holding.updated);
-        let manifest = document::verify::<Manifest>(&holding.manifest, |kid| trust.register.document_key(kid, at));
-        let digest = manifest.map_err(|error| Error::Internal(error.to_string()))?.body().schema.digest;
+    pub async fn schema_of(&self, holding: &Holding) -> Result<crate::schema::Schema, Error> {
+        let digest = self.manifest_of(holding).await?.body().schema.digest;
         let known = self.known_schemas().into_iter().find(|compiled| compiled.schema.digest() == digest);
         known.map(|compiled| compiled.schema.clone()).ok_or_else(|| Error::not_found("the schema is not known here"))
     }
@@ -228,12 +239,8 @@ impl Node {
         let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| Error::not_found("the key was destroyed"))?;
         let key = self.parts.kek.unwrap(place, wrapped).map_err(|error| internal(&error))?;
         let key = DataKey::from_slice(&key).ok_or_else(|| internal(&"a data key has 32 bytes"))?;
-        let trust = self.trust();
-        // Verified when it came; what counts now is that these are the same bytes.
-        let at = holding.updated;
-        let manifest = document::verify::<Manifest>(&holding.manifest, |kid| trust.register.document_key(kid, at));
-        let manifest = manifest.map_err(|error| internal(&error))?;
-        let file = self.parts.blobs.read(&holding.blob);
+        let manifest = self.manifest_of(&holding).await?;
+        let file = self.parts.received.read(holding.id.as_str());
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
         let package = Package::open(file, &key, manifest.body()).map_err(|error| internal(&error))?;
         let facts = Facts {

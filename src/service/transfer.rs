@@ -1,13 +1,13 @@
 //! Transfer processes, both roles, and the tokens under which sealed bytes are served.
 
 use super::message::Message;
-use super::negotiate::{Moved, check_callback};
+use super::negotiate::{Moved, Pause, check_callback};
 use super::ports::TransferStep;
 use super::refusal::Error;
 use super::register::object;
 use super::{Counterparty, Inbound, Node, Trust};
 use crate::audit::entry::{Decision as Logged, Facts, Kind};
-use crate::blob::Blobs;
+use crate::blob::{Blobs, name_of};
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, ParticipantId, ProcessId};
 use crate::core::limits;
@@ -54,9 +54,11 @@ impl Node {
         from: &Counterparty,
         request: TransferRequest,
     ) -> Result<Moved<Transfer>, Error> {
+        self.take_quota(&from.participant)?;
         if let Some(id) = self.parts.store.process_by_peer(&from.participant, &request.consumer_pid).await? {
             let known = self.parts.store.transfer(&id).await?;
             if let Some(known) = known.filter(|known| known.seen.contains(&request.digest)) {
+                self.go_on_transfer(&known.id);
                 return Ok(Moved::repeated(known));
             }
             let error = Error::invalid("pid", format!("the process {} exists already", request.consumer_pid));
@@ -122,6 +124,7 @@ impl Node {
         event: Event,
         amend: impl Fn(&mut Transfer) -> Result<(), Error>,
     ) -> Result<Moved<Transfer>, Error> {
+        self.take_quota(&inbound.from.participant)?;
         let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
         facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
@@ -131,6 +134,7 @@ impl Node {
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
             if old.seen.contains(&inbound.digest) {
+                self.go_on_transfer(&old.id);
                 return Ok(Moved::repeated(old));
             }
             let moved_by_peer = || {
@@ -175,6 +179,9 @@ impl Node {
     ) -> Result<Moved<Transfer>, Error> {
         let trust = self.trust();
         self.move_transfer(&inbound, Event::Start, |next| {
+            if next.role == Role::Provider {
+                return Err(Error::invalid("state", "only the provider starts a transfer here"));
+            }
             if !trust.member(&next.peer)?.endpoint.covers(endpoint) {
                 return Err(Error::invalid("dataAddress", format!("{endpoint} is not at the provider's endpoint")));
             }
@@ -233,14 +240,10 @@ impl Node {
     pub(super) fn go_on_transfer(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            for _ in 0..limits::CONFLICT_RETRIES_MAX {
-                match node.step_transfer(&id).await {
-                    Err(StoreError::Conflict(_)) => {}
-                    Ok(()) => return,
-                    Err(error) => return tracing::error!(%error, process = %id, "a transfer could not go on"),
-                }
+            let mut pause = Pause::default();
+            while let Err(error) = node.step_transfer(&id).await {
+                pause.after(&error, &id).await;
             }
-            tracing::warn!(process = %id, "a transfer changes all the time; it goes on at its next event");
         });
     }
 
@@ -341,7 +344,7 @@ impl Node {
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
-        let file = self.parts.blobs.read(&version.blob);
+        let file = self.parts.blobs.read(&name_of(&version.blob));
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
         Ok(Served { file, size: version.bytes })
     }

@@ -72,6 +72,8 @@ pub enum Write {
     InsertToken(TokenRow),
     /// Its end.
     RevokeToken(TokenId),
+    /// A message is given up.
+    DropMessage(MessageId),
     /// A receipt, one a transfer.
     InsertReceipt {
         /// The transfer.
@@ -248,8 +250,8 @@ pub trait Store: Send + Sync {
 
     /// The next message of each process that is due.
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Outgoing>, StoreError>;
-    /// When the next message is due, and how many wait.
-    async fn outbox_next(&self) -> Result<(Option<Timestamp>, u64), StoreError>;
+    /// When the next message after `now` is due, and how many wait in all.
+    async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 
     /// The newest checkpoint of this node's log.
     async fn checkpoint(&self) -> Result<Option<String>, StoreError>;

@@ -92,6 +92,8 @@ pub enum HoldingState {
     Fetching,
     /// They are complete; the key was asked for.
     Asked,
+    /// The key is here; everything is being checked.
+    Keyed,
     /// Verified and kept.
     Verified,
     /// Did not verify, or was refused.

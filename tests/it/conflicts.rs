@@ -77,7 +77,7 @@ delegate! {
     token(hash: &Digest) -> Found<TokenRow>;
     tokens() -> Listed<TokenRow>;
     outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
-    outbox_next() -> Result<(Option<Timestamp>, u64), StoreError>;
+    outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
     checkpoint() -> Found<String>;
     tile(level: u8, index: u64) -> Found<Vec<u8>>;
     leaves(from: u64, limit: usize) -> Listed<Vec<u8>>;

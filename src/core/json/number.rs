@@ -95,5 +95,5 @@ fn decimal(lexeme: &str) -> (bool, String, i64) {
     // An exponent beyond i64 belongs to a value that was out of range or became zero: unequal in any case.
     let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 });
     let dropped = (digits.len() - without_end.len()) as i64;
-    (negative, significant.to_owned(), exponent - fraction.len() as i64 + dropped)
+    (negative, significant.to_owned(), exponent.saturating_sub(fraction.len() as i64).saturating_add(dropped))
 }

@@ -132,6 +132,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             "UPDATE token SET revoked = 1, body = json_set(body, '$.revoked', json('true')) WHERE id = ?1 AND revoked = 0",
             [id.as_str()],
         ),
+        Write::DropMessage(id) => one(connection, "the outbox", "DELETE FROM outbox WHERE id = ?1", [id.as_str()]),
         Write::InsertReceipt { transfer, jws } => one(
             connection,
             "the receipt",
@@ -270,8 +271,8 @@ pub fn chores(connection: &Connection, chores: &[Chore]) -> Result<(), StoreErro
                 connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms()])?;
             }
             Chore::PeerCheckpoint { participant, size, note } => {
-                let sql = "INSERT INTO peer_checkpoint (participant, size, note) VALUES (?1, ?2, ?3)
-                           ON CONFLICT (participant) DO UPDATE SET size = ?2, note = ?3 WHERE size < ?2";
+                // All are kept: two that contradict each other are evidence.
+                let sql = "INSERT OR IGNORE INTO peer_checkpoint (participant, size, note) VALUES (?1, ?2, ?3)";
                 connection.prepare_cached(sql)?.execute(params![participant.as_str(), *size as i64, note])?;
             }
             Chore::Promise { participant, entry, jws } => {

@@ -3,8 +3,8 @@
 use crate::audit::check::Row;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{self, Draft, FieldOpening};
-use crate::audit::merkle::{Hash, leaf_hash};
-use crate::audit::tile::{self, Edge, Tile};
+use crate::audit::merkle::{self, Hash, leaf_hash};
+use crate::audit::tile::{self, Edge, Tile, TileSubtrees};
 use crate::core::id::{LogOrigin, Text};
 use crate::core::json;
 use crate::core::time::Timestamp;
@@ -45,6 +45,25 @@ impl Sequencer {
         }
         let time = Timestamp::from_ms(last.map_or(i64::MIN, |(_, time)| time));
         Ok(Self { origin, edge, time, full: Vec::new(), written: size })
+    }
+
+    /// Whether the tree still has the root that the last checkpoint states: on an altered log nothing more is signed.
+    pub fn check_signed(&self, connection: &Connection) -> Result<(), StoreError> {
+        let last: Option<(i64, String)> = connection
+            .query_row("SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let Some((size, note)) = last else { return Ok(()) };
+        let tiles = TileSubtrees(|level, index| stored_tile(connection, level, index).ok());
+        let root = merkle::root(&tiles, size as u64).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let stated = Checkpoint { origin: self.origin.clone(), size: size as u64, root }.body();
+        if note.starts_with(&stated) {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt(
+            "the log is not the one that its last checkpoint was signed for; run `crosspark audit verify`".into(),
+        ))
     }
 
     /// Entries.
@@ -163,10 +182,10 @@ impl LogFile {
         Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
-    /// The checkpoint of a peer that this node holds.
-    pub fn peer_checkpoint(&self, participant: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT note FROM peer_checkpoint WHERE participant = ?1";
-        Ok(self.0.query_row(sql, [participant], |row| row.get(0)).optional()?)
+    /// All checkpoints of a peer that this node holds.
+    pub fn peer_checkpoints(&self, participant: &str) -> Result<Vec<String>, StoreError> {
+        let mut select = self.0.prepare("SELECT note FROM peer_checkpoint WHERE participant = ?1 ORDER BY size")?;
+        Ok(select.query_map([participant], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
     /// The registers that this node installed, in order.

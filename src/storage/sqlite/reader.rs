@@ -255,13 +255,14 @@ impl Store for SqliteStore {
         self.readers.read(read).await
     }
 
-    async fn outbox_next(&self) -> Result<(Option<Timestamp>, u64), StoreError> {
-        let read = |c: &Connection| {
+    async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
+        let read = move |c: &Connection| {
             // Only the first message of each process can be next.
             let due = scalar::<Option<i64>>(
                 c,
-                "SELECT MIN(due) FROM outbox o WHERE n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process)",
-                [],
+                "SELECT MIN(due) FROM outbox o WHERE due > ?1
+                 AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process)",
+                [now.ms()],
             )?;
             let count = scalar::<i64>(c, "SELECT COUNT(*) FROM outbox", [])?.unwrap_or(0);
             Ok((due.flatten().map(Timestamp::from_ms), count as u64))
@@ -310,7 +311,11 @@ impl Store for SqliteStore {
 
     async fn peer_checkpoint(&self, participant: &ParticipantId) -> Result<Option<String>, StoreError> {
         let id = participant.to_string();
-        self.readers.read(move |c| scalar(c, "SELECT note FROM peer_checkpoint WHERE participant = ?1", [id])).await
+        self.readers
+            .read(move |c| {
+                scalar(c, "SELECT note FROM peer_checkpoint WHERE participant = ?1 ORDER BY size DESC LIMIT 1", [id])
+            })
+            .await
     }
 
     async fn changed(&self, seen: u64) -> u64 {

@@ -50,7 +50,9 @@ CREATE TABLE field (
 CREATE TABLE tile (level INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (level, n)) STRICT;
 CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL) STRICT;
 CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
-CREATE TABLE peer_checkpoint (participant TEXT PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TABLE peer_checkpoint (
+  participant TEXT NOT NULL, size INTEGER NOT NULL, note TEXT NOT NULL,
+  PRIMARY KEY (participant, size, note)) STRICT;
 CREATE TABLE promise (
   participant TEXT NOT NULL, entry TEXT NOT NULL, jws TEXT NOT NULL, PRIMARY KEY (participant, entry)) STRICT;
 "];

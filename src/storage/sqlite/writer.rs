@@ -7,7 +7,7 @@ use crate::core::id::LogOrigin;
 use crate::core::limits;
 use crate::core::time::{Clock, Timestamp};
 use crate::storage::{Change, Chore, Logged, StoreError};
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Writer {
     commits: watch::Sender<u64>,
     outbox: Arc<Notify>,
     signed: Signed,
+    /// Whether the last transaction failed.
+    failed: bool,
 }
 
 /// The last checkpoint.
@@ -81,7 +83,8 @@ impl Writer {
             let reason = format!("the log has {} entries, but {} were signed for", sequencer.size(), signed.size);
             return Err(StoreError::Corrupt(reason));
         }
-        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed })
+        sequencer.check_signed(&connection)?;
+        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, failed: false })
     }
 
     /// Works until every sender is gone, then signs the tail.
@@ -110,8 +113,9 @@ impl Writer {
             return queue.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
         let due = self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS).ms();
-        // At least a little, so that a clock that stands still cannot make this a busy loop.
-        let wait = due.saturating_sub(self.clock.now().ms()).clamp(5, limits::CHECKPOINT_INTERVAL_MS);
+        // At least a little, so that neither a clock that stands still nor a full disk can make this a busy loop.
+        let least = if self.failed { 1_000 } else { 5 };
+        let wait = due.saturating_sub(self.clock.now().ms()).clamp(least, limits::CHECKPOINT_INTERVAL_MS);
         queue.recv_timeout(Duration::from_millis(wait as u64))
     }
 
@@ -121,6 +125,7 @@ impl Writer {
         let result = self.transact(jobs, last, &mut outcomes);
         let mut sent = false;
         let failed = result.as_ref().err().cloned();
+        self.failed = failed.is_some();
         if failed.is_some() {
             (self.sequencer, self.signed) = before;
         }
@@ -157,16 +162,19 @@ impl Writer {
                 return Err(error);
             }
         };
-        for job in jobs.by_ref() {
+        while let Some(job) = jobs.next() {
+            // Some failures (disk full, I/O) make SQLite roll everything back by itself. Whatever ran after that would
+            // be outside of the transaction and stay.
+            if transaction.is_autocommit() {
+                let error = StoreError::Unavailable("the database gave the transaction up".into());
+                outcomes.push(refused(job, &error));
+                outcomes.extend(jobs.map(|job| refused(job, &error)));
+                return Err(error);
+            }
             match job {
                 Job::Commit(change, reply) => {
                     let before = self.sequencer.clone();
-                    let savepoint = transaction.savepoint()?;
-                    let result = apply::guards(&savepoint, &change.guards)
-                        .and_then(|()| apply::writes(&savepoint, &change.writes))
-                        .and_then(|()| apply::outbox(&savepoint, &change.outbox, now))
-                        .and_then(|()| self.sequencer.append(&savepoint, change.entries(), now));
-                    let result = result.and_then(|logged| savepoint.commit().map(|()| logged).map_err(Into::into));
+                    let result = apply_change(&mut transaction, &mut self.sequencer, &change, now);
                     match &result {
                         Ok(_) => outbox_filled |= !change.outbox.is_empty(),
                         // The savepoint was rolled back when it was dropped.
@@ -181,6 +189,9 @@ impl Writer {
                     outcomes.push(Outcome::Housekeep(reply, apply::chores(&transaction, &chores)));
                 }
             }
+        }
+        if transaction.is_autocommit() {
+            return Err(StoreError::Unavailable("the database gave the transaction up".into()));
         }
         let signed = self.sequencer.finish(&transaction).and_then(|()| {
             let due = now >= self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS);
@@ -199,6 +210,22 @@ impl Writer {
         self.signed = signed;
         Ok(outbox_filled)
     }
+}
+
+/// One change in a savepoint of its own; dropped without commit, the savepoint is rolled back.
+fn apply_change(
+    transaction: &mut Transaction<'_>,
+    sequencer: &mut Sequencer,
+    change: &Change,
+    now: Timestamp,
+) -> Result<Vec<Logged>, StoreError> {
+    let savepoint = transaction.savepoint()?;
+    apply::guards(&savepoint, &change.guards)?;
+    apply::writes(&savepoint, &change.writes)?;
+    apply::outbox(&savepoint, &change.outbox, now)?;
+    let logged = sequencer.append(&savepoint, change.entries(), now)?;
+    savepoint.commit()?;
+    Ok(logged)
 }
 
 fn refused(job: Job, error: &StoreError) -> Outcome {
