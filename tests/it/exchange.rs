@@ -267,3 +267,49 @@ async fn a_killed_node_goes_on() {
     run_a.stop();
     run_b.stop();
 }
+
+/// Two people of one park ask for the same dataset at the same moment: neither delivery disturbs the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_requests_for_one_dataset_at_once() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let text = records(60_000);
+    let (published, _) = a.publish("economic-indicator", &text, "ndjson", &research()).await;
+    let dataset = dataset_of(&published);
+    let ends = tokio::join!(
+        b.request(&a, dataset, "research"),
+        b.request(&a, dataset, "research"),
+        b.request(&a, dataset, "planning")
+    );
+    for end in [ends.0, ends.1, ends.2] {
+        assert_eq!(end["stage"], "verified", "{end}");
+        assert_eq!(b.data(&end, "ndjson").await, text);
+    }
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+}
+
+/// A caller that hangs up at once loses its answer, not what it set in motion.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_hangs_up_stops_nothing() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    alliance.command("renew", &a);
+    let client = a.client(&alliance, b.identity());
+    // The genuine next register, again and again, without waiting for the answer.
+    for _ in 0..20 {
+        let request = client.post(format!("{}/register", a.endpoint)).body(alliance.register());
+        let _ = request.timeout(std::time::Duration::from_micros(1_500)).send().await;
+    }
+    let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &research()).await;
+    let end = b.request(&a, dataset_of(&published), "research").await;
+    assert_eq!(end["stage"], "verified", "{end} {}", a.log());
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+}

@@ -72,7 +72,9 @@ impl Alliance {
     }
 
     pub fn command(&self, command: &str, member: &Park) {
-        good(&["alliance", command, text(&self.path()), &member.id]);
+        let path = self.path();
+        let args = ["alliance", command, text(&path), &member.id];
+        good(if command == "renew" { &args[..3] } else { &args });
     }
 
     pub fn register(&self) -> String {

@@ -157,3 +157,47 @@ async fn a_rewritten_log_is_found_by_a_checkpoint_held_elsewhere() {
     assert_eq!(report.faults[0].artifact, "checkpoint");
     assert!(report.faults[0].reason.contains("entries 0 to 9"), "{:?}", report.faults[0]);
 }
+
+/// The disk fills up in the middle of a batch. SQLite may then roll everything back by itself; nothing of the batch may
+/// stay, and nothing may be acknowledged that did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_leaves_a_whole_log() {
+    for pages in [60u32, 75, 90, 120, 150] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        drop(open(folder.path()));
+        let connection = connect(&path, true).unwrap();
+        // A small cache makes the batch spill before its commit, as a large one would on a full disk.
+        connection.execute_batch(&format!("PRAGMA max_page_count = {pages}; PRAGMA cache_size = 5")).unwrap();
+        let (count, _) = watch::channel(0);
+        let (origin, key) = (park().log_origin(0), Arc::new(key()));
+        let writer =
+            writer::Writer::open(connection, origin, key, Arc::new(SystemClock), count, Arc::default()).unwrap();
+        let (jobs, queue) = std::sync::mpsc::sync_channel(100);
+        let mut answers = Vec::new();
+        for n in 0..40u8 {
+            let mut draft = draft();
+            draft.facts.detail.insert("filler".into(), "x".repeat(if n % 3 == 0 { 30_000 } else { 300 }).into());
+            let (reply, answer) = oneshot::channel();
+            let change = Change::new(draft).write(Write::InsertToken(token(n)));
+            jobs.send(Job::Commit(Box::new(change), reply)).unwrap();
+            answers.push(answer);
+        }
+        drop(jobs);
+        std::thread::spawn(move || writer.run(&queue)).join().unwrap();
+        let mut taken = 0;
+        for answer in answers {
+            taken += u64::from(answer.await.is_ok_and(|answer| answer.is_ok()));
+        }
+        assert!(taken < 40, "{pages} pages were enough for all");
+        let store = open(folder.path());
+        assert_eq!(store.tokens().await.unwrap().len() as u64, taken, "{pages}");
+        store.commit(Change::new(draft())).await.unwrap();
+        drop(store);
+        // The store's last handle is gone; its writer signs the tail on its own thread.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let report = check(folder.path());
+        assert!(report.is_good(), "{pages}: {report:?}");
+        assert_eq!(report.entries, taken + 1, "{pages}");
+    }
+}
