@@ -223,7 +223,7 @@ async fn receipt(
     }
 }
 
-async fn opening(State(app): State<App>, AnyMember(from): AnyMember, Path(id): Path<String>) -> Answer {
+async fn opening(State(app): State<App>, ActiveMember(from): ActiveMember, Path(id): Path<String>) -> Answer {
     let id = EntryId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
     match app.node.opening_for(&from, &id).await {
         Ok(opening) => Ok(Json(opening).into_response()),

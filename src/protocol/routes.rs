@@ -202,13 +202,13 @@ async fn contract_request(
     negotiation_answer(&app, &from, StatusCode::CREATED, outcome)
 }
 
-async fn negotiation(State(app): State<App>, AnyMember(from): AnyMember, Path(pid): Path<String>) -> Answer {
+async fn negotiation(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let pid = refuse_logged(&app, &from, Family::Negotiation, segment::<ProcessId>(&pid)).await?;
     let outcome = app.node.negotiation_for(&from, &pid).await.map(Moved::repeated);
     negotiation_answer(&app, &from, StatusCode::OK, outcome)
 }
 
-async fn transfer(State(app): State<App>, AnyMember(from): AnyMember, Path(pid): Path<String>) -> Answer {
+async fn transfer(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let pid = refuse_logged(&app, &from, Family::Transfer, segment::<ProcessId>(&pid)).await?;
     let outcome = app.node.transfer_for(&from, &pid).await.map(Moved::repeated);
     transfer_answer(&app, &from, StatusCode::OK, outcome)
@@ -341,10 +341,10 @@ async fn transfer_start(
     transfer_answer(&app, &from, StatusCode::OK, outcome)
 }
 
-/// DSP 2025-1, "Transfer Completion Message"; a suspended member may still send it.
+/// DSP 2025-1, "Transfer Completion Message".
 async fn transfer_completion(
     State(app): State<App>,
-    AnyMember(from): AnyMember,
+    ActiveMember(from): ActiveMember,
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {

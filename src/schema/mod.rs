@@ -149,6 +149,7 @@ pub fn built_in() -> Vec<Schema> {
 mod tests {
     use super::*;
     use crate::core::json::Tape;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn schema(extra: Value) -> Result<Schema, SchemaError> {
@@ -206,5 +207,45 @@ mod tests {
             schema(json!({"properties": {"propertys": {"const": {"minlength": 1}}}})).is_ok(),
             "names and values are free"
         );
+    }
+
+    fn any_instance() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3i64..12).prop_map(Value::from),
+            (-30i64..120).prop_map(|n| Value::from(n as f64 / 4.0)),
+            "[ab\u{e9}\u{1f600}]{0,3}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[abc]", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// On the tape, the validator says what it says on a tree.
+        #[test]
+        fn the_tape_validates_like_a_tree(instance in any_instance()) {
+            let keywords = [
+                json!({"uniqueItems": true}), json!({"items": {"uniqueItems": true}}), json!({"enum": [1, "a", [1], {"a": 1}, 2.5]}),
+                json!({"const": {"a": [1, 2.0]}}), json!({"minLength": 2}), json!({"type": "integer"}), json!({"multipleOf": 0.5}),
+                json!({"properties": {"a": {"type": "number", "minimum": 2}, "b": {"type": "array"}}, "required": ["a"]}),
+                json!({"additionalProperties": {"type": ["string", "null"]}}), json!({"propertyNames": {"pattern": "^a"}}),
+                json!({"contains": {"type": "string"}}), json!({"oneOf": [{"type": "number"}, {"maximum": 3}]}),
+                json!({"unevaluatedProperties": false, "properties": {"a": true}}), json!({"maxProperties": 1}),
+            ];
+            let mut tape = Tape::default();
+            tape.parse(&serde_json::to_vec(&instance).unwrap()).unwrap();
+            for keyword in keywords {
+                let ours = Validator::compile(&keyword).unwrap();
+                let theirs = jsonschema::options().should_validate_formats(true).build(&keyword).unwrap();
+                prop_assert_eq!(ours.is_valid(&tape), theirs.is_valid(&instance), "{} {}", keyword, instance);
+                prop_assert_eq!(ours.validate(&tape).is_empty(), theirs.is_valid(&instance));
+            }
+        }
     }
 }

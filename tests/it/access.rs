@@ -33,11 +33,11 @@ fn routes() -> Vec<(Method, String, For)> {
         (get.clone(), format!("/data/{pid}"), For::Active),
         (post.clone(), format!("/data/{pid}/key"), For::Active),
         (post.clone(), format!("/data/{pid}/receipt"), For::Members),
-        (get.clone(), format!("/openings/{pid}"), For::Members),
+        (get.clone(), format!("/openings/{pid}"), For::Active),
         (post.clone(), format!("{base}/catalog/request"), For::Active),
         (get.clone(), format!("{base}/catalog/datasets/{pid}"), For::Active),
-        (get.clone(), format!("{base}/negotiations/{pid}"), For::Members),
-        (get, format!("{base}/transfers/{pid}"), For::Members),
+        (get.clone(), format!("{base}/negotiations/{pid}"), For::Active),
+        (get, format!("{base}/transfers/{pid}"), For::Active),
     ];
     for (path, standing) in [
         ("negotiations/request", For::Active),
@@ -50,7 +50,7 @@ fn routes() -> Vec<(Method, String, For)> {
         ("negotiations/PID/termination", For::Members),
         ("transfers/request", For::Active),
         ("transfers/PID/start", For::Active),
-        ("transfers/PID/completion", For::Members),
+        ("transfers/PID/completion", For::Active),
         ("transfers/PID/suspension", For::Active),
         ("transfers/PID/termination", For::Members),
     ] {

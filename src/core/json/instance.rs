@@ -155,7 +155,15 @@ impl<'a> Object<'a, TapeJson> for Fields<'a> {
         self.0.token().len as usize
     }
     fn get(&self, key: &Box<str>) -> Option<Node<'a>> {
-        self.members().find(|(name, _)| *name == &**key).map(|(_, node)| node)
+        // Lengths first: most names differ in them, and no text is touched.
+        let mut names = Elements::of(self.0);
+        while let Some(name) = names.next() {
+            let value = names.next()?;
+            if name.token().len as usize == key.len() && name.text() == &**key {
+                return Some(value);
+            }
+        }
+        None
     }
     fn members(&self) -> Members<'a> {
         Members(Elements::of(self.0))
@@ -174,6 +182,18 @@ impl<'a> Array<'a, TapeJson> for Items<'a> {
     }
     fn elements(&self) -> Elements<'a> {
         Elements::of(self.0)
+    }
+    fn is_unique(&self) -> bool {
+        let mut texts: Vec<&str> = Vec::with_capacity(self.len());
+        for element in self.elements() {
+            if element.kind() != Kind::String {
+                let values: Vec<Cow<'a, Value>> = self.elements().map(|element| element.to_value()).collect();
+                return jsonschema::json::unique::is_unique(&values);
+            }
+            texts.push(element.text());
+        }
+        texts.sort_unstable();
+        texts.windows(2).all(|pair| pair[0] != pair[1])
     }
 }
 
