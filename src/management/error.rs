@@ -22,16 +22,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let status = match &error {
-            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Error::InvalidRecords(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Error::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut problem = Self::new(status, error.code(), error.to_string());
+        let mut problem = Self::new(error.status(), error.code(), error.to_string());
         if let Error::InvalidRecords(rejection) = &error {
             problem.body["rejection"] = json!(rejection);
         }

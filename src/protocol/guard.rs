@@ -156,19 +156,6 @@ impl Failure {
     }
 }
 
-/// The status of an error. DSP 2025-1: 404 for unknown and unauthorised objects, 400 for what is not possible.
-pub fn status_of(error: &Error) -> StatusCode {
-    match error {
-        Error::Invalid { .. } => StatusCode::BAD_REQUEST,
-        Error::InvalidRecords(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Error::NotFound { .. } => StatusCode::NOT_FOUND,
-        Error::Forbidden { .. } => StatusCode::FORBIDDEN,
-        Error::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
 /// What outsiders are told: faults of this node stay in its own log.
 pub fn public_reason(error: &Error) -> String {
     if let Error::Internal(reason) = error {
@@ -180,7 +167,7 @@ pub fn public_reason(error: &Error) -> String {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = self.status.unwrap_or_else(|| status_of(&self.error));
+        let status = self.status.unwrap_or_else(|| self.error.status());
         let (code, reason) = (self.error.code(), public_reason(&self.error));
         let mut body = match self.family {
             Family::Problem => json!({"title": code, "status": status.as_u16(), "detail": reason}),

@@ -82,6 +82,19 @@ impl Error {
         }
     }
 
+    /// As an HTTP status. DSP 2025-1: 404 for unknown and unauthorised objects, 400 for what is not possible.
+    pub fn status(&self) -> http::StatusCode {
+        match self {
+            Self::Invalid { .. } => http::StatusCode::BAD_REQUEST,
+            Self::InvalidRecords(_) => http::StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotFound { .. } => http::StatusCode::NOT_FOUND,
+            Self::Forbidden { .. } => http::StatusCode::FORBIDDEN,
+            Self::TooMany => http::StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => http::StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
     /// The entry of the refusal.
     pub fn logged(&self) -> Option<&Logged> {
         match self {
