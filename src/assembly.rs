@@ -83,6 +83,9 @@ pub enum AssemblyError {
         "this node has not joined an alliance yet: run `crosspark node join` with the welcome that the alliance operator sends"
     )]
     NotJoined,
+    /// The configuration is of another node than the folder.
+    #[error("the configuration does not fit this folder: {0}")]
+    Mismatch(String),
     /// Another process has the folder.
     #[error("the folder {0} is in use by another process; one node, one folder")]
     Locked(PathBuf),
@@ -116,6 +119,12 @@ pub fn signing_key(folder: &Path, usage: KeyUse, kek: &Kek) -> Result<SigningKey
 /// Opens the store of a node's folder.
 pub fn open_store(config: &Config, kek: &Kek, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, AssemblyError> {
     let signer = Arc::new(signing_key(&config.data, KeyUse::Log, kek)?);
+    // Another name would sign checkpoints of a log that does not exist.
+    let owner = signer.id().participant();
+    if owner != config.participant {
+        let named = &config.participant;
+        return Err(AssemblyError::Mismatch(format!("`participant` is {named}, the keys here are of {owner}")));
+    }
     Ok(sqlite::open(&config.data, config.participant.log_origin(0), signer, clock)?)
 }
 
@@ -176,6 +185,19 @@ pub struct Overrides {
     pub clock: Option<Arc<dyn Clock>>,
 }
 
+/// The register must list this node, where its configuration says that it is.
+fn check_member(config: &Config, trust: &Trust) -> Result<(), AssemblyError> {
+    let Some(member) = trust.register.member(&config.participant) else {
+        let sequence = trust.register.body().sequence;
+        return Err(AssemblyError::Mismatch(format!("register {sequence} does not list {}", config.participant)));
+    };
+    if member.endpoint != config.peer.endpoint {
+        let (own, listed) = (&config.peer.endpoint, &member.endpoint);
+        return Err(AssemblyError::Mismatch(format!("`peer.endpoint` is {own}, the register has {listed}")));
+    }
+    Ok(())
+}
+
 /// Assembles the node of a configuration.
 pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled, AssemblyError> {
     let held = lock(&config.data)?;
@@ -187,6 +209,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         store = wrap(store);
     }
     let trust = load_trust(&config, store.as_ref()).await?;
+    check_member(&config, &trust)?;
     let tls = tls_identity(&config.data, &kek)?;
     let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.clone()).collect();
     let rule = AddressRule { allow_private: config.peer.allow_private_addresses };

@@ -146,6 +146,13 @@ impl Config {
                 "must be a loopback address: tokens travel over it. For users elsewhere put a reverse proxy with TLS before it",
             ));
         }
+        let level = config.log.level.to_ascii_lowercase();
+        if !["error", "warn", "info", "debug", "trace", "off"].contains(&level.as_str()) && !level.contains('=') {
+            return Err(value(
+                "log.level",
+                "must be error, warn, info, debug or trace, or a filter such as crosspark=debug",
+            ));
+        }
         if let Some(alliance) = &config.alliance
             && !(alliance.url.starts_with("https://") || alliance.url.starts_with("http://"))
         {
@@ -199,6 +206,7 @@ listen = "127.0.0.1:8080"
             ("127.0.0.1:8443\"\nend", "nonsense\"\nend", "peer.listen"),
             ("https://127", "http://127", "peer.endpoint"),
             ("[peer]", "[pear]", "pear"),
+            ("[peer]", "[log]\nlevel = \"loud\"\n[peer]", "log.level"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(part), "{error} lacks {part}");

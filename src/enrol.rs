@@ -82,6 +82,9 @@ pub async fn init(
     if configuration.exists() || folder.join(files::KEYS).exists() {
         return Err(file_error(folder, "there is a node in this folder already; it is never overwritten"));
     }
+    // What is in it is sealed or wrapped, but nobody else's affair.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(folder, private).map_err(|error| file_error(folder, error))?;
     let keys = folder.join(files::KEYS);
     std::fs::create_dir_all(&keys).map_err(|error| file_error(&keys, error))?;
     let kek_path = &new.config.kek_file;

@@ -66,6 +66,10 @@ impl Api {
 
     /// For this address and token.
     pub fn with(node: &str, secret: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            node.starts_with("http://"),
+            "the node's management address must be http://HOST:PORT, not {node}"
+        );
         let base = node.trim_end_matches('/').to_owned();
         Ok(Self { client: own_node_client()?, base, secret: Zeroizing::new(secret.to_owned()) })
     }

@@ -123,7 +123,13 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
     }
     for folder in &args.held_by {
         let other = sqlite::log_rows(&folder.join(FILE)).with_context(|| format!("{}", folder.display()))?;
-        for note in other.peer_checkpoints(args.participant.as_str())? {
+        let notes = other.peer_checkpoints(args.participant.as_str())?;
+        anyhow::ensure!(
+            !notes.is_empty(),
+            "{} holds no checkpoint of this log, so nothing could be compared; a node holds the checkpoints of those it got data from",
+            folder.display()
+        );
+        for note in notes {
             held.push(read_checkpoint(&note, &origin, &keys, &format!("the checkpoint held by {}", folder.display()))?);
         }
     }

@@ -19,13 +19,14 @@ pub struct Args {
     /// The file to write: whole, or not at all.
     #[arg(long)]
     out: PathBuf,
-    /// ndjson or csv; by default as the file's name ends, else ndjson.
+    /// ndjson or csv; by default as the file's name ends.
     #[arg(long, value_parser = super::publish::parse_format)]
     format: Option<Format>,
 }
 
 pub async fn run(args: Args, json: bool) -> Outcome {
-    let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string())).unwrap_or(Format::Ndjson);
+    let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string()));
+    let format = format.with_context(|| format!("{}: say --format ndjson or --format csv", args.out.display()))?;
     let (records, bytes) = fetch(&Api::new(&args.node)?, &args.request, format, &args.out).await?;
     if json {
         output::json(&json!({"file": args.out, "records": records, "bytes": bytes}))?;

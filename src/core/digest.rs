@@ -112,6 +112,7 @@ impl Digest {
         let digits: String =
             lower.strip_prefix("sha256:").unwrap_or(&lower).chars().filter(|c| !matches!(c, ' ' | ':' | '-')).collect();
         Self::parse(&format!("sha256:{digits}"))
+            .map_err(|_| DigestError { prefix: "(for a fingerprint, spaces allowed) " })
     }
 }
 

@@ -98,11 +98,6 @@ impl CsvDecoder {
                     names.join(", ")
                 ));
             };
-            if *kind == ColumnType::Nested {
-                return Err(format!(
-                    "line 1: the property `{name}` is a list or object and does not fit into a cell; publish NDJSON"
-                ));
-            }
             if columns.iter().any(|column| column.name == name) {
                 return Err(format!("line 1: the column `{name}` stands twice"));
             }
@@ -121,6 +116,8 @@ impl CsvDecoder {
         out.extend_from_slice(&column.prefix);
         let shown = || text.chars().take(40).collect::<String>();
         match column.kind {
+            // An empty one is absent and never comes here: a CSV that was fetched can be published again.
+            ColumnType::Nested => Err(("csv", "a list or object does not fit into a cell; publish NDJSON".to_owned())),
             ColumnType::Boolean if !matches!(text, "true" | "false") => {
                 Err(("type", format!("`{}` is neither true nor false", shown())))
             }
@@ -135,9 +132,7 @@ impl CsvDecoder {
                 out.extend_from_slice(cell);
                 Ok(())
             }
-            ColumnType::String | ColumnType::Nested => {
-                serde_json::to_writer(out, text).map_err(|error| ("csv", error.to_string()))
-            }
+            ColumnType::String => serde_json::to_writer(out, text).map_err(|error| ("csv", error.to_string())),
         }
     }
 }

@@ -31,6 +31,12 @@ fn role_bit(role: UserRole) -> u8 {
     }
 }
 
+/// The names of the roles in a bit set.
+fn names(roles: u8) -> Vec<&'static str> {
+    let all = [UserRole::Admin, UserRole::Publisher, UserRole::Requester, UserRole::Auditor];
+    all.into_iter().filter(|role| role_bit(*role) & roles != 0).map(UserRole::name).collect()
+}
+
 impl<const ROLES: u8> FromRequestParts<App> for Allowed<ROLES> {
     type Rejection = Problem;
 
@@ -43,12 +49,13 @@ impl<const ROLES: u8> FromRequestParts<App> for Allowed<ROLES> {
         };
         let Some(user) = user else {
             app.node.count_stranger(Stranger::NoToken);
-            let detail = "show a valid token: Authorization: Bearer crosspark_…";
+            let detail =
+                "this node does not know the token, or it has expired or was revoked; a token is good at one node only";
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
         };
         if role_bit(user.role) & ROLES == 0 {
             let asked = format!("{} {}", parts.method, parts.uri.path());
-            return Err(app.node.refuse_role(&user, &asked).await.into());
+            return Err(app.node.refuse_role(&user, &names(ROLES), &asked).await.into());
         }
         Ok(Self(user))
     }

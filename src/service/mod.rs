@@ -59,7 +59,14 @@ pub struct Trust {
 impl Trust {
     /// A member of the register.
     pub fn member(&self, id: &ParticipantId) -> Result<&Member, Error> {
-        self.register.member(id).ok_or_else(|| Error::invalid("member", format!("{id} is no member of the alliance")))
+        self.register.member(id).ok_or_else(|| {
+            let sequence = self.register.body().sequence;
+            let hint = "if it joined lately, give this node a newer register (or an alliance URL)";
+            Error::invalid(
+                "member",
+                format!("{id} is no member in register {sequence}, the newest of this node; {hint}"),
+            )
+        })
     }
 }
 

@@ -105,7 +105,7 @@ impl Node {
         }
         let policy = Policy::from_value(&publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let compiled = self.schema_named(&publication.schema)?;
-        let (dataset, version) = self.next_version(publication.dataset.as_ref()).await?;
+        let (dataset, version) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
         let key = DataKey::from_bytes(random::bytes(self.random()));
         let sealing = Sealing {
             node: self.clone(),
@@ -190,10 +190,15 @@ impl Node {
         })
     }
 
-    async fn next_version(&self, dataset: Option<&DatasetId>) -> Result<(DatasetId, u64), Error> {
+    async fn next_version(&self, dataset: Option<&DatasetId>, schema: &str) -> Result<(DatasetId, u64), Error> {
         let Some(dataset) = dataset else { return Ok((DatasetId::generate(self.random()), 1)) };
         let newest = self.parts.store.dataset(dataset).await?;
         let newest = newest.ok_or_else(|| Error::invalid("dataset", format!("there is no dataset {dataset} here")))?;
+        if newest.schema.id != schema {
+            let reason =
+                format!("{dataset} holds records of {}; publish {schema} as a dataset of its own", newest.schema.id);
+            return Err(Error::invalid("schema", reason));
+        }
         Ok((dataset.clone(), newest.version + 1))
     }
 

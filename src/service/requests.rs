@@ -227,10 +227,13 @@ impl Node {
     pub async fn open_request(&self, user: &User, id: &ProcessId) -> Result<(Package<File>, Holding), Error> {
         let view = self.request_view(user, id).await?;
         let holding = view.holding.ok_or_else(|| {
-            Error::invalid(
-                "not-verified",
-                format!("the request {id} is {:?}, there is nothing to fetch yet", view.stage),
-            )
+            let reason = match view.stage {
+                RequestStage::Refused => {
+                    format!("the request was refused: {}", view.reason.as_deref().unwrap_or("no reason was given"))
+                }
+                _ => format!("nothing is delivered yet; wait with: crosspark request show {id} --wait 60"),
+            };
+            Error::invalid("not-verified", reason)
         })?;
         let holding = self.parts.store.holding(&holding).await?;
         let holding = holding.ok_or_else(|| Error::Internal("a request without its holding".into()))?;

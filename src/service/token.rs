@@ -153,13 +153,16 @@ impl Node {
     }
 
     /// Logs that a user asked for what the role does not allow.
-    pub async fn refuse_role(&self, user: &User, asked: &str) -> Error {
+    pub async fn refuse_role(&self, user: &User, needed: &[&str], asked: &str) -> Error {
         let facts = Facts {
             enterprise: user.enterprise.clone(),
             detail: object(json!({"token": user.token, "role": user.role, "asked": asked})),
             ..Facts::default()
         };
-        let error = Error::forbidden("role", format!("a {} may not do this: {asked}", user.role.name()));
+        let error = Error::forbidden(
+            "role",
+            format!("this needs a token of the role {}; yours is {}", needed.join(" or "), user.role.name()),
+        );
         self.refuse_user(Kind::ManagementRefused, facts, error).await
     }
 }
