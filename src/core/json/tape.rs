@@ -158,6 +158,10 @@ impl Tape {
 /// Compares UTF-8 texts by their UTF-16 code units (RFC 8785 section 3.2.3). Byte order differs from that only where
 /// one character is beyond U+FFFF (a surrogate pair, from D800) and the other in U+E000 to U+FFFF.
 pub(super) fn compare_utf16(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    // Where one of the two is ASCII, the first difference cannot be such a pair.
+    if a.is_ascii() || b.is_ascii() {
+        return a.cmp(b);
+    }
     match a.iter().zip(b).find(|(x, y)| x != y) {
         None => a.len().cmp(&b.len()),
         Some((&x, &y)) if x >= 0xF0 && (0xEE..0xF0).contains(&y) => std::cmp::Ordering::Less,
