@@ -5,4 +5,5 @@ mod conflicts;
 mod enrolment;
 mod exchange;
 mod harness;
+mod release;
 mod tidy;
