@@ -241,6 +241,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
 impl Assembled {
     /// Listens and serves until `stop` turns true; then finishes what is in flight and signs the log's tail.
     pub async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), AssemblyError> {
+        self.node.sweep().await.map_err(|error| file_error(&self.config.data, error))?;
         let bind = async |address| {
             TcpListener::bind(address)
                 .await

@@ -99,6 +99,18 @@ impl Blobs {
         self.path(name).exists()
     }
 
+    /// The names of all whole blobs.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        Ok(names)
+    }
+
     /// Opens the part of a download: what is there already is kept.
     pub fn part(&self, name: &str) -> io::Result<Part> {
         let path = self.folder.join("parts").join(name);

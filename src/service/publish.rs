@@ -5,7 +5,8 @@ use super::register::object;
 use super::{Compiled, Node, User};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
-use crate::core::id::{DatasetId, OfferId, Text};
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, HoldingId, OfferId, Text};
 use crate::core::limits;
 use crate::core::random;
 use crate::dataset::assemble::{self, AssembleError, Assembled};
@@ -17,7 +18,7 @@ use crate::identity::document;
 use crate::ingest::{Chunks, Format};
 use crate::keys::Place;
 use crate::policy::Policy;
-use crate::storage::{Change, StoreError, VersionRow, Write};
+use crate::storage::{Change, HoldingState, StoreError, VersionRow, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{BufReader, Read};
@@ -155,6 +156,29 @@ impl Node {
             manifest: signed.digest(),
             container: assembled.digest,
         })
+    }
+
+    /// Removes sealed bytes that nothing refers to: a crash came between them and their commit. Before anything is
+    /// published or fetched.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let disk = |error: std::io::Error| Error::Unavailable(format!("sealed bytes cannot be listed: {error}"));
+        for name in self.parts.blobs.names().map_err(disk)? {
+            let digest = Digest::parse(&format!("sha256:{name}"));
+            if let Ok(digest) = digest
+                && !self.parts.store.has_version_of(&digest).await?
+            {
+                tracing::info!(name, "sealed bytes of an interrupted publication removed");
+                self.parts.blobs.remove(&name).map_err(disk)?;
+            }
+        }
+        for name in self.parts.received.names().map_err(disk)? {
+            let Ok(id) = HoldingId::parse(&name) else { continue };
+            let holding = self.parts.store.holding(&id).await?;
+            if holding.is_none_or(|holding| holding.state == HoldingState::Failed) {
+                self.parts.received.remove(&name).map_err(disk)?;
+            }
+        }
+        Ok(())
     }
 
     async fn commit_version(&self, user: &User, row: VersionRow) -> Result<(), Error> {

@@ -215,6 +215,9 @@ pub trait Store: Send + Sync {
     /// The version behind an offer.
     async fn version_by_offer(&self, offer: &OfferId) -> Result<Option<VersionRow>, StoreError>;
 
+    /// Whether a version has this blob.
+    async fn has_version_of(&self, blob: &Digest) -> Result<bool, StoreError>;
+
     /// A negotiation by this node's name for it.
     async fn negotiation(&self, id: &ProcessId) -> Result<Option<Negotiation>, StoreError>;
     /// A transfer by this node's name for it.

@@ -61,6 +61,7 @@ delegate! {
     datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
     version_by_manifest(manifest: &Digest) -> Found<VersionRow>;
     version_by_offer(offer: &OfferId) -> Found<VersionRow>;
+    has_version_of(blob: &Digest) -> Result<bool, StoreError>;
     negotiation(id: &ProcessId) -> Found<Negotiation>;
     transfer(id: &ProcessId) -> Found<Transfer>;
     process_by_peer(peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId>;

@@ -144,7 +144,15 @@ async fn invalid_records_publish_nothing_and_leave_nothing() {
     let (said, code) = a.publish("no-such-schema", &records(1), "ndjson", &research()).await;
     assert!(code == 3 && said.to_string().contains("there are"), "{said}");
     assert!(a.entries().await.iter().any(|row| row["entry"]["kind"] == "dataset.refused"));
+    let (published, code) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
+    assert_eq!(code, 0, "{published}");
     run.stop();
+    // As if a crash had come between the sealed bytes and their commit.
+    let blobs = a.folder.join("blobs");
+    std::fs::write(blobs.join("ab".repeat(32)), "sealed").unwrap();
+    a.start().await.stop();
+    let kept = blobs.join(published["container"].as_str().unwrap().trim_start_matches("sha256:"));
+    assert!(kept.exists() && !blobs.join("ab".repeat(32)).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

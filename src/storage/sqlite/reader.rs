@@ -139,6 +139,12 @@ impl Store for SqliteStore {
         self.readers.read(move |c| body(c, "SELECT body FROM version WHERE offer = ?1 AND newest = 1", [offer])).await
     }
 
+    async fn has_version_of(&self, blob: &Digest) -> Result<bool, StoreError> {
+        let blob = blob.to_string();
+        let sql = "SELECT 1 FROM version WHERE json_extract(body, '$.blob') = ?1 LIMIT 1";
+        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [blob])?.is_some())).await
+    }
+
     async fn negotiation(&self, id: &ProcessId) -> Result<Option<Negotiation>, StoreError> {
         let id = id.to_string();
         self.readers
