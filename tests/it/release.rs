@@ -145,3 +145,139 @@ async fn every_binding_counts() {
     run_b.kill();
     run_a.stop();
 }
+
+/// The refusals that the other tests do not reach: transfer requests, messages in the wrong state or about another
+/// process, receipts. Each leaves exactly one entry, with its rule.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_other_refusal_leaves_its_entry() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(5), "ndjson", &research()).await;
+    assert_eq!(b.request(&a, dataset_of(&published), "research").await["stage"], "verified");
+    run_a.settle().await;
+    run_b.settle().await;
+    let entries = a.entries().await;
+    let process = |entry: &Value| {
+        (entry["process"].as_str().unwrap().to_owned(), entry["detail"]["peerPid"].as_str().unwrap().to_owned())
+    };
+    let (negotiation, their_negotiation) = process(last(&entries, "negotiation.moved", "FINALIZED"));
+    let completed = last(&entries, "transfer.moved", "COMPLETED");
+    let (transfer, their_transfer) = process(completed);
+    let agreement = completed["agreement"].as_str().unwrap().to_owned();
+    let got = entries.iter().find(|row| row["entry"]["kind"] == "receipt.received").unwrap();
+    let key = b.document_key();
+    let receipt = got["entry"]["detail"]["receipt"].as_str().unwrap();
+    let own = |kid: &crosspark::core::id::KeyId| (kid == key.id()).then(|| key.public());
+    let receipt = document::verify::<crosspark::audit::receipt::Receipt>(receipt, own).unwrap();
+
+    let client = a.client(&alliance, b.identity());
+    let base = format!("{}/dsp/2025-1", a.endpoint);
+    let callback = format!("{}/dsp/2025-1", b.endpoint);
+    let message = |kind: &str, members: Value| {
+        let mut all = members;
+        all["@context"] = json!(["https://w3id.org/dspace/2025/1/context.jsonld"]);
+        all["@type"] = kind.into();
+        all
+    };
+    let request = |agreement: &str, format: &str, callback: &str| {
+        let pid = "urn:uuid:22222222-2222-4222-8222-222222222222";
+        message(
+            "TransferRequestMessage",
+            json!({"consumerPid": pid, "agreementId": agreement, "format": format, "callbackAddress": callback}),
+        )
+    };
+    let n = json!({"consumerPid": their_negotiation, "providerPid": negotiation});
+    let t = json!({"consumerPid": their_transfer, "providerPid": transfer});
+    let with = |base: &Value, name: &str, value: Value| {
+        let mut all = base.clone();
+        all[name] = value;
+        all
+    };
+    let address = json!({"endpoint": format!("{}/data/x", b.endpoint), "endpointProperties": [{"name": "authorization", "value": "x"}]});
+    let mut known = request(&agreement, "crosspark-sealed", &callback);
+    (known["consumerPid"], known["again"]) = (their_transfer.clone().into(), json!(1));
+    let (npath, tpath) = (format!("/negotiations/{negotiation}"), format!("/transfers/{transfer}"));
+    let other = json!("urn:uuid:other");
+    let cases = [
+        ("/transfers/request".to_owned(), request("urn:uuid:other", "crosspark-sealed", &callback), 404),
+        ("/transfers/request".into(), request(&agreement, "HttpData-PULL", &callback), 400),
+        ("/transfers/request".into(), request(&agreement, "crosspark-sealed", "https://elsewhere.example"), 400),
+        ("/transfers/request".into(), known, 400),
+        (format!("{npath}/termination"), message("ContractNegotiationTerminationMessage", n.clone()), 400),
+        (
+            format!("{npath}/termination"),
+            message("ContractNegotiationTerminationMessage", with(&n, "providerPid", other.clone())),
+            400,
+        ),
+        (
+            format!("{npath}/events"),
+            message("ContractNegotiationEventMessage", with(&n, "eventType", json!("FINALIZED"))),
+            400,
+        ),
+        (
+            format!("{npath}/events"),
+            message("ContractNegotiationEventMessage", with(&n, "eventType", json!("ACCEPTED"))),
+            400,
+        ),
+        (
+            format!("{npath}/agreement"),
+            message("ContractAgreementMessage", with(&n, "crosspark:agreement", json!("x"))),
+            400,
+        ),
+        (format!("{npath}/agreement"), message("ContractAgreementMessage", n.clone()), 400),
+        (
+            format!("{npath}/agreement/verification"),
+            message("ContractAgreementVerificationMessage", with(&n, "crosspark:agreement", json!("x"))),
+            400,
+        ),
+        (format!("{npath}/request"), message("ContractRequestMessage", n.clone()), 400),
+        (format!("{tpath}/start"), message("TransferStartMessage", with(&t, "dataAddress", address)), 400),
+        (format!("{tpath}/start"), message("TransferStartMessage", t.clone()), 400),
+        (format!("{tpath}/completion"), message("TransferCompletionMessage", with(&t, "again", json!(1))), 400),
+        (format!("{tpath}/suspension"), message("TransferSuspensionMessage", t.clone()), 400),
+        (format!("{tpath}/termination"), message("TransferTerminationMessage", t.clone()), 400),
+        (format!("{tpath}/termination"), message("TransferTerminationMessage", with(&t, "consumerPid", other)), 400),
+        ("/catalog/request".into(), message("CatalogRequestMessage", json!({"filter": [{"a": 1}]})), 400),
+        ("/catalog/request".into(), message("Another", json!({})), 400),
+    ];
+    for (path, body, status) in cases {
+        let before = a.entries().await.len();
+        let response = client.post(format!("{base}{path}")).json(&body).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path} {body}");
+        assert!(response.headers().contains_key("crosspark-promise"), "{path} {body}");
+        let entries = a.entries().await;
+        assert_eq!(entries.len(), before + 1, "{path} {body}");
+        assert!(entries[before]["entry"]["rule"].is_string(), "{path} {body}");
+    }
+    type Change = fn(&mut crosspark::audit::receipt::Receipt);
+    let changes: [(&str, Change); 7] = [
+        ("bytes", |r| r.bytes += 1),
+        ("records", |r| r.records += 1),
+        ("provider", |r| r.provider = "did:web:other.example".parse().unwrap()),
+        ("transfer", |r| r.transfer = "urn:uuid:other".parse().unwrap()),
+        ("agreement", |r| r.agreement = Digest::of(b"x")),
+        ("manifest", |r| r.manifest = Digest::of(b"x")),
+        ("another receipt", |r| r.received = r.received.plus_ms(1)),
+    ];
+    let url = format!("{}/data/{transfer}/receipt", a.endpoint);
+    for (part, change) in changes {
+        let mut altered = receipt.body().clone();
+        change(&mut altered);
+        let before = a.entries().await.len();
+        let (status, said) = post(&client, &url, document::sign(altered, &key).jws()).await;
+        assert!(status == 400 && said.contains(part), "{part}: {status} {said}");
+        let entries = a.entries().await;
+        assert_eq!(
+            (entries.len(), &entries[before]["entry"]["kind"]),
+            (before + 1, &json!("receipt.refused")),
+            "{part}"
+        );
+    }
+    // The same receipt again changes nothing.
+    let before = a.entries().await.len();
+    assert_eq!(post(&client, &url, receipt.jws()).await.0, 200);
+    assert_eq!(a.entries().await.len(), before);
+    run_b.stop();
+    run_a.stop();
+}
