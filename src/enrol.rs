@@ -18,6 +18,7 @@ use crate::identity::x509::Presented;
 use crate::keys::{Kek, KeyFile, create_private};
 use crate::protocol::BASE;
 use crate::service::{NewToken, UserRole, mint_token};
+use crate::storage::sqlite::FILE;
 use crate::storage::{Change, Write};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -79,16 +80,19 @@ pub async fn init(
 ) -> Result<(Digest, Zeroizing<String>), EnrolError> {
     let folder = &new.config.data;
     let configuration = folder.join(config::FILE);
-    if configuration.exists() || folder.join(files::KEYS).exists() {
+    if configuration.exists() {
         return Err(file_error(folder, "there is a node in this folder already; it is never overwritten"));
     }
+    // The configuration is written last: without it, whatever is here is an earlier attempt that did not end.
+    let interrupted = clear_interrupted(folder).map_err(|error| file_error(folder, error))?;
     // What is in it is sealed or wrapped, but nobody else's affair.
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(folder, private).map_err(|error| file_error(folder, error))?;
     let keys = folder.join(files::KEYS);
     std::fs::create_dir_all(&keys).map_err(|error| file_error(&keys, error))?;
     let kek_path = &new.config.kek_file;
-    let kek = Kek::create(kek_path, random).map_err(AssemblyError::from)?;
+    let kek = if interrupted && kek_path.exists() { Kek::load(kek_path) } else { Kek::create(kek_path, random) };
+    let kek = kek.map_err(AssemblyError::from)?;
     let request = join_request(new, &kek, now, random)?;
     let fingerprint = document::digest(&request.body);
     let path = folder.join(JOIN_REQUEST);
@@ -106,6 +110,22 @@ pub async fn init(
     // Last: a folder with a configuration is complete.
     create_private(&configuration, toml.as_bytes()).map_err(|error| file_error(&configuration, error))?;
     Ok((fingerprint, secret))
+}
+
+/// Removes what an interrupted [`init`] left. Nobody was told of its keys yet.
+fn clear_interrupted(folder: &Path) -> std::io::Result<bool> {
+    let keys = folder.join(files::KEYS);
+    if !keys.exists() {
+        return Ok(false);
+    }
+    for name in [JOIN_REQUEST.to_owned(), FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
+        match std::fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::remove_dir_all(keys)?;
+    Ok(true)
 }
 
 struct SignedRequest {

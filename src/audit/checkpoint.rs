@@ -37,6 +37,18 @@ pub enum CheckpointError {
     },
 }
 
+/// Signs checkpoints as the log.
+pub trait CheckpointSigner: Send + Sync {
+    /// The signed note.
+    fn sign(&self, checkpoint: &Checkpoint) -> String;
+}
+
+impl CheckpointSigner for SigningKey {
+    fn sign(&self, checkpoint: &Checkpoint) -> String {
+        checkpoint.sign(self)
+    }
+}
+
 /// Signature type of Ed25519 in signed notes.
 const ED25519: u8 = 0x01;
 

@@ -8,7 +8,7 @@ mod wire;
 
 pub use client::HttpPeer;
 pub use routes::{Connection, router};
-pub use wire::BASE;
+pub use wire::{BASE, outgoing as wire_message};
 
 /// Header in which both sides tell the sequence of their register.
 pub const REGISTER_HEADER: &str = "crosspark-register";

@@ -141,10 +141,14 @@ impl Node {
             published: signed.body().published,
         };
         if let Err(error) = self.commit_version(user, row).await {
-            // Nothing refers to the blob.
-            let removed = self.parts.blobs.remove(&name_of(&assembled.digest));
-            removed
-                .unwrap_or_else(|error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"));
+            // Only a conflict is sure to have changed nothing. After any other failure a crash may yet show the version
+            // as committed; if it does not, the sweep at the next start removes the blob.
+            if matches!(error, Error::Invalid { code: "conflict", .. }) {
+                let removed = self.parts.blobs.remove(&name_of(&assembled.digest));
+                removed.unwrap_or_else(
+                    |error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"),
+                );
+            }
             return Err(error);
         }
         Ok(Published {

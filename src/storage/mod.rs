@@ -7,6 +7,8 @@
 //! crosses the trait, so that another backend can keep the same contract. When `commit` returns, the change is
 //! durable: what was acknowledged was fsynced.
 
+pub mod interposed;
+pub mod memory;
 mod rows;
 pub mod sqlite;
 
@@ -185,7 +187,9 @@ pub enum StoreError {
     /// Too many changes are waiting; nothing was changed.
     #[error("the node is busy: too many changes are waiting")]
     Busy,
-    /// The database does not serve (disk full, I/O error); nothing was changed.
+    /// The database does not serve (disk full, I/O error). Nothing was acknowledged, and nothing of it is seen while
+    /// this process lives; after a failed fsync a restart may still find it committed. Whoever tries again must be
+    /// prepared for both.
     #[error("the database does not serve: {0}")]
     Unavailable(String),
     /// What is stored cannot be read.

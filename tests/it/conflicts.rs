@@ -4,89 +4,43 @@
 use crate::harness::*;
 use async_trait::async_trait;
 use crosspark::assembly::Overrides;
-use crosspark::audit::entry::{Draft, Facts, Kind, Opening};
+use crosspark::audit::entry::{Draft, Facts, Kind};
 use crosspark::core::digest::Digest;
-use crosspark::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
+use crosspark::core::id::OfferId;
 use crosspark::core::random::SystemRandomness;
-use crosspark::core::time::{Clock, SystemClock, Timestamp};
-use crosspark::negotiation::{Negotiation, Role};
+use crosspark::core::time::{Clock, SystemClock};
+use crosspark::negotiation::Role;
 use crosspark::policy::Policy;
-use crosspark::storage::{
-    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
-    VersionRow, Write,
-};
-use crosspark::transfer::{Event, State, Transfer};
+use crosspark::storage::interposed::{Interpose, Interposed};
+use crosspark::storage::{Change, Logged, Store, StoreError, VersionRow, Write};
+use crosspark::transfer::{Event, State};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
 /// What happens between a decision and its commit, once: given the store and the change that waits.
 type Meanwhile = Box<dyn FnOnce(Arc<dyn Store>, Change) -> futures_util::future::BoxFuture<'static, ()> + Send>;
 
-struct Interposed {
-    inner: Arc<dyn Store>,
+/// Lets `meanwhile` happen before the first decided commit of `kind`, and notes every conflict.
+struct Before {
     kind: Kind,
     meanwhile: Mutex<Option<Meanwhile>>,
     conflicts: Arc<Mutex<Vec<&'static str>>>,
 }
 
-macro_rules! delegate {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
-        #[async_trait]
-        impl Store for Interposed {
-            async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
-                let decided = change.entries().iter().any(|e| e.kind == self.kind && e.facts.decision.is_some());
-                let meanwhile = if decided { self.meanwhile.lock().unwrap().take() } else { None };
-                if let Some(meanwhile) = meanwhile {
-                    meanwhile(self.inner.clone(), change.clone()).await;
-                }
-                let result = self.inner.commit(change).await;
-                if let Err(StoreError::Conflict(what)) = &result {
-                    self.conflicts.lock().unwrap().push(what);
-                }
-                result
-            }
-            $(async fn $name(&self $(, $arg: $type)*) -> $answer { self.inner.$name($($arg),*).await })*
+#[async_trait]
+impl Interpose for Before {
+    async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
+        let decided = change.entries().iter().any(|e| e.kind == self.kind && e.facts.decision.is_some());
+        let meanwhile = if decided { self.meanwhile.lock().unwrap().take() } else { None };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(inner.clone(), change.clone()).await;
         }
-    };
-}
-
-type Found<T> = Result<Option<T>, StoreError>;
-type Listed<T> = Result<Vec<T>, StoreError>;
-
-delegate! {
-    housekeep(chores: Vec<Chore>) -> Result<(), StoreError>;
-    registers(from: u64, limit: usize) -> Listed<String>;
-    register_sequence() -> Result<u64, StoreError>;
-    dataset(id: &DatasetId) -> Found<VersionRow>;
-    datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
-    version_by_manifest(manifest: &Digest) -> Found<VersionRow>;
-    version_by_offer(offer: &OfferId) -> Found<VersionRow>;
-    has_version_of(blob: &Digest) -> Result<bool, StoreError>;
-    negotiation(id: &ProcessId) -> Found<Negotiation>;
-    transfer(id: &ProcessId) -> Found<Transfer>;
-    process_by_peer(peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId>;
-    open_processes() -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
-    transfer_of(negotiation: &ProcessId) -> Found<Transfer>;
-    requests(limit: usize) -> Listed<Negotiation>;
-    agreement(id: &AgreementId) -> Found<AgreementRow>;
-    has_agreement_on(peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError>;
-    release(request: &Digest) -> Found<ReleaseRow>;
-    receipt(transfer: &ProcessId) -> Found<String>;
-    holding(id: &HoldingId) -> Found<Holding>;
-    holding_of(transfer: &ProcessId) -> Found<Holding>;
-    holdings(limit: usize) -> Listed<Holding>;
-    token(hash: &Digest) -> Found<TokenRow>;
-    tokens() -> Listed<TokenRow>;
-    outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
-    outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
-    checkpoint() -> Found<String>;
-    tile(level: u8, index: u64) -> Found<Vec<u8>>;
-    leaves(from: u64, limit: usize) -> Listed<Vec<u8>>;
-    entries(from: u64, limit: usize) -> Listed<EntryRow>;
-    opening(id: &EntryId) -> Found<Opening>;
-    peer_checkpoint(participant: &ParticipantId) -> Found<String>;
-    changed(seen: u64) -> u64;
-    outbox_filled() -> ();
+        let result = inner.commit(change).await;
+        if let Err(StoreError::Conflict(what)) = &result {
+            self.conflicts.lock().unwrap().push(what);
+        }
+        result
+    }
 }
 
 fn entry(kind: Kind) -> Draft {
@@ -105,7 +59,7 @@ async fn request_with(
     let conflicts = Arc::new(Mutex::new(Vec::new()));
     let seen = conflicts.clone();
     let wrap = move |inner| -> Arc<dyn Store> {
-        Arc::new(Interposed { inner, kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen })
+        Arc::new(Interposed::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
     let overrides = Overrides { store: Some(Box::new(wrap)), clock: None };
     let here = a.start_here(overrides).await;
@@ -150,7 +104,7 @@ async fn suspended_meanwhile() {
     let seen = conflicts.clone();
     let wrap = move |inner| -> Arc<dyn Store> {
         let kind = Kind::KeyReleased;
-        Arc::new(Interposed { inner, kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen })
+        Arc::new(Interposed::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
     let here = a.start_here(Overrides { store: Some(Box::new(wrap)), clock: None }).await;
     *slot.lock().unwrap() = Some(here.node.clone());

@@ -5,5 +5,7 @@ mod conflicts;
 mod enrolment;
 mod exchange;
 mod harness;
+mod kills;
 mod release;
+mod sim;
 mod tidy;

@@ -7,9 +7,9 @@ mod schema;
 mod writer;
 
 pub use log::{LogFile, rows as log_rows};
-pub use writer::CheckpointSigner;
 
 use super::{Change, Chore, Logged, Store, StoreError};
+use crate::audit::checkpoint::CheckpointSigner;
 use crate::core::id::LogOrigin;
 use crate::core::limits;
 use crate::core::time::Clock;

@@ -2,7 +2,7 @@
 //! transaction, so that the commit is the sequencing.
 
 use super::{apply, log::Sequencer};
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::checkpoint::CheckpointSigner;
 use crate::core::id::LogOrigin;
 use crate::core::limits;
 use crate::core::time::{Clock, Timestamp};
@@ -21,18 +21,6 @@ pub enum Job {
     Commit(Box<Change>, Reply<Vec<Logged>>),
     /// Chores.
     Housekeep(Vec<Chore>, Reply<()>),
-}
-
-/// Signs checkpoints as the log.
-pub trait CheckpointSigner: Send + Sync {
-    /// The signed note.
-    fn sign(&self, checkpoint: &Checkpoint) -> String;
-}
-
-impl CheckpointSigner for crate::identity::key::SigningKey {
-    fn sign(&self, checkpoint: &Checkpoint) -> String {
-        checkpoint.sign(self)
-    }
 }
 
 pub struct Writer {

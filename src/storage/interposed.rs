@@ -1,0 +1,97 @@
+//! A store with something before its writes: how tests let facts change, storage fail and processes die at a chosen step.
+//! Reads pass through.
+
+use super::{
+    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
+    VersionRow,
+};
+use crate::audit::entry::Opening;
+use crate::core::digest::Digest;
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
+use crate::core::time::Timestamp;
+use crate::negotiation::Negotiation;
+use crate::transfer::Transfer;
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// What happens to writes on their way.
+#[async_trait]
+pub trait Interpose: Send + Sync {
+    /// A commit.
+    async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
+        inner.commit(change).await
+    }
+
+    /// Chores.
+    async fn housekeep(&self, inner: &Arc<dyn Store>, chores: Vec<Chore>) -> Result<(), StoreError> {
+        inner.housekeep(chores).await
+    }
+}
+
+/// The store `inner` behind `by`.
+pub struct Interposed<I> {
+    inner: Arc<dyn Store>,
+    by: I,
+}
+
+impl<I: Interpose> Interposed<I> {
+    /// Puts `by` before `inner`.
+    pub fn new(inner: Arc<dyn Store>, by: I) -> Self {
+        Self { inner, by }
+    }
+}
+
+type Found<T> = Result<Option<T>, StoreError>;
+type Listed<T> = Result<Vec<T>, StoreError>;
+
+macro_rules! pass_through {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl<I: Interpose> Store for Interposed<I> {
+            async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
+                self.by.commit(&self.inner, change).await
+            }
+
+            async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
+                self.by.housekeep(&self.inner, chores).await
+            }
+
+            $(async fn $name(&self $(, $arg: $type)*) -> $answer { self.inner.$name($($arg),*).await })*
+        }
+    };
+}
+
+pass_through! {
+    registers(from: u64, limit: usize) -> Listed<String>;
+    register_sequence() -> Result<u64, StoreError>;
+    dataset(id: &DatasetId) -> Found<VersionRow>;
+    datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
+    version_by_manifest(manifest: &Digest) -> Found<VersionRow>;
+    version_by_offer(offer: &OfferId) -> Found<VersionRow>;
+    has_version_of(blob: &Digest) -> Result<bool, StoreError>;
+    negotiation(id: &ProcessId) -> Found<Negotiation>;
+    transfer(id: &ProcessId) -> Found<Transfer>;
+    process_by_peer(peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId>;
+    open_processes() -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
+    transfer_of(negotiation: &ProcessId) -> Found<Transfer>;
+    requests(limit: usize) -> Listed<Negotiation>;
+    agreement(id: &AgreementId) -> Found<AgreementRow>;
+    has_agreement_on(peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError>;
+    release(request: &Digest) -> Found<ReleaseRow>;
+    receipt(transfer: &ProcessId) -> Found<String>;
+    holding(id: &HoldingId) -> Found<Holding>;
+    holding_of(transfer: &ProcessId) -> Found<Holding>;
+    holdings(limit: usize) -> Listed<Holding>;
+    token(hash: &Digest) -> Found<TokenRow>;
+    tokens() -> Listed<TokenRow>;
+    outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
+    outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
+    checkpoint() -> Found<String>;
+    tile(level: u8, index: u64) -> Found<Vec<u8>>;
+    leaves(from: u64, limit: usize) -> Listed<Vec<u8>>;
+    entries(from: u64, limit: usize) -> Listed<EntryRow>;
+    opening(id: &EntryId) -> Found<Opening>;
+    peer_checkpoint(participant: &ParticipantId) -> Found<String>;
+    changed(seen: u64) -> u64;
+    outbox_filled() -> ();
+}

@@ -1,0 +1,109 @@
+//! SIGKILL at more than two hundred points of an exchange, on either side: by audit entry and by time.
+
+use crate::harness::*;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+/// When a node dies.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// So many entries after the request was made, and a little later.
+    Entry(u64, Duration),
+    /// So long after.
+    Time(Duration),
+}
+
+fn moments() -> Vec<Moment> {
+    let entries = (1..=10).flat_map(|n| [0, 700, 3_000].map(|us| Moment::Entry(n, Duration::from_micros(us))));
+    let times = (0..72).map(|n| Moment::Time(Duration::from_micros(n * 900)));
+    entries.chain(times).collect()
+}
+
+fn entries(park: &Park) -> u64 {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let log = rusqlite::Connection::open_with_flags(park.folder.join("state.db"), flags).unwrap();
+    log.query_row("SELECT COALESCE(MAX(n), -1) + 1 FROM entry", [], |row| row.get::<_, i64>(0)).unwrap() as u64
+}
+
+async fn wait_for(moment: Moment, park: &Park, begun: u64) {
+    match moment {
+        Moment::Time(pause) => tokio::time::sleep(pause).await,
+        Moment::Entry(n, pause) => {
+            // An exchange has fewer entries on one side than on the other: then it is over, and the kill comes late.
+            for _ in 0..400 {
+                if entries(park) >= begun + n {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_micros(300)).await;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_two_hundred_points() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (mut run_a, mut run_b) = (a.start().await, b.start().await);
+    let (text, once) = (records(2_000), policy(&[("count", "lteq", json!("1"))]));
+    let (published, _) = a.publish("economic-indicator", &text, "ndjson", &once).await;
+    let dataset = dataset_of(&published).to_owned();
+    let mut requests: Vec<Value> = Vec::new();
+    for (n, moment) in moments().into_iter().flat_map(|moment| [(0, moment), (1, moment)]) {
+        let park = if n == 0 { &a } else { &b };
+        let begun = entries(park);
+        requests.push(b.begin_request(&a, &dataset, "research").await);
+        wait_for(moment, park, begun).await;
+        if n == 0 {
+            run_a.kill();
+            run_a = a.start().await;
+        } else {
+            run_b.kill();
+            run_b = b.start().await;
+        }
+    }
+    assert!(requests.len() > 200);
+    let mut holdings = Vec::new();
+    for request in &requests {
+        let end = b.wait(request, 60).await;
+        assert_eq!(end["stage"], "verified", "{end} {}", b.log());
+        assert_eq!(b.data(&end, "ndjson").await, text);
+        holdings.push(end["holding"].as_str().unwrap().to_owned());
+    }
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+    assert_eq!(a.verify(&[&b]).0, 0);
+
+    let count = |park: &Park, sql: &str| {
+        let state = rusqlite::Connection::open(park.folder.join("state.db")).unwrap();
+        state.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() as usize
+    };
+    let entries = |park: &Park, kind: &str| {
+        count(park, &format!("SELECT COUNT(*) FROM entry WHERE json_extract(body, '$.kind') = '{kind}'"))
+    };
+    let all = requests.len();
+    assert_eq!(entries(&a, "key.released"), all, "released once each");
+    assert_eq!(entries(&a, "receipt.received"), all);
+    assert_eq!(entries(&b, "dataset.received"), all);
+    assert_eq!(count(&a, "SELECT COUNT(*) FROM agreement WHERE used = 1"), all);
+    assert_eq!(count(&a, "SELECT COUNT(*) FROM agreement"), all);
+    for park in [&a, &b] {
+        assert_eq!(count(park, "SELECT COUNT(*) FROM outbox"), 0);
+        assert_eq!(count(park, "SELECT COUNT(*) FROM process WHERE open = 1"), 0);
+        assert!(!park.log().contains("panicked"), "{}", park.log());
+    }
+    holdings.extend(["parts".to_owned()]);
+    let (mut kept, mut parts) = (names(&b.folder.join("received")), names(&b.folder.join("received/parts")));
+    (holdings.sort(), kept.sort());
+    parts.extend(names(&a.folder.join("blobs/parts")));
+    assert_eq!((kept, parts), (holdings, Vec::new()), "no stray files");
+    assert_eq!(names(&a.folder.join("blobs")).len(), 2, "the one dataset, and the folder of parts");
+}

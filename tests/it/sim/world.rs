@@ -1,0 +1,365 @@
+//! Two parks, their disks, and the users.
+
+use super::faults::{Chance, Controller, Life, Plan, Strikes};
+use super::peer::{SimPeer, Weather};
+use crate::harness::{Alliance, ENTERPRISE, Park, records, research};
+use axum::Router;
+use crosspark::assembly;
+use crosspark::audit::check::{Check, Held, Row};
+use crosspark::audit::checkpoint::Checkpoint;
+use crosspark::audit::entry::{Draft, Facts, Kind};
+use crosspark::blob::Blobs;
+use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
+use crosspark::core::json;
+use crosspark::core::time::{Clock, SystemClock, Timestamp};
+use crosspark::identity::key::KeyUse;
+use crosspark::identity::register::VerifiedRegister;
+use crosspark::identity::x509::Presented;
+use crosspark::ingest::Format;
+use crosspark::protocol::{self, Connection};
+use crosspark::schema;
+use crosspark::service::ports::PolicyDecides;
+use crosspark::service::{Node, Parts, Publication, RequestStage, Trust, User, UserRole};
+use crosspark::storage::interposed::Interposed;
+use crosspark::storage::memory::{Disk, MemoryStore};
+use crosspark::storage::{Change, Chore, HoldingState, Store, Write};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+pub const A: usize = 0;
+pub const B: usize = 1;
+
+/// Made once, by the program itself: an alliance, two parks, their keys; and a dataset that park A published.
+struct Template {
+    _alliance: Alliance,
+    parks: [Park; 2],
+    register: String,
+    made: Timestamp,
+    blobs: tempfile::TempDir,
+    disks: [Disk; 2],
+    dataset: OnceLock<DatasetId>,
+}
+
+static TEMPLATE: OnceLock<Arc<Template>> = OnceLock::new();
+
+fn template() -> Arc<Template> {
+    TEMPLATE.get_or_init(make_template).clone()
+}
+
+/// Makes what all worlds share; not from within a runtime.
+pub fn prepare() {
+    template();
+}
+
+fn make_template() -> Arc<Template> {
+    let alliance = Alliance::new();
+    let parks = alliance.parks(["park-a", "park-b"]);
+    let template = Arc::new(Template {
+        register: alliance.register(),
+        _alliance: alliance,
+        parks,
+        made: SystemClock.now(),
+        blobs: tempfile::tempdir().unwrap(),
+        disks: [Disk::default(), Disk::default()],
+        dataset: OnceLock::new(),
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let dataset = runtime.block_on(async {
+        for park in [A, B] {
+            let register = VerifiedRegister::verify(&template.register, &root(&template)).unwrap();
+            let (sequence, digest) = (register.body().sequence, register.digest());
+            let write = Write::InstallRegister { sequence, digest, jws: template.register.clone() };
+            let entry = Draft::new(Kind::RegisterInstalled, Facts::default(), &Chance::new(9));
+            let store = open(&template, &template.disks[park], park, Arc::new(SystemClock));
+            store.commit(Change::new(entry).write(write)).await.unwrap();
+        }
+        let disks = [template.disks[A].clone(), template.disks[B].clone()];
+        let world = World::of(template.clone(), disks, 0, [Plan::Never, Plan::Never], 0);
+        world.start(A).await;
+        world.publish().await.unwrap()
+    });
+    template.dataset.set(dataset).unwrap();
+    template
+}
+
+fn root(template: &Template) -> crosspark::identity::root::VerifiedRoot {
+    assembly::load_root(&template.parks[A].folder).unwrap()
+}
+
+fn open(template: &Template, disk: &Disk, park: usize, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+    let park = &template.parks[park];
+    let key = assembly::signing_key(&park.folder, KeyUse::Log, &park.kek()).unwrap();
+    let id: ParticipantId = park.id.parse().unwrap();
+    Arc::new(MemoryStore::open(disk, id.log_origin(0), Arc::new(key), clock))
+}
+
+pub fn user() -> User {
+    let text = |text: &str| Text::parse(text).unwrap();
+    User {
+        token: TokenId::parse("urn:uuid:user").unwrap(),
+        role: UserRole::Requester,
+        person: text("Li Hua"),
+        enterprise: Some(text(ENTERPRISE)),
+    }
+}
+
+/// Virtual time: what tokio's paused clock says.
+struct VirtualClock(Timestamp, tokio::time::Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        self.0.plus_ms(self.1.elapsed().as_millis() as i64)
+    }
+}
+
+/// Who can be reached at the moment.
+#[derive(Default)]
+pub struct Net(Mutex<HashMap<ParticipantId, (Router, Arc<Life>)>>);
+
+impl Net {
+    fn put(&self, id: ParticipantId, router: Router, life: Arc<Life>) {
+        self.0.lock().unwrap().insert(id, (router, life));
+    }
+
+    pub fn reach(&self, to: &ParticipantId) -> Option<(Router, Arc<Life>)> {
+        self.0.lock().unwrap().get(to).filter(|(_, life)| !life.is_over()).cloned()
+    }
+}
+
+struct Site {
+    disk: Disk,
+    received: tempfile::TempDir,
+    controller: Arc<Controller>,
+    random: Arc<Chance>,
+    about: Connection,
+}
+
+/// The world of one seed.
+pub struct World {
+    template: Arc<Template>,
+    clock: Arc<VirtualClock>,
+    chance: Chance,
+    net: Arc<Net>,
+    weather: Arc<Weather>,
+    sites: [Site; 2],
+    alive: Mutex<[Option<(Arc<Node>, Arc<Life>)>; 2]>,
+}
+
+impl World {
+    /// A world in which `plans` strike the two disks and `storms` faults the network.
+    pub fn new(seed: u64, plans: [Plan; 2], storms: u32) -> Arc<Self> {
+        let template = template();
+        let disks = [template.disks[A].copy(), template.disks[B].copy()];
+        Self::of(template, disks, seed, plans, storms)
+    }
+
+    fn of(template: Arc<Template>, disks: [Disk; 2], seed: u64, plans: [Plan; 2], storms: u32) -> Arc<Self> {
+        let chance = Chance::new(seed);
+        let mut of = template.parks.iter().zip(disks);
+        let sites = plans.map(|plan| {
+            let (park, disk) = of.next().unwrap();
+            let pem = std::fs::read(park.folder.join("tls.pem")).unwrap();
+            let der = CertificateDer::from_pem_slice(&pem).unwrap();
+            Site {
+                disk,
+                received: tempfile::tempdir().unwrap(),
+                controller: Arc::new(Controller { plan, writes: AtomicU32::new(0) }),
+                random: Arc::new(Chance::new(chance.next())),
+                about: Connection { presented: Some(Arc::new(Presented::parse(&der).unwrap())), address: None },
+            }
+        });
+        let weather = Weather { chance: Chance::new(chance.next()), left: AtomicU32::new(storms) };
+        drop(of);
+        Arc::new(Self {
+            clock: Arc::new(VirtualClock(template.made, tokio::time::Instant::now())),
+            template,
+            chance,
+            net: Arc::default(),
+            weather: Arc::new(weather),
+            sites,
+            alive: Mutex::new([None, None]),
+        })
+    }
+
+    pub fn dataset(&self) -> &DatasetId {
+        self.template.dataset.get().unwrap()
+    }
+
+    pub fn id(&self, park: usize) -> ParticipantId {
+        self.template.parks[park].id.parse().unwrap()
+    }
+
+    /// What is on a park's disk, whether its node lives or not.
+    pub fn store(&self, park: usize) -> Arc<dyn Store> {
+        open(&self.template, &self.sites[park].disk, park, self.clock.clone())
+    }
+
+    pub fn node(&self, park: usize) -> Option<Arc<Node>> {
+        let alive = self.alive.lock().unwrap();
+        alive[park].as_ref().filter(|(_, life)| !life.is_over()).map(|(node, _)| node.clone())
+    }
+
+    pub fn writes(&self, park: usize) -> u32 {
+        self.sites[park].controller.writes.load(Ordering::SeqCst)
+    }
+
+    pub fn received(&self, park: usize) -> &Path {
+        self.sites[park].received.path()
+    }
+
+    fn assemble(&self, park: usize, life: &Arc<Life>) -> Arc<Node> {
+        let (site, made) = (&self.sites[park], &self.template.parks[park]);
+        let strikes = Strikes { controller: site.controller.clone(), life: life.clone() };
+        let root = root(&self.template);
+        let endpoint: crosspark::identity::endpoint::Endpoint = made.endpoint.parse().unwrap();
+        let peer = SimPeer {
+            own: endpoint.clone(),
+            about: site.about.clone(),
+            net: self.net.clone(),
+            weather: self.weather.clone(),
+            life: life.clone(),
+        };
+        let own_blobs = if park == A { self.template.blobs.path() } else { &site.received.path().join("own") };
+        Node::new(Parts {
+            me: self.id(park),
+            origin: self.id(park).log_origin(0),
+            endpoint,
+            document_key: made.document_key(),
+            kek: made.kek(),
+            store: Arc::new(Interposed::new(self.store(park), strikes)),
+            blobs: Blobs::open(own_blobs).unwrap(),
+            received: Blobs::open(&site.received.path().join("received")).unwrap(),
+            clock: self.clock.clone(),
+            random: site.random.clone(),
+            peer: Arc::new(peer),
+            decisions: Arc::new(PolicyDecides),
+            schemas: schema::built_in(),
+            trust: Trust { register: VerifiedRegister::verify(&self.template.register, &root).unwrap(), root },
+            sequence: Arc::default(),
+        })
+        .unwrap()
+    }
+
+    /// Starts a node, and starts it again some time after each death.
+    pub async fn start(self: &Arc<Self>, park: usize) {
+        let life = self.begin(park).await;
+        let world = self.clone();
+        tokio::spawn(async move {
+            let mut life = life;
+            loop {
+                life.over().await;
+                let pause = Duration::from_millis(10 + world.chance.below(20_000));
+                tokio::time::sleep(pause).await;
+                life = world.begin(park).await;
+            }
+        });
+    }
+
+    async fn begin(&self, park: usize) -> Arc<Life> {
+        let life = Arc::new(Life::default());
+        let node = self.assemble(park, &life);
+        if park != A {
+            node.sweep().await.unwrap();
+        }
+        tokio::spawn(node.clone().run_outbox());
+        self.net.put(self.id(park), protocol::router(node.clone()), life.clone());
+        self.alive.lock().unwrap()[park] = Some((node, life.clone()));
+        life
+    }
+
+    pub async fn publish(&self) -> Result<DatasetId, crosspark::service::Error> {
+        let publication = Publication {
+            title: Text::parse("Sample").unwrap(),
+            description: String::new(),
+            schema: "urn:crosspark:schema:economic-indicator".into(),
+            policy: research(),
+            format: Format::Ndjson,
+            dataset: None,
+        };
+        let source = std::io::Cursor::new(records(300).into_bytes());
+        self.node(A).unwrap().publish(&user(), publication, source).await.map(|published| published.dataset)
+    }
+
+    /// A user at park B asks until the node has taken the request, as a person or program would: after an error or
+    /// silence it first looks whether the request is there.
+    pub async fn request(&self) -> ProcessId {
+        let purpose = Text::parse("research").unwrap();
+        loop {
+            if let Some(own) = self.store(B).requests(1).await.unwrap().pop() {
+                return own.id;
+            }
+            if let Some(node) = self.node(B) {
+                let (user, provider) = (user(), self.id(A));
+                let asked = node.request(&user, &provider, self.dataset(), &purpose);
+                let _ = tokio::time::timeout(Duration::from_secs(90), asked).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Waits until nothing is under way any more; then how the request ended.
+    pub async fn settle(&self, request: &ProcessId) -> (RequestStage, Option<String>) {
+        for _ in 0..40_000 {
+            let mut quiet = true;
+            for park in [A, B] {
+                let store = self.store(park);
+                let (negotiations, transfers) = store.open_processes().await.unwrap();
+                let (_, waiting) = store.outbox_next(self.clock.now()).await.unwrap();
+                quiet &= negotiations.is_empty() && transfers.is_empty() && waiting == 0;
+            }
+            if quiet && let Some(node) = self.node(B) {
+                let view = node.request_view(&user(), request).await.unwrap();
+                return (view.stage, view.reason);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the world does not become quiet");
+    }
+
+    /// What must hold at the end, whatever happened on the way.
+    pub async fn check(&self, delivered: u64) {
+        let counted = |entries: &[Value], kind: &str| entries.iter().filter(|e| e["kind"] == kind).count() as u64;
+        let (of_a, of_b) = (self.log(A).await, self.log(B).await);
+        assert_eq!(counted(&of_a, "key.released"), delivered, "released");
+        assert_eq!(counted(&of_a, "receipt.received"), delivered, "receipts");
+        assert_eq!(counted(&of_b, "dataset.received"), delivered, "received");
+        let agreements = of_a.iter().filter(|e| e["detail"]["state"] == "FINALIZED").count() as u64;
+        assert_eq!(agreements, delivered, "agreements");
+        for holding in self.store(B).holdings(100).await.unwrap() {
+            assert_eq!(holding.state, HoldingState::Verified, "{:?}", holding.reason);
+            let used = self.store(A).agreement(&holding.agreement).await.unwrap().unwrap().used;
+            assert_eq!(used, 1, "counted once");
+        }
+        let kept = std::fs::read_dir(self.received(B).join("received")).unwrap().count() as u64;
+        assert_eq!(kept, delivered + 1, "one file for each delivery, and the folder of parts");
+        let parts = std::fs::read_dir(self.received(B).join("received/parts")).unwrap().count();
+        assert_eq!(parts, 0, "stray parts");
+    }
+
+    /// A park's log, entry by entry, verified against its own checkpoint.
+    pub async fn log(&self, park: usize) -> Vec<Value> {
+        let (store, origin) = (self.store(park), self.id(park).log_origin(0));
+        store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
+        let note = store.checkpoint().await.unwrap().unwrap();
+        let folder = &self.template.parks[park];
+        let key = assembly::signing_key(&folder.folder, KeyUse::Log, &folder.kek()).unwrap();
+        let checkpoint = Checkpoint::verify(&note, &origin, &[key.public()]).unwrap();
+        let mut check = Check::new(origin, vec![Held { checkpoint, source: "own".into() }]);
+        let rows = store.entries(0, 10_000).await.unwrap();
+        for row in &rows {
+            let id = row.entry["id"].as_str().unwrap().to_owned();
+            let (leaf, salt) = (row.leaf.as_bytes().to_vec(), row.salt.to_vec());
+            let body = json::to_canonical(&row.entry);
+            check.row(&Row { index: row.index, id, leaf, salt, body, fields: row.fields.clone() });
+        }
+        let report = check.finish();
+        assert!(report.is_good() && report.covered == report.entries, "{report:?}");
+        rows.into_iter().map(|row| row.entry).collect()
+    }
+}
