@@ -2,10 +2,12 @@
 
 mod access;
 mod conflicts;
+mod ends;
 mod enrolment;
 mod exchange;
 mod harness;
 mod kills;
 mod release;
 mod sim;
+mod syscalls;
 mod tidy;
