@@ -33,7 +33,7 @@ pub struct Config {
 }
 
 /// The listener for peers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerListener {
     /// Address and port.
@@ -46,7 +46,7 @@ pub struct PeerListener {
 }
 
 /// The listener for this park's own users.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManagementListener {
     /// Address and port; loopback only.

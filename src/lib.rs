@@ -12,6 +12,7 @@ pub mod transfer;
 pub mod catalog;
 pub mod audit;
 // Above this line nothing knows a runtime, a file system, a database or the network.
+pub mod durable;
 pub mod keys;
 pub mod ingest;
 pub mod storage;

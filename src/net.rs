@@ -13,10 +13,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Why there is no client or listener configuration.
 #[derive(Debug, thiserror::Error)]
@@ -202,13 +204,41 @@ impl ClientCertVerifier for ProvenKey {
     }
 }
 
+/// What the peer listener presents at the moment; connections that are open keep what they began with.
+#[derive(Debug)]
+pub struct Presenting(RwLock<Arc<CertifiedKey>>);
+
+impl Presenting {
+    /// Presents `identity`.
+    pub fn new(identity: &TlsIdentity) -> Result<Self, NetError> {
+        Ok(Self(RwLock::new(certified(identity)?)))
+    }
+
+    /// From now on presents `identity`.
+    pub fn change(&self, identity: &TlsIdentity) -> Result<(), NetError> {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified(identity)?;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Presenting {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn certified(identity: &TlsIdentity) -> Result<Arc<CertifiedKey>, NetError> {
+    let key = CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), &provider())?;
+    Ok(Arc::new(key))
+}
+
 /// TLS for the peer listener: 1.3 only, http/1.1 only, asks for a client certificate.
-pub fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, NetError> {
+pub fn server_config(presenting: Arc<Presenting>) -> Result<ServerConfig, NetError> {
     let provider = provider();
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(ProvenKey(provider)))
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        .with_cert_resolver(presenting);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -224,19 +254,29 @@ fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("crosspark/", env!("CARGO_PKG_VERSION")))
 }
 
-/// One client a member, rebuilt when the register gives the member other keys.
+/// One client a member, rebuilt when the register gives the member other keys, or this node acts with others.
 pub struct MemberClients {
-    identity: TlsIdentity,
-    ca: Vec<Vec<u8>>,
+    own: RwLock<Own>,
     rule: AddressRule,
     clock: Arc<dyn Clock>,
     clients: Mutex<HashMap<ParticipantId, (Vec<Digest>, reqwest::Client)>>,
 }
 
+struct Own {
+    identity: TlsIdentity,
+    ca: Vec<Vec<u8>>,
+}
+
 impl MemberClients {
-    /// For a node with this TLS identity.
+    /// For a node with this TLS identity, under these certification authorities (DER).
     pub fn new(identity: TlsIdentity, ca: Vec<Vec<u8>>, rule: AddressRule, clock: Arc<dyn Clock>) -> Self {
-        Self { identity, ca, rule, clock, clients: Mutex::new(HashMap::new()) }
+        Self { own: RwLock::new(Own { identity, ca }), rule, clock, clients: Mutex::new(HashMap::new()) }
+    }
+
+    /// From now on connects as `identity` and believes `ca`; requests under way end as they began.
+    pub fn change(&self, identity: TlsIdentity, ca: Vec<Vec<u8>>) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Own { identity, ca };
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The client that reaches this member and nobody else.
@@ -265,9 +305,10 @@ impl MemberClients {
 
     fn tls(&self, pins: &[Digest]) -> Result<ClientConfig, NetError> {
         let provider = provider();
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         let verifier = Pinned {
             pins: pins.to_vec(),
-            ca: self.ca.clone(),
+            ca: own.ca.clone(),
             clock: ClockHandle(self.clock.clone()),
             provider: provider.clone(),
         };
@@ -275,7 +316,7 @@ impl MemberClients {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_auth_cert(self.identity.chain.clone(), self.identity.key.clone_key())?)
+            .with_client_auth_cert(own.identity.chain.clone(), own.identity.key.clone_key())?)
     }
 }
 

@@ -25,6 +25,18 @@ pub enum Kind {
     /// A register was refused.
     #[serde(rename = "register.refused")]
     RegisterRefused,
+    /// A root document was installed.
+    #[serde(rename = "root.installed")]
+    RootInstalled,
+    /// A root document was refused.
+    #[serde(rename = "root.refused")]
+    RootRefused,
+    /// An administrator confirmed a member's key that was in quarantine.
+    #[serde(rename = "key.confirmed")]
+    KeyConfirmed,
+    /// The key-encryption key was changed: secrets were wrapped anew.
+    #[serde(rename = "kek.changed")]
+    KekChanged,
     /// A management token was made.
     #[serde(rename = "token.created")]
     TokenCreated,

@@ -4,6 +4,7 @@
 //! crash left half-made is swept at start; a download keeps its part and goes on.
 
 use crate::core::digest::{Digest, Hasher};
+use crate::durable::sync_folder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -25,10 +26,6 @@ pub struct Writing {
     file: File,
     path: PathBuf,
     kept: bool,
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 impl Blobs {

@@ -1,11 +1,12 @@
 //! `crosspark alliance`
 
 use super::{Outcome, done, output};
-use crate::alliance::{Alliance, write_whole};
+use crate::alliance::Alliance;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock};
+use crate::durable::write_whole;
 use crate::identity::register::Status;
 use crate::keys::Kek;
 use anyhow::Context;
@@ -26,6 +27,11 @@ pub enum Command {
     Reinstate(Member),
     /// Sign the register anew; it is good for 14 days.
     Renew(Folder),
+    /// Give a member the new keys or the new certificate that it asks for.
+    Rotate(Rotate),
+    /// Change the root document: signers, threshold, register key, certification authority.
+    #[command(subcommand)]
+    Root(super::root::Command),
     /// Show the root's fingerprint and the register.
     Show(Folder),
 }
@@ -71,6 +77,24 @@ pub struct Admit {
 }
 
 #[derive(Args)]
+pub struct Rotate {
+    #[command(flatten)]
+    folder: Folder,
+    /// The park's rotation request.
+    #[arg(long)]
+    request: PathBuf,
+    /// Its fingerprint, as the park's IT tells it by telephone or in person; needed where no old key signed it.
+    #[arg(long)]
+    fingerprint: Option<String>,
+    /// Days for which the old keys stay valid. Messages signed with them may be under way for two weeks.
+    #[arg(long, default_value_t = 30)]
+    overlap_days: u32,
+    /// Where to write the welcome for the park.
+    #[arg(long)]
+    welcome: PathBuf,
+}
+
+#[derive(Args)]
 pub struct Member {
     #[command(flatten)]
     folder: Folder,
@@ -90,7 +114,7 @@ impl Folder {
         self.kek_file.clone().unwrap_or_else(|| kek_beside(&self.folder))
     }
 
-    fn open(&self) -> anyhow::Result<Alliance> {
+    pub fn open(&self) -> anyhow::Result<Alliance> {
         Ok(Alliance::open(&self.folder, Kek::load(&self.kek_path())?)?)
     }
 }
@@ -115,17 +139,23 @@ pub fn run(command: Command, json: bool) -> Outcome {
             alliance.renew(now)?;
             show(&alliance, json)
         }
+        Command::Rotate(args) => rotate(&args, json),
+        Command::Root(command) => super::root::run(command, json),
         Command::Show(args) => show(&args.open()?, json),
     }
 }
 
 fn init(args: &Init, json: bool) -> Outcome {
     let random = SystemRandomness::new();
-    std::fs::create_dir_all(&args.folder.folder).context("the folder could not be made")?;
+    let keys = args.folder.folder.join("keys");
     if args.folder.folder.join("root.json").exists() {
         anyhow::bail!("there is an alliance in {} already; it is never overwritten", args.folder.folder.display());
     }
-    let kek = Kek::create(&args.folder.kek_path(), &random)?;
+    // The folder of keys is made first: where it is, an earlier attempt did not end, and the key-encryption key is its.
+    let kek_path = args.folder.kek_path();
+    let interrupted = keys.exists() && kek_path.exists();
+    std::fs::create_dir_all(&keys).context("the folder could not be made")?;
+    let kek = if interrupted { Kek::load(&kek_path)? } else { Kek::create(&kek_path, &random)? };
     let names: BTreeMap<String, Text> = args.names.iter().cloned().collect();
     let alliance = Alliance::init(&args.folder.folder, kek, &args.id, names, SystemClock.now(), &random)?;
     if !json {
@@ -153,7 +183,24 @@ fn admit(args: &Admit, json: bool) -> Outcome {
     show(&alliance, json)
 }
 
-fn show(alliance: &Alliance, json: bool) -> Outcome {
+fn rotate(args: &Rotate, json: bool) -> Outcome {
+    let mut alliance = args.folder.open()?;
+    let request = std::fs::read(&args.request)
+        .with_context(|| format!("the rotation request {} cannot be read", args.request.display()))?;
+    let fingerprint =
+        args.fingerprint.as_deref().map(Digest::parse_fingerprint).transpose().context("--fingerprint")?;
+    let overlap = i64::from(args.overlap_days) * 86_400_000;
+    let welcome =
+        alliance.rotate(&request, fingerprint.as_ref(), overlap, SystemClock.now(), &SystemRandomness::new())?;
+    write_whole(&args.welcome, serde_json::to_string_pretty(&welcome)?.as_bytes())
+        .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
+    if !json {
+        println!("Done. Send {} to the park; nothing in it is secret.", args.welcome.display());
+    }
+    show(&alliance, json)
+}
+
+pub fn show(alliance: &Alliance, json: bool) -> Outcome {
     let (root, register) = (alliance.root(), alliance.register().body());
     if json {
         output::json(&json!({

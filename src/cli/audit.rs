@@ -8,7 +8,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{LogOrigin, ParticipantId};
 use crate::identity::key::{KeyUse, PublicKey};
 use crate::identity::register::VerifiedRegister;
-use crate::identity::root::VerifiedRoot;
+use crate::identity::root::{RootChain, VerifiedRoot};
 use crate::storage::sqlite::{self, FILE, LogFile};
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -110,7 +110,11 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
     let root = args.root.clone().unwrap_or_else(|| args.folder.join(crate::assembly::files::ROOT));
     let root = std::fs::read(&root).with_context(|| format!("the root document {}", root.display()))?;
     let root = VerifiedRoot::verify(&root, &fingerprint)?;
-    let keys = log_keys(&log, &root, &args.participant)?;
+    let mut roots = RootChain::new(root);
+    for json in log.roots()? {
+        roots = roots.extended(json.as_bytes()).context("a root document in the folder")?;
+    }
+    let keys = log_keys(&log, &roots, &args.participant)?;
     let origin = args.participant.log_origin(0);
 
     let mut held = Vec::new();
@@ -137,10 +141,10 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
 }
 
 /// The log's keys, from the registers that the root document proves.
-fn log_keys(log: &LogFile, root: &VerifiedRoot, participant: &ParticipantId) -> anyhow::Result<Vec<PublicKey>> {
+fn log_keys(log: &LogFile, roots: &RootChain, participant: &ParticipantId) -> anyhow::Result<Vec<PublicKey>> {
     let mut keys = Vec::new();
     for jws in log.registers()? {
-        let register = VerifiedRegister::verify(&jws, root).context("a register in the folder")?;
+        let register = VerifiedRegister::verify_in(&jws, roots).context("a register in the folder")?;
         if let Some(member) = register.member(participant) {
             keys.extend(member.keys_for(KeyUse::Log, register.body().issued).map(|(_, key)| key));
         }

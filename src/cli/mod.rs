@@ -6,10 +6,12 @@ mod audit;
 mod catalog;
 mod demo;
 mod fetch;
+mod members;
 mod node;
 mod output;
 mod publish;
 mod request;
+mod root;
 mod serve;
 mod token;
 
@@ -63,6 +65,9 @@ enum Command {
     Request(request::Command),
     /// Write a delivered dataset to a file.
     Fetch(fetch::Args),
+    /// See the alliance's members, confirm keys, give the node a newer register.
+    #[command(subcommand)]
+    Members(members::Command),
     /// Make, list and revoke tokens of the management API.
     #[command(subcommand)]
     Token(token::Command),
@@ -97,6 +102,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Request(command) => request::run(command, json).await,
             Command::Fetch(args) => fetch::run(args, json).await,
+            Command::Members(command) => members::run(command, json).await,
             Command::Token(command) => token::run(command, json).await,
             Command::Audit(command) => audit::run(command, json).await,
             Command::Demo(args) => demo::run(args, json).await,

@@ -7,8 +7,9 @@ use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock};
-use crate::enrol::{self, NewNode};
+use crate::enrol::{self, NewNode, Wanted};
 use crate::identity::endpoint::Endpoint;
+use crate::identity::key::KeyUse;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -22,6 +23,12 @@ pub enum Command {
     Init(Init),
     /// Take the welcome that the alliance operator sent.
     Join(Join),
+    /// Make new keys, or ask for a new certificate; the node may run meanwhile.
+    Rotate(Rotate),
+    /// Take the certificate in the operator's answer; a running node uses it at once.
+    Renew(Renew),
+    /// Change the key-encryption key of a stopped node.
+    RotateKek(Folder),
 }
 
 #[derive(Args)]
@@ -72,6 +79,44 @@ pub struct Join {
     root_fingerprint: String,
 }
 
+#[derive(Args)]
+pub struct Rotate {
+    /// Folder of the node.
+    folder: PathBuf,
+    /// A use for which a new key is made: tls, document, log or witness. Repeat for several.
+    #[arg(long = "key", value_parser = parse_use)]
+    keys: Vec<KeyUse>,
+    /// Ask for a new certificate of the present TLS key.
+    #[arg(long)]
+    certificate: bool,
+    /// The document key is lost or known to others: the new keys are not signed with it, and people compare.
+    #[arg(long)]
+    document_key_lost: bool,
+    /// Where to write the request for the alliance operator.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Renew {
+    /// Folder of the node.
+    folder: PathBuf,
+    /// The operator's answer.
+    #[arg(long)]
+    welcome: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Folder {
+    /// Folder of the node.
+    folder: PathBuf,
+}
+
+fn parse_use(text: &str) -> Result<KeyUse, String> {
+    let all = [KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness];
+    all.into_iter().find(|usage| usage.name() == text).ok_or_else(|| "expected tls, document, log or witness".into())
+}
+
 /// `en=Name`
 pub fn parse_name(text: &str) -> Result<(String, Text), String> {
     let (language, name) = text.split_once('=').ok_or("expected LANGUAGE=NAME, as in en=My Park")?;
@@ -86,6 +131,9 @@ pub async fn run(command: Command, json: bool) -> Outcome {
     match command {
         Command::Init(args) => init(args, json).await,
         Command::Join(args) => join(args, json).await,
+        Command::Rotate(args) => rotate(&args, json),
+        Command::Renew(args) => renew(&args, json),
+        Command::RotateKek(args) => rotate_kek(&args, json).await,
     }
 }
 
@@ -148,6 +196,53 @@ async fn join(args: Join, json: bool) -> Outcome {
     } else {
         println!("Joined {} (register {}, {} members).", body.alliance, body.sequence, body.members.len());
         println!("Run it: crosspark serve {}", args.folder.display());
+    }
+    done()
+}
+
+fn rotate(args: &Rotate, json: bool) -> Outcome {
+    anyhow::ensure!(!args.keys.is_empty() || args.certificate, "say what is wanted: --key USE, or --certificate");
+    let config = Config::load(&args.folder.join(config::FILE))?;
+    let wanted =
+        Wanted { keys: args.keys.clone(), certificate: args.certificate, document_key_lost: args.document_key_lost };
+    let fingerprint = enrol::rotate(&config, &wanted, &args.out, SystemClock.now(), &SystemRandomness::new())?;
+    if json {
+        output::json(&json!({"request": args.out, "fingerprint": fingerprint.fingerprint()}))?;
+        return done();
+    }
+    println!("1. Send {} to the alliance operator.", args.out.display());
+    if args.document_key_lost {
+        println!("2. Tell the operator, and every park that asks, this fingerprint by telephone or in person:");
+        println!("   {}", fingerprint.fingerprint());
+    }
+    println!("Then take the answer: crosspark node renew {} --welcome FILE", args.folder.display());
+    done()
+}
+
+fn renew(args: &Renew, json: bool) -> Outcome {
+    let config = Config::load(&args.folder.join(config::FILE))?;
+    let welcome = std::fs::read(&args.welcome)
+        .with_context(|| format!("the welcome {} cannot be read", args.welcome.display()))?;
+    let until = enrol::renew(&config, &welcome, SystemClock.now())?;
+    if json {
+        output::json(&json!({"certificateUntil": until}))?;
+        return done();
+    }
+    match until {
+        Some(until) => println!("The certificate is good until {until}. A running node takes it with: kill -HUP PID"),
+        None => println!("There is no certificate in it: the new keys come with the next register by themselves."),
+    }
+    done()
+}
+
+async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
+    let config = Config::load(&args.folder.join(config::FILE))?;
+    let count = enrol::change_kek(&config, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+    if json {
+        output::json(&json!({"rewrapped": count, "kekFile": config.kek_file}))?;
+    } else {
+        println!("{} is a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
+        println!("Backups made before open only with the old one.");
     }
     done()
 }

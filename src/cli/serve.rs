@@ -28,6 +28,13 @@ pub async fn run(args: Args) -> Outcome {
         tracing::info!("stopping");
         let _ = stop.send(true);
     });
-    assembly::assemble(config, Overrides::default()).await?.run(stopping).await?;
+    let assembled = assembly::assemble(config, Overrides::default()).await?;
+    let (reloader, mut hangup) = (assembled.reloader(), signal(SignalKind::hangup())?);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reloader.reload(&path);
+        }
+    });
+    assembled.run(stopping).await?;
     done()
 }

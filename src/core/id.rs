@@ -164,6 +164,11 @@ impl KeyId {
         }
     }
 
+    /// Its number.
+    pub fn number(&self) -> u32 {
+        self.0.rsplit_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+    }
+
     /// The participant whose key it is.
     pub fn participant(&self) -> ParticipantId {
         ParticipantId(self.0.split_once('#').map_or(self.0.as_str(), |(did, _)| did).to_owned())

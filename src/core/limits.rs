@@ -118,6 +118,8 @@ pub const CATALOG_DATASETS_MAX: usize = 10_000;
 pub const CATCH_UP_PAUSE_MS: i64 = 60_000;
 /// Fetching one register.
 pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);
+/// Root documents that are fetched on one occasion; there is one in years.
+pub const ROOTS_AT_ONCE_MAX: usize = 16;
 /// Refused registers that are remembered, so that each is logged once.
 pub const REFUSED_REGISTERS_MAX: usize = 1_000;
 /// Longest pause between two deliveries of one message.

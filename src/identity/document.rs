@@ -266,6 +266,16 @@ impl MultiSigned {
         Self { signatures: keys.iter().map(sign).collect(), payload: base64url(&payload) }
     }
 
+    /// The same payload with further signatures; a key that signed already does not sign again.
+    pub fn with_signatures<D: Document>(mut self, document: &D, keys: &[&SigningKey]) -> Self {
+        for new in Self::sign(document, keys).signatures {
+            if self.signatures.iter().all(|known| known.protected != new.protected) {
+                self.signatures.push(new);
+            }
+        }
+        self
+    }
+
     /// Reads the JSON serialisation.
     pub fn parse<D: Document>(text: &[u8]) -> Result<Self, DocumentError> {
         let malformed = |reason: String| DocumentError::Malformed { typ: D::TYP, reason };
@@ -280,6 +290,12 @@ impl MultiSigned {
         let malformed = || DocumentError::Malformed { typ: D::TYP, reason: "the payload is not base64url".into() };
         let payload = from_base64url(&self.payload).ok_or_else(malformed)?;
         Ok((decode(&payload)?, Digest::of(&payload)))
+    }
+
+    /// The keys that claim to have signed; nothing is verified.
+    pub fn claimed_signers(&self) -> Vec<String> {
+        let kid = |signature: &Signature| claimed_signer(&signature.protected).map(|kid| kid.to_string());
+        self.signatures.iter().filter_map(kid).collect()
     }
 
     /// The keys whose signatures verify. A wrong signature, or two by one key, is an error; so is an unknown key

@@ -6,4 +6,5 @@ pub mod join;
 pub mod key;
 pub mod register;
 pub mod root;
+pub mod rotation;
 pub mod x509;

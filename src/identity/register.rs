@@ -1,15 +1,18 @@
 //! The alliance's register: who is a member, with which keys, reached where. FORMATS.md, "Register".
 
-use super::document::{self, Document, DocumentError, Signed};
+use super::document::{self, Document, DocumentError};
 use super::endpoint::Endpoint;
 use super::key::{Bytes, KeyUse, PublicKey};
-use super::root::VerifiedRoot;
+use super::root::{RootChain, VerifiedRoot};
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A key's name with the SHA-256 of its public half.
+pub type KeyName = (KeyId, Digest);
 
 /// A member's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +29,26 @@ pub struct KeyEntry {
     pub from: Timestamp,
     /// Valid until.
     pub until: Timestamp,
+    /// An older document key's signature that this key is of the same member; absent at a member's first keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 impl KeyEntry {
     /// SHA-256 of the SubjectPublicKeyInfo: what a TLS connection is pinned to.
     pub fn pin(&self) -> Digest {
         Digest::of(&self.public.0)
+    }
+
+    /// Whether it gives no more than `other` gave: the same key, not longer valid.
+    pub fn is_within(&self, other: &Self) -> bool {
+        let same = self.id == other.id && self.usage == other.usage && self.public == other.public;
+        same && self.from >= other.from && self.until <= other.until
+    }
+
+    /// What it is called where somebody decides about it: its name and public key.
+    pub fn name(&self) -> KeyName {
+        (self.id.clone(), self.pin())
     }
 
     fn is_valid(&self, at: Timestamp) -> bool {
@@ -200,21 +217,18 @@ pub enum RegisterError {
     /// Its members contradict each other.
     #[error("the register is inconsistent: {0}")]
     Inconsistent(String),
-    /// A member's keys changed without its old key's signature.
-    #[error(
-        "register {sequence} gives {member} new keys that its old keys did not sign; it is not taken before an administrator has confirmed them with that park"
-    )]
-    Rekeyed {
-        /// Offered.
-        sequence: u64,
-        /// Whose keys.
-        member: ParticipantId,
-    },
 }
 
 /// A register that was verified.
 #[derive(Debug, Clone)]
-pub struct VerifiedRegister(Signed<Register>);
+pub struct VerifiedRegister {
+    jws: String,
+    digest: Digest,
+    /// As it was signed.
+    stated: Register,
+    /// Without the keys in quarantine.
+    believed: Register,
+}
 
 /// What `VerifiedRegister::successor` found.
 #[derive(Debug)]
@@ -235,12 +249,21 @@ impl VerifiedRegister {
             return Err(RegisterError::Foreign);
         }
         check(body)?;
-        Ok(Self(signed))
+        let (digest, stated) = (signed.digest(), signed.into_body());
+        Ok(Self { jws: jws.to_owned(), digest, believed: stated.clone(), stated })
     }
 
-    /// Verifies `jws` as the successor of this register.
-    pub fn successor(&self, jws: &str, root: &VerifiedRoot) -> Result<Succession, RegisterError> {
-        let next = Self::verify(jws, root)?;
+    /// Verifies under the root document of `chain` that it names.
+    pub fn verify_in(jws: &str, chain: &RootChain) -> Result<Self, RegisterError> {
+        // The newest is the likely one, and its verdict the useful one.
+        let newest = Self::verify(jws, chain.newest());
+        newest.or_else(|error| chain.older().find_map(|root| Self::verify(jws, root).ok()).ok_or(error))
+    }
+
+    /// Verifies `jws` as the successor of this register, under the same root document or a later one. Which of its keys
+    /// are to be believed is the affair of [`Self::unproven`].
+    pub fn successor(&self, jws: &str, chain: &RootChain) -> Result<Succession, RegisterError> {
+        let next = Self::verify_in(jws, chain)?;
         let (installed, found) = (self.body().sequence, next.body().sequence);
         if found < installed {
             return Err(RegisterError::Older { found, installed });
@@ -254,27 +277,53 @@ impl VerifiedRegister {
         if next.body().previous != Some(self.digest()) {
             return Err(RegisterError::Fork(installed));
         }
-        for member in &self.body().members {
-            if next.member(&member.id).is_some_and(|later| later.keys != member.keys) {
-                return Err(RegisterError::Rekeyed { sequence: found, member: member.id.clone() });
-            }
+        if chain.version_of(&next.body().root) < chain.version_of(&self.body().root) {
+            return Err(RegisterError::Foreign);
         }
         Ok(Succession::Next(Box::new(next)))
     }
 
-    /// What it says.
+    /// The keys of `next` that a member of this register did not have and did not sign for: they go into quarantine.
+    /// What it had may go on, or end earlier; a longer validity counts as new.
+    pub fn unproven(&self, next: &Self) -> Vec<KeyName> {
+        let mut found = Vec::new();
+        for later in &next.stated.members {
+            let Some(stated) = self.stated.members.iter().find(|member| member.id == later.id) else { continue };
+            let believed = self.member(&later.id);
+            let known = |key: &KeyEntry| stated.keys.iter().any(|old| key.is_within(old));
+            let proven = |key: &KeyEntry| believed.is_some_and(|member| key.is_proven_by(member, next.stated.issued));
+            found.extend(later.keys.iter().filter(|key| !known(key) && !proven(key)).map(KeyEntry::name));
+        }
+        found
+    }
+
+    /// The same register, without the keys in `quarantine`.
+    pub fn without(mut self, quarantine: &BTreeSet<KeyName>) -> Self {
+        self.believed = self.stated.clone();
+        for member in &mut self.believed.members {
+            member.keys.retain(|key| !quarantine.contains(&key.name()));
+        }
+        self
+    }
+
+    /// What it says, without the keys in quarantine.
     pub fn body(&self) -> &Register {
-        self.0.body()
+        &self.believed
+    }
+
+    /// What it says, as it was signed.
+    pub fn stated(&self) -> &Register {
+        &self.stated
     }
 
     /// Its digest.
     pub fn digest(&self) -> Digest {
-        self.0.digest()
+        self.digest
     }
 
     /// Its compact serialisation.
     pub fn jws(&self) -> &str {
-        self.0.jws()
+        &self.jws
     }
 
     /// The member `id`.

@@ -130,6 +130,54 @@ impl VerifiedRoot {
     }
 }
 
+/// The root documents of an alliance from the one that people compared to the newest, each verified as the successor of
+/// the one before.
+#[derive(Debug, Clone)]
+pub struct RootChain {
+    older: Vec<VerifiedRoot>,
+    newest: VerifiedRoot,
+}
+
+impl RootChain {
+    /// Begins with the root document that people compared.
+    pub fn new(first: VerifiedRoot) -> Self {
+        Self { older: Vec::new(), newest: first }
+    }
+
+    /// Verifies a successor of the newest.
+    pub fn extended(&self, text: &[u8]) -> Result<Self, RootError> {
+        let newest = self.newest.verify_successor(text)?;
+        let older = self.older.iter().chain([&self.newest]).cloned().collect();
+        Ok(Self { older, newest })
+    }
+
+    /// The newest: it names the register key and the certification authorities.
+    pub fn newest(&self) -> &VerifiedRoot {
+        &self.newest
+    }
+
+    /// Those before, newest first.
+    pub fn older(&self) -> impl Iterator<Item = &VerifiedRoot> {
+        self.older.iter().rev()
+    }
+
+    /// The version of the root document with this digest; 0 if it is none of these.
+    pub fn version_of(&self, digest: &Digest) -> u64 {
+        let mut all = std::iter::once(&self.newest).chain(&self.older);
+        all.find(|root| root.digest() == *digest).map_or(0, |root| root.body().version)
+    }
+
+    /// The root document of this version.
+    pub fn version(&self, version: u64) -> Option<&VerifiedRoot> {
+        std::iter::once(&self.newest).chain(&self.older).find(|root| root.body().version == version)
+    }
+
+    /// The certification authorities, DER.
+    pub fn ca(&self) -> impl Iterator<Item = &[u8]> {
+        self.newest.body.ca.iter().map(|certificate| certificate.0.as_slice())
+    }
+}
+
 fn read(text: &[u8]) -> Result<(MultiSigned, Root, Digest), RootError> {
     let document = MultiSigned::parse::<Root>(text)?;
     let (body, digest) = document.claimed::<Root>()?;

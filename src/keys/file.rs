@@ -4,9 +4,9 @@ use super::kek::{Kek, KekError, Place};
 use crate::core::id::KeyId;
 use crate::core::json;
 use crate::core::random::Random;
+use crate::durable::{create_private, replace_private};
 use crate::identity::key::KeyUse;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -46,21 +46,6 @@ pub enum KeyFileError {
     },
 }
 
-/// Creates a file with `bytes` that only its owner may read; never overwrites; durable when it returns.
-pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
 impl KeyFile {
     /// Wraps `secret` and writes it to a new file.
     pub fn create(
@@ -78,11 +63,77 @@ impl KeyFile {
             .map_err(|error| KeyFileError::File { path: path.to_owned(), reason: error.to_string() })
     }
 
+    /// Wraps `secret` into a file of its own in a folder of keys: `USE.key`, or `USE-N.key` where there is one already.
+    pub fn add(
+        folder: &Path,
+        id: &KeyId,
+        usage: &str,
+        secret: &[u8],
+        kek: &Kek,
+        random: &dyn Random,
+    ) -> Result<(), KeyFileError> {
+        let first = folder.join(format!("{usage}.key"));
+        let path = if first.exists() { folder.join(format!("{usage}-{}.key", id.number())) } else { first };
+        Self::create(&path, id, usage, secret, kek, random)
+    }
+
+    /// All keys of a use in a folder, by their number.
+    pub fn all(folder: &Path, usage: &str, kek: &Kek) -> Result<Vec<(KeyId, Zeroizing<Vec<u8>>)>, KeyFileError> {
+        let mut keys = Vec::new();
+        for path in paths(folder)? {
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            if name == usage || name.strip_prefix(usage).is_some_and(|rest| rest.starts_with('-')) {
+                keys.push(Self::load(&path, usage, kek)?);
+            }
+        }
+        keys.sort_by_key(|(id, _)| id.number());
+        Ok(keys)
+    }
+
+    /// The highest number that a key in the folder has.
+    pub fn highest(folder: &Path) -> Result<u32, KeyFileError> {
+        let mut highest = 0;
+        for path in paths(folder)? {
+            highest = highest.max(Self::read(&path)?.id.number());
+        }
+        Ok(highest)
+    }
+
+    /// The number of the key in a file, if there is one.
+    pub fn number_of(path: &Path) -> Option<u32> {
+        Self::read(path).ok().map(|file| file.id.number())
+    }
+
+    /// Wraps every key of the folder under `new`, as a change of the key-encryption key wants it. A file that `new` opens
+    /// is left as it is.
+    pub fn rewrap_all(folder: &Path, kek: &Kek, random: &dyn Random) -> Result<usize, KeyFileError> {
+        let mut count = 0;
+        for path in paths(folder)? {
+            let mut file = Self::read(&path)?;
+            let usage = file.usage.clone();
+            let place = Place { table: "key-file", row: file.id.as_str(), column: &usage };
+            let rewrapped = kek.rewrap(place, &file.wrapped, random);
+            let rewrapped = rewrapped.map_err(|source| KeyFileError::Kek { path: path.clone(), source })?;
+            if let Some(wrapped) = rewrapped {
+                file.wrapped = wrapped;
+                let written = replace_private(&path, &json::to_canonical(&file));
+                written.map_err(|error| KeyFileError::File { path: path.clone(), reason: error.to_string() })?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let fail = |reason: String| KeyFileError::File { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        json::read(&bytes).map_err(|error| fail(error.to_string()))
+    }
+
     /// Reads and unwraps a key of the given use: its name and its secret.
     pub fn load(path: &Path, usage: &str, kek: &Kek) -> Result<(KeyId, Zeroizing<Vec<u8>>), KeyFileError> {
         let fail = |reason: String| KeyFileError::File { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        let file: Self = json::read(&bytes).map_err(|error| fail(error.to_string()))?;
+        let file = Self::read(path)?;
         if file.format != "key-file/1" || file.usage != usage {
             return Err(fail(format!("expected a key for `{usage}`, found `{}`", file.usage)));
         }
@@ -91,6 +142,20 @@ impl KeyFile {
             kek.unwrap(place, &file.wrapped).map_err(|source| KeyFileError::Kek { path: path.to_owned(), source })?;
         Ok((file.id, secret))
     }
+}
+
+/// The key files of a folder.
+fn paths(folder: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+    let fail = |error: std::io::Error| KeyFileError::File { path: folder.to_owned(), reason: error.to_string() };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_some_and(|ending| ending == "key") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 impl KeyUse {

@@ -2,13 +2,20 @@
 
 use crate::core::digest::{Digest, derive_key};
 use crate::core::random::{self, Random};
+use crate::durable::{create_private, replace_private};
 use crate::identity::key::{base64url, from_base64url};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Wraps secrets with AES-256-GCM under a key derived from the key-encryption key.
+/// Wraps secrets with AES-256-GCM under a key derived from the key-encryption key. While the key-encryption key is being
+/// changed, what the one before wrapped opens as well.
 pub struct Kek {
+    current: WrappingKey,
+    previous: Vec<WrappingKey>,
+}
+
+struct WrappingKey {
     id: String,
     key: LessSafeKey,
     tokens: Zeroizing<[u8; 32]>,
@@ -46,30 +53,95 @@ const NONCE_BYTES: usize = 12;
 impl Kek {
     /// Makes a new key and writes it to `path`, readable by its owner alone. Never overwrites.
     pub fn create(path: &Path, random: &dyn Random) -> Result<Self, KekError> {
-        let secret = Zeroizing::new(random::bytes::<32>(random));
-        let text = Zeroizing::new(format!("{}\n", base64url(&secret[..])));
-        super::create_private(path, text.as_bytes())
-            .map_err(|error| KekError::File { path: path.to_owned(), reason: error.to_string() })?;
-        Ok(Self::from_secret(&secret))
+        let line = new_line(random);
+        create_private(path, line.as_bytes()).map_err(|error| file_error(path, error))?;
+        Self::load(path)
     }
 
-    /// Reads the key from `path`. Refuses a file that others may read.
+    /// Reads the key from `path`. Refuses a file that others may read. The first line is the key; further lines are the
+    /// ones before it, there while a change of the key is under way.
     pub fn load(path: &Path) -> Result<Self, KekError> {
-        let fail = |reason: String| KekError::File { path: path.to_owned(), reason };
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(fail("others may read it; run chmod 600".into()));
-            }
+        let text = read_private(path)?;
+        let mut keys = Vec::new();
+        for line in text.lines() {
+            let bytes = from_base64url(line.trim()).map(Zeroizing::new);
+            let secret = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
+            let secret = secret.ok_or_else(|| file_error(path, "it must hold 32 bytes as base64url"))?;
+            keys.push(WrappingKey::from_secret(&secret));
         }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?);
-        let bytes = from_base64url(text.trim()).map(Zeroizing::new);
-        let secret = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
-        secret.map(|secret| Self::from_secret(&secret)).ok_or_else(|| fail("it must hold 32 bytes as base64url".into()))
+        let mut keys = keys.into_iter();
+        let current = keys.next().ok_or_else(|| file_error(path, "it is empty"))?;
+        Ok(Self { current, previous: keys.collect() })
     }
 
+    /// Puts a new key before the one in `path`: from now on secrets are wrapped under the new one, and both open. A change
+    /// that was interrupted goes on with the new key that it made.
+    pub fn begin_change(path: &Path, random: &dyn Random) -> Result<Self, KekError> {
+        let text = read_private(path)?;
+        if text.lines().count() == 1 {
+            let both = Zeroizing::new(format!("{}{}", new_line(random).as_str(), text.as_str()));
+            replace_private(path, both.as_bytes()).map_err(|error| file_error(path, error))?;
+        }
+        Self::load(path)
+    }
+
+    /// Forgets the key before: everything was wrapped anew.
+    pub fn end_change(path: &Path) -> Result<(), KekError> {
+        let text = read_private(path)?;
+        let first = Zeroizing::new(format!("{}\n", text.lines().next().unwrap_or_default()));
+        replace_private(path, first.as_bytes()).map_err(|error| file_error(path, error))
+    }
+
+    /// The key under which transfer tokens are made, unless the node's folder has one of its own. Tokens are derived anew
+    /// wherever they are needed and stand nowhere. While a change is under way it is the older key's, so that tokens that
+    /// are out stay good.
+    pub fn token_key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.previous.last().unwrap_or(&self.current).tokens
+    }
+
+    /// A name for it that tells nothing about it.
+    pub fn id(&self) -> &str {
+        &self.current.id
+    }
+
+    /// Wraps a secret: `ID.base64url(nonce || ciphertext)`.
+    pub fn wrap(&self, place: Place<'_>, secret: &[u8], random: &dyn Random) -> String {
+        let nonce = random::bytes::<NONCE_BYTES>(random);
+        let mut sealed = secret.to_vec();
+        let aad = Aad::from(self.current.aad(place));
+        self.current
+            .key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
+            .expect("AES-GCM seals anything that is in memory");
+        format!("{}.{}", self.current.id, base64url(&[&nonce[..], &sealed].concat()))
+    }
+
+    /// Unwraps a secret.
+    pub fn unwrap(&self, place: Place<'_>, wrapped: &str) -> Result<Zeroizing<Vec<u8>>, KekError> {
+        let error = || KekError::Unwrap(format!("{} {}", place.table, place.row));
+        let (id, encoded) = wrapped.split_once('.').ok_or_else(error)?;
+        let mut bytes = Zeroizing::new(from_base64url(encoded).ok_or_else(error)?);
+        let key = std::iter::once(&self.current).chain(&self.previous).find(|key| key.id == id).ok_or_else(error)?;
+        if bytes.len() < NONCE_BYTES {
+            return Err(error());
+        }
+        let nonce = Nonce::try_assume_unique_for_key(&bytes[..NONCE_BYTES]).map_err(|_| error())?;
+        let opened =
+            key.key.open_within(nonce, Aad::from(key.aad(place)), &mut bytes, NONCE_BYTES..).map_err(|_| error())?;
+        Ok(Zeroizing::new(opened.to_vec()))
+    }
+
+    /// The secret wrapped under the current key; none if it is already.
+    pub fn rewrap(&self, place: Place<'_>, wrapped: &str, random: &dyn Random) -> Result<Option<String>, KekError> {
+        if wrapped.split_once('.').is_some_and(|(id, _)| id == self.current.id) {
+            return Ok(None);
+        }
+        let secret = self.unwrap(place, wrapped)?;
+        Ok(Some(self.wrap(place, &secret, random)))
+    }
+}
+
+impl WrappingKey {
     fn from_secret(secret: &Zeroizing<[u8; 32]>) -> Self {
         let derived = Zeroizing::new(derive_key(secret, "crosspark/wrap/v1"));
         let id = Digest::labelled("crosspark/kek-id/v1", &[&derived[..]]);
@@ -78,44 +150,30 @@ impl Kek {
         Self { id: hex::encode(&id.as_bytes()[..4]), key: LessSafeKey::new(key), tokens }
     }
 
-    /// The key under which this node's transfer tokens are made. They are derived anew wherever they are needed and
-    /// stand nowhere.
-    pub fn token_key(&self) -> &[u8; 32] {
-        &self.tokens
-    }
-
-    /// A name for it that tells nothing about it.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     fn aad(&self, place: Place<'_>) -> Vec<u8> {
         [self.id.as_str(), place.table, place.row, place.column, "1"].join("\0").into_bytes()
     }
+}
 
-    /// Wraps a secret: `ID.base64url(nonce || ciphertext)`.
-    pub fn wrap(&self, place: Place<'_>, secret: &[u8], random: &dyn Random) -> String {
-        let nonce = random::bytes::<NONCE_BYTES>(random);
-        let mut sealed = secret.to_vec();
-        self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(self.aad(place)), &mut sealed)
-            .expect("AES-GCM seals anything that is in memory");
-        format!("{}.{}", self.id, base64url(&[&nonce[..], &sealed].concat()))
-    }
+fn new_line(random: &dyn Random) -> Zeroizing<String> {
+    let secret = Zeroizing::new(random::bytes::<32>(random));
+    Zeroizing::new(format!("{}\n", base64url(&secret[..])))
+}
 
-    /// Unwraps a secret.
-    pub fn unwrap(&self, place: Place<'_>, wrapped: &str) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        let error = || KekError::Unwrap(format!("{} {}", place.table, place.row));
-        let (id, encoded) = wrapped.split_once('.').ok_or_else(error)?;
-        let mut bytes = Zeroizing::new(from_base64url(encoded).ok_or_else(error)?);
-        if id != self.id || bytes.len() < NONCE_BYTES {
-            return Err(error());
+fn file_error(path: &Path, error: impl std::fmt::Display) -> KekError {
+    KekError::File { path: path.to_owned(), reason: error.to_string() }
+}
+
+fn read_private(path: &Path) -> Result<Zeroizing<String>, KekError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map_err(|e| file_error(path, e))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(file_error(path, "others may read it; run chmod 600"));
         }
-        let nonce = Nonce::try_assume_unique_for_key(&bytes[..NONCE_BYTES]).map_err(|_| error())?;
-        let opened =
-            self.key.open_within(nonce, Aad::from(self.aad(place)), &mut bytes, NONCE_BYTES..).map_err(|_| error())?;
-        Ok(Zeroizing::new(opened.to_vec()))
     }
+    std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| file_error(path, error))
 }
 
 #[cfg(test)]
@@ -136,6 +194,17 @@ mod tests {
         let other = Kek::create(&folder.path().join("other"), &random).unwrap();
         assert!(other.unwrap(place, &wrapped).is_err());
         assert!(kek.unwrap(place, &wrapped[..wrapped.len() - 2]).is_err());
+        // The key changes: what is old opens until the change ends, and is wrapped anew meanwhile.
+        let tokens = kek.token_key().clone();
+        let changing = Kek::begin_change(&path, &random).unwrap();
+        assert_eq!(Kek::begin_change(&path, &random).unwrap().id(), changing.id(), "an interrupted change goes on");
+        assert_eq!((changing.token_key(), changing.id() == kek.id()), (&tokens, false));
+        let rewrapped = changing.rewrap(place, &wrapped, &random).unwrap().unwrap();
+        assert_eq!(changing.rewrap(place, &rewrapped, &random).unwrap(), None);
+        assert!(changing.unwrap(place, &wrapped).is_ok() && kek.unwrap(place, &rewrapped).is_err());
+        Kek::end_change(&path).unwrap();
+        let changed = Kek::load(&path).unwrap();
+        assert!(changed.unwrap(place, &rewrapped).is_ok() && changed.unwrap(place, &wrapped).is_err());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -3,5 +3,5 @@
 mod file;
 mod kek;
 
-pub use file::{KeyFile, KeyFileError, create_private};
+pub use file::{KeyFile, KeyFileError};
 pub use kek::{Kek, KekError, Place};

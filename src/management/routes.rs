@@ -2,7 +2,8 @@
 
 use super::error::Problem;
 use super::user::{ADMIN, ANY, AUDITOR, Allowed, PUBLISHER, REQUESTER};
-use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, KeyId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::json;
 use crate::core::limits;
 use crate::ingest::Format;
@@ -40,6 +41,8 @@ pub fn router(node: Arc<Node>, stop: watch::Receiver<bool>) -> Router {
         .route("/v1/tokens/{id}", delete(revoke_token))
         .route("/v1/members", get(members))
         .route("/v1/register", post(install_register))
+        .route("/v1/root", post(install_root))
+        .route("/v1/quarantine/confirm", post(confirm_key))
         .route("/v1/schemas", get(schemas))
         .route("/v1/schemas/{id}", get(schema))
         .route("/v1/catalog", get(catalog))
@@ -93,7 +96,7 @@ async fn status(State(app): State<App>, _: Allowed<ANY>) -> Answer {
         "participant": node.me(), "origin": node.origin(), "endpoint": node.endpoint(),
         "version": env!("CARGO_PKG_VERSION"), "now": node.now(),
         "register": {"sequence": body.sequence, "expires": body.expires, "current": trust.register.is_current(node.now())},
-        "root": trust.root.digest(), "outbox": {"waiting": waiting, "next": next},
+        "root": trust.roots.newest().digest(), "outbox": {"waiting": waiting, "next": next},
     }))
     .into_response())
 }
@@ -142,6 +145,27 @@ async fn install_register(State(app): State<App>, _: Allowed<ADMIN>, body: Bytes
     let installed = app.node.install_register(jws.trim(), "file").await?;
     let sequence = app.node.trust().register.body().sequence;
     Ok(Json(json!({"installed": installed, "sequence": sequence})).into_response())
+}
+
+async fn install_root(State(app): State<App>, _: Allowed<ADMIN>, body: Bytes) -> Answer {
+    let installed = app.node.install_root(&body, "file").await?;
+    let version = app.node.trust().roots.newest().body().version;
+    Ok(Json(json!({"installed": installed, "version": version})).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
+    key: KeyId,
+    fingerprint: String,
+}
+
+async fn confirm_key(State(app): State<App>, user: Allowed<ADMIN>, body: Bytes) -> Answer {
+    let confirmed: Confirmation = read(&body)?;
+    let fingerprint = Digest::parse_fingerprint(&confirmed.fingerprint);
+    let fingerprint = fingerprint.map_err(|error| Error::invalid("fingerprint", error.to_string()))?;
+    app.node.confirm_key(&user.0, &confirmed.key, &fingerprint).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn schemas(State(app): State<App>, _: Allowed<ANY>) -> Answer {

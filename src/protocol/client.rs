@@ -12,7 +12,7 @@ use crate::identity::register::Member;
 use crate::net::MemberClients;
 use crate::service::Message;
 use crate::service::ports::{Answer, Peer, PeerError};
-use crate::storage::Store;
+use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::BoxStream};
@@ -29,7 +29,7 @@ pub type Told = (ParticipantId, u64);
 /// Peers over HTTPS.
 pub struct HttpPeer {
     endpoint: Endpoint,
-    clients: MemberClients,
+    clients: Arc<MemberClients>,
     /// This node's register; told with every request.
     sequence: Arc<AtomicU64>,
     /// Where registers are read that a peer lacks.
@@ -42,7 +42,7 @@ impl HttpPeer {
     /// For the node at `endpoint`. `newer` hears of peers whose register is newer than `sequence`.
     pub fn new(
         endpoint: Endpoint,
-        clients: MemberClients,
+        clients: Arc<MemberClients>,
         sequence: Arc<AtomicU64>,
         store: Arc<dyn Store>,
         newer: mpsc::Sender<Told>,
@@ -73,12 +73,18 @@ impl HttpPeer {
 
     async fn bring_registers(&self, to: &Member, theirs: u64) -> Result<(), PeerError> {
         let own = self.sequence.load(Ordering::Relaxed);
+        let stored = |error: StoreError| PeerError::Unreachable(error.to_string());
+        let mut bring: Vec<(&str, &str, String)> = Vec::new();
+        for root in self.store.roots().await.map_err(stored)? {
+            bring.push(("/root", "application/json", root));
+        }
         for sequence in (theirs + 1..=own).take(limits::PAGE_ROWS_MAX) {
-            let found = self.store.registers(sequence, 1).await;
-            let found = found.map_err(|error| PeerError::Unreachable(error.to_string()))?.pop();
-            let Some(jws) = found else { break };
-            let request = self.request(to, Method::POST, "/register")?;
-            let request = request.header(CONTENT_TYPE, "application/jose").body(jws);
+            let Some(jws) = self.store.registers(sequence, 1).await.map_err(stored)?.pop() else { break };
+            bring.push(("/register", "application/jose", jws));
+        }
+        for (path, kind, document) in bring {
+            let request = self.request(to, Method::POST, path)?;
+            let request = request.header(CONTENT_TYPE, kind).body(document);
             // That it does not take them now does not mean that it never will: others may bring what lies between.
             let taken = refused_or(self.send_once(to, request).await?).await;
             taken.map_err(|error| PeerError::Unreachable(format!("its register is older, and it {error}")))?;
@@ -288,6 +294,10 @@ impl Peer for HttpPeer {
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError> {
         let path = sequence.map_or("/register".to_owned(), |sequence| format!("/register/{sequence}"));
         self.text(to, &path, limits::REGISTER_BYTES_MAX).await
+    }
+
+    async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {
+        self.text(to, &format!("/root/{version}"), limits::ROOT_BYTES_MAX).await
     }
 }
 

@@ -28,6 +28,8 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/register", get(newest_register).post(take_register))
         .route("/register/{sequence}", get(register))
+        .route("/root", post(take_root))
+        .route("/root/{version}", get(root))
         .route("/schemas/{digest}", get(schema))
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*path}", get(tile))
@@ -71,6 +73,21 @@ async fn take_register(State(app): State<App>, request: Request) -> Answer {
 async fn register(State(app): State<App>, Path(sequence): Path<String>) -> Answer {
     let sequence = sequence.parse().map_err(|_| not_found("expected a sequence number"))?;
     Ok(text("application/jose", app.node.register(Some(sequence)).await.map_err(problem)?))
+}
+
+/// A member that knows a newer root document brings it; the document proves itself.
+async fn take_root(State(app): State<App>, request: Request) -> Answer {
+    let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
+    app.node.require_certificate(connection.presented.as_deref()).map_err(problem)?;
+    let body = read_body(request.into_body(), limits::ROOT_BYTES_MAX).await.unwrap_or_default();
+    app.node.offered_root(&body).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn root(State(app): State<App>, Path(version): Path<String>) -> Answer {
+    let version = version.parse().map_err(|_| not_found("expected a version number"))?;
+    let json = app.node.root(version).map_err(problem)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 async fn schema(State(app): State<App>, ActiveMember(_): ActiveMember, Path(digest): Path<String>) -> Answer {

@@ -60,8 +60,7 @@ impl Node {
             groups: member.groups.clone(),
             register: trust.register.body().sequence,
         };
-        let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.as_slice());
-        if let Err(error) = presented.check(ca, Side::Client, now) {
+        if let Err(error) = presented.check(trust.roots.ca(), Side::Client, now) {
             let facts = Facts { detail: detail("certificate", pin.to_string()), ..Facts::default() };
             let error = Error::forbidden("certificate", format!("the client certificate is not accepted: {error}"));
             return Err(self.refuse(&counterparty, Kind::AccessRefused, facts, error).await);

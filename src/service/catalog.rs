@@ -102,7 +102,9 @@ impl Node {
 /// A peer's answer as an error of this node's user.
 pub fn peer_error(peer: &ParticipantId, error: &super::ports::PeerError) -> Error {
     match error {
-        super::ports::PeerError::Refused { .. } => Error::invalid("peer", format!("{peer} {error}")),
+        super::ports::PeerError::Refused { .. } if !error.is_passing() => {
+            Error::invalid("peer", format!("{peer} {error}"))
+        }
         _ => Error::Unavailable(format!("{peer} {error}")),
     }
 }

@@ -14,6 +14,7 @@ mod refusal;
 mod register;
 mod release;
 mod requests;
+mod roots;
 mod token;
 mod transfer;
 
@@ -37,26 +38,38 @@ use crate::core::time::{Clock, Timestamp};
 use crate::identity::document;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::key::{PublicKey, SigningKey};
-use crate::identity::register::{Member, VerifiedRegister};
-use crate::identity::root::VerifiedRoot;
+use crate::identity::register::{KeyName, Member, VerifiedRegister};
+use crate::identity::root::RootChain;
 use crate::keys::Kek;
 use crate::schema::{Schema, Validator};
-use crate::storage::{Chore, Logged, Store};
+use crate::storage::{Chore, Logged, Store, StoreError};
 use ports::{DecisionMaker, Peer};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 /// Whom this node believes at the moment.
 #[derive(Debug)]
 pub struct Trust {
-    /// The root document.
-    pub root: VerifiedRoot,
-    /// The newest register.
+    /// The root documents.
+    pub roots: RootChain,
+    /// The newest register, without the keys in quarantine.
     pub register: VerifiedRegister,
+    /// Keys that nobody has proven or confirmed.
+    pub quarantine: BTreeSet<KeyName>,
 }
 
 impl Trust {
+    /// Nothing is decided, for or against anybody, on a register that has expired: the decision waits for the next one.
+    pub fn must_be_current(&self, at: Timestamp) -> Result<(), StoreError> {
+        if self.register.is_current(at) {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable("the register has expired; the alliance operator must renew it".into()))
+    }
+
     /// A member of the register.
     pub fn member(&self, id: &ParticipantId) -> Result<&Member, Error> {
         self.register.member(id).ok_or_else(|| {
@@ -86,8 +99,10 @@ pub struct Parts {
     pub origin: LogOrigin,
     /// Where its peer listener is.
     pub endpoint: Endpoint,
-    /// Its document key.
-    pub document_key: SigningKey,
+    /// Its document key at first.
+    pub document_key: Arc<SigningKey>,
+    /// The secret under which transfer tokens are made.
+    pub token_key: Zeroizing<[u8; 32]>,
     /// Its key-encryption key.
     pub kek: Kek,
     /// The store.
@@ -107,7 +122,7 @@ pub struct Parts {
     /// Schemas that it knows.
     pub schemas: Vec<Schema>,
     /// Whom it believes at first.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     /// The sequence of its register, for whoever tells it to peers.
     pub sequence: Arc<AtomicU64>,
 }
@@ -115,7 +130,9 @@ pub struct Parts {
 /// A node: all use cases are its methods.
 pub struct Node {
     parts: Parts,
-    trust: RwLock<Arc<Trust>>,
+    trust: watch::Sender<Arc<Trust>>,
+    document_key: RwLock<Arc<SigningKey>>,
+    certificate_end: AtomicI64,
     schemas: BTreeMap<Digest, Arc<Compiled>>,
     strangers: refusal::Counter,
     quotas: refusal::Quotas,
@@ -138,11 +155,11 @@ impl Node {
             schemas.insert(compiled.schema.digest(), Arc::new(compiled));
         }
         parts.sequence.store(parts.trust.register.body().sequence, Ordering::Relaxed);
-        let trust =
-            RwLock::new(Arc::new(Trust { root: parts.trust.root.clone(), register: parts.trust.register.clone() }));
         Ok(Arc::new(Self {
+            trust: watch::Sender::new(parts.trust.clone()),
+            document_key: RwLock::new(parts.document_key.clone()),
+            certificate_end: AtomicI64::new(i64::MAX),
             parts,
-            trust,
             schemas,
             strangers: refusal::Counter::default(),
             quotas: refusal::Quotas::default(),
@@ -181,7 +198,51 @@ impl Node {
 
     /// Whom this node believes now.
     pub fn trust(&self) -> Arc<Trust> {
-        self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trust.borrow().clone()
+    }
+
+    /// Completes when what is believed changes.
+    pub fn trust_changes(&self) -> watch::Receiver<Arc<Trust>> {
+        self.trust.subscribe()
+    }
+
+    /// Believes what `next` makes of the present trust, if it makes something of it.
+    fn believe(&self, next: impl FnOnce(&Trust) -> Option<Trust>) {
+        self.trust.send_if_modified(|trust| match next(trust) {
+            Some(next) => {
+                self.parts.sequence.store(next.register.body().sequence, Ordering::Relaxed);
+                *trust = Arc::new(next);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// The key that signs this node's documents.
+    fn document_key(&self) -> Arc<SigningKey> {
+        self.document_key.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on signs with `key`: the register lists it.
+    pub fn use_document_key(&self, key: SigningKey) {
+        *self.document_key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+    }
+
+    /// When the certificate that this node presents ends.
+    pub fn certificate_end(&self) -> Timestamp {
+        Timestamp::from_ms(self.certificate_end.load(Ordering::Relaxed))
+    }
+
+    /// This node presents another certificate.
+    pub fn set_certificate_end(&self, at: Timestamp) {
+        self.certificate_end.store(at.ms(), Ordering::Relaxed);
+    }
+
+    /// A key that this node signed with: the present one, or one that the register still lists.
+    fn own_key(&self, kid: &KeyId) -> Option<PublicKey> {
+        let own = self.document_key();
+        let listed = || (kid.participant() == *self.me()).then(|| self.trust().register.document_key(kid, self.now()));
+        if kid == own.id() { Some(own.public()) } else { listed().flatten() }
     }
 
     /// The document key that `kid` had at `at`, by the register of that time: its owner may have left since.
@@ -192,7 +253,7 @@ impl Node {
         }
         for sequence in (1..trust.register.body().sequence).rev() {
             let jws = self.parts.store.registers(sequence, 1).await.ok()?.pop()?;
-            let register = VerifiedRegister::verify(&jws, &trust.root).ok()?;
+            let register = VerifiedRegister::verify_in(&jws, &trust.roots).ok()?;
             if register.body().issued <= at {
                 return register.document_key(kid, at);
             }
@@ -230,7 +291,7 @@ impl Node {
             entry: logged.id.clone(),
             leaf: logged.leaf,
         };
-        document::sign(promise, &self.parts.document_key).jws().to_owned()
+        document::sign(promise, &self.document_key()).jws().to_owned()
     }
 
     /// Keeps a promise that a peer made, if it is signed by that peer and made to this node.

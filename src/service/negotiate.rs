@@ -9,7 +9,7 @@ use super::{Counterparty, Node, Trust};
 use crate::agreement::{Agreement, Claim, Versions};
 use crate::audit::entry::{Decision as Logged, Facts, Kind};
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, KeyId, OfferId, ProcessId};
+use crate::core::id::{AgreementId, DatasetId, OfferId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document::{self, Signed};
@@ -264,11 +264,6 @@ impl Node {
         .await
     }
 
-    fn own_key(&self, kid: &KeyId) -> Option<crate::identity::key::PublicKey> {
-        let own = &self.parts.document_key;
-        (kid == own.id()).then(|| own.public())
-    }
-
     fn check_agreement(
         &self,
         trust: &Trust,
@@ -390,6 +385,7 @@ impl Node {
     async fn step_negotiation(self: &Arc<Self>, id: &ProcessId) -> Result<(), StoreError> {
         let Some(old) = self.parts.store.negotiation(id).await? else { return Ok(()) };
         let (trust, now) = (self.trust(), self.now());
+        trust.must_be_current(now)?;
         let (said, guards) = match (old.role, old.state) {
             (Role::Provider, State::Requested) => {
                 let (said, guards) = self.policy_says(&trust, &old, now).await?;
@@ -478,7 +474,7 @@ impl Node {
             valid_until: policy.end().map_or(life, |end| end.min(life)),
         };
         let id = agreement.id.clone();
-        let signed = document::sign(agreement, &self.parts.document_key);
+        let signed = document::sign(agreement, &self.document_key());
         let Ok(mut next) = old.apply(Role::Provider, Event::Agree, now) else { return Ok(None) };
         next.agreement = Some(Signatures { provider: signed.jws().to_owned(), consumer: None });
         let Some(peer_pid) = next.peer_pid.clone() else { return Ok(None) };
@@ -497,7 +493,7 @@ impl Node {
         let provider = old.agreement.as_ref()?.provider.clone();
         let trust = self.trust();
         let agreement = document::verify::<Agreement>(&provider, |kid| trust.register.document_key(kid, now)).ok()?;
-        let signed = document::countersign(&agreement, &self.parts.document_key);
+        let signed = document::countersign(&agreement, &self.document_key());
         let mut next = old.apply(Role::Consumer, Event::Verify, now).ok()?;
         next.agreement = Some(Signatures { provider, consumer: Some(signed.clone()) });
         let message =

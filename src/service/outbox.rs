@@ -108,6 +108,7 @@ impl Node {
         let message = Message::read(row)
             .ok_or_else(|| PeerError::Invalid("this version does not know the message in the outbox".into()))?;
         let (trust, now) = (self.trust(), self.now());
+        trust.must_be_current(now).map_err(|error| PeerError::Unreachable(error.to_string()))?;
         let member = trust.register.member(&row.to);
         let member = member.ok_or_else(|| PeerError::Unreachable(format!("{} is not in the register", row.to)))?;
         let token = match &message {

@@ -83,6 +83,8 @@ pub trait Peer: Send + Sync {
     async fn checkpoint(&self, to: &Member) -> Result<String, PeerError>;
     /// The register with this sequence, or the newest.
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError>;
+    /// The root document of this version.
+    async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError>;
 }
 
 /// What to do next in a negotiation that waits for this side.

@@ -120,7 +120,7 @@ impl Node {
             .map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))??;
 
         let manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
-        let signed = document::sign(manifest, &self.parts.document_key);
+        let signed = document::sign(manifest, &self.document_key());
         let place = format!("{dataset}/{version}");
         let place = Place { table: "version", row: &place, column: "key" };
         let row = VersionRow {

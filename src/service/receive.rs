@@ -274,7 +274,7 @@ impl Node {
             issued: now,
             expires: now.plus_ms(limits::KEY_REQUEST_LIFE_MS),
         };
-        let signed = document::sign(request, &self.parts.document_key);
+        let signed = document::sign(request, &self.document_key());
         let place = Place { table: "holding", row: holding.id.as_str(), column: "one-time-key" };
         let wrapped = self.parts.kek.wrap(place, one_time.expose(), self.random());
         let next = Holding {
@@ -340,9 +340,7 @@ impl Node {
     async fn obtain_key(&self, delivery: &Delivery, holding: Holding) -> Result<(DataKey, Holding), Stop> {
         let missing = || never("the key request is missing");
         let jws = holding.key_request.clone().ok_or_else(missing)?;
-        let own = &self.parts.document_key;
-        let request =
-            document::verify::<KeyRequest>(&jws, |kid| (kid == own.id()).then(|| own.public())).map_err(never)?;
+        let request = document::verify::<KeyRequest>(&jws, |kid| self.own_key(kid)).map_err(never)?;
         if request.body().expires <= self.now() {
             // It was never answered in its time; a new one is made.
             let fresh = self.prepare_request(delivery, holding).await?;
@@ -420,7 +418,7 @@ impl Node {
             records: holding.records,
             received: now,
         };
-        let receipt = document::sign(receipt, &self.parts.document_key);
+        let receipt = document::sign(receipt, &self.document_key());
         let next = Holding { revision: holding.revision + 1, state: HoldingState::Verified, updated: now, ..holding };
         let facts = holding_facts(&delivery.row.agreement, &next, json!({"receipt": receipt.jws()}));
         let completed = delivery.transfer.clone().apply(Role::Consumer, Event::Complete, now);

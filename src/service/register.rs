@@ -1,4 +1,5 @@
-//! Registers: taken from a file, the alliance's URL or any peer; verified, logged, and never taken back.
+//! Registers: taken from a file, the alliance's URL or any peer; verified, logged, and never taken back. A member's new
+//! key that its old key did not sign is in quarantine until an administrator of this node has confirmed it.
 
 use super::refusal::{Error, Stranger, detail};
 use super::{Node, Trust};
@@ -7,65 +8,77 @@ use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::identity::register::{Member, RegisterError, Status, Succession, VerifiedRegister};
+use crate::identity::register::{KeyName, Member, RegisterError, Status, Succession, VerifiedRegister};
 use crate::identity::x509::{Presented, Side};
 use crate::storage::{Change, StoreError, Write};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 impl Node {
     /// Installs a register if it is the next one. True if it was new. What is refused is logged, once.
     pub async fn install_register(&self, jws: &str, source: &str) -> Result<bool, Error> {
         let trust = self.trust();
-        let next = match trust.register.successor(jws, &trust.root) {
-            Ok(Succession::Same) => return Ok(false),
-            Ok(Succession::Next(next)) => self.check_returning_members(*next).await?,
-            Err(error) => Err(error),
-        };
-        match next {
-            Ok(next) => self.commit_register(&trust, next, source).await,
-            Err(error) => Err(self.refuse_register(jws, source, &error).await?),
+        match trust.register.successor(jws, &trust.roots) {
+            Ok(Succession::Same) => Ok(false),
+            Ok(Succession::Next(next)) => {
+                let mut unproven = trust.register.unproven(&next);
+                unproven.extend(self.unproven_of_returning(&trust, &next).await?);
+                self.commit_register(&trust, *next, unproven, source).await
+            }
+            Err(error) => {
+                let refused = Error::invalid("register", error.to_string());
+                self.refuse_document(jws.as_bytes(), source, Kind::RegisterRefused, "register-chain", &refused).await?;
+                Err(refused)
+            }
         }
     }
 
     /// A member that was dropped and comes back must have the keys that it had: else dropping it first would get
     /// around the question whether its old key signed the new one.
-    async fn check_returning_members(
-        &self,
-        next: VerifiedRegister,
-    ) -> Result<Result<VerifiedRegister, RegisterError>, Error> {
-        let trust = self.trust();
-        let members = &next.body().members;
+    async fn unproven_of_returning(&self, trust: &Trust, next: &VerifiedRegister) -> Result<Vec<KeyName>, Error> {
+        let members = &next.stated().members;
         let mut unknown: Vec<&Member> = members.iter().filter(|m| trust.register.member(&m.id).is_none()).collect();
-        let mut sequence = trust.register.body().sequence;
+        let (mut sequence, mut unproven) = (trust.register.body().sequence, Vec::new());
         while sequence > 1 && !unknown.is_empty() {
             sequence -= 1;
             let Some(jws) = self.parts.store.registers(sequence, 1).await?.pop() else { break };
-            let Ok(old) = VerifiedRegister::verify(&jws, &trust.root) else { break };
-            for member in &unknown {
-                if old.member(&member.id).is_some_and(|known| known.keys != member.keys) {
-                    let (sequence, member) = (next.body().sequence, member.id.clone());
-                    return Ok(Err(RegisterError::Rekeyed { sequence, member }));
-                }
+            let Ok(old) = VerifiedRegister::verify_in(&jws, &trust.roots) else { break };
+            let returning: Vec<&Member> =
+                unknown.iter().copied().filter(|member| old.member(&member.id).is_some()).collect();
+            if !returning.is_empty() {
+                let keys = old.without(&trust.quarantine).unproven(next);
+                unproven
+                    .extend(keys.into_iter().filter(|(key, _)| returning.iter().any(|m| m.id == key.participant())));
+                unknown.retain(|member| returning.iter().all(|returned| returned.id != member.id));
             }
-            unknown.retain(|member| old.member(&member.id).is_none());
         }
-        Ok(Ok(next))
+        Ok(unproven)
     }
 
-    async fn commit_register(&self, trust: &Trust, next: VerifiedRegister, source: &str) -> Result<bool, Error> {
+    async fn commit_register(
+        &self,
+        trust: &Trust,
+        next: VerifiedRegister,
+        unproven: Vec<KeyName>,
+        source: &str,
+    ) -> Result<bool, Error> {
         let (sequence, digest) = (next.body().sequence, next.digest());
         let suspended: Vec<&ParticipantId> =
             next.body().members.iter().filter(|m| m.status == Status::Suspended).map(|m| &m.id).collect();
-        let detail = json!({
+        let mut detail = json!({
             "sequence": sequence, "digest": digest, "source": source, "suspended": suspended,
             "members": next.body().members.len(), "expires": next.body().expires,
         });
-        let facts = Facts { detail: object(detail), ..Facts::default() };
+        let keys: Vec<&str> = unproven.iter().map(|(key, _)| key.as_str()).collect();
+        if !keys.is_empty() {
+            tracing::error!(sequence, ?keys, "ALARM: new keys that the old ones did not sign are in quarantine");
+            detail["quarantined"] = json!(keys);
+        }
+        let facts = Facts { detail: super::object(detail), ..Facts::default() };
         let write = Write::InstallRegister { sequence, digest, jws: next.jws().to_owned() };
-        let change = Change::new(self.draft(Kind::RegisterInstalled, facts)).write(write);
+        let mut change = Change::new(self.draft(Kind::RegisterInstalled, facts)).write(write);
+        change.writes.extend(unproven.iter().cloned().map(Write::Quarantine));
         match self.parts.store.commit(change).await {
             Ok(_) => tracing::info!(sequence, source, "register installed"),
             // Somebody else installed it in this moment; it is believed here all the same.
@@ -77,31 +90,39 @@ impl Node {
             }
             Err(error) => return Err(error.into()),
         }
-        let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
-        if current.register.body().sequence < sequence {
-            *current = Arc::new(Trust { root: trust.root.clone(), register: next });
-            self.parts.sequence.store(sequence, Ordering::Relaxed);
-        }
+        let quarantine = trust.quarantine.iter().cloned().chain(unproven).collect();
+        let register = next.without(&quarantine);
+        self.believe(|current| {
+            let newer = current.register.body().sequence < sequence;
+            newer.then(|| Trust { roots: current.roots.clone(), register, quarantine })
+        });
         Ok(true)
     }
 
-    async fn refuse_register(&self, jws: &str, source: &str, error: &RegisterError) -> Result<Error, Error> {
-        let refused = Error::invalid("register", error.to_string());
+    /// Logs a register or root document that was refused, once each.
+    pub(super) async fn refuse_document(
+        &self,
+        document: &[u8],
+        source: &str,
+        kind: Kind,
+        rule: &str,
+        error: &Error,
+    ) -> Result<(), Error> {
         {
             let mut known = self.refused_registers.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= limits::REFUSED_REGISTERS_MAX || !known.insert(Digest::of(jws.as_bytes())) {
-                return Ok(refused);
+            if known.len() >= limits::REFUSED_REGISTERS_MAX || !known.insert(Digest::of(document)) {
+                return Ok(());
             }
         }
-        tracing::warn!(%error, source, "register refused");
+        tracing::warn!(%error, source, "refused: {}", rule);
         let facts = Facts {
             decision: Some(Decision::Refused),
-            rule: Some("register-chain".into()),
-            detail: object(json!({"reason": error.to_string(), "source": source})),
+            rule: Some(rule.to_owned()),
+            detail: super::object(json!({"reason": error.to_string(), "source": source})),
             ..Facts::default()
         };
-        self.parts.store.commit(Change::new(self.draft(Kind::RegisterRefused, facts))).await?;
-        Ok(refused)
+        self.parts.store.commit(Change::new(self.draft(kind, facts))).await?;
+        Ok(())
     }
 
     /// Fetches the registers that this node lacks from a member that has them, up to `sequence`. A member that had
@@ -121,7 +142,10 @@ impl Node {
             let Some(member) = trust.register.member(from) else { break };
             let fetch = self.parts.peer.register(member, Some(wanted));
             let taken = match tokio::time::timeout(limits::CATCH_UP_TIME_MAX, fetch).await {
-                Ok(Ok(jws)) => self.install_register(&jws, from.as_str()).await.is_ok(),
+                Ok(Ok(jws)) => {
+                    self.fetch_roots_for(member, &jws).await;
+                    self.install_register(&jws, from.as_str()).await.is_ok()
+                }
                 _ => false,
             };
             if !taken {
@@ -141,7 +165,7 @@ impl Node {
     /// What is refused is counted, not logged one by one, as the caller may be anybody who ever was a member.
     pub async fn offered_register(self: &Arc<Self>, jws: &str) -> Result<(), Error> {
         let trust = self.trust();
-        match trust.register.successor(jws, &trust.root) {
+        match trust.register.successor(jws, &trust.roots) {
             Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "brought by a member").await.map(drop),
             Err(error) => {
                 self.count_stranger(Stranger::Register);
@@ -153,8 +177,7 @@ impl Node {
     /// Whether the caller holds a certificate of the alliance, member or not.
     pub fn require_certificate(self: &Arc<Self>, presented: Option<&Presented>) -> Result<(), Error> {
         let (trust, now) = (self.trust(), self.now());
-        let ca = trust.root.body().ca.iter().map(|certificate| certificate.0.as_slice());
-        if presented.is_none_or(|presented| presented.check(ca, Side::Client, now).is_err()) {
+        if presented.is_none_or(|presented| presented.check(trust.roots.ca(), Side::Client, now).is_err()) {
             self.count_stranger(Stranger::NoCertificate);
             return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
         }
@@ -168,7 +191,9 @@ impl Node {
         for member in others.filter(|member| member.id != self.parts.me && member.status == Status::Active) {
             // The client reads the sequence that a peer states with every answer, and `catch_up` does the rest.
             if let Ok(jws) = self.parts.peer.register(member, None).await {
-                match trust.register.successor(&jws, &trust.root) {
+                self.fetch_roots_for(member, &jws).await;
+                let trust = self.trust();
+                match trust.register.successor(&jws, &trust.roots) {
                     Ok(Succession::Same) | Err(RegisterError::Older { .. }) => {}
                     Err(RegisterError::Gap { found, .. }) => {
                         self.catch_up(&member.id, found).await;
@@ -187,7 +212,7 @@ impl Node {
                 // A node that joined later has not all of them: exactly this one, or none.
                 let (found, trust) = (self.parts.store.registers(sequence, 1).await?.pop(), self.trust());
                 let exact = |jws: &String| {
-                    VerifiedRegister::verify(jws, &trust.root).is_ok_and(|r| r.body().sequence == sequence)
+                    VerifiedRegister::verify_in(jws, &trust.roots).is_ok_and(|r| r.body().sequence == sequence)
                 };
                 found.filter(exact).ok_or_else(|| Error::not_found(format!("there is no register {sequence} here")))
             }
@@ -197,10 +222,15 @@ impl Node {
     /// Members with what this node knows of them.
     pub fn members(&self) -> Value {
         let trust = self.trust();
-        let body = trust.register.body();
+        let body = trust.register.stated();
+        let quarantine: Vec<Value> = trust
+            .quarantine
+            .iter()
+            .map(|(key, public)| json!({"key": key, "member": key.participant(), "fingerprint": public.fingerprint()}))
+            .collect();
         json!({
             "alliance": body.alliance, "sequence": body.sequence, "issued": body.issued, "expires": body.expires,
-            "members": body.members, "schemas": body.schemas,
+            "members": body.members, "schemas": body.schemas, "quarantine": quarantine,
         })
     }
 }

@@ -163,7 +163,7 @@ impl Node {
             sealed: Bytes(sealed),
             issued: now,
         };
-        let answer = document::sign(answer, &self.parts.document_key).jws().to_owned();
+        let answer = document::sign(answer, &self.document_key()).jws().to_owned();
         let release = ReleaseRow {
             request: request.digest(),
             peer: from.participant.clone(),

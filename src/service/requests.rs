@@ -95,7 +95,7 @@ impl Node {
             person: person.commitment(),
             issued: now,
         };
-        let signed = document::sign(claim, &self.parts.document_key);
+        let signed = document::sign(claim, &self.document_key());
         let negotiation = Negotiation {
             id: id.clone(),
             role: Role::Consumer,

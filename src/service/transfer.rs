@@ -255,6 +255,7 @@ impl Node {
         }
         let Some(row) = self.parts.store.agreement(&old.agreement).await? else { return Ok(()) };
         let (trust, now) = (self.trust(), self.now());
+        trust.must_be_current(now)?;
         let said = (old.role == Role::Provider).then(|| policy_says(&trust, &row, now));
         let step = self.parts.decisions.transfer(&old, said.as_ref());
         let guards = [Guard::Register(trust.register.body().sequence), Guard::Count(row.id.clone(), row.used)];
@@ -293,7 +294,7 @@ impl Node {
     /// The token of a started transfer: it names its end, and is bound to the transfer, its consumer, and the consumer's
     /// TLS key. It stands nowhere; it is derived when it is sent and when it is checked.
     pub fn transfer_token(&self, transfer: &ProcessId, to: &ParticipantId, pin: &Digest, until: Timestamp) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.parts.kek.token_key());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.parts.token_key[..]);
         let tag = hmac::sign(&key, &token_text(transfer, to, pin, until));
         format!("{}.{}", until.ms(), base64url(tag.as_ref()))
     }
@@ -304,10 +305,12 @@ impl Node {
             Some((Timestamp::from_ms(until.parse().ok()?), crate::identity::key::from_base64url(tag)?))
         };
         let Some((until, tag)) = parse(token) else { return false };
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.parts.kek.token_key());
-        // Constant time.
-        let genuine = hmac::verify(&key, &token_text(&transfer.id, &from.participant, &from.pin, until), &tag);
-        genuine.is_ok() && self.now() < until && transfer.token_until == Some(until)
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.parts.token_key[..]);
+        // Any of the member's keys will do: it may have changed to a new one since the token was made. Constant time.
+        let genuine =
+            |pin: &Digest| hmac::verify(&key, &token_text(&transfer.id, &from.participant, pin, until), &tag).is_ok();
+        let pins = self.trust().register.member(&from.participant).map(|member| member.pins(self.now()));
+        pins.is_some_and(|pins| pins.iter().any(genuine)) && self.now() < until && transfer.token_until == Some(until)
     }
 
     /// Provider: sealed bytes for a transfer, if its token is good and it is under way.

@@ -2,13 +2,14 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
+    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError, TokenRow,
     VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
 use crate::core::time::Timestamp;
+use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -64,6 +65,9 @@ macro_rules! pass_through {
 pass_through! {
     registers(from: u64, limit: usize) -> Listed<String>;
     register_sequence() -> Result<u64, StoreError>;
+    roots() -> Listed<String>;
+    quarantined() -> Listed<KeyName>;
+    secrets_not_under(kek: &str, limit: usize) -> Listed<Secret>;
     dataset(id: &DatasetId) -> Found<VersionRow>;
     datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
     version_by_manifest(manifest: &Digest) -> Found<VersionRow>;

@@ -2,8 +2,8 @@
 //! What was committed is on the [`Disk`], which outlives the store as a disk outlives a process.
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Guard, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
-    VersionRow, Write,
+    AgreementRow, Change, Chore, EntryRow, Guard, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, Store,
+    StoreError, TokenRow, VersionRow, Write,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::{self, Draft, Opening};
@@ -16,6 +16,7 @@ use crate::core::id::{
 use crate::core::json;
 use crate::core::limits;
 use crate::core::time::{Clock, Timestamp};
+use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -41,6 +42,9 @@ impl Disk {
 #[derive(Clone, Default)]
 struct State {
     registers: BTreeMap<u64, String>,
+    roots: BTreeMap<u64, String>,
+    /// Whether the key was confirmed.
+    quarantine: BTreeMap<KeyName, bool>,
     /// In order of publication; the last of a dataset is its newest.
     versions: Vec<VersionRow>,
     negotiations: BTreeMap<ProcessId, Negotiation>,
@@ -168,6 +172,17 @@ impl State {
                 let follows = self.registers.is_empty() || self.register_sequence() + 1 == *sequence;
                 ("the register", follows && self.registers.insert(*sequence, jws.clone()).is_none())
             }
+            Write::InstallRoot { version, json } => {
+                ("the root document", self.roots.insert(*version, json.clone()).is_none())
+            }
+            Write::Quarantine(key) => {
+                self.quarantine.entry(key.clone()).or_default();
+                ("the quarantine", true)
+            }
+            Write::ConfirmKey(key) => {
+                let known = self.quarantine.get_mut(key);
+                ("the quarantine", known.is_some_and(|confirmed| !std::mem::replace(confirmed, true)))
+            }
             Write::InsertVersion(row) => {
                 let follows = self.newest(&row.dataset).map_or(0, |newest| newest.version) + 1 == row.version;
                 let unique = !self
@@ -219,6 +234,10 @@ impl State {
                 Some(row) => ("the token", !std::mem::replace(&mut row.revoked, true)),
                 None => ("the token", false),
             },
+            Write::Rewrap { secret, wrapped } => {
+                let place = self.secrets().into_iter().find(|(known, _)| known == secret).map(|(_, place)| place);
+                ("the secret", place.map(|place| *place = wrapped.clone()).is_some())
+            }
             Write::DropMessage(id) => {
                 let before = self.outbox.len();
                 self.outbox.retain(|_, (message, _)| message.id != *id);
@@ -249,6 +268,26 @@ impl State {
             log.tiles.insert((tile.level, tile.index), tile::to_bytes(&tile.hashes));
         }
         Ok(logged)
+    }
+
+    /// Every wrapped secret, and where it stands.
+    fn secrets(&mut self) -> Vec<(Secret, &mut String)> {
+        let mut found = Vec::new();
+        for version in &mut self.versions {
+            let row = format!("{}/{}", version.dataset, version.version);
+            found.push((SecretKind::VersionKey, row, &mut version.wrapped_key));
+        }
+        for holding in self.holdings.values_mut() {
+            let row = holding.id.to_string();
+            let keys = (holding.wrapped_key.as_mut(), holding.wrapped_one_time_key.as_mut());
+            found.extend(keys.0.map(|place| (SecretKind::HoldingKey, row.clone(), place)));
+            found.extend(keys.1.map(|place| (SecretKind::OneTimeKey, row, place)));
+        }
+        for transfer in self.transfers.values_mut() {
+            let row = transfer.id.to_string();
+            found.extend(transfer.wrapped_token.as_mut().map(|place| (SecretKind::TransferToken, row, place)));
+        }
+        found.into_iter().map(|(kind, row, place)| (Secret { kind, row, wrapped: place.clone() }, place)).collect()
     }
 
     fn chore(&mut self, chore: &Chore) {
@@ -311,6 +350,22 @@ impl Store for MemoryStore {
 
     async fn register_sequence(&self) -> Result<u64, StoreError> {
         Ok(self.disk.state().register_sequence())
+    }
+
+    async fn roots(&self) -> Listed<String> {
+        Ok(self.disk.state().roots.values().cloned().collect())
+    }
+
+    async fn quarantined(&self) -> Listed<KeyName> {
+        let state = self.disk.state();
+        Ok(state.quarantine.iter().filter(|(_, confirmed)| !**confirmed).map(|(key, _)| key.clone()).collect())
+    }
+
+    async fn secrets_not_under(&self, kek: &str, limit: usize) -> Listed<Secret> {
+        let mut state = self.disk.state();
+        let under = |secret: &Secret| secret.wrapped.split_once('.').is_some_and(|(id, _)| id == kek);
+        let all = state.secrets().into_iter().map(|(secret, _)| secret);
+        Ok(all.filter(|secret| !under(secret)).take(limit).collect())
     }
 
     async fn dataset(&self, id: &DatasetId) -> Found<VersionRow> {

@@ -12,7 +12,9 @@ pub mod memory;
 mod rows;
 pub mod sqlite;
 
-pub use rows::{AgreementRow, EntryRow, Holding, HoldingState, Outgoing, ReleaseRow, TokenRow, VersionRow};
+pub use rows::{
+    AgreementRow, EntryRow, Holding, HoldingState, Outgoing, ReleaseRow, Secret, SecretKind, TokenRow, VersionRow,
+};
 
 use crate::audit::entry::{Draft, Opening};
 use crate::core::digest::Digest;
@@ -20,6 +22,7 @@ use crate::core::id::{
     AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
 };
 use crate::core::time::Timestamp;
+use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -51,6 +54,17 @@ pub enum Write {
         /// The document.
         jws: String,
     },
+    /// The next root document.
+    InstallRoot {
+        /// Its version.
+        version: u64,
+        /// The document.
+        json: String,
+    },
+    /// A member's key that its old key did not sign: not believed before it is confirmed.
+    Quarantine(KeyName),
+    /// An administrator compared the key with its member: it is believed.
+    ConfirmKey(KeyName),
     /// A dataset version, and that it is the newest.
     InsertVersion(Box<VersionRow>),
     /// A negotiation: new with revision 1, else the successor of the revision before.
@@ -74,6 +88,13 @@ pub enum Write {
     InsertToken(TokenRow),
     /// Its end.
     RevokeToken(TokenId),
+    /// A secret is wrapped under another key-encryption key.
+    Rewrap {
+        /// As it was.
+        secret: Secret,
+        /// As it is now.
+        wrapped: String,
+    },
     /// A message is given up.
     DropMessage(MessageId),
     /// A receipt, one a transfer.
@@ -209,6 +230,14 @@ pub trait Store: Send + Sync {
     async fn registers(&self, from: u64, limit: usize) -> Result<Vec<String>, StoreError>;
     /// The newest register's sequence; 0 if there is none.
     async fn register_sequence(&self) -> Result<u64, StoreError>;
+
+    /// Root documents after the one in the node's folder, in order of their version.
+    async fn roots(&self) -> Result<Vec<String>, StoreError>;
+    /// The keys in quarantine.
+    async fn quarantined(&self) -> Result<Vec<KeyName>, StoreError>;
+
+    /// Secrets that are not wrapped under this key-encryption key, at most `limit`.
+    async fn secrets_not_under(&self, kek: &str, limit: usize) -> Result<Vec<Secret>, StoreError>;
 
     /// The newest version of a dataset.
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError>;

@@ -5,6 +5,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::time::Timestamp;
 use crate::dataset::manifest::SchemaRef;
+use crate::keys::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -192,4 +193,41 @@ pub struct EntryRow {
     pub salt: [u8; 32],
     /// Personal values that were not erased.
     pub fields: Vec<crate::audit::entry::FieldOpening>,
+}
+
+/// What a wrapped secret is, and with it where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    /// The data key of a version; the row is `DATASET/VERSION`.
+    VersionKey,
+    /// The data key of a holding.
+    HoldingKey,
+    /// The one-time key of a holding.
+    OneTimeKey,
+    /// The token of a transfer.
+    TransferToken,
+}
+
+/// A wrapped secret in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// What it is.
+    pub kind: SecretKind,
+    /// Of which row.
+    pub row: String,
+    /// As it is wrapped.
+    pub wrapped: String,
+}
+
+impl Secret {
+    /// What its wrapping is bound to.
+    pub fn place(&self) -> Place<'_> {
+        let (table, column) = match self.kind {
+            SecretKind::VersionKey => ("version", "key"),
+            SecretKind::HoldingKey => ("holding", "key"),
+            SecretKind::OneTimeKey => ("holding", "one-time-key"),
+            SecretKind::TransferToken => ("process", "token"),
+        };
+        Place { table, row: &self.row, column }
+    }
 }

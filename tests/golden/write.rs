@@ -140,7 +140,7 @@ impl Park {
     fn keys(&self) -> Vec<KeyEntry> {
         let entry = |id: KeyId, usage, public| {
             let (from, until) = (time(-86_400_000), time(VALIDITY_MS));
-            KeyEntry { id, usage, public: Bytes(public), from, until }
+            KeyEntry { id, usage, public: Bytes(public), from, until, proof: None }
         };
         let own = |key: &SigningKey, usage| entry(key.id().clone(), usage, key.public().as_bytes().to_vec());
         vec![

@@ -3,9 +3,11 @@
 
 use crosspark::assembly::{self, Overrides};
 use crosspark::config::Config;
+use crosspark::core::digest::Digest;
 use crosspark::core::time::{Clock, SystemClock};
 use crosspark::identity::key::KeyUse;
 use crosspark::identity::register::{Member, VerifiedRegister};
+use crosspark::identity::root::{RootChain, VerifiedRoot};
 use crosspark::keys::{Kek, KeyFile};
 use crosspark::net::{AddressRule, MemberClients, TlsIdentity, own_node_client};
 use crosspark::service::Node;
@@ -37,6 +39,13 @@ pub fn good(args: &[&str]) -> Value {
 
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// The fingerprint of a join request, as `node init` tells it.
+pub fn request_fingerprint(path: &Path) -> String {
+    use crosspark::identity::{document::MultiSigned, join::JoinRequest};
+    let document = MultiSigned::parse::<JoinRequest>(&std::fs::read(path).unwrap()).unwrap();
+    document.claimed::<JoinRequest>().unwrap().1.fingerprint()
 }
 
 pub struct Alliance {
@@ -75,6 +84,18 @@ impl Alliance {
         let path = self.path();
         let args = ["alliance", command, text(&path), &member.id];
         good(if command == "renew" { &args[..3] } else { &args });
+    }
+
+    /// The root documents, from the first on.
+    pub fn roots(&self) -> RootChain {
+        let first = std::fs::read(self.path().join("root.json")).unwrap();
+        let compared = Digest::parse_fingerprint(&self.fingerprint).unwrap();
+        let mut roots = RootChain::new(VerifiedRoot::verify(&first, &compared).unwrap());
+        for version in 2.. {
+            let Ok(next) = std::fs::read(self.path().join(format!("roots/{version}.json"))) else { break };
+            roots = roots.extended(&next).unwrap();
+        }
+        roots
     }
 
     pub fn register(&self) -> String {
@@ -207,15 +228,13 @@ impl Park {
 
     /// The park in the newest register of the alliance.
     pub fn member(&self, alliance: &Alliance) -> Member {
-        let root = assembly::load_root(&self.folder).unwrap();
-        let register = VerifiedRegister::verify(&alliance.register(), &root).unwrap();
+        let register = VerifiedRegister::verify_in(&alliance.register(), &alliance.roots()).unwrap();
         register.member(&self.id.parse().unwrap()).unwrap().clone()
     }
 
     /// A client that reaches this park's peer listener as `identity`.
     pub fn client(&self, alliance: &Alliance, identity: TlsIdentity) -> reqwest::Client {
-        let root = assembly::load_root(&self.folder).unwrap();
-        let ca = root.body().ca.iter().map(|certificate| certificate.0.clone()).collect();
+        let ca = alliance.roots().ca().map(<[u8]>::to_vec).collect();
         let rule = AddressRule { allow_private: true };
         MemberClients::new(identity, ca, rule, Arc::new(SystemClock)).client(&self.member(alliance)).unwrap()
     }
@@ -285,7 +304,7 @@ impl Park {
             return secret.clone();
         }
         let enterprise = (role == "requester").then_some(ENTERPRISE);
-        let body = json!({"role": role, "person": "Li Hua", "enterprise": enterprise, "days": 1});
+        let body = json!({"role": role, "person": "Li Hua", "enterprise": enterprise, "days": 60});
         let (status, made) = self.call("POST", "/v1/tokens", &self.admin.clone(), Some(body)).await;
         assert_eq!(status, 201, "{made}");
         let secret = made["secret"].as_str().unwrap().to_owned();
@@ -432,6 +451,11 @@ impl Running<'_> {
 
     pub fn has_ended(&mut self) -> bool {
         self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Ends it at once, as a power cut would.

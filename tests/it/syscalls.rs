@@ -85,3 +85,159 @@ async fn each_durable_step_fails_or_is_the_last() {
     let [run_a, run_b] = runs;
     everything_ended_well((&a, &b), (run_a, run_b), &all, &text).await;
 }
+
+/// Runs a command whose `nth` `call` is made to be its last or to fail; whether it ended well all the same.
+fn interrupted(call: &str, what: &str, nth: u32, args: &[&str]) -> bool {
+    let by = strace(call, what, nth);
+    let output = Command::new(&by[0]).args(&by[1..]).arg(PROGRAM).args(args).output().unwrap();
+    output.status.success() || is_done_already(&output)
+}
+
+fn is_done_already(output: &std::process::Output) -> bool {
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.contains("already") || said.contains("never overwritten")
+}
+
+/// Every command that changes an alliance's or node's folder, interrupted at each durable step and given again: it ends
+/// well, nothing is signed twice, and what came of it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_were_interrupted_can_be_given_again() {
+    if !can_trace() {
+        return;
+    }
+    let mut points = 0;
+    for (call, what) in [
+        ("fsync", "signal=KILL"),
+        ("fsync", "error=EIO"),
+        ("rename", "signal=KILL"),
+        ("rename", "error=ENOSPC"),
+        ("link", "signal=KILL"),
+        ("pwrite64", "signal=KILL"),
+        ("mkdir", "error=ENOSPC"),
+        ("unlink", "signal=KILL"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
+        // Interrupts at the first, second, ... occurrence, and gives the command again each time, until it has no further
+        // occurrence; the folder is the same all the while.
+        let mut give = |args: &[&str], fresh: &[&str]| {
+            for nth in (1..20).chain((20..1_000).step_by(15)) {
+                fresh.iter().for_each(|name| drop(std::fs::remove_dir_all(base.join(name))));
+                fresh.iter().for_each(|name| drop(std::fs::remove_file(base.join(format!("{name}.kek")))));
+                let ended = interrupted(call, what, nth, args);
+                points += 1;
+                if ended {
+                    return;
+                }
+                let again = crosspark(&[args, &["--json"]].concat());
+                let said = String::from_utf8_lossy(&again.stderr);
+                assert!(
+                    again.status.success() || is_done_already(&again),
+                    "{args:?} after {call} {nth} {what}: {said}"
+                );
+            }
+            panic!("{args:?}: {call} has no end");
+        };
+        let (alliance, node) = (path("alliance"), path("park"));
+        give(&["alliance", "init", &alliance, "--id", "did:web:alliance.example"], &["alliance"]);
+        let shown = good(&["alliance", "show", &alliance]);
+        let root = shown["fingerprint"].as_str().unwrap().to_owned();
+        let init = ["node", "init", &node, "--id", "did:web:park.example", "--name", "en=Park", "--jurisdiction", "CN"];
+        let init = [&init[..], &["--endpoint", "https://127.0.0.1:9", "--listen", "127.0.0.1:9"]].concat();
+        give(&init, &["park"]);
+        let request = path("park/join-request.json");
+        let fingerprint = request_fingerprint(std::path::Path::new(&request));
+        let welcome = path("welcome.json");
+        let admit = ["alliance", "admit", &alliance, "--request", &request, "--fingerprint", &fingerprint];
+        give(&[&admit[..], &["--welcome", &welcome]].concat(), &[]);
+        give(&["node", "join", &node, "--welcome", &welcome, "--root-fingerprint", &root], &[]);
+        give(&["alliance", "suspend", &alliance, "did:web:park.example"], &[]);
+        give(&["node", "rotate-kek", &node], &[]);
+        let rotation = path("rotation.json");
+        give(&["node", "rotate", &node, "--key", "document", "--key", "tls", "--out", &rotation], &[]);
+        give(&["alliance", "rotate", &alliance, "--request", &rotation, "--welcome", &welcome], &[]);
+        give(&["node", "renew", &node, "--welcome", &welcome], &[]);
+        // The chain of registers has no gap and no fork.
+        let registers = std::fs::read_dir(base.join("alliance/registers")).unwrap().count();
+        let shown = good(&["alliance", "show", &alliance]);
+        assert_eq!(shown["sequence"], registers, "{call} {what}");
+        let newest = std::fs::read(base.join("alliance/register.jws")).unwrap();
+        assert_eq!(newest, std::fs::read(base.join(format!("alliance/registers/{registers}.jws"))).unwrap());
+        let verify = ["audit", "verify", &node, "--participant", "did:web:park.example", "--root-fingerprint", &root];
+        good(&verify);
+    }
+    assert!(points > 100, "only {points} points");
+}
+
+/// The node's disk fills up, with a publication and with the log: what does not fit is refused and leaves nothing, what is
+/// there is served, and when there is room again all goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_and_recovers() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let aside = a.folder.with_extension("aside");
+    std::fs::rename(&a.folder, &aside).unwrap();
+    std::fs::create_dir(&a.folder).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs", text(&a.folder)]).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no small file system can be mounted here");
+        return;
+    }
+    let _mounted = Mounted(a.folder.clone());
+    let copied = Command::new("cp").args(["-a", &format!("{}/.", text(&aside)), text(&a.folder)]).status();
+    assert!(copied.unwrap().success());
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let small = records(500);
+    let (published, code) = a.publish("economic-indicator", &small, "ndjson", &research()).await;
+    assert_eq!(code, 0, "{published}");
+    let blobs = || std::fs::read_dir(a.folder.join("blobs")).unwrap().count();
+    // Incompressible, and larger than the disk.
+    let noise: String = (0..400_000u64)
+        .map(|n| format!("{{\"area\":\"{:x}\",\"period\":\"2024\",\"value\":{n}}}\n", noise_of(n)))
+        .collect();
+    let (said, code) = a.publish("economic-indicator", &noise, "ndjson", &research()).await;
+    assert!(code == 1 && said.to_string().contains("No space left"), "{code} {said}");
+    assert_eq!(blobs(), 2, "nothing is left of it");
+    // Now the log has no room.
+    let ballast = a.folder.join("ballast");
+    let _ = std::fs::write(&ballast, vec![1; 4 << 20]);
+    let mut refused = 0;
+    for _ in 0..300 {
+        let body = json!({"role": "auditor", "person": "x", "enterprise": null, "days": 1});
+        let (status, said) = a.call("POST", "/v1/tokens", &a.admin_token(), Some(body)).await;
+        assert!(status == 201 || (status == 503 && said.to_string().contains("full")), "{status} {said}");
+        refused += u32::from(status == 503);
+        if refused > 3 {
+            break;
+        }
+    }
+    assert!(refused > 3, "the disk never was full");
+    let pending = b.try_request(&a, dataset_of(&published), "research").await;
+    assert!(!a.get("publisher", "/v1/datasets").await["datasets"].as_array().unwrap().is_empty(), "reading goes on");
+    std::fs::remove_file(&ballast).unwrap();
+    let end = match pending {
+        Some(view) => b.wait(&view, 60).await,
+        None => b.request(&a, dataset_of(&published), "research").await,
+    };
+    assert_eq!(end["stage"], "verified", "{end} {}", a.log());
+    assert_eq!(b.data(&end, "ndjson").await, small);
+    run_b.settle().await;
+    run_a.settle().await;
+    run_a.stop();
+    run_b.stop();
+}
+
+fn noise_of(n: u64) -> u128 {
+    let digest = crosspark::core::digest::Digest::of(&n.to_le_bytes());
+    u128::from_le_bytes(digest.as_bytes()[..16].try_into().unwrap())
+}
+
+/// Unmounted when the test is over, however it ends.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l", text(&self.0)]).status();
+    }
+}

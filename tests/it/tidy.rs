@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "transfer",
     "catalog",
     "audit",
+    "durable",
     "keys",
     "ingest",
     "storage",

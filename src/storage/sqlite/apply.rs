@@ -3,7 +3,7 @@
 use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::time::Timestamp;
 use crate::negotiation::{Negotiation, Role};
-use crate::storage::{Chore, Guard, Outgoing, StoreError, VersionRow, Write};
+use crate::storage::{Chore, Guard, Outgoing, SecretKind, StoreError, VersionRow, Write};
 use crate::transfer::Transfer;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, params};
 use serde::Serialize;
@@ -79,6 +79,23 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
              SELECT ?1, ?2, ?3 WHERE COALESCE((SELECT MAX(sequence) FROM register), ?1 - 1) = ?1 - 1",
             params![*sequence as i64, digest.to_string(), jws],
         ),
+        Write::InstallRoot { version, json } => one(
+            connection,
+            "the root document",
+            "INSERT INTO root (version, json) VALUES (?1, ?2)",
+            params![*version as i64, json],
+        ),
+        Write::Quarantine((key, public)) => {
+            let sql = "INSERT OR IGNORE INTO quarantine (key, public, confirmed) VALUES (?1, ?2, 0)";
+            connection.prepare_cached(sql)?.execute([key.to_string(), public.to_string()])?;
+            Ok(())
+        }
+        Write::ConfirmKey((key, public)) => one(
+            connection,
+            "the quarantine",
+            "UPDATE quarantine SET confirmed = 1 WHERE key = ?1 AND public = ?2 AND confirmed = 0",
+            [key.to_string(), public.to_string()],
+        ),
         Write::InsertVersion(version) => insert_version(connection, version),
         Write::PutNegotiation(negotiation) => {
             put_process(connection, &ProcessColumns::negotiation(negotiation), &to_text(negotiation)?)
@@ -132,6 +149,14 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             "UPDATE token SET revoked = 1, body = json_set(body, '$.revoked', json('true')) WHERE id = ?1 AND revoked = 0",
             [id.as_str()],
         ),
+        Write::Rewrap { secret, wrapped } => {
+            let (table, row, member) = secret_columns(secret.kind);
+            let sql = format!(
+                "UPDATE {table} SET body = json_set(body, '$.{member}', ?3)
+                 WHERE {row} = ?1 AND json_extract(body, '$.{member}') = ?2"
+            );
+            one(connection, "the secret", &sql, params![secret.row, secret.wrapped, wrapped])
+        }
         Write::DropMessage(id) => one(connection, "the outbox", "DELETE FROM outbox WHERE id = ?1", [id.as_str()]),
         Write::InsertReceipt { transfer, jws } => one(
             connection,
@@ -139,6 +164,16 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             "INSERT INTO receipt (transfer, jws) VALUES (?1, ?2)",
             params![transfer.as_str(), jws],
         ),
+    }
+}
+
+/// Table, row and member of the body where secrets of a kind stand.
+pub fn secret_columns(kind: SecretKind) -> (&'static str, &'static str, &'static str) {
+    match kind {
+        SecretKind::VersionKey => ("version", "dataset || '/' || version", "wrapped_key"),
+        SecretKind::HoldingKey => ("holding", "id", "wrapped_key"),
+        SecretKind::OneTimeKey => ("holding", "id", "wrapped_one_time_key"),
+        SecretKind::TransferToken => ("process", "id", "wrapped_token"),
     }
 }
 

@@ -188,6 +188,18 @@ impl LogFile {
         Ok(select.query_map([participant], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
+    /// The newest register.
+    pub fn newest_register(&self) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT jws FROM register ORDER BY sequence DESC LIMIT 1";
+        Ok(self.0.query_row(sql, [], |row| row.get(0)).optional()?)
+    }
+
+    /// The root documents that this node installed after its first, in order.
+    pub fn roots(&self) -> Result<Vec<String>, StoreError> {
+        let mut select = self.0.prepare("SELECT json FROM root ORDER BY version")?;
+        Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
     /// The registers that this node installed, in order.
     pub fn registers(&self) -> Result<Vec<String>, StoreError> {
         let mut select = self.0.prepare("SELECT jws FROM register ORDER BY sequence")?;

@@ -1,15 +1,17 @@
 //! Reading: a few read-only connections, used on the blocking pool.
 
+use super::apply::secret_columns;
 use super::{SqliteStore, connect, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, KeyId, OfferId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
-    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Store, StoreError, TokenRow,
-    VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, Store,
+    StoreError, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -116,6 +118,53 @@ impl Store for SqliteStore {
     async fn register_sequence(&self) -> Result<u64, StoreError> {
         let sql = "SELECT COALESCE(MAX(sequence), 0) FROM register";
         self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
+    }
+
+    async fn roots(&self) -> Result<Vec<String>, StoreError> {
+        let read = |c: &Connection| {
+            let mut select = c.prepare_cached("SELECT json FROM root ORDER BY version")?;
+            Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn quarantined(&self) -> Result<Vec<KeyName>, StoreError> {
+        let read = |c: &Connection| {
+            let mut select = c.prepare_cached("SELECT key, public FROM quarantine WHERE confirmed = 0")?;
+            let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            rows.map(|row| {
+                let (key, public) = row?;
+                let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt(error.to_string());
+                let key = key.parse::<KeyId>().map_err(|error| corrupt(&error))?;
+                Ok((key, Digest::parse(&public).map_err(|error| corrupt(&error))?))
+            })
+            .collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn secrets_not_under(&self, kek: &str, limit: usize) -> Result<Vec<Secret>, StoreError> {
+        let under = format!("{kek}.*");
+        let read = move |c: &Connection| {
+            let mut found = Vec::new();
+            for kind in
+                [SecretKind::VersionKey, SecretKind::HoldingKey, SecretKind::OneTimeKey, SecretKind::TransferToken]
+            {
+                let (table, row, member) = secret_columns(kind);
+                let mut select = c.prepare_cached(&format!(
+                    "SELECT {row}, json_extract(body, '$.{member}') AS wrapped FROM {table}
+                     WHERE wrapped IS NOT NULL AND wrapped NOT GLOB ?1 LIMIT ?2"
+                ))?;
+                let rows = select.query_map(params![under, rows_max(limit)], |row| {
+                    Ok(Secret { kind, row: row.get(0)?, wrapped: row.get(1)? })
+                })?;
+                for secret in rows {
+                    found.push(secret?);
+                }
+            }
+            Ok(found)
+        };
+        self.readers.read(read).await
     }
 
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError> {

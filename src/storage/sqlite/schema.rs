@@ -55,6 +55,10 @@ CREATE TABLE peer_checkpoint (
   PRIMARY KEY (participant, size, note)) STRICT;
 CREATE TABLE promise (
   participant TEXT NOT NULL, entry TEXT NOT NULL, jws TEXT NOT NULL, PRIMARY KEY (participant, entry)) STRICT;
+", "
+CREATE TABLE root (version INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
+CREATE TABLE quarantine (
+  key TEXT NOT NULL, public TEXT NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, public)) STRICT;
 "];
 
 /// Brings the database to this version; refuses one that a later version wrote.

@@ -224,4 +224,8 @@ impl Peer for SimPeer {
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError> {
         self.text(to, sequence.map_or("/register".into(), |sequence| format!("/register/{sequence}"))).await
     }
+
+    async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {
+        self.text(to, format!("/root/{version}")).await
+    }
 }

@@ -14,6 +14,7 @@ use crosspark::core::json;
 use crosspark::core::time::{Clock, SystemClock, Timestamp};
 use crosspark::identity::key::KeyUse;
 use crosspark::identity::register::VerifiedRegister;
+use crosspark::identity::root::RootChain;
 use crosspark::identity::x509::Presented;
 use crosspark::ingest::Format;
 use crosspark::protocol::{self, Connection};
@@ -230,7 +231,7 @@ impl World {
             me: self.id(park),
             origin: self.id(park).log_origin(0),
             endpoint,
-            document_key: made.document_key(),
+            document_key: Arc::new(made.document_key()),
             kek: made.kek(),
             store: Arc::new(Interposed::new(self.store(park), strikes)),
             blobs: Blobs::open(own_blobs).unwrap(),
@@ -240,7 +241,12 @@ impl World {
             peer: Arc::new(peer),
             decisions: Arc::new(PolicyDecides),
             schemas: schema::built_in(),
-            trust: Trust { register: VerifiedRegister::verify(&self.template.register, &root).unwrap(), root },
+            token_key: made.kek().token_key().clone(),
+            trust: Arc::new(Trust {
+                register: VerifiedRegister::verify(&self.template.register, &root).unwrap(),
+                roots: RootChain::new(root),
+                quarantine: Default::default(),
+            }),
             sequence: Arc::default(),
         })
         .unwrap()

@@ -1,4 +1,9 @@
-//! The alliance operator's folder: root document, register key, certification authority, registers. It sees no data.
+//! The alliance operator's folder: root documents, register key, certification authority, registers. It sees no data.
+
+mod ca;
+mod roots;
+
+pub use roots::{Proposal, make_signer, sign as sign_root, signers};
 
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId, Text};
@@ -6,41 +11,21 @@ use crate::core::json;
 use crate::core::limits;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
-use crate::identity::document::{self, MultiSigned};
-use crate::identity::join::{self, JoinError, JoinRequest};
+use crate::durable::{create_private, write_whole};
+use crate::identity::document::{self, DocumentError, MultiSigned};
+use crate::identity::join::{self, JoinError};
 use crate::identity::key::{Bytes, SigningKey};
-use crate::identity::register::{Member, Register, RegisterError, SchemaEntry, Status, VerifiedRegister, Witnesses};
-use crate::identity::root::{NamedKey, Root, RootError, VerifiedRoot};
-use crate::keys::{Kek, KekError, KeyFile, KeyFileError, create_private};
-use crate::schema;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+use crate::identity::register::{
+    Member, Register, RegisterError, SchemaEntry, Status, Succession, VerifiedRegister, Witnesses,
 };
-use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
+use crate::identity::root::{NamedKey, Root, RootChain, RootError, VerifiedRoot};
+use crate::identity::rotation::{self, RotationError};
+use crate::keys::{Kek, KekError, KeyFile, KeyFileError};
+use crate::schema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
-
-/// Certificate profiles.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Profiles {
-    ca: Profile,
-    node: Profile,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Profile {
-    days: i64,
-}
-
-fn profiles() -> Profiles {
-    toml::from_str(include_str!("../certs/profiles.toml")).expect("the built-in profiles are tested")
-}
 
 /// Why an operator's command fails.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +53,12 @@ pub enum AllianceError {
     /// Join request.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// Rotation.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    /// A document.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// Certificates.
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -78,19 +69,6 @@ pub enum AllianceError {
 
 fn file_error(path: &Path, error: impl std::fmt::Display) -> AllianceError {
     AllianceError::File { path: path.to_owned(), reason: error.to_string() }
-}
-
-/// Writes a file whole: beside its place, fsynced, renamed.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// What a park gets when it was admitted. Nothing in it is secret; the root's fingerprint, compared by people, makes it
@@ -112,7 +90,7 @@ pub struct Welcome {
 pub struct Alliance {
     folder: PathBuf,
     kek: Kek,
-    root: VerifiedRoot,
+    roots: RootChain,
     register: VerifiedRegister,
     /// Two commands at once would sign two registers of one sequence.
     _lock: std::fs::File,
@@ -142,17 +120,18 @@ impl Alliance {
         if folder.join("root.json").exists() {
             return Err(file_error(folder, "there is an alliance in this folder already; it is never overwritten"));
         }
+        clear_interrupted(folder).map_err(|error| file_error(folder, error))?;
         for path in [&keys, &folder.join("registers")] {
             std::fs::create_dir_all(path).map_err(|error| file_error(path, error))?;
         }
         let make = |usage: &str, n: u32| -> Result<SigningKey, AllianceError> {
             let seed = Zeroizing::new(random::bytes::<32>(random));
             let id = alliance.key(n);
-            KeyFile::create(&keys.join(format!("{usage}.key")), &id, usage, &seed[..], &kek, random)?;
+            KeyFile::add(&keys, &id, usage, &seed[..], &kek, random)?;
             Ok(SigningKey::from_seed(id, &seed))
         };
         let (root_key, register_key) = (make("root", 1)?, make("register", 2)?);
-        let (ca_der, ca_pem) = make_ca(alliance, &keys, &kek, now, random)?;
+        let ca = ca::make(alliance, &alliance.key(3), &keys, &kek, now, random)?;
         let body = Root {
             alliance: alliance.clone(),
             names,
@@ -161,7 +140,7 @@ impl Alliance {
             signers: vec![named(&root_key)],
             threshold: 1,
             register_key: named(&register_key),
-            ca: vec![Bytes(ca_der)],
+            ca: vec![Bytes(ca.clone())],
             issued: now,
         };
         let root = json::to_canonical(&MultiSigned::sign(&body, &[&root_key]));
@@ -170,7 +149,7 @@ impl Alliance {
             let path = folder.join(name);
             create_private(&path, bytes).map_err(|error| file_error(&path, error))
         };
-        put("ca.pem", ca_pem.as_bytes())?;
+        put("ca.pem", pem(&ca).as_bytes())?;
         let schemas = schema::built_in();
         let entry = |schema: &schema::Schema| SchemaEntry {
             id: schema.id().to_owned(),
@@ -191,10 +170,11 @@ impl Alliance {
         };
         let signed = document::sign(register, &register_key);
         let register = VerifiedRegister::verify(signed.jws(), &root)?;
-        let made = Self { folder: folder.to_owned(), kek, root, register, _lock: held };
+        let roots = RootChain::new(root);
+        let made = Self { folder: folder.to_owned(), kek, roots, register, _lock: held };
         made.write_register()?;
         // Last: a folder with a root document is complete.
-        put("root.json", &made.root.to_json())?;
+        put("root.json", &made.roots.newest().to_json())?;
         Ok(made)
     }
 
@@ -210,15 +190,33 @@ impl Alliance {
             .and_then(|document| document.claimed::<Root>())
             .map_err(RootError::from)?;
         // The operator's own folder: what it is compared with is itself.
-        let root = VerifiedRoot::verify(&text, &digest)?;
+        let roots = Self::load_roots(folder, RootChain::new(VerifiedRoot::verify(&text, &digest)?))?;
         let jws = String::from_utf8(read("register.jws")?).map_err(|e| file_error(folder, e))?;
-        let register = VerifiedRegister::verify(jws.trim(), &root)?;
-        Ok(Self { folder: folder.to_owned(), kek, root, register, _lock: held })
+        let register = VerifiedRegister::verify_in(jws.trim(), &roots)?;
+        let mut opened = Self { folder: folder.to_owned(), kek, roots, register, _lock: held };
+        opened.finish_interrupted()?;
+        Ok(opened)
     }
 
-    /// The root document.
+    /// A command that was interrupted may have filed the next register without making it the newest: it counts, as
+    /// somebody may have seen it. Two registers of one sequence must never be signed.
+    fn finish_interrupted(&mut self) -> Result<(), AllianceError> {
+        let sequence = self.register.body().sequence + 1;
+        let path = self.folder.join(format!("registers/{sequence}.jws"));
+        if !path.exists() {
+            return Ok(());
+        }
+        let jws = std::fs::read_to_string(&path).map_err(|error| file_error(&path, error))?;
+        if let Succession::Next(next) = self.register.successor(jws.trim(), &self.roots)? {
+            self.register = *next;
+            self.write_register()?;
+        }
+        Ok(())
+    }
+
+    /// The newest root document.
     pub fn root(&self) -> &VerifiedRoot {
-        &self.root
+        self.roots.newest()
     }
 
     /// The newest register.
@@ -236,10 +234,17 @@ impl Alliance {
         random: &dyn Random,
     ) -> Result<Welcome, AllianceError> {
         let request = join::verify(request, fingerprint)?;
-        if self.register.member(&request.participant).is_some() {
-            return Err(AllianceError::Refused(format!("{} is a member already", request.participant)));
+        let certificate = self.issue(&request.participant, &request.csr.0, now, random)?;
+        if let Some(member) = self.register.member(&request.participant) {
+            // The same request again: the welcome may have been lost.
+            if member.keys != request.keys {
+                return Err(AllianceError::Refused(format!(
+                    "{} is a member already, with other keys; for new keys it runs `crosspark node rotate`",
+                    request.participant
+                )));
+            }
+            return self.welcome(certificate);
         }
-        let certificate = self.issue(&request, now, random)?;
         let member = Member {
             id: request.participant,
             names: request.names,
@@ -252,9 +257,47 @@ impl Alliance {
             keys: request.keys,
         };
         self.next(now, |register| register.members.push(member))?;
-        let root = MultiSigned::parse::<Root>(&self.root.to_json()).map_err(RootError::from)?;
+        self.welcome(certificate)
+    }
+
+    fn welcome(&self, certificate: String) -> Result<Welcome, AllianceError> {
+        let root = MultiSigned::parse::<Root>(&self.root().to_json())?;
         let register = self.register.jws().to_owned();
         Ok(Welcome { format: "welcome/1".into(), root, register, certificate })
+    }
+
+    /// Gives a member the new keys and certificate that its rotation asks for. Its old keys of the same uses end after
+    /// `overlap_ms`. `fingerprint` is needed where no old key signed the rotation.
+    pub fn rotate(
+        &mut self,
+        rotation: &[u8],
+        fingerprint: Option<&Digest>,
+        overlap_ms: i64,
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<Welcome, AllianceError> {
+        let claimed = rotation::claimed_participant(rotation)?;
+        let member = self.register.member(&claimed).ok_or(RotationError::Stranger(claimed))?.clone();
+        // The same request again: the welcome may have been lost. Before its keys it is judged as it was then.
+        let before = Member { keys: rotation::keys_before(rotation, &member)?, ..member.clone() };
+        let rotation = rotation::verify(rotation, &before, fingerprint, now)?;
+        let certificate = match &rotation.csr {
+            Some(csr) => self.issue(&member.id, &csr.0, now, random)?,
+            None => String::new(),
+        };
+        if before.keys.len() == member.keys.len() && !rotation.keys.is_empty() {
+            self.next(now, |register| {
+                for member in register.members.iter_mut().filter(|known| known.id == member.id) {
+                    for old in &mut member.keys {
+                        if rotation.keys.iter().any(|new| new.usage == old.usage) {
+                            old.until = old.until.min(now.plus_ms(overlap_ms)).max(old.from);
+                        }
+                    }
+                    member.keys.extend(rotation.keys.iter().cloned());
+                }
+            })?;
+        }
+        self.welcome(certificate)
     }
 
     /// Suspends or reinstates a member.
@@ -276,21 +319,27 @@ impl Alliance {
         self.next(now, |_| {})
     }
 
+    fn register_key(&self, root: &VerifiedRoot) -> Result<SigningKey, AllianceError> {
+        let folder = self.folder.join("keys");
+        let wanted = &root.body().register_key.id;
+        let found = KeyFile::all(&folder, "register", &self.kek)?.into_iter().find(|(id, _)| id == wanted);
+        let (id, seed) = found.ok_or_else(|| file_error(&folder, format!("the register key {wanted} is not here")))?;
+        ed25519(&folder, id, &seed)
+    }
+
     fn next(&mut self, now: Timestamp, change: impl FnOnce(&mut Register)) -> Result<(), AllianceError> {
-        let (id, seed) = KeyFile::load(&self.folder.join("keys/register.key"), "register", &self.kek)?;
-        let seed = <[u8; 32]>::try_from(seed.as_slice()).map(Zeroizing::new);
-        let seed = seed.map_err(|_| file_error(&self.folder, "the register key has not 32 bytes"))?;
-        let key = SigningKey::from_seed(id, &seed);
-        let mut body = self.register.body().clone();
+        let key = self.register_key(self.roots.newest())?;
+        let mut body = self.register.stated().clone();
         body.sequence += 1;
         body.previous = Some(self.register.digest());
+        body.root = self.roots.newest().digest();
         body.issued = now;
         body.expires = now.plus_ms(limits::REGISTER_LIFE_MS);
         change(&mut body);
         let signed = document::sign(body, &key);
-        match self.register.successor(signed.jws(), &self.root)? {
-            crate::identity::register::Succession::Next(next) => self.register = *next,
-            crate::identity::register::Succession::Same => {}
+        match self.register.successor(signed.jws(), &self.roots)? {
+            Succession::Next(next) => self.register = *next,
+            Succession::Same => {}
         }
         self.write_register()
     }
@@ -303,63 +352,38 @@ impl Alliance {
         }
         Ok(())
     }
+}
 
-    fn issue(&self, request: &JoinRequest, now: Timestamp, random: &dyn Random) -> Result<String, AllianceError> {
-        let path = self.folder.join("keys/ca.key");
-        let (_, pkcs8) = KeyFile::load(&path, "ca", &self.kek)?;
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(
-            &PrivatePkcs8KeyDer::from(pkcs8.as_slice()),
-            &PKCS_ECDSA_P256_SHA256,
-        )?;
-        let ca = self.root.body().ca.last().ok_or_else(|| file_error(&path, "the root document names no CA"))?;
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca.0.as_slice()), key)?;
-        let csr = CertificateSigningRequestDer::from(request.csr.0.as_slice());
-        let mut csr = CertificateSigningRequestParams::from_der(&csr)?;
-        // Only the key is taken from the request; what the certificate says is the profile's affair.
-        csr.params = certificate_params(request.participant.host(), profiles().node.days, now, random)?;
-        csr.params.use_authority_key_identifier_extension = true;
-        csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        csr.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(csr.signed_by(&issuer)?.pem())
+/// Removes what an interrupted [`Alliance::init`] left: nobody was told of it yet. The folder of keys stays: it tells that
+/// the key-encryption key is this folder's.
+fn clear_interrupted(folder: &Path) -> std::io::Result<()> {
+    for name in ["keys", "registers"] {
+        for file in folder.join(name).read_dir().into_iter().flatten() {
+            std::fs::remove_file(file?.path())?;
+        }
     }
+    for name in ["ca.pem", "register.jws"] {
+        match std::fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn ed25519(folder: &Path, id: KeyId, seed: &Zeroizing<Vec<u8>>) -> Result<SigningKey, AllianceError> {
+    let seed = <[u8; 32]>::try_from(seed.as_slice()).map(Zeroizing::new);
+    let seed = seed.map_err(|_| file_error(folder, format!("the key {id} has not 32 bytes")))?;
+    Ok(SigningKey::from_seed(id, &seed))
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn named(key: &SigningKey) -> NamedKey {
     NamedKey { id: key.id().clone(), public: key.public() }
-}
-
-/// A certificate for a host, valid from a little before now (clocks differ).
-fn certificate_params(
-    host: &str,
-    days: i64,
-    now: Timestamp,
-    random: &dyn Random,
-) -> Result<CertificateParams, rcgen::Error> {
-    let name = host.split("%3A").next().unwrap_or(host).to_owned();
-    let mut params = CertificateParams::new(vec![name.clone()])?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = now.plus_ms(-limits::SKEW_MS_MAX).to_offset_date_time();
-    params.not_after = now.plus_ms(days * 86_400_000).to_offset_date_time();
-    let mut serial = random::bytes::<16>(random);
-    serial[0] &= 0x7F;
-    params.serial_number = Some(SerialNumber::from(serial.to_vec()));
-    Ok(params)
-}
-
-fn make_ca(
-    alliance: &ParticipantId,
-    keys: &Path,
-    kek: &Kek,
-    now: Timestamp,
-    random: &dyn Random,
-) -> Result<(Vec<u8>, String), AllianceError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let id: KeyId = alliance.key(3);
-    KeyFile::create(&keys.join("ca.key"), &id, "ca", &Zeroizing::new(key.serialize_der()), kek, random)?;
-    let mut params = certificate_params(alliance.host(), profiles().ca.days, now, random)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key)?;
-    Ok((certificate.der().to_vec(), certificate.pem()))
 }

@@ -1,6 +1,12 @@
 //! How a node comes to be: its folder, its four keys and join request; and how it takes the welcome.
 
-use crate::alliance::{Welcome, write_whole};
+mod kek;
+mod rotate;
+
+pub use kek::change_kek;
+pub use rotate::{Wanted, renew, rotate};
+
+use crate::alliance::Welcome;
 use crate::assembly::{self, AssemblyError, files, load_root, open_store};
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::config::{self, Config};
@@ -9,13 +15,14 @@ use crate::core::id::{ParticipantId, Text};
 use crate::core::json;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
+use crate::durable::{create_private, write_whole};
 use crate::identity::document::{self, MultiSigned};
 use crate::identity::join::JoinRequest;
 use crate::identity::key::{Bytes, KeyUse, SigningKey};
 use crate::identity::register::{KeyEntry, VerifiedRegister};
 use crate::identity::root::VerifiedRoot;
 use crate::identity::x509::Presented;
-use crate::keys::{Kek, KeyFile, create_private};
+use crate::keys::{Kek, KeyFile};
 use crate::protocol::BASE;
 use crate::service::{NewToken, UserRole, mint_token};
 use crate::storage::sqlite::FILE;
@@ -98,7 +105,7 @@ pub async fn init(
     let path = folder.join(JOIN_REQUEST);
     write_whole(&path, &json::to_canonical(&request.signed)).map_err(|error| file_error(&path, error))?;
 
-    let store = open_store(&new.config, &kek, clock)?;
+    let (store, _) = open_store(&new.config, &kek, clock)?;
     let token = NewToken { role: UserRole::Admin, person: new.admin.clone(), enterprise: None, days: FIRST_TOKEN_DAYS };
     let (row, secret, entry) = mint_token(&token, now, random).map_err(|error| file_error(folder, error))?;
     let facts = Facts {
@@ -124,7 +131,10 @@ fn clear_interrupted(folder: &Path) -> std::io::Result<bool> {
             _ => {}
         }
     }
-    std::fs::remove_dir_all(keys)?;
+    // The folder itself stays: it tells that the key-encryption key is this node's.
+    for file in keys.read_dir()? {
+        std::fs::remove_file(file?.path())?;
+    }
     Ok(true)
 }
 
@@ -138,8 +148,14 @@ fn join_request(new: &NewNode, kek: &Kek, now: Timestamp, random: &dyn Random) -
     let folder = new.config.data.join(files::KEYS);
     let until = now.plus_ms(KEY_DAYS * 86_400_000);
     let file = |usage: KeyUse| folder.join(format!("{}.key", usage.name()));
-    let entry =
-        |n: u32, usage, public| KeyEntry { id: participant.key(n), usage, public: Bytes(public), from: now, until };
+    let entry = |n: u32, usage, public| KeyEntry {
+        id: participant.key(n),
+        usage,
+        public: Bytes(public),
+        from: now,
+        until,
+        proof: None,
+    };
 
     let failed = |error: rcgen::Error| file_error(&folder, error);
     let tls = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
@@ -198,7 +214,7 @@ pub async fn join(
     let kek = Kek::load(&config.kek_file).map_err(AssemblyError::from)?;
     check_own(config, &kek, &register, &welcome.certificate, now)?;
 
-    let store = open_store(config, &kek, clock)?;
+    let (store, _) = open_store(config, &kek, clock)?;
     let installed = store.register_sequence().await.map_err(AssemblyError::from)?;
     if installed == 0 {
         let body = register.body();

@@ -1,0 +1,110 @@
+//! The alliance's certification authority (RFC 5280), by the profiles in `certs/profiles.toml`.
+
+use super::{Alliance, AllianceError, file_error};
+use crate::core::id::{KeyId, ParticipantId};
+use crate::core::limits;
+use crate::core::random::{self, Random};
+use crate::core::time::Timestamp;
+use crate::keys::{Kek, KeyFile};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
+use serde::Deserialize;
+use std::path::Path;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profiles {
+    ca: Profile,
+    node: Profile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profile {
+    days: i64,
+}
+
+fn profiles() -> Profiles {
+    toml::from_str(include_str!("../../certs/profiles.toml")).expect("the built-in profiles are tested")
+}
+
+/// A certificate for a host, valid from a little before now (clocks differ).
+fn certificate_params(
+    host: &str,
+    days: i64,
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<CertificateParams, rcgen::Error> {
+    let name = host.split("%3A").next().unwrap_or(host).to_owned();
+    let mut params = CertificateParams::new(vec![name.clone()])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = now.plus_ms(-limits::SKEW_MS_MAX).to_offset_date_time();
+    params.not_after = now.plus_ms(days * 86_400_000).to_offset_date_time();
+    let mut serial = random::bytes::<16>(random);
+    serial[0] &= 0x7F;
+    params.serial_number = Some(SerialNumber::from(serial.to_vec()));
+    Ok(params)
+}
+
+/// Makes a certification authority and files its key under `id`; its certificate, DER.
+pub fn make(
+    alliance: &ParticipantId,
+    id: &KeyId,
+    keys: &Path,
+    kek: &Kek,
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<Vec<u8>, AllianceError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    KeyFile::add(keys, id, "ca", &Zeroizing::new(key.serialize_der()), kek, random)?;
+    let mut params = certificate_params(alliance.host(), profiles().ca.days, now, random)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params.self_signed(&key)?.der().to_vec())
+}
+
+fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.public_key().raw.to_vec())
+}
+
+impl Alliance {
+    /// Issues a node's certificate for the key of a certificate signing request; PEM.
+    pub(super) fn issue(
+        &self,
+        participant: &ParticipantId,
+        csr: &[u8],
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<String, AllianceError> {
+        let folder = self.folder.join("keys");
+        // The newest certification authority whose key is here.
+        let mut found = None;
+        for (_, pkcs8) in KeyFile::all(&folder, "ca", &self.kek)? {
+            let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
+            let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256)?;
+            let public = key.subject_public_key_info();
+            if self.roots.ca().last().is_some_and(|ca| public_key(ca).as_ref() == Some(&public)) {
+                found = Some(key);
+            }
+        }
+        let (Some(key), Some(ca)) = (found, self.roots.ca().last()) else {
+            return Err(file_error(&folder, "the key of the newest certification authority is not here"));
+        };
+        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca), key)?;
+        let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
+        // Only the key is taken from the request; what the certificate says is the profile's affair.
+        csr.params = certificate_params(participant.host(), profiles().node.days, now, random)?;
+        csr.params.use_authority_key_identifier_extension = true;
+        csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        csr.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        Ok(csr.signed_by(&issuer)?.pem())
+    }
+}

@@ -1,0 +1,63 @@
+//! Newer registers and root documents from the alliance's URL, and from peers.
+
+use crate::config::AllianceSource;
+use crate::core::limits;
+use crate::identity::register::VerifiedRegister;
+use crate::net::operator_client;
+use crate::service::Node;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Asks the alliance and the peers for newer registers, at once and then every minute.
+pub async fn refresh(node: Arc<Node>, source: Arc<RwLock<Option<AllianceSource>>>) {
+    loop {
+        let place = source.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(source) = place {
+            let roots = source.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
+            if let Err(error) = refresh_from_alliance(&node, &source.url, roots.as_deref()).await {
+                tracing::warn!(url = source.url, error, "the alliance's register could not be fetched");
+            }
+        }
+        node.refresh_from_peers().await;
+        tokio::time::sleep(limits::REGISTER_REFRESH_EVERY).await;
+    }
+}
+
+/// The alliance's URL is a folder of files: `register.jws`, `registers/N.jws` for the ones between, and `roots/N.json` for
+/// root documents after the first.
+async fn refresh_from_alliance(node: &Node, url: &str, roots: Option<&[u8]>) -> Result<(), String> {
+    let client = operator_client(roots).map_err(|error| error.to_string())?;
+    let base = url.trim_end_matches('/');
+    let fetch = async |path: String| -> Result<String, String> {
+        let response = client.get(path).send().await.and_then(reqwest::Response::error_for_status);
+        let mut response = response.map_err(|error| error.to_string())?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| error.to_string())? {
+            body.extend_from_slice(&piece);
+            if body.len() > limits::REGISTER_BYTES_MAX {
+                return Err("the answer is too long".into());
+            }
+        }
+        String::from_utf8(body).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
+    };
+    let newest = fetch(format!("{base}/register.jws")).await?;
+    if newest == node.trust().register.jws() {
+        return Ok(());
+    }
+    // Only a register that stands on an unknown root document makes it worth to ask for one.
+    for _ in 0..limits::ROOTS_AT_ONCE_MAX {
+        let trust = node.trust();
+        if VerifiedRegister::verify_in(&newest, &trust.roots).is_ok() {
+            break;
+        }
+        let version = trust.roots.newest().body().version + 1;
+        let Ok(text) = fetch(format!("{base}/roots/{version}.json")).await else { break };
+        node.install_root(text.as_bytes(), url).await.map_err(|error| error.to_string())?;
+    }
+    let trust = node.trust();
+    let newest = VerifiedRegister::verify_in(&newest, &trust.roots).map_err(|error| error.to_string())?;
+    for sequence in trust.register.body().sequence + 1..=newest.body().sequence {
+        let jws = fetch(format!("{base}/registers/{sequence}.jws")).await?;
+        node.install_register(&jws, url).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! `crosspark members`: who is in the register that this node has, and keys that wait for an administrator's word.
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use crate::core::id::KeyId;
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// List the members, and the keys in quarantine.
+    List(List),
+    /// Confirm a key in quarantine: its member told its fingerprint by telephone or in person.
+    Confirm(Confirm),
+    /// Give this node a newer register or root document from a file.
+    Install(Install),
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Args)]
+pub struct Confirm {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The key.
+    key: KeyId,
+    /// Its fingerprint, as the member tells it.
+    #[arg(long)]
+    fingerprint: String,
+}
+
+#[derive(Args)]
+pub struct Install {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// `register.jws`, or a root document.
+    file: PathBuf,
+}
+
+pub async fn run(command: Command, json: bool) -> Outcome {
+    match command {
+        Command::List(args) => list(args, json).await,
+        Command::Confirm(args) => {
+            let body = json!({"key": args.key, "fingerprint": args.fingerprint});
+            let api = Api::new(&args.node)?;
+            let response = api.send(api.request(Method::POST, "/v1/quarantine/confirm").json(&body)).await?;
+            drop(response);
+            if !json {
+                println!("{} is confirmed.", args.key);
+            }
+            done()
+        }
+        Command::Install(args) => install(args, json).await,
+    }
+}
+
+async fn install(args: Install, json: bool) -> Outcome {
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", args.file.display()))?;
+    let path = if text.trim_start().starts_with('{') { "/v1/root" } else { "/v1/register" };
+    let api = Api::new(&args.node)?;
+    let response = api.send(api.request(Method::POST, path).body(text)).await?;
+    let answer: Value = response.json().await?;
+    if json {
+        output::json(&answer)?;
+    } else {
+        let new = answer["installed"] == true;
+        println!("{}", if new { "installed" } else { "this node has it already" });
+    }
+    done()
+}
+
+async fn list(args: List, json: bool) -> Outcome {
+    let found = Api::new(&args.node)?.get("/v1/members").await?;
+    if json {
+        output::json(&found)?;
+        return done();
+    }
+    println!("register {} (expires {})", output::text(&found, "sequence"), output::text(&found, "expires"));
+    let rows = |name: &str| found.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let members = rows("members");
+    let members = members.iter().map(|member| {
+        let names = member.get("names").and_then(Value::as_object).cloned().unwrap_or_default();
+        let names: Vec<&str> = names.values().filter_map(Value::as_str).collect();
+        vec![
+            output::text(member, "id"),
+            names.join(" / "),
+            output::text(member, "status"),
+            output::text(member, "endpoint"),
+        ]
+    });
+    output::table(&["member", "name", "status", "endpoint"], members);
+    for key in rows("quarantine") {
+        println!(
+            "IN QUARANTINE  {}: no older key signed it. Compare with {}:",
+            output::text(&key, "key"),
+            output::text(&key, "member")
+        );
+        println!("               {}", output::text(&key, "fingerprint"));
+    }
+    done()
+}

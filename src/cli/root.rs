@@ -1,0 +1,182 @@
+//! `crosspark alliance root`: successors of the root document, under the old and the new threshold.
+
+use super::alliance::{Folder, kek_beside, show};
+use super::{Outcome, done, output};
+use crate::alliance::{Proposal, make_signer, sign_root, signers};
+use crate::core::id::KeyId;
+use crate::core::random::SystemRandomness;
+use crate::core::time::{Clock, SystemClock};
+use crate::durable::write_whole;
+use crate::identity::document::MultiSigned;
+use crate::identity::root::{NamedKey, Root};
+use crate::keys::Kek;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a root signer's key, on the signer's own machine; print its public half for the operator.
+    Signer(Signer),
+    /// Propose a successor of the root document: other signers, another threshold, a new register key or CA.
+    Propose(Propose),
+    /// Sign a proposal with the root keys of a folder.
+    Sign(Sign),
+    /// Install a proposal that enough keys signed, and sign the next register on it.
+    Install(Install),
+}
+
+#[derive(Args)]
+pub struct Signer {
+    /// Folder for the key.
+    folder: PathBuf,
+    /// The key's name: ALLIANCE#key-N with a number that was never used.
+    #[arg(long)]
+    id: KeyId,
+    /// The key-encryption key; by default FOLDER.kek beside the folder, made if it is absent.
+    #[arg(long)]
+    kek_file: Option<PathBuf>,
+    /// Where to write the public half.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Propose {
+    #[command(flatten)]
+    folder: Folder,
+    /// The public half of a signer to add. Repeat for several.
+    #[arg(long = "add")]
+    add: Vec<PathBuf>,
+    /// A signer to drop. Repeat for several.
+    #[arg(long = "drop")]
+    drop: Vec<KeyId>,
+    /// How many signatures a successor will need.
+    #[arg(long)]
+    threshold: Option<u64>,
+    /// Make a new key for registers: the present one is lost, known to others, or old.
+    #[arg(long)]
+    new_register_key: bool,
+    /// Make a new certification authority beside the present ones.
+    #[arg(long)]
+    new_ca: bool,
+    /// Drop all but the newest of the present certification authorities. Every member needs a certificate of it by then.
+    #[arg(long)]
+    drop_old_ca: bool,
+    /// Where to write the proposal.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Sign {
+    /// The proposal; the signatures are added to it.
+    proposal: PathBuf,
+    /// Folder of root keys: a signer's, or `keys` in the alliance's folder.
+    #[arg(long)]
+    keys: PathBuf,
+    /// The key-encryption key of that folder.
+    #[arg(long)]
+    kek_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Install {
+    #[command(flatten)]
+    folder: Folder,
+    /// The proposal with its signatures.
+    proposal: PathBuf,
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_whole(path, bytes).with_context(|| format!("{} could not be written", path.display()))
+}
+
+pub fn run(command: Command, json: bool) -> Outcome {
+    match command {
+        Command::Signer(args) => signer(&args, json),
+        Command::Propose(args) => propose(args, json),
+        Command::Sign(args) => sign(&args, json),
+        Command::Install(args) => {
+            let mut alliance = args.folder.open()?;
+            alliance.install_root(&read(&args.proposal)?, SystemClock.now())?;
+            show(&alliance, json)
+        }
+    }
+}
+
+fn signer(args: &Signer, json: bool) -> Outcome {
+    let random = SystemRandomness::new();
+    let kek_file = args.kek_file.clone().unwrap_or_else(|| kek_beside(&args.folder));
+    let kek = if kek_file.exists() { Kek::load(&kek_file)? } else { Kek::create(&kek_file, &random)? };
+    let public = make_signer(&args.folder, &args.id, &kek, &random)?;
+    write(&args.out, serde_json::to_string_pretty(&public)?.as_bytes())?;
+    if json {
+        output::json(&public)?;
+    } else {
+        println!(
+            "The key {} is in {}; send {} to the alliance operator.",
+            args.id,
+            args.folder.display(),
+            args.out.display()
+        );
+    }
+    done()
+}
+
+fn propose(args: Propose, json: bool) -> Outcome {
+    let add = args.add.iter().map(|path| {
+        serde_json::from_slice::<NamedKey>(&read(path)?).with_context(|| format!("{} is no public key", path.display()))
+    });
+    let proposal = Proposal {
+        add_signers: add.collect::<anyhow::Result<_>>()?,
+        drop_signers: args.drop,
+        threshold: args.threshold,
+        new_register_key: args.new_register_key,
+        new_ca: args.new_ca,
+        drop_old_ca: args.drop_old_ca,
+    };
+    let text = args.folder.open()?.propose(&proposal, SystemClock.now(), &SystemRandomness::new())?;
+    write(&args.out, &text)?;
+    tell(&text, json)?;
+    if !json {
+        println!("Signers sign it: crosspark alliance root sign {} --keys FOLDER", args.out.display());
+    }
+    done()
+}
+
+fn sign(args: &Sign, json: bool) -> Outcome {
+    let kek = Kek::load(&args.kek_file.clone().unwrap_or_else(|| kek_beside(&args.keys)))?;
+    let keys = signers(&args.keys, &kek)?;
+    anyhow::ensure!(!keys.is_empty(), "there is no root key in {}", args.keys.display());
+    let text = sign_root(&read(&args.proposal)?, &keys)?;
+    write(&args.proposal, &text)?;
+    tell(&text, json)
+}
+
+/// What a signer must look at before signing.
+fn tell(text: &[u8], json: bool) -> Outcome {
+    let document = MultiSigned::parse::<Root>(text)?;
+    let (body, digest) = document.claimed::<Root>()?;
+    let by = document.claimed_signers();
+    if json {
+        output::json(&json!({
+            "version": body.version, "fingerprint": digest.fingerprint(), "signers": body.signers,
+            "threshold": body.threshold, "registerKey": body.register_key, "authorities": body.ca.len(), "signedBy": by,
+        }))?;
+        return done();
+    }
+    let names: Vec<String> = body.signers.iter().map(|key| key.id.to_string()).collect();
+    println!("root document  version {} of {}", body.version, body.alliance);
+    println!("fingerprint    {}", digest.fingerprint());
+    println!("signers        {} of: {}", body.threshold, names.join(", "));
+    println!("register key   {}", body.register_key.id);
+    println!("authorities    {}", body.ca.len());
+    println!("signed by      {}", if by.is_empty() { "nobody yet".to_owned() } else { by.join(", ") });
+    done()
+}

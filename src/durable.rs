@@ -1,0 +1,79 @@
+//! Files that are whole or absent, and durable when a function here returns.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Makes renames and removals in a folder durable.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
+    let beside = beside(path);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    let mut file = options.open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(beside)
+}
+
+/// Writes a file whole: beside its place, fsynced, renamed over what was there.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = write_beside(path, bytes, 0o644)?;
+    fs::rename(&beside, path)?;
+    sync_parent(path)
+}
+
+/// Replaces a file that only its owner may read.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = write_beside(path, bytes, 0o600)?;
+    fs::rename(&beside, path)?;
+    sync_parent(path)
+}
+
+/// Creates a file that only its owner may read; never overwrites.
+pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = write_beside(path, bytes, 0o600)?;
+    // A link, unlike a rename, fails where something is.
+    let linked = fs::hard_link(&beside, path);
+    fs::remove_file(&beside)?;
+    linked?;
+    sync_parent(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_and_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        create_private(&path, b"one").unwrap();
+        assert_eq!(create_private(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
+        // What a crash left beside it does not matter.
+        fs::write(folder.path().join("key.new"), "half").unwrap();
+        replace_private(&path, b"three").unwrap();
+        write_whole(&folder.path().join("other"), b"x").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,48 @@
+//! A change of the key-encryption key. Interrupted at any point, the node works and the change can go on.
+
+use super::{EnrolError, file_error};
+use crate::assembly::{self, AssemblyError, files, open_store};
+use crate::audit::entry::{Draft, Facts, Kind};
+use crate::config::Config;
+use crate::core::limits;
+use crate::core::random::Random;
+use crate::core::time::Clock;
+use crate::keys::{Kek, KeyFile};
+use crate::storage::{Change, Write};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Makes a new key-encryption key and wraps every key and secret of the stopped node under it. Returns how many there
+/// were.
+pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clock>) -> Result<usize, EnrolError> {
+    let _lock = assembly::lock(&config.data)?;
+    let kek = Kek::begin_change(&config.kek_file, random).map_err(AssemblyError::from)?;
+    let keys = config.data.join(files::KEYS);
+    if KeyFile::all(&keys, "token", &kek).map_err(AssemblyError::from)?.is_empty() {
+        // Transfer tokens that are out must stay good: their secret, derived so far, gets a file of its own.
+        let id = config.participant.key(0);
+        KeyFile::add(&keys, &id, "token", &kek.token_key()[..], &kek, random).map_err(AssemblyError::from)?;
+    }
+    let mut count = KeyFile::rewrap_all(&keys, &kek, random).map_err(AssemblyError::from)?;
+    let (store, _) = open_store(config, &kek, clock)?;
+    loop {
+        let old = store.secrets_not_under(kek.id(), limits::PAGE_ROWS_MAX).await.map_err(AssemblyError::from)?;
+        if old.is_empty() {
+            break;
+        }
+        let facts = Facts {
+            detail: crate::service::object(json!({"kek": kek.id(), "secrets": old.len()})),
+            ..Facts::default()
+        };
+        let mut change = Change::new(Draft::new(Kind::KekChanged, facts, random));
+        for secret in old {
+            let rewrapped = kek.rewrap(secret.place(), &secret.wrapped, random).map_err(AssemblyError::from)?;
+            let wrapped = rewrapped.ok_or_else(|| file_error(&config.data, "a secret was listed twice"))?;
+            change.writes.push(Write::Rewrap { secret, wrapped });
+            count += 1;
+        }
+        store.commit(change).await.map_err(AssemblyError::from)?;
+    }
+    Kek::end_change(&config.kek_file).map_err(AssemblyError::from)?;
+    Ok(count)
+}

@@ -1,0 +1,165 @@
+//! New keys of a member: what the park asks the operator for, and what proves to every other member that the old key
+//! agrees. FORMATS.md, "New keys".
+
+use super::document::{self, Document, DocumentError, MultiSigned};
+use super::key::{Bytes, KeyUse, PublicKey, SigningKey};
+use super::register::{KeyEntry, Member};
+use super::x509::{self, CertificateError};
+use crate::core::digest::Digest;
+use crate::core::id::{KeyId, ParticipantId};
+use crate::core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An old document key's word that a new key is of the same member. It stands in the register beside the new key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyProof {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// The new key, without a proof in it.
+    pub key: KeyEntry,
+}
+
+impl Document for KeyProof {
+    const TYP: &'static str = "crosspark-key-proof+jws";
+    const FORMAT: &'static str = "key-proof/1";
+    fn author(&self) -> Option<&ParticipantId> {
+        Some(&self.participant)
+    }
+}
+
+impl KeyProof {
+    /// Proves `key` with an old document key of the same member.
+    pub fn prove(key: &KeyEntry, old: &SigningKey) -> KeyEntry {
+        let bare = KeyEntry { proof: None, ..key.clone() };
+        let proof = Self { participant: old.id().participant(), key: bare.clone() };
+        KeyEntry { proof: Some(document::sign(proof, old).jws().to_owned()), ..bare }
+    }
+}
+
+impl KeyEntry {
+    /// Whether a document key that `member` has at `at` signed this very key.
+    pub fn is_proven_by(&self, member: &Member, at: Timestamp) -> bool {
+        let Some(proof) = &self.proof else { return false };
+        let verified = document::verify::<KeyProof>(proof, |kid| member.key(kid, KeyUse::Document, at));
+        let bare = Self { proof: None, ..self.clone() };
+        verified.is_ok_and(|proof| proof.body().key == bare && proof.body().participant == member.id)
+    }
+}
+
+/// What a park asks for: new keys, each proven to be in its hands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// Who.
+    pub participant: ParticipantId,
+    /// The new keys; with proofs, unless the old document key is lost.
+    pub keys: Vec<KeyEntry>,
+    /// Certificate signing request, DER: for a new TLS key, or for a new certificate of the present one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csr: Option<Bytes>,
+    /// When it was made.
+    pub issued: Timestamp,
+}
+
+impl Document for Rotation {
+    const TYP: &'static str = "crosspark-rotation+jws";
+    const FORMAT: &'static str = "rotation/1";
+    fn author(&self) -> Option<&ParticipantId> {
+        Some(&self.participant)
+    }
+}
+
+/// Why a rotation is not taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RotationError {
+    /// The document itself.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The CSR.
+    #[error("its certificate signing request: {0}")]
+    Csr(#[from] CertificateError),
+    /// Of somebody else.
+    #[error("the rotation is of {0}, who is no member")]
+    Stranger(ParticipantId),
+    /// A key's name or place.
+    #[error("the key {0} in the rotation is not new, or not this member's")]
+    Key(KeyId),
+    /// Not proven to be in the park's hands.
+    #[error("the rotation does not prove that the park has its new {0:?} key")]
+    Unproven(KeyUse),
+    /// Not signed by an old key, and people have not compared it.
+    #[error(
+        "no document key that {0} has in the register signed this rotation: compare its fingerprint with the park by telephone or in person, and give it with --fingerprint\n  {1}"
+    )]
+    NotCompared(ParticipantId, String),
+    /// Not the one that people compared.
+    #[error("this rotation has the fingerprint\n  {found}\nbut the one you gave is\n  {expected}")]
+    Fingerprint {
+        /// What was given.
+        expected: String,
+        /// What it has.
+        found: String,
+    },
+}
+
+/// Who a rotation claims to be of, before anything is verified.
+pub fn claimed_participant(text: &[u8]) -> Result<ParticipantId, RotationError> {
+    Ok(MultiSigned::parse::<Rotation>(text)?.claimed::<Rotation>()?.0.participant)
+}
+
+/// The keys that `member` has without the very ones that the rotation asks for.
+pub fn keys_before(text: &[u8], member: &Member) -> Result<Vec<KeyEntry>, RotationError> {
+    let (rotation, _) = MultiSigned::parse::<Rotation>(text)?.claimed::<Rotation>()?;
+    Ok(member.keys.iter().filter(|key| !rotation.keys.contains(key)).cloned().collect())
+}
+
+/// Verifies a rotation of `member`: every new key is in its hands; the old document key signed each, or people compared
+/// the fingerprint.
+pub fn verify(
+    text: &[u8],
+    member: &Member,
+    fingerprint: Option<&Digest>,
+    now: Timestamp,
+) -> Result<Rotation, RotationError> {
+    let document = MultiSigned::parse::<Rotation>(text)?;
+    let (rotation, digest) = document.claimed::<Rotation>()?;
+    if rotation.participant != member.id {
+        return Err(RotationError::Stranger(rotation.participant));
+    }
+    for (n, key) in rotation.keys.iter().enumerate() {
+        let known = member.keys.iter().chain(&rotation.keys[..n]);
+        let taken = known.clone().any(|other| other.id == key.id || other.public == key.public);
+        if taken || key.id.participant() != member.id {
+            return Err(RotationError::Key(key.id.clone()));
+        }
+    }
+    let new = |id: &KeyId| {
+        let entry = rotation.keys.iter().find(|key| key.id == *id && key.usage != KeyUse::Tls)?;
+        PublicKey::from_slice(&entry.public.0)
+    };
+    let old = |id: &KeyId| member.key(id, KeyUse::Document, now);
+    let signers = document.signers::<Rotation>(|id| new(id).or_else(|| old(id)), false)?;
+    let csr = rotation.csr.as_ref().map(|csr| x509::csr_public_key(&csr.0)).transpose()?;
+    for key in &rotation.keys {
+        let proven = match key.usage {
+            KeyUse::Tls => csr.as_ref() == Some(&key.public.0),
+            _ => signers.contains(&key.id),
+        };
+        if !proven {
+            return Err(RotationError::Unproven(key.usage));
+        }
+    }
+    // A CSR alone asks for another certificate of a TLS key that the register has already.
+    let listed = |public: &Vec<u8>| member.keys.iter().chain(&rotation.keys).any(|key| key.public.0 == *public);
+    if csr.as_ref().is_some_and(|public| !listed(public)) {
+        return Err(RotationError::Unproven(KeyUse::Tls));
+    }
+    let proven =
+        signers.iter().any(|id| old(id).is_some()) && rotation.keys.iter().all(|key| key.is_proven_by(member, now));
+    match fingerprint {
+        Some(expected) if *expected != digest => {
+            Err(RotationError::Fingerprint { expected: expected.fingerprint(), found: digest.fingerprint() })
+        }
+        None if !proven => Err(RotationError::NotCompared(member.id.clone(), digest.fingerprint())),
+        _ => Ok(rotation),
+    }
+}
