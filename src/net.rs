@@ -303,7 +303,8 @@ impl MemberClients {
         Ok(client)
     }
 
-    fn tls(&self, pins: &[Digest]) -> Result<ClientConfig, NetError> {
+    /// TLS towards a member with these pins.
+    pub fn tls(&self, pins: &[Digest]) -> Result<ClientConfig, NetError> {
         let provider = provider();
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         let verifier = Pinned {

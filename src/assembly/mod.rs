@@ -332,8 +332,19 @@ impl Assembled {
             tls: Some(acceptor),
             request_time_max: Some(limits::REQUEST_TIME_MAX),
             per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            per_key_max: limits::CONNECTIONS_PER_MEMBER_MAX,
+            in_flight_per_caller_max: limits::REQUESTS_PER_MEMBER_MAX,
+            open: self.node.counters().connections.clone(),
         };
-        let user_rules = Rules { tls: None, request_time_max: None, per_address_max: limits::CONNECTIONS_MAX, shed };
+        // The users are this park's own, and all behind one address.
+        let user_rules = Rules {
+            tls: None,
+            request_time_max: None,
+            per_address_max: limits::CONNECTIONS_MAX,
+            in_flight_per_caller_max: limits::REQUESTS_IN_FLIGHT_MAX,
+            open: Arc::default(),
+            ..peer_rules.clone()
+        };
         tracing::info!(
             participant = %self.config.participant, peers = %self.config.peer.listen,
             management = %self.config.management.listen, "ready"

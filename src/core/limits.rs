@@ -68,6 +68,26 @@ pub const PUBLICATION_METADATA_BYTES_MAX: usize = 128 * KIB;
 pub const PEER_ANSWER_BYTES_MAX: usize = 8 * MIB;
 /// Open connections on one listener.
 pub const CONNECTIONS_MAX: usize = 2_048;
+/// When less than a quarter of the places is free, connections without a request are asked to make room this often.
+pub const SCARCITY_EVERY: Duration = Duration::from_millis(500);
+/// Open connections with one client key.
+pub const CONNECTIONS_PER_MEMBER_MAX: usize = 256;
+/// Requests in flight on one listener, from head to the last byte of the answer.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
+/// Requests in flight of one caller on the peer listener.
+pub const REQUESTS_PER_MEMBER_MAX: usize = 128;
+/// What a caller that was turned away is told to wait.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+/// Whoever reads an answer must take [`WRITE_WINDOW_BYTES_MIN`] in this time.
+pub const WRITE_WINDOW: Duration = Duration::from_secs(30);
+/// Bytes that a reader must take in one [`WRITE_WINDOW`].
+pub const WRITE_WINDOW_BYTES_MIN: usize = 64 * KIB;
+/// Reads of registers, checkpoints and tiles at once by whoever asks: strangers must not take all readers of the database.
+pub const OPEN_READS_MAX: usize = 2;
+/// Waiting for a place among the open reads.
+pub const OPEN_READ_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a container that are read from disk at once for one download.
+pub const SERVE_BYTES: u64 = 256 * KIB as u64;
 /// Open connections of one address on the peer listener.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 /// TLS handshake, from accept.
@@ -84,6 +104,8 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 pub const PEER_ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Silence inside a stream of data.
 pub const STREAM_IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Silence inside an upload of records.
+pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Long poll on the management API.
 pub const WAIT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Entries of one page in any listing.

@@ -25,6 +25,9 @@ pub struct KeyFile {
     pub wrapped: String,
 }
 
+/// A key's name and its secret.
+pub type Unwrapped = (KeyId, Zeroizing<Vec<u8>>);
+
 /// Why a key file does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
@@ -78,7 +81,7 @@ impl KeyFile {
     }
 
     /// All keys of a use in a folder, by their number.
-    pub fn all(folder: &Path, usage: &str, kek: &Kek) -> Result<Vec<(KeyId, Zeroizing<Vec<u8>>)>, KeyFileError> {
+    pub fn all(folder: &Path, usage: &str, kek: &Kek) -> Result<Vec<Unwrapped>, KeyFileError> {
         let mut keys = Vec::new();
         for path in paths(folder)? {
             let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
@@ -131,7 +134,7 @@ impl KeyFile {
     }
 
     /// Reads and unwraps a key of the given use: its name and its secret.
-    pub fn load(path: &Path, usage: &str, kek: &Kek) -> Result<(KeyId, Zeroizing<Vec<u8>>), KeyFileError> {
+    pub fn load(path: &Path, usage: &str, kek: &Kek) -> Result<Unwrapped, KeyFileError> {
         let fail = |reason: String| KeyFileError::File { path: path.to_owned(), reason };
         let file = Self::read(path)?;
         if file.format != "key-file/1" || file.usage != usage {

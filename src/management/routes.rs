@@ -248,10 +248,11 @@ async fn publish(State(app): State<App>, user: Allowed<PUBLISHER>, mut form: Mul
         node.publish(&user.0, publication, Arriving { pieces, current: Bytes::new(), ended: false }).await
     });
     loop {
-        let piece = match records.chunk().await {
-            Ok(Some(piece)) => Piece::Bytes(piece),
-            Ok(None) => Piece::End,
-            Err(error) => Piece::Broken(format!("the upload broke off: {}", error.body_text())),
+        let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, records.chunk()).await {
+            Err(_) => Piece::Broken("the upload fell silent".into()),
+            Ok(Ok(Some(piece))) => Piece::Bytes(piece),
+            Ok(Ok(None)) => Piece::End,
+            Ok(Err(error)) => Piece::Broken(format!("the upload broke off: {}", error.body_text())),
         };
         let last = !matches!(piece, Piece::Bytes(_));
         // The reader is gone when the publication has failed; its answer says why.

@@ -13,31 +13,44 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 type Answer = Result<Response, Failure>;
 
-/// Bytes read from disk at once.
-const READ_BYTES: u64 = 1 << 20;
-
 /// The routes. Those of the log and register are open reads: what they show is public or signed.
 pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/register", get(newest_register).post(take_register))
+    let places = Arc::new(Semaphore::new(limits::OPEN_READS_MAX));
+    let open = Router::new()
+        .route("/register", get(newest_register))
         .route("/register/{sequence}", get(register))
-        .route("/root", post(take_root))
         .route("/root/{version}", get(root))
-        .route("/schemas/{digest}", get(schema))
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*path}", get(tile))
+        .layer(axum::middleware::from_fn_with_state(places, open_read));
+    Router::new()
+        .merge(open)
+        .route("/register", post(take_register))
+        .route("/root", post(take_root))
+        .route("/schemas/{digest}", get(schema))
         .route("/manifests/{digest}", get(manifest))
         .route("/data/{transfer}", get(data))
         .route("/data/{transfer}/key", post(key))
         .route("/data/{transfer}/receipt", post(receipt))
         .route("/openings/{entry}", get(opening))
+}
+
+/// Whoever asks waits for one of few places.
+async fn open_read(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Answer {
+    let place = tokio::time::timeout(limits::OPEN_READ_WAIT_MAX, places.acquire()).await;
+    let Ok(Ok(_place)) = place else {
+        return Err(problem(Error::Unavailable("too many read at once; try again".into())));
+    };
+    Ok(next.run(request).await)
 }
 
 fn problem(error: Error) -> Failure {
@@ -167,7 +180,7 @@ async fn data(
             if at >= end {
                 return Ok::<_, std::io::Error>(None);
             }
-            let wanted = (end - at).min(READ_BYTES) as usize;
+            let wanted = (end - at).min(limits::SERVE_BYTES) as usize;
             let bytes = tokio::task::spawn_blocking(move || served.range(at, wanted)).await??;
             if bytes.len() < wanted {
                 return Err(std::io::Error::other("the sealed bytes end early"));

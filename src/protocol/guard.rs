@@ -191,6 +191,9 @@ impl IntoResponse for Failure {
             response.extensions_mut().insert(Traced);
         }
         add_promise(response.headers_mut(), self.promise.as_deref());
+        if matches!(self.error, Error::TooMany | Error::Unavailable(_)) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
+        }
         response
     }
 }

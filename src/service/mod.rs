@@ -144,6 +144,14 @@ pub struct Node {
     /// Registers that were refused and logged.
     refused_registers: Mutex<HashSet<Digest>>,
     outbox_wake: tokio::sync::Notify,
+    counters: Counters,
+}
+
+/// What is counted for whoever watches the node.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections of peers that are open.
+    pub connections: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -168,7 +176,13 @@ impl Node {
             fruitless: Mutex::default(),
             refused_registers: Mutex::default(),
             outbox_wake: tokio::sync::Notify::new(),
+            counters: Counters::default(),
         }))
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Who this node is.

@@ -45,7 +45,7 @@ impl Node {
         self.believe(|current| {
             let newer = current.roots.newest().body().version < version;
             let (register, quarantine) = (current.register.clone(), current.quarantine.clone());
-            newer.then(|| Trust { roots, register, quarantine })
+            newer.then_some(Trust { roots, register, quarantine })
         });
         Ok(true)
     }
@@ -66,10 +66,10 @@ impl Node {
     /// Fetches root documents from `member` if the register `jws` stands on one that this node lacks.
     pub(super) async fn fetch_roots_for(&self, member: &Member, jws: &str) {
         let trust = self.trust();
-        let unknown = match trust.register.successor(jws, &trust.roots) {
-            Err(RegisterError::Foreign | RegisterError::Document(DocumentError::UnknownKey { .. })) => true,
-            _ => false,
-        };
+        let unknown = matches!(
+            trust.register.successor(jws, &trust.roots),
+            Err(RegisterError::Foreign | RegisterError::Document(DocumentError::UnknownKey { .. }))
+        );
         for _ in 0..if unknown { limits::ROOTS_AT_ONCE_MAX } else { 0 } {
             let version = self.trust().roots.newest().body().version + 1;
             let fetch = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.parts.peer.root(member, version)).await;

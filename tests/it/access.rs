@@ -25,6 +25,7 @@ fn routes() -> Vec<(Method, String, For)> {
         (get.clone(), "/.well-known/dspace-version".to_owned(), For::All),
         (get.clone(), "/register".into(), For::All),
         (get.clone(), "/register/1".into(), For::All),
+        (get.clone(), "/root/1".into(), For::All),
         (get.clone(), "/log/checkpoint".into(), For::All),
         (get.clone(), "/log/tile/0/000.p/1".into(), For::All),
         (get.clone(), "/log/tile/entries/000.p/1".into(), For::All),

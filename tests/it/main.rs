@@ -6,6 +6,7 @@ mod ends;
 mod enrolment;
 mod exchange;
 mod harness;
+mod hostile;
 mod keys;
 mod kills;
 mod release;

@@ -22,8 +22,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tower::ServiceExt;
 
+/// How a provider's data plane lies about sealed bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lie {
+    /// Other bytes of the right number.
+    Other,
+    /// More than were asked for.
+    More,
+    /// Half of them, as if that were all: the rest is asked for again.
+    Less,
+}
+
 /// How bad the network is.
 pub struct Weather {
+    pub lie: Option<Lie>,
     pub chance: Chance,
     /// Faults left; none means a clear sky.
     pub left: AtomicU32,
@@ -190,7 +202,13 @@ impl Peer for SimPeer {
         let mut sent = get(format!("/data/{transfer}"));
         sent.headers.push((header::AUTHORIZATION, format!("Bearer {token}")));
         sent.headers.push((header::RANGE, format!("bytes={}-{}", range.start, range.end - 1)));
-        let body = self.call(to, sent).await?.body;
+        let mut body = self.call(to, sent).await?.body;
+        match self.weather.lie {
+            Some(Lie::Other) => body = body.iter().map(|byte| byte ^ 1).collect(),
+            Some(Lie::More) => body = [&body[..], b"more"].concat().into(),
+            Some(Lie::Less) => body.truncate(body.len().div_ceil(2)),
+            None => {}
+        }
         // In pieces; the connection may break between two of them.
         let broken = self.weather.strikes(3).then(|| self.weather.chance.below(body.len() as u64) as usize);
         let end = broken.unwrap_or(body.len());

@@ -1,6 +1,7 @@
 //! Worlds by seed, and worlds in which each single write fails in each way.
 
 use super::faults::{Chance, Fault, Plan};
+use super::peer::Lie;
 use super::world::{A, B, World};
 use crosspark::service::RequestStage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,5 +86,28 @@ fn each_write_fails_in_each_way() {
                 assert!(ended.is_ok(), "park {park}, write {step} of {writes}: {fault:?}");
             }
         }
+    }
+}
+
+/// A provider that sends other or more bytes than it promised is found out before anybody asks for a key; one that sends
+/// fewer is asked for the rest.
+#[test]
+fn lies_about_bytes_are_found() {
+    for (lie, stage, part) in [
+        (Lie::Other, RequestStage::Refused, "sealed bytes have the digest"),
+        (Lie::More, RequestStage::Refused, "more bytes than were asked for"),
+        (Lie::Less, RequestStage::Verified, ""),
+    ] {
+        run(async || {
+            let world = World::of_lies(lie);
+            world.start(A).await;
+            world.start(B).await;
+            let request = world.request().await;
+            let (found, reason) = world.settle(&request).await;
+            assert_eq!(found, stage, "{lie:?}: {reason:?}");
+            assert!(reason.unwrap_or_default().contains(part), "{lie:?}");
+            let released = world.log(A).await.iter().filter(|entry| entry["kind"] == "key.released").count();
+            assert_eq!(released, usize::from(stage == RequestStage::Verified), "{lie:?}");
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! Two parks, their disks, and the users.
 
 use super::faults::{Chance, Controller, Life, Plan, Strikes};
-use super::peer::{SimPeer, Weather};
+use super::peer::{Lie, SimPeer, Weather};
 use crate::harness::{Alliance, ENTERPRISE, Park, records, research};
 use axum::Router;
 use crosspark::assembly;
@@ -81,7 +81,7 @@ fn make_template() -> Arc<Template> {
             store.commit(Change::new(entry).write(write)).await.unwrap();
         }
         let disks = [template.disks[A].clone(), template.disks[B].clone()];
-        let world = World::of(template.clone(), disks, 0, [Plan::Never, Plan::Never], 0);
+        let world = World::of(template.clone(), disks, 0, [Plan::Never, Plan::Never], 0, None);
         world.start(A).await;
         world.publish().await.unwrap()
     });
@@ -141,6 +141,9 @@ struct Site {
     about: Connection,
 }
 
+/// A node and its life.
+type Alive = (Arc<Node>, Arc<Life>);
+
 /// The world of one seed.
 pub struct World {
     template: Arc<Template>,
@@ -149,7 +152,7 @@ pub struct World {
     net: Arc<Net>,
     weather: Arc<Weather>,
     sites: [Site; 2],
-    alive: Mutex<[Option<(Arc<Node>, Arc<Life>)>; 2]>,
+    alive: Mutex<[Option<Alive>; 2]>,
 }
 
 impl World {
@@ -157,10 +160,24 @@ impl World {
     pub fn new(seed: u64, plans: [Plan; 2], storms: u32) -> Arc<Self> {
         let template = template();
         let disks = [template.disks[A].copy(), template.disks[B].copy()];
-        Self::of(template, disks, seed, plans, storms)
+        Self::of(template, disks, seed, plans, storms, None)
     }
 
-    fn of(template: Arc<Template>, disks: [Disk; 2], seed: u64, plans: [Plan; 2], storms: u32) -> Arc<Self> {
+    /// A calm world in which the provider's data plane lies.
+    pub fn of_lies(lie: Lie) -> Arc<Self> {
+        let template = template();
+        let disks = [template.disks[A].copy(), template.disks[B].copy()];
+        Self::of(template, disks, 1, [Plan::Never, Plan::Never], 0, Some(lie))
+    }
+
+    fn of(
+        template: Arc<Template>,
+        disks: [Disk; 2],
+        seed: u64,
+        plans: [Plan; 2],
+        storms: u32,
+        lie: Option<Lie>,
+    ) -> Arc<Self> {
         let chance = Chance::new(seed);
         let mut of = template.parks.iter().zip(disks);
         let sites = plans.map(|plan| {
@@ -175,7 +192,7 @@ impl World {
                 about: Connection { presented: Some(Arc::new(Presented::parse(&der).unwrap())), address: None },
             }
         });
-        let weather = Weather { chance: Chance::new(chance.next()), left: AtomicU32::new(storms) };
+        let weather = Weather { lie, chance: Chance::new(chance.next()), left: AtomicU32::new(storms) };
         drop(of);
         Arc::new(Self {
             clock: Arc::new(VirtualClock(template.made, tokio::time::Instant::now())),

@@ -1,6 +1,10 @@
 //! An alliance and parks in a temporary folder, by the program's own commands. When a park's node is stopped, its outbox
 //! must be empty and its log must verify.
 
+mod running;
+
+pub use running::{Here, Running};
+
 use crosspark::assembly::{self, Overrides};
 use crosspark::config::Config;
 use crosspark::core::digest::Digest;
@@ -10,18 +14,16 @@ use crosspark::identity::register::{Member, VerifiedRegister};
 use crosspark::identity::root::{RootChain, VerifiedRoot};
 use crosspark::keys::{Kek, KeyFile};
 use crosspark::net::{AddressRule, MemberClients, TlsIdentity, own_node_client};
-use crosspark::service::Node;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_crosspark");
 pub const ENTERPRISE: &str = "Silkroad Visual Beijing Center";
@@ -239,6 +241,14 @@ impl Park {
         MemberClients::new(identity, ca, rule, Arc::new(SystemClock)).client(&self.member(alliance)).unwrap()
     }
 
+    /// The TLS configuration of such a client.
+    pub fn client_config(&self, alliance: &Alliance, identity: TlsIdentity) -> rustls::ClientConfig {
+        let ca = alliance.roots().ca().map(<[u8]>::to_vec).collect();
+        let rule = AddressRule { allow_private: true };
+        let clients = MemberClients::new(identity, ca, rule, Arc::new(SystemClock));
+        clients.tls(&self.member(alliance).pins(SystemClock.now())).unwrap()
+    }
+
     /// Starts the node as a process and waits until it is ready.
     pub async fn start(&self) -> Running<'_> {
         let mut running = self.spawn(&[]);
@@ -402,102 +412,6 @@ impl Park {
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::String(complaint));
         (output.status.code().unwrap(), report)
-    }
-}
-
-/// A node in this process.
-pub struct Here {
-    pub node: Arc<Node>,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Here {
-    pub async fn stop(self) {
-        self.stop.send(true).unwrap();
-        self.task.await.unwrap();
-    }
-}
-
-/// A node that runs as a process.
-pub struct Running<'a> {
-    park: &'a Park,
-    child: Option<Child>,
-}
-
-impl Running<'_> {
-    async fn wait_ready(&mut self) {
-        self.park.wait_http().await;
-        if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-            panic!("{} ended with {status}: {}", self.park.id, self.park.log());
-        }
-    }
-
-    /// Waits until it is ready, or has ended; whether it lives.
-    pub async fn comes_up(&mut self) -> bool {
-        let client = own_node_client().unwrap();
-        for _ in 0..1_000 {
-            if self.has_ended() {
-                return false;
-            }
-            let ready = client.get(format!("{}/readyz", self.park.management)).send().await;
-            if ready.is_ok_and(|response| response.status().is_success()) {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        false
-    }
-
-    pub fn has_ended(&mut self) -> bool {
-        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
-    }
-
-    pub fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-
-    /// Ends it at once, as a power cut would.
-    pub fn kill(mut self) {
-        let mut child = self.child.take().unwrap();
-        // It may have ended by itself.
-        let _ = child.kill();
-        child.wait().unwrap();
-    }
-
-    /// Waits until nothing is to be sent any more.
-    pub async fn settle(&self) {
-        for _ in 0..2_000 {
-            let status = self.park.get("admin", "/v1/status").await;
-            if status["outbox"]["waiting"] == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the outbox of {} does not become empty", self.park.id);
-    }
-
-    /// Stops it gracefully.
-    pub fn stop(mut self) {
-        let mut child = self.child.take().unwrap();
-        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        let status = child.wait().unwrap();
-        assert!(status.success(), "{} ended with {status}: {}", self.park.id, self.park.log());
-        assert!(!self.park.log().contains("panicked"), "{}", self.park.log());
-        let (code, report) = self.park.verify(&[]);
-        assert_eq!(code, 0, "the log of {} does not verify: {report}", self.park.id);
-        assert_eq!(report["entries"], report["covered"], "{report}");
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        // A test that failed leaves no process behind.
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

@@ -1,0 +1,255 @@
+//! Listeners: TLS, limits, graceful shutdown.
+
+mod paced;
+mod places;
+
+use crate::core::limits;
+use crate::identity::x509::Presented;
+use crate::protocol::Connection;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use paced::Paced;
+use places::{Caller, Flights, Full, Holding, Place, Places};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// How one listener serves.
+#[derive(Clone)]
+pub struct Rules {
+    /// TLS; plain without.
+    pub tls: Option<TlsAcceptor>,
+    /// Time for a request until its answer begins; none for listeners that take publications.
+    pub request_time_max: Option<Duration>,
+    /// Connections of one address (IPv6: of one /64).
+    pub per_address_max: usize,
+    /// Connections with one client key.
+    pub per_key_max: usize,
+    /// Requests in flight of one caller.
+    pub in_flight_per_caller_max: usize,
+    /// Told of every connection or request that was turned away before any handler saw it.
+    pub shed: Arc<dyn Fn() + Send + Sync>,
+    /// Connections that are open, for whoever watches.
+    pub open: Arc<AtomicU64>,
+}
+
+/// What all connections of one listener share.
+#[derive(Clone)]
+struct House {
+    router: Router,
+    rules: Rules,
+    stop: watch::Receiver<bool>,
+    keys: Places<Caller>,
+    flights: Flights,
+    /// Counts the times when places became scarce: then connections without a request make room.
+    scarce: watch::Receiver<u64>,
+}
+
+/// Accepts connections until `stop` turns true, then lets requests in flight finish within
+/// [`limits::DRAIN_TIME_MAX`].
+pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let addresses = Places::default();
+    let (scarcity, scarce) = watch::channel(0);
+    let mut told = Instant::now();
+    let house = House {
+        router,
+        flights: Flights::new(limits::REQUESTS_IN_FLIGHT_MAX, rules.in_flight_per_caller_max),
+        rules,
+        stop: stop.clone(),
+        keys: Places::default(),
+        scarce,
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        // A full house waits in the kernel's queue.
+        let next = async {
+            let permit = places.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(permit) = permit else { break };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, say: a pause lets others finish.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if places.available_permits() < limits::CONNECTIONS_MAX / 4 && told.elapsed() > limits::SCARCITY_EVERY {
+            told = Instant::now();
+            scarcity.send_modify(|times| *times += 1);
+        }
+        let Some(place) = addresses.take(&Caller::at(address.ip()), house.rules.per_address_max) else {
+            (house.rules.shed)();
+            continue;
+        };
+        let house = house.clone();
+        connections.spawn(async move {
+            house.rules.open.fetch_add(1, Ordering::Relaxed);
+            connection(stream, address, &house).await;
+            house.rules.open.fetch_sub(1, Ordering::Relaxed);
+            drop((permit, place));
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits::DRAIN_TIME_MAX, drained).await.is_err() {
+        tracing::warn!("connections were cut after the time for finishing was over");
+    }
+}
+
+async fn connection(stream: TcpStream, address: SocketAddr, house: &House) {
+    // Small answers leave at once.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &house.rules.tls else {
+        let about = Connection { presented: None, address: Some(address) };
+        return requests(stream, Caller::at(address.ip()), about, house, None).await;
+    };
+    match tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let presented = certificates.and_then(|der| Presented::parse(der).ok()).map(Arc::new);
+            let caller = presented.as_ref().map_or(Caller::at(address.ip()), |presented| Caller::Key(presented.pin()));
+            let max = if presented.is_some() { house.rules.per_key_max } else { usize::MAX };
+            let Some(place) = house.keys.take(&caller, max) else {
+                return (house.rules.shed)();
+            };
+            let about = Connection { presented, address: Some(address) };
+            requests(stream, caller, about, house, Some(place)).await;
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "TLS handshake failed");
+            (house.rules.shed)();
+        }
+        Err(_) => {
+            tracing::debug!(%address, "TLS handshake took too long");
+            (house.rules.shed)();
+        }
+    }
+}
+
+async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    caller: Caller,
+    about: Connection,
+    house: &House,
+    _place: Option<Place<Caller>>,
+) {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let (counted, serving) = (under_way.clone(), house.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(about.clone());
+        let (house, caller, busy) = (serving.clone(), caller.clone(), Busy::new(&counted));
+        async move { respond(&house, &caller, request.map(Body::new), busy).await }
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER_TIME_MAX)
+        .max_headers(100)
+        .serve_connection(TokioIo::new(Paced::new(stream)), service);
+    let mut serving = std::pin::pin!(serving);
+    let (mut stop, mut scarce, opened) = (house.stop.clone(), house.scarce.clone(), Instant::now());
+    scarce.mark_unchanged();
+    let room_needed = async {
+        while scarce.changed().await.is_ok() {
+            // A newcomer gets the time to say what it wants.
+            if under_way.load(Ordering::SeqCst) == 0 && opened.elapsed() > limits::SCARCITY_EVERY {
+                return;
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = room_needed => (house.rules.shed)(),
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    let _ = serving.await;
+}
+
+/// A request of a connection, from its head to the last byte of its answer.
+struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn respond(
+    house: &House,
+    caller: &Caller,
+    request: Request<Body>,
+    busy: Busy,
+) -> Result<Response<Body>, Infallible> {
+    let flight = match house.flights.take(caller) {
+        Ok(flight) => flight,
+        Err(full) => {
+            (house.rules.shed)();
+            return Ok(match full {
+                Full::Caller => turned_away(StatusCode::TOO_MANY_REQUESTS, "you have too many requests in flight"),
+                Full::House => turned_away(StatusCode::SERVICE_UNAVAILABLE, "the node is busy"),
+            });
+        }
+    };
+    // A task of its own: a caller that hangs up, or a time that is over, abandons the answer and never the work
+    // between a commit and what follows it.
+    let work = tokio::spawn(house.router.clone().oneshot(request));
+    let answer = match house.rules.request_time_max {
+        Some(time_max) => tokio::time::timeout(time_max, work).await,
+        None => Ok(work.await),
+    };
+    match answer {
+        Ok(Ok(Ok(answer))) => Ok(answer.map(|body| Holding::body(body, (flight, busy)))),
+        Ok(Ok(Err(never))) => match never {},
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a request's handler failed");
+            Ok(turned_away(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+        }
+        Err(_) => {
+            (house.rules.shed)();
+            Ok(turned_away(StatusCode::REQUEST_TIMEOUT, "the request took too long"))
+        }
+    }
+}
+
+/// An answer that no handler made (RFC 9457).
+fn turned_away(status: StatusCode, detail: &str) -> Response<Body> {
+    let title = status.canonical_reason().unwrap_or_default().to_lowercase().replace(' ', "-");
+    let problem = serde_json::json!({"title": title, "status": status.as_u16(), "detail": detail});
+    let mut answer = Response::new(Body::from(problem.to_string()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from(limits::RETRY_AFTER_SECONDS));
+    }
+    answer
+}

@@ -1,0 +1,179 @@
+//! Who has how many places: connections and requests in flight, in all and for one caller.
+
+use crate::core::digest::Digest;
+use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Who is at the other end, as far as limits go: a key that was proven, else a network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// The pin of its TLS key.
+    Key(Digest),
+    /// Its address; in IPv6, whoever has one has its /64.
+    Network(IpAddr),
+}
+
+impl Caller {
+    /// By address.
+    pub fn at(address: IpAddr) -> Self {
+        Self::Network(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+            v4 => v4,
+        })
+    }
+}
+
+/// Counts places by who has them.
+#[derive(Debug)]
+pub struct Places<K>(Arc<Mutex<HashMap<K, usize>>>);
+
+impl<K> Clone for Places<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> Default for Places<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// A place; dropped, it is free again.
+#[derive(Debug)]
+pub struct Place<K: Eq + Hash> {
+    places: Places<K>,
+    of: K,
+}
+
+impl<K: Eq + Hash + Clone> Places<K> {
+    /// A place for `of`, if it has fewer than `max`.
+    pub fn take(&self, of: &K, max: usize) -> Option<Place<K>> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(of.clone()).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Place { places: self.clone(), of: of.clone() })
+    }
+}
+
+impl<K: Eq + Hash> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut counts = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.of);
+            }
+        }
+    }
+}
+
+/// Requests in flight, from their head to the last byte of their answer.
+#[derive(Debug, Clone)]
+pub struct Flights {
+    all: Arc<Semaphore>,
+    by_caller: Places<Caller>,
+    per_caller_max: usize,
+}
+
+/// Why there is no place for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The caller has too many in flight: 429.
+    Caller,
+    /// All callers together have: 503.
+    House,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub struct Flight {
+    _of: Place<Caller>,
+    _in_all: OwnedSemaphorePermit,
+}
+
+impl Flights {
+    /// So many in all, and for one caller.
+    pub fn new(max: usize, per_caller_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(max)), by_caller: Places::default(), per_caller_max }
+    }
+
+    /// A place for a request.
+    pub fn take(&self, caller: &Caller) -> Result<Flight, Full> {
+        let of = self.by_caller.take(caller, self.per_caller_max).ok_or(Full::Caller)?;
+        let in_all = self.all.clone().try_acquire_owned().map_err(|_| Full::House)?;
+        Ok(Flight { _of: of, _in_all: in_all })
+    }
+}
+
+/// An answer's body that holds something until it is sent or given up.
+pub struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Send + Unpin + 'static> Holding<T> {
+    /// As a body.
+    pub fn body(body: Body, held: T) -> Body {
+        Body::new(Self { body, _held: held }.boxed_unsync())
+    }
+}
+
+impl<T: Unpin> HttpBody for Holding<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back() {
+        let flights = Flights::new(3, 2);
+        let (a, b) = (Caller::at([10, 0, 0, 1].into()), Caller::at([10, 0, 0, 2].into()));
+        let first = flights.take(&a).unwrap();
+        let second = flights.take(&a).unwrap();
+        assert_eq!(flights.take(&a).unwrap_err(), Full::Caller);
+        let third = flights.take(&b).unwrap();
+        assert_eq!(flights.take(&b).unwrap_err(), Full::House);
+        drop(first);
+        drop(flights.take(&b).unwrap());
+        drop((second, third));
+        assert!(flights.by_caller.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_network_is_one_caller() {
+        let of = |text: &str| Caller::at(text.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::5"), of("2001:db8:0:1:ffff::"));
+        assert_ne!(of("2001:db8:0:1::5"), of("2001:db8:0:2::5"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+}

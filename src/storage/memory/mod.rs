@@ -1,0 +1,293 @@
+//! A store in memory, for simulations: the same contract, no file, no thread, so that a run is a function of its seed.
+//! What was committed is on the [`Disk`], which outlives the store as a disk outlives a process.
+
+mod state;
+
+use super::{
+    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError, TokenRow,
+    VersionRow,
+};
+use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
+use crate::audit::entry::Opening;
+use crate::core::digest::Digest;
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, OfferId, ParticipantId, ProcessId};
+use crate::core::limits;
+use crate::core::time::{Clock, Timestamp};
+use crate::identity::register::KeyName;
+use crate::negotiation::{Negotiation, Role};
+use crate::transfer::Transfer;
+use async_trait::async_trait;
+use state::State;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+
+/// What is durable. A clone shares it; [`Disk::copy`] does not.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+impl Disk {
+    /// Another disk with the same content.
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The store.
+pub struct MemoryStore {
+    disk: Disk,
+    origin: LogOrigin,
+    signer: Arc<dyn CheckpointSigner>,
+    clock: Arc<dyn Clock>,
+    commits: watch::Sender<u64>,
+    outbox: Notify,
+}
+
+impl MemoryStore {
+    /// Opens what is on the disk.
+    pub fn open(disk: &Disk, origin: LogOrigin, signer: Arc<dyn CheckpointSigner>, clock: Arc<dyn Clock>) -> Self {
+        let commits = watch::Sender::new(0);
+        Self { disk: disk.clone(), origin, signer, clock, commits, outbox: Notify::new() }
+    }
+
+    /// A transaction: all of `work`, or nothing of it.
+    fn transact<T>(&self, work: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let done = {
+            let mut state = self.disk.state();
+            let mut next = state.clone();
+            let done = work(&mut next)?;
+            *state = next;
+            done
+        };
+        self.commits.send_modify(|count| *count += 1);
+        self.outbox.notify_one();
+        Ok(done)
+    }
+
+    fn sign(&self, state: &mut State, force: bool) {
+        let (now, size) = (self.clock.now(), state.log.edge.size());
+        let due = match &state.log.checkpoint {
+            Some((signed, _, _)) if *signed == size => false,
+            Some((_, at, _)) => force || now >= at.plus_ms(limits::CHECKPOINT_INTERVAL_MS),
+            None => size > 0,
+        };
+        if due {
+            let checkpoint = Checkpoint { origin: self.origin.clone(), size, root: state.log.edge.root() };
+            state.log.checkpoint = Some((size, now, self.signer.sign(&checkpoint)));
+        }
+    }
+}
+
+type Found<T> = Result<Option<T>, StoreError>;
+type Listed<T> = Result<Vec<T>, StoreError>;
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
+        self.transact(|state| {
+            change.guards.iter().try_for_each(|guard| state.holds(guard))?;
+            change.writes.iter().try_for_each(|write| state.apply(write))?;
+            let now = self.clock.now();
+            for message in &change.outbox {
+                state.messages += 1;
+                state.outbox.insert(state.messages, (message.clone(), now));
+            }
+            let logged = state.append(change.entries(), &self.origin, now)?;
+            self.sign(state, false);
+            Ok(logged)
+        })
+    }
+
+    async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
+        self.transact(|state| {
+            chores.iter().for_each(|chore| state.chore(chore));
+            self.sign(state, chores.contains(&Chore::Checkpoint));
+            Ok(())
+        })
+    }
+
+    async fn registers(&self, from: u64, limit: usize) -> Listed<String> {
+        Ok(self.disk.state().registers.range(from..).take(limit).map(|(_, jws)| jws.clone()).collect())
+    }
+
+    async fn register_sequence(&self) -> Result<u64, StoreError> {
+        Ok(self.disk.state().register_sequence())
+    }
+
+    async fn roots(&self) -> Listed<String> {
+        Ok(self.disk.state().roots.values().cloned().collect())
+    }
+
+    async fn quarantined(&self) -> Listed<KeyName> {
+        let state = self.disk.state();
+        Ok(state.quarantine.iter().filter(|(_, confirmed)| !**confirmed).map(|(key, _)| key.clone()).collect())
+    }
+
+    async fn secrets_not_under(&self, kek: &str, limit: usize) -> Listed<Secret> {
+        let mut state = self.disk.state();
+        let under = |secret: &Secret| secret.wrapped.split_once('.').is_some_and(|(id, _)| id == kek);
+        let all = state.secrets().into_iter().map(|(secret, _)| secret);
+        Ok(all.filter(|secret| !under(secret)).take(limit).collect())
+    }
+
+    async fn dataset(&self, id: &DatasetId) -> Found<VersionRow> {
+        Ok(self.disk.state().newest(id).cloned())
+    }
+
+    async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow> {
+        let state = self.disk.state();
+        let newest: BTreeMap<_, _> = state.versions.iter().map(|row| (&row.dataset, row)).collect();
+        let later = newest.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+        Ok(later.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    async fn version_by_manifest(&self, manifest: &Digest) -> Found<VersionRow> {
+        Ok(self.disk.state().versions.iter().find(|row| row.manifest_digest == *manifest).cloned())
+    }
+
+    async fn version_by_offer(&self, offer: &OfferId) -> Found<VersionRow> {
+        Ok(self.disk.state().versions.iter().find(|row| row.offer == *offer).cloned())
+    }
+
+    async fn has_version_of(&self, blob: &Digest) -> Result<bool, StoreError> {
+        Ok(self.disk.state().versions.iter().any(|row| row.blob == *blob))
+    }
+
+    async fn negotiation(&self, id: &ProcessId) -> Found<Negotiation> {
+        Ok(self.disk.state().negotiations.get(id).cloned())
+    }
+
+    async fn transfer(&self, id: &ProcessId) -> Found<Transfer> {
+        Ok(self.disk.state().transfers.get(id).cloned())
+    }
+
+    async fn process_by_peer(&self, peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId> {
+        let state = self.disk.state();
+        let negotiation = state.negotiations.values().find(|n| n.peer == *peer && n.peer_pid.as_ref() == Some(pid));
+        let transfer = state.transfers.values().find(|t| t.peer == *peer && t.peer_pid.as_ref() == Some(pid));
+        Ok(negotiation.map(|n| n.id.clone()).or_else(|| transfer.map(|t| t.id.clone())))
+    }
+
+    async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError> {
+        let state = self.disk.state();
+        let negotiations = state.negotiations.values().filter(|n| !n.state.is_final()).map(|n| n.id.clone());
+        let transfers = state.transfers.values().filter(|t| !t.state.is_final()).map(|t| t.id.clone());
+        Ok((negotiations.collect(), transfers.collect()))
+    }
+
+    async fn transfer_of(&self, negotiation: &ProcessId) -> Found<Transfer> {
+        Ok(self.disk.state().transfers.values().find(|t| t.negotiation == *negotiation).cloned())
+    }
+
+    async fn requests(&self, limit: usize) -> Listed<Negotiation> {
+        let state = self.disk.state();
+        let mut own: Vec<Negotiation> =
+            state.negotiations.values().filter(|n| n.role == Role::Consumer).cloned().collect();
+        own.sort_by_key(|n| std::cmp::Reverse(n.started));
+        own.truncate(limit);
+        Ok(own)
+    }
+
+    async fn agreement(&self, id: &AgreementId) -> Found<AgreementRow> {
+        Ok(self.disk.state().agreements.get(id).cloned())
+    }
+
+    async fn has_agreement_on(&self, peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError> {
+        let of = |row: &AgreementRow| row.peer == *peer && row.agreement.manifest == Some(*manifest);
+        Ok(self.disk.state().agreements.values().any(of))
+    }
+
+    async fn release(&self, request: &Digest) -> Found<ReleaseRow> {
+        Ok(self.disk.state().releases.iter().find(|row| row.request == *request).cloned())
+    }
+
+    async fn receipt(&self, transfer: &ProcessId) -> Found<String> {
+        Ok(self.disk.state().receipts.get(transfer).cloned())
+    }
+
+    async fn holding(&self, id: &HoldingId) -> Found<Holding> {
+        Ok(self.disk.state().holdings.get(id).cloned())
+    }
+
+    async fn holding_of(&self, transfer: &ProcessId) -> Found<Holding> {
+        Ok(self.disk.state().holdings.values().find(|holding| holding.transfer == *transfer).cloned())
+    }
+
+    async fn holdings(&self, limit: usize) -> Listed<Holding> {
+        let mut all: Vec<Holding> = self.disk.state().holdings.values().cloned().collect();
+        all.sort_by_key(|holding| std::cmp::Reverse(holding.updated));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    async fn token(&self, hash: &Digest) -> Found<TokenRow> {
+        Ok(self.disk.state().tokens.values().find(|row| row.hash == *hash).cloned())
+    }
+
+    async fn tokens(&self) -> Listed<TokenRow> {
+        Ok(self.disk.state().tokens.values().cloned().collect())
+    }
+
+    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Listed<Outgoing> {
+        let state = self.disk.state();
+        let due = state.first_messages().into_iter().filter(|(_, due)| *due <= now);
+        Ok(due.take(limit).map(|(message, _)| message.clone()).collect())
+    }
+
+    async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
+        let state = self.disk.state();
+        let next = state.first_messages().into_iter().map(|(_, due)| *due).filter(|due| *due > now).min();
+        Ok((next, state.outbox.len() as u64))
+    }
+
+    async fn checkpoint(&self) -> Found<String> {
+        Ok(self.disk.state().log.checkpoint.as_ref().map(|(_, _, note)| note.clone()))
+    }
+
+    async fn tile(&self, level: u8, index: u64) -> Found<Vec<u8>> {
+        Ok(self.disk.state().log.tiles.get(&(level, index)).cloned())
+    }
+
+    async fn leaves(&self, from: u64, limit: usize) -> Listed<Vec<u8>> {
+        let state = self.disk.state();
+        let rows = state.log.entries.iter().skip(from as usize).take(limit);
+        Ok(rows.map(|row| row.leaf.as_bytes().to_vec()).collect())
+    }
+
+    async fn entries(&self, from: u64, limit: usize) -> Listed<EntryRow> {
+        Ok(self.disk.state().log.entries.iter().skip(from as usize).take(limit).cloned().collect())
+    }
+
+    async fn opening(&self, id: &EntryId) -> Found<Opening> {
+        let state = self.disk.state();
+        let of = |row: &&EntryRow| row.entry.get("id").and_then(serde_json::Value::as_str) == Some(id.as_str());
+        Ok(state.log.entries.iter().find(of).cloned().map(|row| Opening {
+            index: row.index,
+            salt: row.salt,
+            entry: row.entry,
+            fields: row.fields,
+        }))
+    }
+
+    async fn peer_checkpoint(&self, participant: &ParticipantId) -> Found<String> {
+        let state = self.disk.state();
+        let of = state.peer_checkpoints.keys().filter(|(who, ..)| who == participant);
+        Ok(of.max_by_key(|(_, size, _)| *size).map(|(_, _, note)| note.clone()))
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut commits = self.commits.subscribe();
+        if commits.wait_for(|count| *count > seen).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        *self.commits.borrow()
+    }
+
+    async fn outbox_filled(&self) {
+        self.outbox.notified().await;
+    }
+}

@@ -1,0 +1,248 @@
+//! What the disk of a [`super::MemoryStore`] holds, and what changes do to it.
+
+use crate::audit::entry::{self, Draft};
+use crate::audit::merkle::leaf_hash;
+use crate::audit::tile::{self, Edge};
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, ParticipantId, ProcessId, TokenId};
+use crate::core::json;
+use crate::core::time::Timestamp;
+use crate::identity::register::KeyName;
+use crate::negotiation::{Negotiation, Role};
+use crate::storage::{
+    AgreementRow, Chore, EntryRow, Guard, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, StoreError,
+    TokenRow, VersionRow, Write,
+};
+use crate::transfer::Transfer;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Default)]
+pub struct State {
+    pub registers: BTreeMap<u64, String>,
+    pub roots: BTreeMap<u64, String>,
+    /// Whether the key was confirmed.
+    pub quarantine: BTreeMap<KeyName, bool>,
+    /// In order of publication; the last of a dataset is its newest.
+    pub versions: Vec<VersionRow>,
+    pub negotiations: BTreeMap<ProcessId, Negotiation>,
+    pub transfers: BTreeMap<ProcessId, Transfer>,
+    pub agreements: BTreeMap<AgreementId, AgreementRow>,
+    pub releases: Vec<ReleaseRow>,
+    pub holdings: BTreeMap<HoldingId, Holding>,
+    pub tokens: BTreeMap<TokenId, TokenRow>,
+    pub receipts: BTreeMap<ProcessId, String>,
+    /// By order of arrival: the message and when it is due.
+    pub outbox: BTreeMap<u64, (Outgoing, Timestamp)>,
+    pub messages: u64,
+    pub log: Log,
+    pub peer_checkpoints: BTreeMap<(ParticipantId, u64, String), ()>,
+    pub promises: BTreeMap<(ParticipantId, EntryId), String>,
+}
+
+#[derive(Clone, Default)]
+pub struct Log {
+    pub edge: Edge,
+    pub time: Timestamp,
+    pub entries: Vec<EntryRow>,
+    pub tiles: BTreeMap<(u8, u64), Vec<u8>>,
+    pub checkpoint: Option<(u64, Timestamp, String)>,
+}
+
+impl State {
+    pub fn newest(&self, dataset: &DatasetId) -> Option<&VersionRow> {
+        self.versions.iter().rev().find(|row| row.dataset == *dataset)
+    }
+
+    pub fn holds(&self, guard: &Guard) -> Result<(), StoreError> {
+        let (what, holds) = match guard {
+            Guard::Register(sequence) => ("the register", self.register_sequence() == *sequence),
+            Guard::Offer(offer, policy) => {
+                let version = self.versions.iter().find(|row| row.offer == *offer && row.policy_digest == *policy);
+                let stands = |row: &VersionRow| self.newest(&row.dataset).is_some_and(|new| new.offer == *offer);
+                ("the offer", version.is_some_and(stands))
+            }
+            Guard::Process(id, revision) => {
+                let negotiation = self.negotiations.get(id).map(|n| n.revision);
+                let transfer = self.transfers.get(id).map(|t| t.revision);
+                ("the process", negotiation.or(transfer) == Some(*revision))
+            }
+            Guard::Count(id, used) => ("the count", self.agreements.get(id).is_some_and(|row| row.used == *used)),
+            Guard::OpenProcesses(peer, max) => {
+                let negotiations = self.negotiations.values().filter(|n| n.peer == *peer && !n.state.is_final());
+                let transfers = self.transfers.values().filter(|t| t.peer == *peer && !t.state.is_final());
+                ("the number of open processes", ((negotiations.count() + transfers.count()) as u64) < *max)
+            }
+        };
+        if holds { Ok(()) } else { Err(StoreError::Conflict(what)) }
+    }
+
+    pub fn register_sequence(&self) -> u64 {
+        self.registers.last_key_value().map_or(0, |(sequence, _)| *sequence)
+    }
+
+    /// A process is new, or the successor of what is there; and no other has its peer's name for it.
+    pub fn check_process(&self, key: (&ProcessId, Role, &ParticipantId, Option<&ProcessId>), revision: u64) -> bool {
+        let (id, role, peer, peer_pid) = key;
+        let negotiations =
+            self.negotiations.values().map(|n| (&n.id, n.role, &n.peer, n.peer_pid.as_ref(), n.revision));
+        let transfers = self.transfers.values().map(|t| (&t.id, t.role, &t.peer, t.peer_pid.as_ref(), t.revision));
+        let all: Vec<_> = negotiations.chain(transfers).collect();
+        let known = all.iter().find(|known| known.0 == id);
+        let follows = match known {
+            None => revision == 1,
+            Some(known) => known.1 == role && known.2 == peer && known.4 + 1 == revision,
+        };
+        let taken = |other: &&(&ProcessId, Role, &ParticipantId, Option<&ProcessId>, u64)| {
+            other.0 != id && other.2 == peer && peer_pid.is_some() && other.3 == peer_pid
+        };
+        follows && !all.iter().any(|other| taken(&other))
+    }
+
+    pub fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
+        let (what, done) = match write {
+            Write::InstallRegister { sequence, jws, .. } => {
+                let follows = self.registers.is_empty() || self.register_sequence() + 1 == *sequence;
+                ("the register", follows && self.registers.insert(*sequence, jws.clone()).is_none())
+            }
+            Write::InstallRoot { version, json } => {
+                ("the root document", self.roots.insert(*version, json.clone()).is_none())
+            }
+            Write::Quarantine(key) => {
+                self.quarantine.entry(key.clone()).or_default();
+                ("the quarantine", true)
+            }
+            Write::ConfirmKey(key) => {
+                let known = self.quarantine.get_mut(key);
+                ("the quarantine", known.is_some_and(|confirmed| !std::mem::replace(confirmed, true)))
+            }
+            Write::InsertVersion(row) => {
+                let follows = self.newest(&row.dataset).map_or(0, |newest| newest.version) + 1 == row.version;
+                let unique = !self
+                    .versions
+                    .iter()
+                    .any(|known| known.offer == row.offer || known.manifest_digest == row.manifest_digest);
+                self.versions.push(VersionRow::clone(row));
+                ("the dataset", follows && unique)
+            }
+            Write::PutNegotiation(n) => {
+                let fits = self.check_process((&n.id, n.role, &n.peer, n.peer_pid.as_ref()), n.revision);
+                self.negotiations.insert(n.id.clone(), Negotiation::clone(n));
+                ("the process", fits)
+            }
+            Write::PutTransfer(t) => {
+                let fits = self.check_process((&t.id, t.role, &t.peer, t.peer_pid.as_ref()), t.revision);
+                self.transfers.insert(t.id.clone(), Transfer::clone(t));
+                ("the process", fits)
+            }
+            Write::InsertAgreement(row) => {
+                let row = AgreementRow { used: 0, ..AgreementRow::clone(row) };
+                ("the agreement", self.agreements.insert(row.id.clone(), row).is_none())
+            }
+            Write::Use { agreement, max } => match self.agreements.get_mut(agreement) {
+                Some(row) if max.is_none_or(|max| row.used < max) => {
+                    row.used += 1;
+                    ("the count", true)
+                }
+                _ => ("the count", false),
+            },
+            Write::InsertRelease(row) => {
+                let reuses = |known: &ReleaseRow| {
+                    known.request == row.request || known.nonce == row.nonce || known.one_time_key == row.one_time_key
+                };
+                let new = !self.releases.iter().any(reuses);
+                self.releases.push(ReleaseRow::clone(row));
+                ("the key request", new)
+            }
+            Write::PutHolding(row) => {
+                let known = self.holdings.insert(row.id.clone(), Holding::clone(row));
+                let twins = self.holdings.values().filter(|other| other.transfer == row.transfer).count();
+                ("the holding", known.map_or(0, |known| known.revision) + 1 == row.revision && twins == 1)
+            }
+            Write::InsertToken(row) => {
+                let unique = !self.tokens.values().any(|known| known.hash == row.hash);
+                ("the token", unique && self.tokens.insert(row.id.clone(), row.clone()).is_none())
+            }
+            Write::RevokeToken(id) => match self.tokens.get_mut(id) {
+                Some(row) => ("the token", !std::mem::replace(&mut row.revoked, true)),
+                None => ("the token", false),
+            },
+            Write::Rewrap { secret, wrapped } => {
+                let place = self.secrets().into_iter().find(|(known, _)| known == secret).map(|(_, place)| place);
+                ("the secret", place.map(|place| *place = wrapped.clone()).is_some())
+            }
+            Write::DropMessage(id) => {
+                let before = self.outbox.len();
+                self.outbox.retain(|_, (message, _)| message.id != *id);
+                ("the outbox", self.outbox.len() < before)
+            }
+            Write::InsertReceipt { transfer, jws } => {
+                ("the receipt", self.receipts.insert(transfer.clone(), jws.clone()).is_none())
+            }
+        };
+        if done { Ok(()) } else { Err(StoreError::Conflict(what)) }
+    }
+
+    pub fn append(&mut self, drafts: &[Draft], origin: &LogOrigin, now: Timestamp) -> Result<Vec<Logged>, StoreError> {
+        let log = &mut self.log;
+        log.time = log.time.max(now);
+        let mut logged = Vec::new();
+        let mut full = Vec::new();
+        for draft in drafts {
+            let body = json::to_canonical(&draft.at(origin, log.time));
+            let leaf = entry::commitment(&draft.salt, &body);
+            let entry = serde_json::from_slice(&body).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            let index = log.edge.size();
+            log.entries.push(EntryRow { index, entry, leaf, salt: draft.salt, fields: draft.openings.clone() });
+            log.edge.append(leaf_hash(leaf.as_bytes()), &mut full);
+            logged.push(Logged { id: draft.id.clone(), leaf, time: log.time });
+        }
+        for tile in full.into_iter().chain(log.edge.partial()) {
+            log.tiles.insert((tile.level, tile.index), tile::to_bytes(&tile.hashes));
+        }
+        Ok(logged)
+    }
+
+    /// Every wrapped secret, and where it stands.
+    pub fn secrets(&mut self) -> Vec<(Secret, &mut String)> {
+        let mut found = Vec::new();
+        for version in &mut self.versions {
+            let row = format!("{}/{}", version.dataset, version.version);
+            found.push((SecretKind::VersionKey, row, &mut version.wrapped_key));
+        }
+        for holding in self.holdings.values_mut() {
+            let row = holding.id.to_string();
+            let keys = (holding.wrapped_key.as_mut(), holding.wrapped_one_time_key.as_mut());
+            found.extend(keys.0.map(|place| (SecretKind::HoldingKey, row.clone(), place)));
+            found.extend(keys.1.map(|place| (SecretKind::OneTimeKey, row, place)));
+        }
+        for transfer in self.transfers.values_mut() {
+            let row = transfer.id.to_string();
+            found.extend(transfer.wrapped_token.as_mut().map(|place| (SecretKind::TransferToken, row, place)));
+        }
+        found.into_iter().map(|(kind, row, place)| (Secret { kind, row, wrapped: place.clone() }, place)).collect()
+    }
+
+    pub fn chore(&mut self, chore: &Chore) {
+        match chore {
+            Chore::Checkpoint => {}
+            Chore::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
+            Chore::Retry { id, at } => {
+                for (message, due) in self.outbox.values_mut().filter(|(message, _)| message.id == *id) {
+                    message.attempts += 1;
+                    *due = *at;
+                }
+            }
+            Chore::PeerCheckpoint { participant, size, note } => {
+                self.peer_checkpoints.insert((participant.clone(), *size, note.clone()), ());
+            }
+            Chore::Promise { participant, entry, jws } => {
+                self.promises.entry((participant.clone(), entry.clone())).or_insert_with(|| jws.clone());
+            }
+        }
+    }
+
+    /// The first message of each process, with when it is due.
+    pub fn first_messages(&self) -> Vec<&(Outgoing, Timestamp)> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.outbox.values().filter(|(message, _)| seen.insert(&message.process)).collect()
+    }
+}
