@@ -27,4 +27,5 @@ pub mod server;
 pub mod alliance;
 pub mod assembly;
 pub mod enrol;
+pub mod backup;
 pub mod cli;

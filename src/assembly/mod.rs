@@ -2,6 +2,7 @@
 
 mod identity;
 mod refresh;
+mod standing;
 
 pub use identity::{LogSigner, OwnKeys, certificate_path, own_entry, signing_key, signing_key_of};
 
@@ -43,6 +44,8 @@ pub mod files {
     pub const CERTIFICATE: &str = "tls.pem";
     /// Key files.
     pub const KEYS: &str = "keys";
+    /// In a folder that was restored from a backup and not yet compared with what others saw.
+    pub const RESTORED: &str = "restored";
     /// Sealed bytes of this node's own datasets.
     pub const BLOBS: &str = "blobs";
     /// Sealed bytes that came from peers: apart, so that no peer's manifest can name one of ours.
@@ -316,12 +319,12 @@ impl Assembled {
 
     /// Listens and serves until `stop` turns true; then finishes what is in flight and signs the log's tail.
     pub async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), AssemblyError> {
-        self.node.sweep().await.map_err(|error| file_error(&self.config.data, error))?;
         let bind = async |address| {
             TcpListener::bind(address)
                 .await
                 .map_err(|error| file_error(Path::new(&format!("cannot listen on {address}")), error))
         };
+        standing::compare_at_start(&self.node, &self.config.data).await;
         let peers = bind(self.config.peer.listen).await?;
         let users = bind(self.config.management.listen).await?;
         let acceptor = TlsAcceptor::from(Arc::new(server_config(self.acting.presenting.clone())?));
@@ -349,7 +352,7 @@ impl Assembled {
             participant = %self.config.participant, peers = %self.config.peer.listen,
             management = %self.config.management.listen, "ready"
         );
-        let outbox = tokio::spawn(self.node.clone().run_outbox());
+        let work = tokio::spawn(standing::work(self.node.clone(), self.config.data.clone()));
         let refresh = tokio::spawn(refresh::refresh(self.node.clone(), self.acting.alliance.clone()));
         let follow = tokio::spawn(follow_trust(self.node.clone(), self.acting.clone()));
         let node = self.node.clone();
@@ -362,7 +365,7 @@ impl Assembled {
             serve(peers, protocol::router(self.node.clone()), peer_rules, stop.clone()),
             serve(users, management::router(self.node.clone(), stop.clone()), user_rules, stop),
         );
-        [outbox, refresh, follow, catch_up].iter().for_each(tokio::task::JoinHandle::abort);
+        [work, refresh, follow, catch_up].iter().for_each(tokio::task::JoinHandle::abort);
         if let Err(error) = self.node.seal_log().await {
             tracing::error!(%error, "the log's tail could not be signed");
         }

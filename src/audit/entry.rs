@@ -25,6 +25,9 @@ pub enum Kind {
     /// A register was refused.
     #[serde(rename = "register.refused")]
     RegisterRefused,
+    /// A folder that was put back from a backup was compared with what the peers saw, and goes on.
+    #[serde(rename = "log.resumed")]
+    LogResumed,
     /// A root document was installed.
     #[serde(rename = "root.installed")]
     RootInstalled,

@@ -3,6 +3,7 @@
 mod alliance;
 mod api;
 mod audit;
+mod backup;
 mod catalog;
 mod demo;
 mod fetch;
@@ -74,6 +75,10 @@ enum Command {
     /// Verify a node's log offline, or list its entries.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Write one consistent archive of a node's folder, while it runs.
+    Backup(backup::Backup),
+    /// Make a node's folder from an archive.
+    Restore(backup::Restore),
     /// Show the whole: an alliance, two parks, a delivery, a refusal, both logs verified.
     Demo(demo::Args),
 }
@@ -105,6 +110,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Members(command) => members::run(command, json).await,
             Command::Token(command) => token::run(command, json).await,
             Command::Audit(command) => audit::run(command, json).await,
+            Command::Backup(args) => backup::backup(&args, json),
+            Command::Restore(args) => backup::restore(&args, json),
             Command::Demo(args) => demo::run(args, json).await,
         }
     });

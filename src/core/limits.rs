@@ -162,6 +162,10 @@ pub const CHECKPOINT_INTERVAL_MS: i64 = 10_000;
 pub const REFUSALS_COUNTED_EVERY: Duration = Duration::from_secs(60);
 /// Register refresh from the alliance and peers.
 pub const REGISTER_REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Asking the peers at start what they saw of this node's log; those that do not answer hold nothing up.
+pub const COMPARE_AT_START_MAX: Duration = Duration::from_secs(2);
+/// Asking them again while a restored node waits for all of them.
+pub const COMPARE_RESTORED_EVERY: Duration = Duration::from_secs(5);
 /// Life of a register.
 pub const REGISTER_LIFE_MS: i64 = 14 * 86_400_000;
 /// Age of a claim when it arrives: its message may have waited in the consumer's outbox.

@@ -80,6 +80,9 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, 
 /// Ready: the database answers, and there is a register that counts.
 async fn ready(State(app): State<App>) -> Answer {
     app.node.store().register_sequence().await.map_err(Error::from)?;
+    if let Some(reason) = app.node.gate().reason() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "read-only", reason));
+    }
     if app.node.trust().register.is_current(app.node.now()) {
         Ok("ready\n".into_response())
     } else {
@@ -97,6 +100,7 @@ async fn status(State(app): State<App>, _: Allowed<ANY>) -> Answer {
         "version": env!("CARGO_PKG_VERSION"), "now": node.now(),
         "register": {"sequence": body.sequence, "expires": body.expires, "current": trust.register.is_current(node.now())},
         "root": trust.roots.newest().digest(), "outbox": {"waiting": waiting, "next": next},
+        "readOnly": node.gate().reason(), "certificateUntil": node.certificate_end(),
     }))
     .into_response())
 }

@@ -291,6 +291,11 @@ impl Peer for HttpPeer {
         self.text(to, "/log/checkpoint", limits::CHECKPOINT_BYTES_MAX).await
     }
 
+    async fn seen(&self, to: &Member) -> Result<Option<String>, PeerError> {
+        let note = self.text(to, "/seen", limits::CHECKPOINT_BYTES_MAX).await?;
+        Ok(Some(note).filter(|note| !note.is_empty()))
+    }
+
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError> {
         let path = sequence.map_or("/register".to_owned(), |sequence| format!("/register/{sequence}"));
         self.text(to, &path, limits::REGISTER_BYTES_MAX).await

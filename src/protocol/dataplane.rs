@@ -42,6 +42,7 @@ pub fn routes() -> Router<App> {
         .route("/data/{transfer}/key", post(key))
         .route("/data/{transfer}/receipt", post(receipt))
         .route("/openings/{entry}", get(opening))
+        .route("/seen", get(seen))
 }
 
 /// Whoever asks waits for one of few places.
@@ -115,6 +116,12 @@ async fn checkpoint(State(app): State<App>) -> Answer {
     let note = app.node.store().checkpoint().await.map_err(|error| problem(error.into()))?;
     let note = note.ok_or_else(|| not_found("nothing is signed yet"))?;
     Ok(text("text/plain; charset=utf-8", note))
+}
+
+/// The newest checkpoint of the caller's own log that this node holds; empty if it holds none.
+async fn seen(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
+    let note = app.node.seen_of(&from.participant).await.map_err(problem)?;
+    Ok(text("text/plain; charset=utf-8", note.unwrap_or_default()))
 }
 
 async fn tile(State(app): State<App>, Path(path): Path<String>) -> Answer {

@@ -10,6 +10,7 @@ mod outbox;
 pub mod ports;
 mod publish;
 mod receive;
+mod recovery;
 mod refusal;
 mod register;
 mod release;
@@ -42,7 +43,8 @@ use crate::identity::register::{KeyName, Member, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::keys::Kek;
 use crate::schema::{Schema, Validator};
-use crate::storage::{Chore, Logged, Store, StoreError};
+use crate::storage::interposed::Interposed;
+use crate::storage::{Chore, Gate, Logged, Store, StoreError};
 use ports::{DecisionMaker, Peer};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -145,6 +147,7 @@ pub struct Node {
     refused_registers: Mutex<HashSet<Digest>>,
     outbox_wake: tokio::sync::Notify,
     counters: Counters,
+    gate: Arc<Gate>,
 }
 
 /// What is counted for whoever watches the node.
@@ -162,6 +165,8 @@ impl Node {
             let compiled = Compiled { validator: schema.validator()?, schema };
             schemas.insert(compiled.schema.digest(), Arc::new(compiled));
         }
+        let gate = Arc::new(Gate::default());
+        parts.store = Arc::new(Interposed::new(parts.store.clone(), gate.clone()));
         parts.sequence.store(parts.trust.register.body().sequence, Ordering::Relaxed);
         Ok(Arc::new(Self {
             trust: watch::Sender::new(parts.trust.clone()),
@@ -177,6 +182,7 @@ impl Node {
             refused_registers: Mutex::default(),
             outbox_wake: tokio::sync::Notify::new(),
             counters: Counters::default(),
+            gate,
         }))
     }
 
@@ -266,13 +272,19 @@ impl Node {
             return Some(key);
         }
         for sequence in (1..trust.register.body().sequence).rev() {
-            let jws = self.parts.store.registers(sequence, 1).await.ok()?.pop()?;
-            let register = VerifiedRegister::verify_in(&jws, &trust.roots).ok()?;
+            let register = self.past_register(sequence).await?;
             if register.body().issued <= at {
                 return register.document_key(kid, at);
             }
         }
         None
+    }
+
+    /// A register that was installed before, without the keys in quarantine.
+    async fn past_register(&self, sequence: u64) -> Option<VerifiedRegister> {
+        let trust = self.trust();
+        let jws = self.parts.store.registers(sequence, 1).await.ok()?.pop()?;
+        Some(VerifiedRegister::verify_in(&jws, &trust.roots).ok()?.without(&trust.quarantine))
     }
 
     fn random(&self) -> &dyn Random {

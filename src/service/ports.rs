@@ -81,6 +81,8 @@ pub trait Peer: Send + Sync {
     async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError>;
     /// Its newest checkpoint.
     async fn checkpoint(&self, to: &Member) -> Result<String, PeerError>;
+    /// The newest checkpoint of this node's own log that it holds.
+    async fn seen(&self, to: &Member) -> Result<Option<String>, PeerError>;
     /// The register with this sequence, or the newest.
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError>;
     /// The root document of this version.

@@ -290,7 +290,7 @@ impl Node {
     }
 
     /// The provider's newest checkpoint, verified and kept; what was seen before never becomes smaller.
-    async fn see_checkpoint(&self, provider: &Member) -> Option<String> {
+    pub(super) async fn see_checkpoint(&self, provider: &Member) -> Option<String> {
         let now = self.now();
         let keys: Vec<_> = provider.keys_for(KeyUse::Log, now).map(|(_, key)| key).collect();
         let origin = provider.id.log_origin(0);

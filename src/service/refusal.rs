@@ -125,7 +125,9 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(what) => Self::Unavailable(format!("{what} changes all the time; try again")),
-            StoreError::Busy | StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            StoreError::Busy | StoreError::Unavailable(_) | StoreError::ReadOnly(_) => {
+                Self::Unavailable(error.to_string())
+            }
             StoreError::Corrupt(reason) => Self::Internal(reason),
         }
     }

@@ -91,6 +91,7 @@ pass_through! {
     outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
     outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
     checkpoint() -> Found<String>;
+    checkpoint_at(size: u64) -> Found<String>;
     tile(level: u8, index: u64) -> Found<Vec<u8>>;
     leaves(from: u64, limit: usize) -> Listed<Vec<u8>>;
     entries(from: u64, limit: usize) -> Listed<EntryRow>;

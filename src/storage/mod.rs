@@ -7,11 +7,13 @@
 //! crosses the trait, so that another backend can keep the same contract. When `commit` returns, the change is
 //! durable: what was acknowledged was fsynced.
 
+mod gate;
 pub mod interposed;
 pub mod memory;
 mod rows;
 pub mod sqlite;
 
+pub use gate::Gate;
 pub use rows::{
     AgreementRow, EntryRow, Holding, HoldingState, Outgoing, ReleaseRow, Secret, SecretKind, TokenRow, VersionRow,
 };
@@ -213,6 +215,9 @@ pub enum StoreError {
     /// prepared for both.
     #[error("the database does not serve: {0}")]
     Unavailable(String),
+    /// Changes are not taken at the moment; nothing was changed.
+    #[error("this node is read-only: {0}")]
+    ReadOnly(String),
     /// What is stored cannot be read.
     #[error("the database holds what this version cannot read: {0}")]
     Corrupt(String),
@@ -291,6 +296,8 @@ pub trait Store: Send + Sync {
 
     /// The newest checkpoint of this node's log.
     async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
+    /// The checkpoint of this node's log with this size, if one was ever signed.
+    async fn checkpoint_at(&self, size: u64) -> Result<Option<String>, StoreError>;
     /// A tile's bytes.
     async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError>;
     /// Leaf data of at most `limit` entries from index `from`.

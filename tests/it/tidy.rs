@@ -29,6 +29,7 @@ const ROOMS: &[&str] = &[
     "alliance",
     "assembly",
     "enrol",
+    "backup",
     "cli",
 ];
 /// Up to here nothing knows a runtime, a file system, a database or the network.

@@ -70,14 +70,14 @@ impl MemoryStore {
 
     fn sign(&self, state: &mut State, force: bool) {
         let (now, size) = (self.clock.now(), state.log.edge.size());
-        let due = match &state.log.checkpoint {
+        let due = match state.log.checkpoints.last() {
             Some((signed, _, _)) if *signed == size => false,
             Some((_, at, _)) => force || now >= at.plus_ms(limits::CHECKPOINT_INTERVAL_MS),
             None => size > 0,
         };
         if due {
             let checkpoint = Checkpoint { origin: self.origin.clone(), size, root: state.log.edge.root() };
-            state.log.checkpoint = Some((size, now, self.signer.sign(&checkpoint)));
+            state.log.checkpoints.push((size, now, self.signer.sign(&checkpoint)));
         }
     }
 }
@@ -245,7 +245,12 @@ impl Store for MemoryStore {
     }
 
     async fn checkpoint(&self) -> Found<String> {
-        Ok(self.disk.state().log.checkpoint.as_ref().map(|(_, _, note)| note.clone()))
+        Ok(self.disk.state().log.checkpoints.last().map(|(_, _, note)| note.clone()))
+    }
+
+    async fn checkpoint_at(&self, size: u64) -> Found<String> {
+        let state = self.disk.state();
+        Ok(state.log.checkpoints.iter().find(|(signed, ..)| *signed == size).map(|(_, _, note)| note.clone()))
     }
 
     async fn tile(&self, level: u8, index: u64) -> Found<Vec<u8>> {

@@ -44,7 +44,7 @@ pub struct Log {
     pub time: Timestamp,
     pub entries: Vec<EntryRow>,
     pub tiles: BTreeMap<(u8, u64), Vec<u8>>,
-    pub checkpoint: Option<(u64, Timestamp, String)>,
+    pub checkpoints: Vec<(u64, Timestamp, String)>,
 }
 
 impl State {

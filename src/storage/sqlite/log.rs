@@ -5,6 +5,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{self, Draft, FieldOpening};
 use crate::audit::merkle::{self, Hash, leaf_hash};
 use crate::audit::tile::{self, Edge, Tile, TileSubtrees};
+use crate::core::digest::Digest;
 use crate::core::id::{LogOrigin, Text};
 use crate::core::json;
 use crate::core::time::Timestamp;
@@ -133,6 +134,33 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Result<Vec<Has
         .optional()?;
     data.and_then(|data| tile::from_bytes(&data))
         .ok_or_else(|| StoreError::Corrupt(format!("tile {level}/{index} of the log is missing or damaged")))
+}
+
+/// What a snapshot of a database refers to.
+pub struct Snapshot {
+    /// Entries of the log.
+    pub entries: u64,
+    /// Sealed bytes of own versions.
+    pub blobs: Vec<Digest>,
+    /// Received datasets, by the names of their files.
+    pub holdings: Vec<String>,
+}
+
+/// Copies a database as it is at one moment, whether it is in use or not, to `to`, which must not exist.
+pub fn snapshot(from: &std::path::Path, to: &std::path::Path) -> Result<Snapshot, StoreError> {
+    let unwritable = || StoreError::Unavailable(format!("{} is no UTF-8", to.display()));
+    super::connect(from, false)?.execute("VACUUM INTO ?1", [to.to_str().ok_or_else(unwritable)?])?;
+    let copy = super::connect(to, false)?;
+    let entries = copy.query_row("SELECT COUNT(*) FROM entry", [], |row| row.get::<_, i64>(0))? as u64;
+    let texts = |sql: &str| -> Result<Vec<String>, StoreError> {
+        let mut select = copy.prepare(sql)?;
+        Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    };
+    let blobs = texts("SELECT DISTINCT json_extract(body, '$.blob') FROM version")?;
+    let corrupt = |error: crate::core::digest::DigestError| StoreError::Corrupt(error.to_string());
+    let blobs = blobs.iter().map(|blob| Digest::parse(blob).map_err(corrupt)).collect::<Result<_, _>>()?;
+    let holdings = texts("SELECT id FROM holding WHERE json_extract(body, '$.state') <> 'failed'")?;
+    Ok(Snapshot { entries, blobs, holdings })
 }
 
 /// Goes through the log as it is filed, for the offline check. Opens its own read-only connection.

@@ -329,6 +329,11 @@ impl Store for SqliteStore {
         self.readers.read(|c| scalar(c, "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1", [])).await
     }
 
+    async fn checkpoint_at(&self, size: u64) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT note FROM checkpoint WHERE size = ?1";
+        self.readers.read(move |c| scalar(c, sql, [size as i64])).await
+    }
+
     async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let sql = "SELECT data FROM tile WHERE level = ?1 AND n = ?2";
         self.readers.read(move |c| scalar(c, sql, params![level, index as i64])).await

@@ -239,6 +239,10 @@ impl Peer for SimPeer {
         self.text(to, "/log/checkpoint".into()).await
     }
 
+    async fn seen(&self, to: &Member) -> Result<Option<String>, PeerError> {
+        Ok(Some(self.text(to, "/seen".into()).await?).filter(|note| !note.is_empty()))
+    }
+
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError> {
         self.text(to, sequence.map_or("/register".into(), |sequence| format!("/register/{sequence}"))).await
     }

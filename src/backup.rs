@@ -1,0 +1,257 @@
+//! One archive of a node's folder, made while the node runs, and the folder made from it. FORMATS.md, "Backup".
+//!
+//! The database is copied as one snapshot; sealed bytes never change, so those that it refers to are copied after it. The
+//! key-encryption key is not in the archive: without it, a backup opens nothing.
+
+use crate::assembly::files;
+use crate::config::{self, Config};
+use crate::core::digest::{Digest, Hasher};
+use crate::core::id::ParticipantId;
+use crate::core::json;
+use crate::core::time::Timestamp;
+use crate::durable::{sync_folder, write_whole};
+use crate::storage::sqlite;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+/// The list of what is in an archive: its last file, so that a cut archive has none.
+const LIST: &str = "backup.json";
+const FORMAT: &str = "backup/1";
+
+/// What an archive holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contents {
+    /// `backup/1`
+    pub format: String,
+    /// Whose node.
+    pub participant: ParticipantId,
+    /// When it was made.
+    pub made: Timestamp,
+    /// Entries of the log.
+    pub entries: u64,
+    /// Every file with its digest.
+    pub files: BTreeMap<String, Digest>,
+}
+
+/// Why there is no archive, or no folder of it.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file.
+    #[error("{path}: {reason}")]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] crate::storage::StoreError),
+    /// The archive.
+    #[error("the archive {path} is not whole or not a backup: {reason}")]
+    Archive {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn file_error(path: &Path, error: impl std::fmt::Display) -> BackupError {
+    BackupError::File { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Hashes what passes.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// Writes the archive of the node in `config`'s folder to `out`, which must not exist. `seen` is told of the bytes.
+pub fn make(config: &Config, out: &Path, now: Timestamp, seen: &dyn Fn(u64)) -> Result<Contents, BackupError> {
+    if out.exists() {
+        return Err(file_error(out, "there is a file already; it is never overwritten"));
+    }
+    let beside = out.with_extension("part");
+    let snapshot = out.with_extension("snapshot");
+    let made = write(config, &beside, &snapshot, now, seen);
+    let _ = std::fs::remove_file(&snapshot);
+    let renamed = made.and_then(|contents| {
+        std::fs::rename(&beside, out).map_err(|error| file_error(out, error))?;
+        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_folder(folder).map_err(|error| file_error(folder, error))?;
+        Ok(contents)
+    });
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    renamed
+}
+
+fn write(
+    config: &Config,
+    out: &Path,
+    snapshot: &Path,
+    now: Timestamp,
+    seen: &dyn Fn(u64),
+) -> Result<Contents, BackupError> {
+    let folder = &config.data;
+    let _ = std::fs::remove_file(snapshot);
+    let state = sqlite::snapshot(&folder.join(sqlite::FILE), snapshot)?;
+    let mut contents = Contents {
+        format: FORMAT.into(),
+        participant: config.participant.clone(),
+        made: now,
+        entries: state.entries,
+        files: BTreeMap::new(),
+    };
+    let file = File::options().write(true).create(true).truncate(true).open(out);
+    let mut archive = tar::Builder::new(BufWriter::new(file.map_err(|error| file_error(out, error))?));
+    let mut add = |name: String, path: &Path| -> Result<(), BackupError> {
+        let file = File::open(path).map_err(|error| file_error(path, error))?;
+        let size = file.metadata().map_err(|error| file_error(path, error))?.len();
+        let mut hashed = Hashed { inner: BufReader::with_capacity(1 << 20, file), hasher: Hasher::new() };
+        archive.append_data(&mut header(size), &name, &mut hashed).map_err(|error| file_error(path, error))?;
+        seen(size);
+        contents.files.insert(name, hashed.hasher.finish());
+        Ok(())
+    };
+    add(sqlite::FILE.into(), snapshot)?;
+    for blob in &state.blobs {
+        let name = format!("{}/{}", files::BLOBS, crate::blob::name_of(blob));
+        add(name.clone(), &folder.join(name))?;
+    }
+    for holding in &state.holdings {
+        let name = format!("{}/{holding}", files::RECEIVED);
+        let path = folder.join(&name);
+        // A delivery that failed since has lost its bytes.
+        if path.exists() {
+            add(name, &path)?;
+        }
+    }
+    for name in loose_files(folder)? {
+        add(name.clone(), &folder.join(name))?;
+    }
+    let list = json::to_canonical(&contents);
+    archive.append_data(&mut header(list.len() as u64), LIST, &list[..]).map_err(|error| file_error(out, error))?;
+    let written = archive.into_inner().and_then(|buffer| buffer.into_inner().map_err(io::IntoInnerError::into_error));
+    written.and_then(|file| file.sync_all()).map_err(|error| file_error(out, error))?;
+    Ok(contents)
+}
+
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(size);
+    header.set_mode(0o600);
+    header
+}
+
+/// Configuration, root document, certificates, wrapped keys.
+fn loose_files(folder: &Path) -> Result<Vec<String>, BackupError> {
+    let mut names = vec![config::FILE.to_owned(), files::ROOT.to_owned(), files::ROOT_FINGERPRINT.to_owned()];
+    names.retain(|name| folder.join(name).exists());
+    for (inside, ending) in [("", "pem"), (files::KEYS, "key")] {
+        let path = folder.join(inside);
+        for entry in std::fs::read_dir(&path).map_err(|error| file_error(&path, error))? {
+            let name = entry.map_err(|error| file_error(&path, error))?.file_name();
+            let name = Path::new(inside).join(name);
+            if name.extension().is_some_and(|found| found == ending) {
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Makes the folder of a node from an archive: whole, every digest checked, or not at all. The node stays read-only until
+/// its log was compared with what every active peer saw of it.
+pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents, BackupError> {
+    if folder.exists() {
+        return Err(file_error(folder, "there is something already; a backup is restored into a new folder"));
+    }
+    let beside = folder.with_extension("restoring");
+    let _ = std::fs::remove_dir_all(&beside);
+    let contents = unpack(archive, &beside, seen).and_then(|contents| {
+        let marker = beside.join(files::RESTORED);
+        write_whole(&marker, &json::to_canonical(&contents.made)).map_err(|error| file_error(&marker, error))?;
+        std::fs::rename(&beside, folder).map_err(|error| file_error(folder, error))?;
+        Ok(contents)
+    });
+    if contents.is_err() {
+        let _ = std::fs::remove_dir_all(&beside);
+    }
+    contents
+}
+
+fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents, BackupError> {
+    let broken = |reason: String| BackupError::Archive { path: archive.to_owned(), reason };
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::set_permissions(folder, private))
+        .map_err(|error| file_error(folder, error))?;
+    let file = File::open(archive).map_err(|error| file_error(archive, error))?;
+    let mut reader = tar::Archive::new(BufReader::with_capacity(1 << 20, file));
+    let (mut found, mut contents) = (BTreeMap::new(), None);
+    for entry in reader.entries().map_err(|error| broken(error.to_string()))? {
+        let entry = entry.map_err(|error| broken(error.to_string()))?;
+        let name = entry.path().map_err(|error| broken(error.to_string()))?.to_path_buf();
+        // Plain names below the folder, and files only: an archive may come from anywhere.
+        let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
+        let text = name.to_str().map(str::to_owned).filter(|_| plain && entry.header().entry_type().is_file());
+        let text = text.ok_or_else(|| broken(format!("`{}` is no plain file name", name.display())))?;
+        if contents.is_some() || found.contains_key(&text) {
+            return Err(broken(format!("`{text}` stands where nothing may")));
+        }
+        if text == LIST {
+            let mut list = Vec::new();
+            entry.take(LIST_BYTES_MAX).read_to_end(&mut list).map_err(|error| broken(error.to_string()))?;
+            contents = Some(json::read::<Contents>(&list).map_err(|error| broken(error.to_string()))?);
+            continue;
+        }
+        let size = entry.size();
+        let digest = put(entry, &folder.join(&name)).map_err(|error| file_error(&name, error))?;
+        seen(size);
+        found.insert(text, digest);
+    }
+    let contents = contents.ok_or_else(|| broken("its list is missing: it was cut".into()))?;
+    if contents.format != FORMAT {
+        return Err(broken(format!("its format is `{}`, expected {FORMAT}", contents.format)));
+    }
+    if let Some((name, _)) = contents.files.iter().find(|(name, digest)| found.get(*name) != Some(digest)) {
+        return Err(broken(format!("`{name}` is missing or was altered")));
+    }
+    if found.len() != contents.files.len() {
+        return Err(broken("it holds files that are not in its list".into()));
+    }
+    Ok(contents)
+}
+
+/// Bytes of an archive's list.
+const LIST_BYTES_MAX: u64 = 64 << 20;
+
+fn put(mut entry: impl Read, path: &Path) -> io::Result<Digest> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    let mut hashed = Hashed { inner: &mut entry, hasher: Hasher::new() };
+    io::copy(&mut hashed, &mut file)?;
+    file.flush()?;
+    file.sync_all()?;
+    sync_folder(folder)?;
+    Ok(hashed.hasher.finish())
+}

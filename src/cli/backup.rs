@@ -1,0 +1,63 @@
+//! `crosspark backup` and `crosspark restore`
+
+use super::{Outcome, done, output};
+use crate::backup;
+use crate::config::{self, Config};
+use crate::core::time::{Clock, SystemClock};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Backup {
+    /// Folder of the node; it may run.
+    folder: PathBuf,
+    /// The archive to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub struct Restore {
+    /// The archive.
+    archive: PathBuf,
+    /// The folder to make; it must not exist.
+    #[arg(long)]
+    into: PathBuf,
+}
+
+pub fn backup(args: &Backup, json: bool) -> Outcome {
+    let config = Config::load(&args.folder.join(config::FILE))?;
+    let bar = output::bytes_bar(None, "backing up");
+    let contents = backup::make(&config, &args.out, SystemClock.now(), &|bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    if json {
+        output::json(&json!({"archive": args.out, "files": contents.files.len(), "entries": contents.entries}))?;
+        return done();
+    }
+    println!("{}: {} files, {} log entries.", args.out.display(), contents.files.len(), contents.entries);
+    println!("The key-encryption key {} is not in it: keep a copy of it elsewhere.", config.kek_file.display());
+    done()
+}
+
+pub fn restore(args: &Restore, json: bool) -> Outcome {
+    let bar = output::bytes_bar(None, "restoring");
+    let contents = backup::restore(&args.archive, &args.into, &|bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    let config = Config::load(&args.into.join(config::FILE))?;
+    if json {
+        output::json(
+            &json!({"participant": contents.participant, "made": contents.made, "entries": contents.entries}),
+        )?;
+        return done();
+    }
+    println!("{} as of {}, with {} log entries.", contents.participant, contents.made, contents.entries);
+    if !config.kek_file.exists() {
+        println!("Put its key-encryption key at {} (mode 600).", config.kek_file.display());
+    }
+    println!("Run it: crosspark serve {}", args.into.display());
+    println!(
+        "It stays read-only until every active peer has told what it saw of this log. If any saw more, a newer backup"
+    );
+    println!("is needed: nothing that was done since this one can be undone by restoring it.");
+    done()
+}

@@ -1,0 +1,181 @@
+//! Backups of running nodes, and what happens when an old one is put back.
+
+use crate::harness::*;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn backup(park: &Park, name: &str) -> PathBuf {
+    let archive = park.folder.with_extension(name);
+    good(&["backup", text(&park.folder), "--out", text(&archive)]);
+    archive
+}
+
+/// Puts a backup in the place of the park's folder; where the folder went.
+fn put_back(park: &Park, archive: &Path) -> PathBuf {
+    let aside = archive.with_extension("aside");
+    std::fs::rename(&park.folder, &aside).unwrap();
+    good(&["restore", text(archive), "--into", text(&park.folder)]);
+    aside
+}
+
+async fn ready(park: &Park) -> (u16, Value) {
+    park.call("GET", "/readyz", "", None).await
+}
+
+async fn until_up(park: &Park) {
+    for _ in 0..400 {
+        let client = crosspark::net::own_node_client().unwrap();
+        if client.get(format!("{}/healthz", park.management)).send().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} does not come up: {}", park.id, park.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_node_restores_all_of_it() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let text_of = records(2_000);
+    let (published, _) = a.publish("economic-indicator", &text_of, "ndjson", &research()).await;
+    let dataset = dataset_of(&published).to_owned();
+    let first = b.request(&a, &dataset, "research").await;
+    // Both nodes are at work while they are backed up.
+    let busy = futures_util::future::join_all((0..5).map(|_| b.request(&a, &dataset, "research")));
+    let (_, archives) = tokio::join!(busy, async { [backup(&a, "tar"), backup(&b, "tar")] });
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+
+    // A consumer that is put back has what it had; its peer saw nothing newer of its log.
+    put_back(&b, &archives[1]);
+    let (run_a, run_b) = (a.start().await, b.spawn(&[]));
+    until_up(&b).await;
+    for _ in 0..200 {
+        if ready(&b).await.0 == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ready(&b).await.0, 200, "{}", b.log());
+    assert_eq!(b.data(&first, "ndjson").await, text_of);
+    assert!(b.entries().await.iter().any(|row| row["entry"]["kind"] == "log.resumed"));
+    assert_eq!(b.request(&a, &dataset, "research").await["stage"], "verified");
+    run_b.settle().await;
+    run_a.settle().await;
+    run_a.stop();
+    run_b.stop();
+    assert_eq!(b.verify(&[]).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_behind_what_others_saw_stays_read_only() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(10), "ndjson", &research()).await;
+    let dataset = dataset_of(&published).to_owned();
+    let archive = backup(&a, "tar");
+    // Releases after the backup, under a checkpoint that park B sees.
+    assert_eq!(b.request(&a, &dataset, "research").await["stage"], "verified");
+    run_a.stop();
+    let run_a = a.start().await;
+    assert_eq!(b.request(&a, &dataset, "research").await["stage"], "verified");
+    run_b.settle().await;
+    run_a.settle().await;
+    run_a.stop();
+
+    let newest = put_back(&a, &archive);
+    let run_a = a.spawn(&[]);
+    until_up(&a).await;
+    let (status, said) = ready(&a).await;
+    assert!(status == 503 && said["detail"].as_str().unwrap().contains("did:web:park-b.example holds"), "{said}");
+    assert!(said["detail"].as_str().unwrap().contains("Restore a newer backup"), "{said}");
+    // It shows what it has and changes nothing: no publication, no agreement, no key.
+    let (said, code) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
+    assert!(code == 1 && said.to_string().contains("read-only"), "{said}");
+    let pending = b.begin_request(&a, &dataset, "research").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(b.wait(&pending, 0).await["stage"], "requested");
+    run_a.kill();
+
+    // The original folder comes back: everything goes on.
+    std::fs::remove_dir_all(&a.folder).unwrap();
+    std::fs::rename(&newest, &a.folder).unwrap();
+    let run_a = a.start().await;
+    assert_eq!(b.wait(&pending, 60).await["stage"], "verified", "{}", b.log());
+    run_b.settle().await;
+    run_a.settle().await;
+    run_a.stop();
+    run_b.stop();
+    assert_eq!(a.verify(&[&b]).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_waits_for_every_active_peer() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run_a = a.start().await;
+    let archive = backup(&a, "tar");
+    run_a.stop();
+    put_back(&a, &archive);
+    let run_a = a.spawn(&[]);
+    until_up(&a).await;
+    let (status, said) = ready(&a).await;
+    assert!(status == 503 && said["detail"].as_str().unwrap().contains("did:web:park-b.example must first"), "{said}");
+    let run_b = b.start().await;
+    for _ in 0..200 {
+        if ready(&a).await.0 == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ready(&a).await.0, 200, "{}", a.log());
+    run_a.stop();
+    run_b.stop();
+}
+
+#[test]
+fn damaged_archives_are_refused_and_leave_nothing() {
+    let alliance = Alliance::new();
+    let [a] = alliance.parks(["park-a"]);
+    let archive = backup(&a, "tar");
+    let bytes = std::fs::read(&archive).unwrap();
+    let evil = |name: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        builder.append(&header, &b"x"[..]).unwrap();
+        builder.into_inner().unwrap()
+    };
+    let mut altered = bytes.clone();
+    let at = bytes.windows(11).position(|window| window == b"participant").unwrap();
+    altered[at] ^= 1;
+    for (what, bytes) in [
+        ("cut", bytes[..bytes.len() / 2].to_vec()),
+        ("without its list", bytes[..bytes.len() - 4_096].to_vec()),
+        ("altered", altered),
+        ("outside of the folder", evil("../escaped")),
+        ("absolute", evil("/tmp/crosspark-escaped")),
+        ("nothing", b"not an archive".to_vec()),
+    ] {
+        let path = alliance.folder.path().join("bad.tar");
+        std::fs::write(&path, bytes).unwrap();
+        let into = alliance.folder.path().join("into");
+        let output = crosspark(&["restore", text(&path), "--into", text(&into)]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("bad.tar"), "{what}: {said}");
+        let left: Vec<_> = std::fs::read_dir(alliance.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_str().unwrap().starts_with("into") || name == "escaped"), "{left:?}");
+    }
+    let again = crosspark(&["backup", text(&a.folder), "--out", text(&archive)]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("never overwritten"));
+    let taken = crosspark(&["restore", text(&archive), "--into", text(&a.folder)]);
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("a new folder"));
+}
