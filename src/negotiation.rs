@@ -4,6 +4,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, OfferId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use crate::core::trace::TraceId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,6 +130,9 @@ pub struct Negotiation {
     pub reason: Option<String>,
     /// Digests of the messages that moved it, to recognise repetitions.
     pub seen: Vec<Digest>,
+    /// What it is found by, at both parks.
+    #[serde(default)]
+    pub trace: Option<TraceId>,
     /// When it began.
     pub started: Timestamp,
     /// When it last moved.

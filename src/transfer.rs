@@ -4,6 +4,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use crate::core::trace::TraceId;
 use crate::negotiation::{Illegal, Role};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,9 @@ pub struct Transfer {
     pub reason: Option<String>,
     /// Digests of the messages that moved it, to recognise repetitions.
     pub seen: Vec<Digest>,
+    /// What it is found by, at both parks.
+    #[serde(default)]
+    pub trace: Option<TraceId>,
     /// When it began.
     pub started: Timestamp,
     /// When it last moved.

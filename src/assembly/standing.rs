@@ -3,6 +3,7 @@
 use super::files;
 use crate::core::limits;
 use crate::service::Node;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,5 +72,12 @@ pub async fn work(node: Arc<Node>, folder: PathBuf) {
             }
         }
     };
-    tokio::join!(outbox, compare);
+    let expiries = async {
+        let mut said = BTreeMap::new();
+        loop {
+            node.warn_of_expiries(&mut said);
+            tokio::time::sleep(limits::EXPIRY_LOOKED_EVERY).await;
+        }
+    };
+    tokio::join!(outbox, compare, expiries);
 }

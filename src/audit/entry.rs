@@ -111,6 +111,16 @@ pub enum Kind {
     MessageAbandoned,
 }
 
+impl Kind {
+    /// Its text, as in the log.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(name)) => name,
+            _ => String::new(),
+        }
+    }
+}
+
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

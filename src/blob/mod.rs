@@ -96,6 +96,12 @@ impl Blobs {
         self.path(name).exists()
     }
 
+    /// Free and total bytes of the file system that the folder is on.
+    pub fn space(&self) -> io::Result<(u64, u64)> {
+        let found = rustix::fs::statvfs(&self.folder)?;
+        Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
+    }
+
     /// The names of all whole blobs.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();

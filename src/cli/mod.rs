@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod catalog;
 mod demo;
+mod doctor;
 mod fetch;
 mod members;
 mod node;
@@ -14,6 +15,7 @@ mod publish;
 mod request;
 mod root;
 mod serve;
+mod status;
 mod token;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +59,10 @@ enum Command {
     Node(node::Command),
     /// Run a park's node.
     Serve(serve::Args),
+    /// Look at everything that a node needs, with a plain answer for each.
+    Doctor(doctor::Args),
+    /// See how a running node is doing.
+    Status(status::Args),
     /// Publish a file of records as a dataset.
     Publish(publish::Args),
     /// See what this node or a peer offers.
@@ -103,6 +109,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Alliance(command) => alliance::run(command, json),
             Command::Node(command) => node::run(command, json).await,
             Command::Serve(args) => serve::run(args).await,
+            Command::Doctor(args) => doctor::run(args, json).await,
+            Command::Status(args) => status::run(args, json).await,
             Command::Publish(args) => publish::run(args, json).await,
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Request(command) => request::run(command, json).await,

@@ -149,6 +149,18 @@ pub const OUTBOX_BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Read connections to the database.
 pub const READERS_MAX: usize = 4;
 
+// ---- What is warned of ----
+/// Days before the end of a certificate, key or register at which it is said.
+pub const EXPIRY_WARNED_DAYS: [i64; 4] = [30, 14, 7, 1];
+/// How often it is looked.
+pub const EXPIRY_LOOKED_EVERY: Duration = Duration::from_secs(3_600);
+/// A message that waits longer is warned of.
+pub const OUTBOX_AGE_WARNED_SECONDS: i64 = 600;
+/// Entries without a checkpoint for longer are warned of.
+pub const LOG_LAG_WARNED_SECONDS: i64 = 60;
+/// Less free disk than one part in so many is warned of.
+pub const DISK_WARNED_FRACTION: u64 = 20;
+
 // ---- Time ----
 /// Clock skew between two parties of a signed document.
 pub const SKEW_MS_MAX: i64 = 60_000;

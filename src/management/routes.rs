@@ -1,13 +1,16 @@
 //! Routes of the management listener.
 
 use super::error::Problem;
+use super::metrics;
 use super::user::{ADMIN, ANY, AUDITOR, Allowed, PUBLISHER, REQUESTER};
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, KeyId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::json;
 use crate::core::limits;
+use crate::core::trace::TraceId;
 use crate::ingest::Format;
-use crate::service::{Error, NewToken, Node, Publication, Stranger};
+use crate::protocol::TRACE_HEADER;
+use crate::service::{Error, NewToken, Node, Publication, Stranger, trace};
 use crate::storage::TokenRow;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Multipart, Path, Query, State};
@@ -59,9 +62,18 @@ pub fn router(node: Arc<Node>, stop: watch::Receiver<bool>) -> Router {
         .merge(publication)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
+        .route("/metrics", get(figures))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), traced))
         .with_state(app)
+}
+
+/// What a user asks for belongs to the caller's trace, or begins one.
+async fn traced(State(app): State<App>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let header = request.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok());
+    let trace = header.and_then(TraceId::from_header).unwrap_or_else(|| app.node.new_trace());
+    trace::within(Some(trace), next.run(request)).await
 }
 
 async fn no_route(State(app): State<App>) -> Problem {
@@ -90,6 +102,12 @@ async fn ready(State(app): State<App>) -> Answer {
     }
 }
 
+/// Nothing in it is anybody's secret; the listener is on loopback.
+async fn figures(State(app): State<App>) -> Answer {
+    let text = metrics::render(app.node.me().as_str(), &app.node.health().await?);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
 async fn status(State(app): State<App>, _: Allowed<ANY>) -> Answer {
     let node = &app.node;
     let (next, waiting) = node.store().outbox_next(node.now()).await.map_err(Error::from)?;
@@ -100,7 +118,7 @@ async fn status(State(app): State<App>, _: Allowed<ANY>) -> Answer {
         "version": env!("CARGO_PKG_VERSION"), "now": node.now(),
         "register": {"sequence": body.sequence, "expires": body.expires, "current": trust.register.is_current(node.now())},
         "root": trust.roots.newest().digest(), "outbox": {"waiting": waiting, "next": next},
-        "readOnly": node.gate().reason(), "certificateUntil": node.certificate_end(),
+        "health": node.health().await?,
     }))
     .into_response())
 }

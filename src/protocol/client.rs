@@ -1,17 +1,18 @@
 //! Client side: the node's `Peer`, over HTTPS, to the member's endpoint in the register and nowhere else.
 
-use super::REGISTER_HEADER;
 use super::wire::{self, BASE};
+use super::{REGISTER_HEADER, TRACE_HEADER};
 use crate::audit::promise;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::json;
 use crate::core::limits;
+use crate::core::random::SystemRandomness;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
-use crate::service::Message;
 use crate::service::ports::{Answer, Peer, PeerError};
+use crate::service::{Message, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -30,6 +31,7 @@ pub type Told = (ParticipantId, u64);
 pub struct HttpPeer {
     endpoint: Endpoint,
     clients: Arc<MemberClients>,
+    random: SystemRandomness,
     /// This node's register; told with every request.
     sequence: Arc<AtomicU64>,
     /// Where registers are read that a peer lacks.
@@ -47,7 +49,7 @@ impl HttpPeer {
         store: Arc<dyn Store>,
         newer: mpsc::Sender<Told>,
     ) -> Self {
-        Self { endpoint, clients, sequence, store, newer }
+        Self { endpoint, clients, random: SystemRandomness::new(), sequence, store, newer }
     }
 
     fn client(&self, to: &Member) -> Result<Client, PeerError> {
@@ -56,7 +58,11 @@ impl HttpPeer {
 
     fn request(&self, to: &Member, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        Ok(self.client(to)?.request(method, to.endpoint.join(path)).header(REGISTER_HEADER, sequence))
+        let request = self.client(to)?.request(method, to.endpoint.join(path)).header(REGISTER_HEADER, sequence);
+        Ok(match trace::current() {
+            Some(trace) => request.header(TRACE_HEADER, trace.to_header(&self.random)),
+            None => request,
+        })
     }
 
     /// Sends, and turns an answer other than success into an error. A peer that does not know this node because its
@@ -299,6 +305,10 @@ impl Peer for HttpPeer {
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError> {
         let path = sequence.map_or("/register".to_owned(), |sequence| format!("/register/{sequence}"));
         self.text(to, &path, limits::REGISTER_BYTES_MAX).await
+    }
+
+    async fn reach(&self, to: &Member) -> Result<(), PeerError> {
+        self.text(to, "/.well-known/dspace-version", limits::DOCUMENT_BYTES_MAX).await.map(drop)
     }
 
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {

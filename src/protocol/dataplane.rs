@@ -17,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
+use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -43,6 +44,7 @@ pub fn routes() -> Router<App> {
         .route("/data/{transfer}/receipt", post(receipt))
         .route("/openings/{entry}", get(opening))
         .route("/seen", get(seen))
+        .route("/reach", get(reach))
 }
 
 /// Whoever asks waits for one of few places.
@@ -122,6 +124,13 @@ async fn checkpoint(State(app): State<App>) -> Answer {
 async fn seen(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
     let note = app.node.seen_of(&from.participant).await.map_err(problem)?;
     Ok(text("text/plain; charset=utf-8", note.unwrap_or_default()))
+}
+
+/// Whether this node reaches the caller at its endpoint in the register.
+async fn reach(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
+    let reached = app.node.reach(&from).await.map_err(problem)?;
+    let reason = reached.as_ref().err().map(ToString::to_string);
+    Ok(Json(json!({"reached": reached.is_ok(), "reason": reason})).into_response())
 }
 
 async fn tile(State(app): State<App>, Path(path): Path<String>) -> Answer {

@@ -10,5 +10,7 @@ pub use client::HttpPeer;
 pub use routes::{Connection, router};
 pub use wire::{BASE, outgoing as wire_message};
 
+/// Header of W3C Trace Context.
+pub const TRACE_HEADER: &str = "traceparent";
 /// Header in which both sides tell the sequence of their register.
 pub const REGISTER_HEADER: &str = "crosspark-register";

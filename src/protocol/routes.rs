@@ -1,13 +1,14 @@
 //! Server side of the Dataspace Protocol (DSP 2025-1, HTTPS binding).
 
-use super::REGISTER_HEADER;
 use super::dataplane;
 use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, Traced, answer};
 use super::wire::{self, BASE, Incoming};
+use super::{REGISTER_HEADER, TRACE_HEADER};
 use crate::core::id::{DatasetId, ProcessId};
+use crate::core::trace::TraceId;
 use crate::identity::x509::Presented;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::{Counterparty, Error, Inbound, Moved, Node, Stranger};
+use crate::service::{Counterparty, Error, Inbound, Moved, Node, Stranger, trace};
 use crate::transfer::Transfer;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -75,13 +76,15 @@ pub fn router(node: Arc<Node>) -> Router {
         .with_state(app)
 }
 
-/// Every answer tells the sequence of this node's register.
+/// Every answer tells the sequence of this node's register; what a caller's trace sets in motion belongs to it.
 async fn tell_register(
     State(app): State<App>,
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> Response {
-    let mut response = next.run(request).await;
+    let header = request.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok());
+    let trace = header.and_then(TraceId::from_header);
+    let mut response = trace::within(trace, next.run(request)).await;
     // A refusal that no handler logged or counted (a path, query or range that cannot be read) is counted here.
     if response.status().is_client_error() && response.extensions().get::<Traced>().is_none() {
         app.node.count_stranger(Stranger::NoRoute);

@@ -116,7 +116,7 @@ impl Message {
         let mut message = serde_json::to_value(self).unwrap_or_default();
         message["v"] = 1.into();
         let (to, process) = (to.clone(), process.clone());
-        Outgoing { id: MessageId::generate(random), to, process, message, attempts: 0 }
+        Outgoing { id: MessageId::generate(random), to, process, message, trace: super::trace::current(), attempts: 0 }
     }
 
     /// Reads a row of the outbox.

@@ -4,6 +4,7 @@
 pub mod access;
 mod audit;
 mod catalog;
+mod health;
 mod message;
 mod negotiate;
 mod outbox;
@@ -17,9 +18,11 @@ mod release;
 mod requests;
 mod roots;
 mod token;
+pub mod trace;
 mod transfer;
 
 pub use access::{Counterparty, Standing};
+pub use health::{Expiry, Health};
 pub use message::{Message, Termination};
 pub use negotiate::{ContractRequest, Inbound, Moved};
 pub use publish::{Publication, Published};
@@ -36,6 +39,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{KeyId, LogOrigin, ParticipantId, ProcessId};
 use crate::core::random::Random;
 use crate::core::time::{Clock, Timestamp};
+use crate::core::trace::TraceId;
 use crate::identity::document;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::key::{PublicKey, SigningKey};
@@ -155,6 +159,27 @@ pub struct Node {
 pub struct Counters {
     /// Connections of peers that are open.
     pub connections: Arc<AtomicU64>,
+    /// Refusals since the start: by kind of entry, or by the reason for which a caller was turned away.
+    refusals: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Counters {
+    fn count(&self, what: String) {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+    }
+
+    fn refused(&self, kind: Kind) {
+        self.count(kind.name());
+    }
+
+    fn turned_away(&self, reason: Stranger) {
+        self.count(reason.name().to_owned());
+    }
+
+    /// Refusals since the start.
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Node {
@@ -209,6 +234,11 @@ impl Node {
     /// The store, for reading.
     pub fn store(&self) -> &dyn Store {
         self.parts.store.as_ref()
+    }
+
+    /// A new trace.
+    pub fn new_trace(&self) -> TraceId {
+        TraceId::generate(self.random())
     }
 
     /// Now.

@@ -5,7 +5,7 @@ use super::message::{Message, subject_of};
 use super::ports::NegotiationStep;
 use super::refusal::Error;
 use super::register::object;
-use super::{Counterparty, Node, Trust};
+use super::{Counterparty, Node, Trust, trace};
 use crate::agreement::{Agreement, Claim, Versions};
 use crate::audit::entry::{Decision as Logged, Facts, Kind};
 use crate::core::digest::Digest;
@@ -148,6 +148,7 @@ impl Node {
             agreement: None,
             reason: None,
             seen: vec![request.digest],
+            trace: trace::current(),
             started: now,
             updated: now,
         };
@@ -340,6 +341,7 @@ impl Node {
             wrapped_token: None,
             reason: None,
             seen: Vec::new(),
+            trace: negotiation.trace,
             started: negotiation.updated,
             updated: negotiation.updated,
         }
@@ -375,10 +377,14 @@ impl Node {
     pub(super) fn go_on_negotiation(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            let mut pause = Pause::default();
-            while let Err(error) = node.step_negotiation(&id).await {
-                pause.after(&error, &id).await;
-            }
+            let found = node.parts.store.negotiation(&id).await.ok().flatten().and_then(|n| n.trace);
+            let steps = async {
+                let mut pause = Pause::default();
+                while let Err(error) = node.step_negotiation(&id).await {
+                    pause.after(&error, &id).await;
+                }
+            };
+            trace::within(found, steps).await;
         });
     }
 

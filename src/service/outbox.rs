@@ -77,7 +77,7 @@ impl Node {
             let (node, sending) = (self.clone(), sending.clone());
             tokio::spawn(async move {
                 let key = (row.to.clone(), row.id.clone());
-                node.send(row).await;
+                super::trace::within(row.trace, node.send(row)).await;
                 sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
                 node.outbox_wake.notify_one();
             });

@@ -85,6 +85,8 @@ pub trait Peer: Send + Sync {
     async fn seen(&self, to: &Member) -> Result<Option<String>, PeerError>;
     /// The register with this sequence, or the newest.
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError>;
+    /// Whether it can be reached at all.
+    async fn reach(&self, to: &Member) -> Result<(), PeerError>;
     /// The root document of this version.
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError>;
 }

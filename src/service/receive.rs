@@ -6,7 +6,7 @@ use super::ports::PeerError;
 use super::refusal::Error;
 use super::register::object;
 use super::transfer::{moved, token_place};
-use super::{Node, publish};
+use super::{Node, publish, trace};
 use crate::agreement::Agreement;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Decision, Facts, Kind};
@@ -86,7 +86,8 @@ impl Node {
             return;
         }
         let (node, id) = (self.clone(), transfer.clone());
-        tokio::spawn(async move {
+        let found = trace::current();
+        tokio::spawn(trace::within(found, async move {
             for attempt in 0u32.. {
                 match node.try_deliver(&id).await {
                     Ok(()) => break,
@@ -109,7 +110,7 @@ impl Node {
             if again.is_some_and(|transfer| transfer.state == State::Started) {
                 node.deliver(&id);
             }
-        });
+        }));
     }
 
     async fn try_deliver(self: &Arc<Self>, id: &ProcessId) -> Result<(), Stop> {
@@ -435,7 +436,10 @@ impl Node {
             .send(done.outgoing(&transfer.peer, &transfer.id, self.random()))
             .write(Write::PutHolding(Box::new(next)))
             .write(Write::PutTransfer(Box::new(transfer)));
-        self.parts.store.commit(change).await.map(drop)
+        let (request, provider) = (delivery.transfer.negotiation, delivery.provider.id);
+        self.parts.store.commit(change).await?;
+        tracing::info!(process = %request, %provider, "delivered and verified");
+        Ok(())
     }
 
     /// The delivery will never verify: logged, the transfer ended, the bytes removed.

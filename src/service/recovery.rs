@@ -1,8 +1,9 @@
 //! Whether this node's log is the one that others saw: a folder that was put back from a backup may be behind. Then nothing
 //! more is signed and nothing is changed. trust.md, "The log".
 
-use super::Node;
+use super::ports::PeerError;
 use super::refusal::Error;
+use super::{Counterparty, Node};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::ParticipantId;
@@ -11,6 +12,7 @@ use crate::identity::key::{KeyUse, PublicKey};
 use crate::identity::register::{Member, Status};
 use crate::storage::{Change, Gate};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What must be done by whoever put an old folder back.
@@ -95,6 +97,13 @@ impl Node {
                 let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.see_checkpoint(member)).await;
             }
         }
+    }
+
+    /// Dials a member back, at its endpoint in the register: for its own diagnosis.
+    pub async fn reach(self: &Arc<Self>, from: &Counterparty) -> Result<Result<(), PeerError>, Error> {
+        self.take_quota(&from.participant)?;
+        let trust = self.trust();
+        Ok(self.parts.peer.reach(trust.member(&from.participant)?).await)
     }
 
     /// The newest checkpoint of `participant`'s log that this node holds.

@@ -155,7 +155,8 @@ pub enum Stranger {
 }
 
 impl Stranger {
-    fn name(self) -> &'static str {
+    /// Its name in the log and in the figures.
+    pub fn name(self) -> &'static str {
         match self {
             Self::NoCertificate => "no-certificate",
             Self::Unknown => "unknown-certificate",
@@ -193,6 +194,7 @@ impl Node {
     /// Counts a refusal of a caller that is not worth an entry of its own. The first one starts a timer, which writes
     /// one entry for all that came until then.
     pub fn count_stranger(self: &Arc<Self>, reason: Stranger) {
+        self.counters.turned_away(reason);
         let first = {
             let mut counts = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
             let first = counts.is_empty();
@@ -265,11 +267,14 @@ impl Node {
         // What is wrong with a publication may quote its data, which has no place in the log.
         let reason = if kind == Kind::PublicationRefused { error.code().to_owned() } else { error.to_string() };
         facts.detail.insert("reason".into(), Value::String(cut(&reason)));
+        let reason = cut(&reason);
         for value in facts.detail.values_mut() {
             if let Value::String(text) = value {
                 *text = cut(text);
             }
         }
+        tracing::info!(peer = ?facts.parties.first(), rule = facts.rule, reason, "refused");
+        self.counters.refused(kind);
         match self.parts.store.commit(Change::new(self.draft(kind, facts))).await {
             Ok(mut logged) => logged.pop().map_or(error.clone(), |entry| error.with(entry)),
             // A refusal that cannot be logged is still a refusal, but not a promised one.

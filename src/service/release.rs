@@ -180,7 +180,10 @@ impl Node {
             .write(Write::Use { agreement: case.row.id, max: count_max })
             .write(Write::InsertRelease(Box::new(release)));
         match self.parts.store.commit(change).await {
-            Ok(mut logged) => Ok((answer, logged.pop())),
+            Ok(mut logged) => {
+                tracing::info!(peer = %from.participant, dataset = %version.dataset, "data key released");
+                Ok((answer, logged.pop()))
+            }
             Err(StoreError::Conflict("the key request")) => {
                 // The same request twice at once finds its own answer; anything else reuses nonce or key.
                 match self.parts.store.release(&request.digest()).await.map_err(Error::from)? {

@@ -4,7 +4,7 @@ use super::catalog::peer_error;
 use super::message::{Message, subject_of};
 use super::refusal::Error;
 use super::register::object;
-use super::{Node, User};
+use super::{Node, User, trace};
 use crate::agreement::Claim;
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::catalog::Offered;
@@ -60,6 +60,8 @@ pub struct RequestView {
     pub holding: Option<HoldingId>,
     /// Records in it.
     pub records: Option<u64>,
+    /// What log lines about it are found by, at both parks.
+    pub trace: Option<crate::core::trace::TraceId>,
     /// When it was made.
     pub started: crate::core::time::Timestamp,
 }
@@ -107,6 +109,7 @@ impl Node {
             agreement: None,
             reason: None,
             seen: Vec::new(),
+            trace: trace::current(),
             started: now,
             updated: now,
         };
@@ -133,6 +136,7 @@ impl Node {
             .write(Write::PutNegotiation(Box::new(negotiation)))
             .send(message.outgoing(provider, &id, self.random()));
         self.parts.store.commit(change).await?;
+        tracing::info!(process = %id, %provider, %dataset, "requested");
         Ok(id)
     }
 
@@ -202,6 +206,7 @@ impl Node {
             reason,
             holding: verified.map(|holding| holding.id.clone()),
             records: verified.map(|holding| holding.records),
+            trace: negotiation.trace,
             started: negotiation.started,
         })
     }

@@ -5,7 +5,7 @@ use super::negotiate::{Moved, Pause, check_callback};
 use super::ports::TransferStep;
 use super::refusal::Error;
 use super::register::object;
-use super::{Counterparty, Inbound, Node, Trust};
+use super::{Counterparty, Inbound, Node, Trust, trace};
 use crate::audit::entry::{Decision as Logged, Facts, Kind};
 use crate::blob::{Blobs, name_of};
 use crate::core::digest::Digest;
@@ -103,6 +103,7 @@ impl Node {
             wrapped_token: None,
             reason: None,
             seen: vec![request.digest],
+            trace: trace::current(),
             started: now,
             updated: now,
         };
@@ -240,10 +241,14 @@ impl Node {
     pub(super) fn go_on_transfer(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            let mut pause = Pause::default();
-            while let Err(error) = node.step_transfer(&id).await {
-                pause.after(&error, &id).await;
-            }
+            let found = node.parts.store.transfer(&id).await.ok().flatten().and_then(|t| t.trace);
+            let steps = async {
+                let mut pause = Pause::default();
+                while let Err(error) = node.step_transfer(&id).await {
+                    pause.after(&error, &id).await;
+                }
+            };
+            trace::within(found, steps).await;
         });
     }
 

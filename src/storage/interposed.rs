@@ -2,8 +2,8 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError, TokenRow,
-    VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError,
+    TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
@@ -90,6 +90,7 @@ pass_through! {
     tokens() -> Listed<TokenRow>;
     outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
     outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
+    figures() -> Result<Figures, StoreError>;
     checkpoint() -> Found<String>;
     checkpoint_at(size: u64) -> Found<String>;
     tile(level: u8, index: u64) -> Found<Vec<u8>>;

@@ -15,7 +15,8 @@ pub mod sqlite;
 
 pub use gate::Gate;
 pub use rows::{
-    AgreementRow, EntryRow, Holding, HoldingState, Outgoing, ReleaseRow, Secret, SecretKind, TokenRow, VersionRow,
+    AgreementRow, EntryRow, Figures, Holding, HoldingState, Outgoing, ReleaseRow, Secret, SecretKind, TokenRow,
+    VersionRow,
 };
 
 use crate::audit::entry::{Draft, Opening};
@@ -294,6 +295,8 @@ pub trait Store: Send + Sync {
     /// When the next message after `now` is due, and how many wait in all.
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 
+    /// How the store is doing.
+    async fn figures(&self) -> Result<Figures, StoreError>;
     /// The newest checkpoint of this node's log.
     async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
     /// The checkpoint of this node's log with this size, if one was ever signed.

@@ -4,6 +4,7 @@ use crate::agreement::Agreement;
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::time::Timestamp;
+use crate::core::trace::TraceId;
 use crate::dataset::manifest::SchemaRef;
 use crate::keys::Place;
 use serde::{Deserialize, Serialize};
@@ -174,6 +175,9 @@ pub struct Outgoing {
     pub process: ProcessId,
     /// The message.
     pub message: Value,
+    /// What it is found by, at both parks.
+    #[serde(default)]
+    pub trace: Option<TraceId>,
     /// Deliveries tried; kept by the store.
     #[serde(skip)]
     pub attempts: u32,
@@ -193,6 +197,25 @@ pub struct EntryRow {
     pub salt: [u8; 32],
     /// Personal values that were not erased.
     pub fields: Vec<crate::audit::entry::FieldOpening>,
+}
+
+/// How the store is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Entries of the log.
+    pub entries: u64,
+    /// Entries under the newest checkpoint.
+    pub signed: u64,
+    /// When it was signed.
+    pub signed_at: Option<Timestamp>,
+    /// Messages that wait.
+    pub outbox: u64,
+    /// Since when the oldest of them waits.
+    pub outbox_since: Option<Timestamp>,
+    /// Negotiations and transfers that are not over.
+    pub open_processes: u64,
+    /// Bytes of the database.
+    pub bytes: u64,
 }
 
 /// What a wrapped secret is, and with it where it is.

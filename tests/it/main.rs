@@ -11,6 +11,7 @@ mod hostile;
 mod keys;
 mod kills;
 mod release;
+mod seeing;
 mod sim;
 mod syscalls;
 mod tidy;

@@ -4,8 +4,8 @@
 mod state;
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError, TokenRow,
-    VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError,
+    TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
@@ -173,10 +173,7 @@ impl Store for MemoryStore {
     }
 
     async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError> {
-        let state = self.disk.state();
-        let negotiations = state.negotiations.values().filter(|n| !n.state.is_final()).map(|n| n.id.clone());
-        let transfers = state.transfers.values().filter(|t| !t.state.is_final()).map(|t| t.id.clone());
-        Ok((negotiations.collect(), transfers.collect()))
+        Ok(self.disk.state().open())
     }
 
     async fn transfer_of(&self, negotiation: &ProcessId) -> Found<Transfer> {
@@ -242,6 +239,20 @@ impl Store for MemoryStore {
         let state = self.disk.state();
         let next = state.first_messages().into_iter().map(|(_, due)| *due).filter(|due| *due > now).min();
         Ok((next, state.outbox.len() as u64))
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        let state = self.disk.state();
+        let (negotiations, transfers) = state.open();
+        Ok(Figures {
+            entries: state.log.edge.size(),
+            signed: state.log.checkpoints.last().map_or(0, |(size, ..)| *size),
+            signed_at: state.log.checkpoints.last().map(|(_, at, _)| *at),
+            outbox: state.outbox.len() as u64,
+            outbox_since: None,
+            open_processes: (negotiations.len() + transfers.len()) as u64,
+            bytes: 0,
+        })
     }
 
     async fn checkpoint(&self) -> Found<String> {

@@ -240,6 +240,13 @@ impl State {
         }
     }
 
+    /// Negotiations and transfers that are not over.
+    pub fn open(&self) -> (Vec<ProcessId>, Vec<ProcessId>) {
+        let negotiations = self.negotiations.values().filter(|n| !n.state.is_final()).map(|n| n.id.clone());
+        let transfers = self.transfers.values().filter(|t| !t.state.is_final()).map(|t| t.id.clone());
+        (negotiations.collect(), transfers.collect())
+    }
+
     /// The first message of each process, with when it is due.
     pub fn first_messages(&self) -> Vec<&(Outgoing, Timestamp)> {
         let mut seen = std::collections::BTreeSet::new();

@@ -286,7 +286,7 @@ pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) ->
         one(
             connection,
             "the outbox",
-            "INSERT INTO outbox (id, process, due, attempts, body) VALUES (?1, ?2, ?3, 0, ?4)",
+            "INSERT INTO outbox (id, process, due, since, attempts, body) VALUES (?1, ?2, ?3, ?3, 0, ?4)",
             params![message.id.as_str(), message.process.as_str(), now.ms(), to_text(message)?],
         )?;
     }

@@ -136,6 +136,23 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Result<Vec<Has
         .ok_or_else(|| StoreError::Corrupt(format!("tile {level}/{index} of the log is missing or damaged")))
 }
 
+/// Looks at a database that may be in use: its pages, its log's edge, and the last checkpoint. Entries of the log.
+pub fn examine(path: &std::path::Path, origin: &LogOrigin) -> Result<u64, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Unavailable(format!("{} is missing", path.display())));
+    }
+    let connection = super::connect(path, false)?;
+    // One moment for all that is read.
+    connection.execute_batch("BEGIN")?;
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(StoreError::Corrupt(found));
+    }
+    let sequencer = Sequencer::load(&connection, origin.clone())?;
+    sequencer.check_signed(&connection)?;
+    Ok(sequencer.size())
+}
+
 /// What a snapshot of a database refers to.
 pub struct Snapshot {
     /// Entries of the log.

@@ -6,7 +6,7 @@ mod reader;
 mod schema;
 mod writer;
 
-pub use log::{LogFile, Snapshot, rows as log_rows, snapshot};
+pub use log::{LogFile, Snapshot, examine, rows as log_rows, snapshot};
 
 use super::{Change, Chore, Logged, Store, StoreError};
 use crate::audit::checkpoint::CheckpointSigner;

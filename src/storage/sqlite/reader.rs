@@ -10,7 +10,7 @@ use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
-    AgreementRow, Change, Chore, EntryRow, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, Store,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, Store,
     StoreError, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
@@ -321,6 +321,24 @@ impl Store for SqliteStore {
             )?;
             let count = scalar::<i64>(c, "SELECT COUNT(*) FROM outbox", [])?.unwrap_or(0);
             Ok((due.flatten().map(Timestamp::from_ms), count as u64))
+        };
+        self.readers.read(read).await
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        let read = |c: &Connection| {
+            let count = |sql: &str| Ok::<_, StoreError>(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64);
+            let time =
+                |sql: &str| Ok::<_, StoreError>(scalar::<Option<i64>>(c, sql, [])?.flatten().map(Timestamp::from_ms));
+            Ok(Figures {
+                entries: count("SELECT COALESCE(MAX(n), -1) + 1 FROM entry")?,
+                signed: count("SELECT COALESCE(MAX(size), 0) FROM checkpoint")?,
+                signed_at: time("SELECT time FROM checkpoint ORDER BY size DESC LIMIT 1")?,
+                outbox: count("SELECT COUNT(*) FROM outbox")?,
+                outbox_since: time("SELECT MIN(since) FROM outbox")?,
+                open_processes: count("SELECT COUNT(*) FROM process WHERE open = 1")?,
+                bytes: count("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")?,
+            })
         };
         self.readers.read(read).await
     }

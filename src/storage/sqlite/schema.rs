@@ -56,6 +56,7 @@ CREATE TABLE peer_checkpoint (
 CREATE TABLE promise (
   participant TEXT NOT NULL, entry TEXT NOT NULL, jws TEXT NOT NULL, PRIMARY KEY (participant, entry)) STRICT;
 ", "
+ALTER TABLE outbox ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE root (version INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
 CREATE TABLE quarantine (
   key TEXT NOT NULL, public TEXT NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, public)) STRICT;

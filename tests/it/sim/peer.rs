@@ -247,6 +247,10 @@ impl Peer for SimPeer {
         self.text(to, sequence.map_or("/register".into(), |sequence| format!("/register/{sequence}"))).await
     }
 
+    async fn reach(&self, to: &Member) -> Result<(), PeerError> {
+        self.text(to, "/.well-known/dspace-version".into()).await.map(drop)
+    }
+
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {
         self.text(to, format!("/root/{version}")).await
     }

@@ -1,0 +1,298 @@
+//! `crosspark doctor`: looks at everything that a node needs, with a plain answer for each. It reads the folder and dials
+//! the peers as the node does; it changes nothing.
+
+use super::{Outcome, exit, output};
+use crate::assembly::{self, OwnKeys, files, load_root, own_entry};
+use crate::config::{self, Config};
+use crate::core::limits;
+use crate::core::time::{Clock, SystemClock, Timestamp};
+use crate::identity::register::{Member, Status, VerifiedRegister};
+use crate::identity::root::RootChain;
+use crate::keys::Kek;
+use crate::net::{AddressRule, MemberClients, own_node_client};
+use crate::storage::sqlite;
+use reqwest::Client;
+use serde::Serialize;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the node; it may run.
+    folder: PathBuf,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Good,
+    Attention,
+    Bad,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    verdict: Verdict,
+    answer: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, check: impl Into<String>, verdict: Verdict, answer: impl Into<String>) {
+        self.0.push(Finding { check: check.into(), verdict, answer: answer.into() });
+    }
+
+    /// What is there if it went well; else its error is the answer.
+    fn take<T, E: std::fmt::Display>(
+        &mut self,
+        check: &str,
+        good: impl Fn(&T) -> String,
+        found: Result<T, E>,
+    ) -> Option<T> {
+        match found {
+            Ok(value) => {
+                self.add(check, Verdict::Good, good(&value));
+                Some(value)
+            }
+            Err(error) => {
+                self.add(check, Verdict::Bad, error.to_string());
+                None
+            }
+        }
+    }
+}
+
+pub async fn run(args: Args, json: bool) -> Outcome {
+    let mut findings = Findings::default();
+    examine(&args.folder, &mut findings).await;
+    let bad = findings.0.iter().any(|finding| finding.verdict == Verdict::Bad);
+    if json {
+        output::json(&findings.0)?;
+    } else {
+        for Finding { check, verdict, answer } in &findings.0 {
+            let sign = match verdict {
+                Verdict::Good => "✓",
+                Verdict::Attention => "!",
+                Verdict::Bad => "✗",
+            };
+            println!("{sign} {check}: {answer}");
+        }
+    }
+    Ok(if bad { ExitCode::from(exit::FAILED) } else { ExitCode::SUCCESS })
+}
+
+async fn examine(folder: &Path, findings: &mut Findings) {
+    let now = SystemClock.now();
+    let config = Config::load(&folder.join(config::FILE));
+    let Some(config) = findings.take("configuration", |_| "can be read".into(), config) else { return };
+    let kek =
+        findings.take("key-encryption key", |kek: &Kek| format!("{} opens", kek.id()), Kek::load(&config.kek_file));
+    database(&config, findings);
+    let Some((roots, register)) = trust(&config, findings, now) else { return };
+    let Some(member) = register.member(&config.participant) else {
+        let sequence = register.body().sequence;
+        return findings.add(
+            "membership",
+            Verdict::Bad,
+            format!("register {sequence} does not list {}", config.participant),
+        );
+    };
+    standing(member, findings);
+    let keys = kek.and_then(|kek| keys(&config, &kek, member, findings, now));
+    space(&config, findings);
+    let running = listeners(&config, findings).await;
+    if let Some(keys) = keys {
+        let ca = roots.ca().map(<[u8]>::to_vec).collect();
+        let rule = AddressRule { allow_private: config.peer.allow_private_addresses };
+        let clients = MemberClients::new(keys.tls, ca, rule, Arc::new(SystemClock));
+        for peer in &register.body().members {
+            if peer.id != config.participant && peer.status == Status::Active {
+                dial(&clients, peer, running, findings).await;
+            }
+        }
+    }
+}
+
+fn database(config: &Config, findings: &mut Findings) {
+    let path = config.data.join(sqlite::FILE);
+    let good = |entries: &u64| format!("sound; the log has {entries} entries and the root that was last signed");
+    findings.take("database", good, sqlite::examine(&path, &config.participant.log_origin(0)));
+}
+
+fn trust(config: &Config, findings: &mut Findings, now: Timestamp) -> Option<(RootChain, VerifiedRegister)> {
+    let loaded = || -> anyhow::Result<(RootChain, VerifiedRegister)> {
+        let log = sqlite::log_rows(&config.data.join(sqlite::FILE))?;
+        let mut roots = RootChain::new(load_root(&config.data)?);
+        for json in log.roots()? {
+            roots = roots.extended(json.as_bytes())?;
+        }
+        let jws = log.newest_register()?.ok_or(assembly::AssemblyError::NotJoined)?;
+        let register = VerifiedRegister::verify_in(&jws, &roots)?;
+        Ok((roots, register))
+    };
+    let good = |(roots, register): &(RootChain, VerifiedRegister)| {
+        let (version, body) = (roots.newest().body().version, register.body());
+        format!("register {} under root document {version}, {} members", body.sequence, body.members.len())
+    };
+    let (roots, register) = findings.take("register", good, loaded())?;
+    expiry("register", register.body().expires, now, findings);
+    Some((roots, register))
+}
+
+fn expiry(what: &str, until: Timestamp, now: Timestamp, findings: &mut Findings) {
+    let days = until.ms().saturating_sub(now.ms()).div_euclid(86_400_000);
+    // A register lives for two weeks, so a week of it left is usual; a certificate is renewed a month before.
+    let early = if what == "register" { 7 } else { 30 };
+    let verdict = match days {
+        ..0 => Verdict::Bad,
+        days if days < early => Verdict::Attention,
+        _ => Verdict::Good,
+    };
+    findings.add(format!("{what}: validity"), verdict, format!("until {until}, {days} days"));
+}
+
+fn standing(member: &Member, findings: &mut Findings) {
+    match member.status {
+        Status::Active => findings.add("membership", Verdict::Good, "active"),
+        Status::Suspended => findings.add("membership", Verdict::Bad, "suspended by the alliance"),
+    }
+}
+
+fn keys(config: &Config, kek: &Kek, member: &Member, findings: &mut Findings, now: Timestamp) -> Option<OwnKeys> {
+    let loaded = OwnKeys::load(&config.data, kek, member, now);
+    let good = |keys: &OwnKeys| {
+        format!("open, and the register lists them (document {}, log {})", keys.document.id(), keys.log.id())
+    };
+    let keys = findings.take("keys and certificate", good, loaded)?;
+    expiry("certificate", keys.certificate_until, now, findings);
+    if member.endpoint != config.peer.endpoint {
+        let (own, listed) = (&config.peer.endpoint, &member.endpoint);
+        findings.add("endpoint", Verdict::Bad, format!("the configuration has {own}, the register {listed}"));
+    }
+    if own_entry(&config.data, &config.participant).is_some_and(|believed| believed.keys.len() < member.keys.len()) {
+        findings.add("quarantine", Verdict::Attention, "keys of this node wait to be confirmed here");
+    }
+    Some(keys)
+}
+
+fn space(config: &Config, findings: &mut Findings) {
+    let found = crate::blob::Blobs::open(&config.data.join(files::RECEIVED)).and_then(|blobs| blobs.space());
+    let Some((free, total)) = findings.take(
+        "disk",
+        |(free, total)| format!("{} of {} free", output::bytes(*free), output::bytes(*total)),
+        found,
+    ) else {
+        return;
+    };
+    if free < total / limits::DISK_WARNED_FRACTION {
+        findings.add("disk: room", Verdict::Attention, "nearly full");
+    }
+}
+
+/// Whether the node runs: its ports are taken by it, or free for it.
+async fn listeners(config: &Config, findings: &mut Findings) -> bool {
+    let client = own_node_client();
+    let url = format!("http://{}/readyz", config.management.listen);
+    let ready = match client {
+        Ok(client) => client.get(url).timeout(Duration::from_secs(5)).send().await.ok(),
+        Err(_) => None,
+    };
+    if let Some(ready) = ready {
+        let good = ready.status().is_success();
+        let said = ready.text().await.unwrap_or_default();
+        let verdict = if good { Verdict::Good } else { Verdict::Bad };
+        findings.add(
+            "node",
+            verdict,
+            if good { "runs and is ready".into() } else { format!("runs, and says: {said}") },
+        );
+        return true;
+    }
+    for (name, address) in [("peer.listen", config.peer.listen), ("management.listen", config.management.listen)] {
+        let free = TcpListener::bind(address);
+        findings.take(&format!("port {address}"), |_| format!("free for `{name}`; the node does not run"), free);
+    }
+    false
+}
+
+/// One peer: its name, port and key; its clock; and whether it reaches this node.
+async fn dial(clients: &MemberClients, peer: &Member, running: bool, findings: &mut Findings) {
+    let name = format!("peer {}", peer.id);
+    let Some(client) = findings.take(&name, |_| format!("is at {}", peer.endpoint), clients.client(peer)) else {
+        return;
+    };
+    let before = SystemClock.now();
+    let version = get(&client, &peer.endpoint.join("/.well-known/dspace-version")).await;
+    let took = SystemClock.now().ms() - before.ms();
+    let Some(date) = findings.take(
+        &format!("{name}: connection"),
+        |_| format!("name, port, TLS and key are right ({took} ms)"),
+        version.map(|(date, _)| date),
+    ) else {
+        return;
+    };
+    match date.map(|date| date.ms() - SystemClock.now().ms()) {
+        // The header has whole seconds.
+        Some(skew) if skew.abs() > limits::SKEW_MS_MAX => {
+            let seconds = skew / 1_000;
+            findings.add(
+                format!("{name}: clock"),
+                Verdict::Bad,
+                format!("differs by {seconds} s; more than 60 s is refused: set both clocks by NTP"),
+            );
+        }
+        Some(skew) if skew.abs() > 5_000 => {
+            findings.add(format!("{name}: clock"), Verdict::Attention, format!("differs by {} s", skew / 1_000));
+        }
+        Some(_) => findings.add(format!("{name}: clock"), Verdict::Good, "agrees"),
+        None => findings.add(format!("{name}: clock"), Verdict::Attention, "the peer does not tell its time"),
+    }
+    if !running {
+        return findings.add(
+            format!("{name}: the way back"),
+            Verdict::Attention,
+            "this node does not run, so it cannot be reached",
+        );
+    }
+    let back = get(&client, &peer.endpoint.join("/reach")).await.and_then(|(_, said)| {
+        let said: serde_json::Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
+        if said["reached"] == true {
+            Ok(())
+        } else {
+            Err(format!("it cannot reach this node: {}", output::text(&said, "reason")))
+        }
+    });
+    findings.take(&format!("{name}: the way back"), |()| "it reaches this node".into(), back);
+}
+
+/// The server's time, and the body.
+async fn get(client: &Client, url: &str) -> Result<(Option<Timestamp>, String), String> {
+    let response = client.get(url).timeout(Duration::from_secs(20)).send().await.map_err(|error| causes(&error))?;
+    let date = response.headers().get("date").and_then(|date| date.to_str().ok()).and_then(http_date);
+    let status = response.status();
+    let body = response.text().await.map_err(|error| causes(&error))?;
+    if status.is_success() { Ok((date, body)) } else { Err(format!("it answers {status}: {body}")) }
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let at = time::OffsetDateTime::parse(&text.replace("GMT", "+0000"), &time::format_description::well_known::Rfc2822)
+        .ok()?;
+    Some(Timestamp::from_ms(at.unix_timestamp().saturating_mul(1_000)))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        words.push(cause.to_string());
+        next = cause.source();
+    }
+    words.join(": ")
+}

@@ -1,0 +1,55 @@
+//! `crosspark status`
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use serde_json::Value;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+pub async fn run(args: Args, json: bool) -> Outcome {
+    let status = Api::new(&args.node)?.get("/v1/status").await?;
+    if json {
+        output::json(&status)?;
+        return done();
+    }
+    let of = |pointer: &str| match status.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) if !value.is_null() => value.to_string(),
+        _ => String::new(),
+    };
+    println!("node        {} (crosspark {})", of("/participant"), of("/version"));
+    println!("endpoint    {}", of("/endpoint"));
+    println!("register    {}, until {}", of("/register/sequence"), of("/register/expires"));
+    println!(
+        "log         {} entries, {} of them not under a checkpoint yet",
+        of("/health/logEntries"),
+        of("/health/logUnsigned")
+    );
+    println!("outbox      {} messages, the oldest for {} s", of("/outbox/waiting"), of("/health/outboxOldestSeconds"));
+    println!("processes   {} open, {} deliveries under way", of("/health/openProcesses"), of("/health/deliveries"));
+    if let (Some(free), Some(total)) = (bytes(&status, "/health/disk/0"), bytes(&status, "/health/disk/1")) {
+        println!("disk        {free} of {total} free");
+    }
+    let expiries = status.pointer("/health/expiries").and_then(Value::as_array).cloned().unwrap_or_default();
+    for expiry in expiries {
+        let (what, until, days) =
+            (output::text(&expiry, "what"), output::text(&expiry, "until"), output::text(&expiry, "days"));
+        println!("{what:<11} until {until} ({days} days)");
+    }
+    let warnings = status.pointer("/health/warnings").and_then(Value::as_array).cloned().unwrap_or_default();
+    for warning in warnings.iter().filter_map(Value::as_str) {
+        println!("ATTENTION   {warning}");
+    }
+    if warnings.is_empty() {
+        println!("nothing needs attention");
+    }
+    done()
+}
+
+fn bytes(status: &Value, pointer: &str) -> Option<String> {
+    status.pointer(pointer).and_then(Value::as_u64).map(output::bytes)
+}

@@ -1,0 +1,58 @@
+//! What an operator pages on, in the text format of Prometheus (exposition format 0.0.4).
+
+use crate::service::Health;
+use std::fmt::Write;
+
+/// The content type of the format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+struct Text(String);
+
+impl Text {
+    /// A metric with its help, type and samples (labels, value).
+    fn metric(&mut self, name: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "# HELP crosspark_{name} {help}\n# TYPE crosspark_{name} {kind}\n");
+        for (labels, value) in samples {
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            let _ = writeln!(self.0, "crosspark_{name}{labels} {value}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.metric(name, "gauge", help, &[(String::new(), value)]);
+    }
+}
+
+fn label(name: &str, value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{name}=\"{value}\"")
+}
+
+/// The figures of a node.
+pub fn render(participant: &str, health: &Health) -> String {
+    let mut text = Text(String::new());
+    let info = [label("participant", participant), label("version", env!("CARGO_PKG_VERSION"))].join(",");
+    text.metric("info", "gauge", "This node.", &[(info, 1.0)]);
+    text.gauge("read_only", "1 if the node takes no changes.", f64::from(u8::from(health.read_only.is_some())));
+    text.gauge("warnings", "What needs attention; crosspark status tells it in words.", health.warnings.len() as f64);
+    let days: Vec<_> = health.expiries.iter().map(|expiry| (label("what", &expiry.what), expiry.days as f64)).collect();
+    text.metric("expiry_days", "gauge", "Whole days until it ends.", &days);
+    text.gauge("outbox_messages", "Messages that wait to be delivered.", health.figures.outbox as f64);
+    text.gauge("outbox_oldest_seconds", "For how long the oldest waits.", health.outbox_oldest_seconds as f64);
+    text.gauge("open_processes", "Negotiations and transfers that are not over.", health.open_processes as f64);
+    text.gauge("deliveries", "Deliveries to this node under way.", health.deliveries as f64);
+    text.metric("log_entries", "counter", "Entries of the log.", &[(String::new(), health.log_entries as f64)]);
+    text.gauge("log_unsigned_entries", "Entries that no checkpoint covers yet.", health.log_unsigned as f64);
+    let refusals: Vec<_> =
+        health.refusals.iter().map(|(reason, count)| (label("reason", reason), *count as f64)).collect();
+    text.metric("refusals_total", "counter", "Refusals since the start.", &refusals);
+    text.gauge("peer_connections", "Open connections of peers.", health.connections as f64);
+    text.gauge("quarantined_keys", "Keys that wait to be confirmed.", health.quarantine as f64);
+    text.gauge("database_bytes", "Size of the database.", health.figures.bytes as f64);
+    if let Some((free, total)) = health.disk {
+        text.gauge("disk_free_bytes", "Free bytes where sealed bytes are.", free as f64);
+        text.gauge("disk_total_bytes", "All bytes there.", total as f64);
+    }
+    text.0
+}
