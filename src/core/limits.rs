@@ -96,6 +96,10 @@ pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
 /// A request's body, but for publications, and the work on it.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// An idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// For how long the answer to a creation with an idempotency key is remembered.
+pub const IDEMPOTENCY_KEY_LIFE_MS: i64 = 7 * 86_400_000;
 /// Graceful shutdown: requests in flight get this long.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Connecting to a peer.

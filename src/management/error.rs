@@ -1,7 +1,7 @@
 //! Errors as problem details (RFC 9457).
 
-use crate::service::Error;
-use axum::http::{StatusCode, header};
+use crate::service::{Error, trace};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -15,7 +15,10 @@ pub struct Problem {
 impl Problem {
     /// Of this status.
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        let body = json!({"title": code, "status": status.as_u16(), "detail": detail.into()});
+        let body = json!({
+            "type": format!("urn:crosspark:problem:{code}"), "title": code, "status": status.as_u16(),
+            "detail": detail.into(),
+        });
         Self { status, body }
     }
 }
@@ -34,8 +37,23 @@ impl From<Error> for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if let Some(trace) = trace::current() {
+            self.body["trace"] = trace.to_string().into();
+        }
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (self.status, kind, self.body.to_string()).into_response()
+        let mut response = (self.status, kind, self.body.to_string()).into_response();
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                let seconds = crate::core::limits::RETRY_AFTER_SECONDS;
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            _ => {}
+        }
+        response
     }
 }

@@ -1,14 +1,15 @@
 //! Who calls: the token decides, and each role may only its own.
 
+use super::api::App;
 use super::error::Problem;
-use super::routes::App;
-use crate::service::{Stranger, User, UserRole};
-use axum::extract::FromRequestParts;
+use crate::service::{Node, Stranger, User, UserRole};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-
-/// A user with one of the roles in the bit set `ROLES` (see [`role_bit`]).
-pub struct Allowed<const ROLES: u8>(pub User);
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::MethodRouter;
+use std::sync::Arc;
 
 /// Administrator.
 pub const ADMIN: u8 = 1;
@@ -20,6 +21,8 @@ pub const REQUESTER: u8 = 4;
 pub const AUDITOR: u8 = 8;
 /// Everybody with a token.
 pub const ANY: u8 = ADMIN | PUBLISHER | REQUESTER | AUDITOR;
+/// Everybody, without a token.
+pub const OPEN: u8 = 0;
 
 /// The bit of a role.
 fn role_bit(role: UserRole) -> u8 {
@@ -32,31 +35,49 @@ fn role_bit(role: UserRole) -> u8 {
 }
 
 /// The names of the roles in a bit set.
-fn names(roles: u8) -> Vec<&'static str> {
+pub fn names(roles: u8) -> Vec<&'static str> {
     let all = [UserRole::Admin, UserRole::Publisher, UserRole::Requester, UserRole::Auditor];
     all.into_iter().filter(|role| role_bit(*role) & roles != 0).map(UserRole::name).collect()
 }
 
-impl<const ROLES: u8> FromRequestParts<App> for Allowed<ROLES> {
+/// Lets only users with one of `roles` through to `handler`.
+pub fn guarded(handler: MethodRouter<App>, roles: u8, node: Arc<Node>) -> MethodRouter<App> {
+    if roles == OPEN { handler } else { handler.layer(from_fn_with_state((node, roles), authorize)) }
+}
+
+async fn authorize(
+    State((node, roles)): State<(Arc<Node>, u8)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let user = match value.and_then(|value| value.strip_prefix("Bearer ")) {
+        Some(secret) => node.user(secret).await?,
+        None => None,
+    };
+    let Some(user) = user else {
+        node.count_stranger(Stranger::NoToken);
+        let detail =
+            "this node does not know the token, or it has expired or was revoked; a token is good at one node only";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
+    };
+    if role_bit(user.role) & roles == 0 {
+        let asked = format!("{} {}", request.method(), request.uri().path());
+        return Err(node.refuse_role(&user, &names(roles), &asked).await.into());
+    }
+    request.extensions_mut().insert(user);
+    Ok(next.run(request).await)
+}
+
+/// The user, as the guard found it.
+pub struct Caller(pub User);
+
+impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let secret = value.and_then(|value| value.strip_prefix("Bearer "));
-        let user = match secret {
-            Some(secret) => app.node.user(secret).await?,
-            None => None,
-        };
-        let Some(user) = user else {
-            app.node.count_stranger(Stranger::NoToken);
-            let detail =
-                "this node does not know the token, or it has expired or was revoked; a token is good at one node only";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
-        };
-        if role_bit(user.role) & ROLES == 0 {
-            let asked = format!("{} {}", parts.method, parts.uri.path());
-            return Err(app.node.refuse_role(&user, &names(ROLES), &asked).await.into());
-        }
-        Ok(Self(user))
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        // A handler that asks for a user without a guard before it gets none.
+        let missing = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this needs a token");
+        parts.extensions.get::<User>().cloned().map(Self).ok_or_else(missing)
     }
 }

@@ -82,8 +82,8 @@ impl Node {
     }
 
     /// This node's own datasets.
-    pub async fn own_datasets(&self, after: Option<&DatasetId>) -> Result<Vec<Offered>, Error> {
-        let rows = self.parts.store.datasets(after, limits::PAGE_ROWS_MAX).await?;
+    pub async fn own_datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<Offered>, Error> {
+        let rows = self.parts.store.datasets(after, limit).await?;
         Ok(rows.into_iter().map(offered).collect())
     }
 

@@ -7,6 +7,7 @@ mod catalog;
 mod health;
 mod message;
 mod negotiate;
+mod once;
 mod outbox;
 pub mod ports;
 mod publish;
@@ -25,6 +26,7 @@ pub use access::{Counterparty, Standing};
 pub use health::{Expiry, Health};
 pub use message::{Message, Termination};
 pub use negotiate::{ContractRequest, Inbound, Moved};
+pub use once::Once;
 pub use publish::{Publication, Published};
 pub use refusal::{Error, Stranger};
 pub use register::object;
@@ -81,10 +83,7 @@ impl Trust {
         self.register.member(id).ok_or_else(|| {
             let sequence = self.register.body().sequence;
             let hint = "if it joined lately, give this node a newer register (or an alliance URL)";
-            Error::invalid(
-                "member",
-                format!("{id} is no member in register {sequence}, the newest of this node; {hint}"),
-            )
+            Error::not_found(format!("{id} is no member in register {sequence}, the newest of this node; {hint}"))
         })
     }
 }

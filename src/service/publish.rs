@@ -2,7 +2,7 @@
 
 use super::refusal::Error;
 use super::register::object;
-use super::{Compiled, Node, User};
+use super::{Compiled, Node, Once, User};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
 use crate::core::digest::Digest;
@@ -75,9 +75,10 @@ impl Node {
         self: &Arc<Self>,
         user: &User,
         publication: Publication,
+        once: Option<&Once>,
         source: impl Read + Send + 'static,
     ) -> Result<Published, Error> {
-        match self.try_publish(user, publication, source).await {
+        match self.try_publish(user, publication, once, source).await {
             Err(error) => {
                 let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
                 if let Error::InvalidRecords(rejection) = &error {
@@ -98,6 +99,7 @@ impl Node {
         self: &Arc<Self>,
         user: &User,
         publication: Publication,
+        once: Option<&Once>,
         source: impl Read + Send + 'static,
     ) -> Result<Published, Error> {
         if publication.description.chars().count() > limits::DESCRIPTION_CHARS_MAX {
@@ -140,18 +142,7 @@ impl Node {
             wrapped_key: self.parts.kek.wrap(place, key.expose(), self.random()),
             published: signed.body().published,
         };
-        if let Err(error) = self.commit_version(user, row).await {
-            // Only a conflict is sure to have changed nothing. After any other failure a crash may yet show the version
-            // as committed; if it does not, the sweep at the next start removes the blob.
-            if matches!(error, Error::Invalid { code: "conflict", .. }) {
-                let removed = self.parts.blobs.remove(&name_of(&assembled.digest));
-                removed.unwrap_or_else(
-                    |error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"),
-                );
-            }
-            return Err(error);
-        }
-        Ok(Published {
+        let published = Published {
             dataset,
             version,
             records: assembled.records,
@@ -159,7 +150,25 @@ impl Node {
             sealed_bytes: assembled.size,
             manifest: signed.digest(),
             container: assembled.digest,
-        })
+        };
+        let remembered = self.remember(user, once, &published);
+        if let Err(error) = self.commit_version(user, row, remembered).await {
+            // Only a conflict is sure to have changed nothing. After any other failure a crash may yet show the version
+            // as committed; if it does not, the sweep at the next start removes the blob.
+            if matches!(error, StoreError::Conflict(_)) {
+                let removed = self.parts.blobs.remove(&name_of(&assembled.digest));
+                removed.unwrap_or_else(
+                    |error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"),
+                );
+            }
+            if matches!(error, StoreError::Conflict("the dataset")) {
+                let dataset = published.dataset;
+                let reason = format!("another version of {dataset} was published meanwhile; publish again");
+                return Err(Error::invalid("conflict", reason));
+            }
+            return self.answered_meanwhile(user, once, error).await;
+        }
+        Ok(published)
     }
 
     /// Removes sealed bytes that nothing refers to: a crash came between them and their commit. Before anything is
@@ -185,7 +194,7 @@ impl Node {
         Ok(())
     }
 
-    async fn commit_version(&self, user: &User, row: VersionRow) -> Result<(), Error> {
+    async fn commit_version(&self, user: &User, row: VersionRow, once: Option<Write>) -> Result<(), StoreError> {
         let facts = Facts {
             dataset: Some(row.dataset.clone()),
             enterprise: user.enterprise.clone(),
@@ -198,15 +207,9 @@ impl Node {
         };
         let person = FieldOpening::new("person", user.person.clone(), self.random());
         let entry = self.draft(Kind::DatasetPublished, facts).with_field(person);
-        let dataset = row.dataset.clone();
-        match self.parts.store.commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await {
-            Ok(_) => Ok(()),
-            Err(StoreError::Conflict(_)) => {
-                let reason = format!("another version of {dataset} was published meanwhile; publish again");
-                Err(Error::invalid("conflict", reason))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let mut change = Change::new(entry).write(Write::InsertVersion(Box::new(row)));
+        change.writes.extend(once);
+        self.parts.store.commit(change).await.map(drop)
     }
 
     fn schema_named(&self, name: &str) -> Result<Arc<Compiled>, Error> {

@@ -85,6 +85,8 @@ impl Error {
     /// As an HTTP status. DSP 2025-1: 404 for unknown and unauthorised objects, 400 for what is not possible.
     pub fn status(&self) -> http::StatusCode {
         match self {
+            Self::Invalid { code: "conflict", .. } => http::StatusCode::CONFLICT,
+            Self::Invalid { code: "idempotency-key", .. } => http::StatusCode::UNPROCESSABLE_ENTITY,
             Self::Invalid { .. } => http::StatusCode::BAD_REQUEST,
             Self::InvalidRecords(_) => http::StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound { .. } => http::StatusCode::NOT_FOUND,

@@ -4,12 +4,13 @@ use super::catalog::peer_error;
 use super::message::{Message, subject_of};
 use super::refusal::Error;
 use super::register::object;
-use super::{Node, User, trace};
+use super::{Node, Once, User, trace};
 use crate::agreement::Claim;
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, HoldingId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
+use crate::core::time::Timestamp;
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::Package;
@@ -63,7 +64,7 @@ pub struct RequestView {
     /// What log lines about it are found by, at both parks.
     pub trace: Option<crate::core::trace::TraceId>,
     /// When it was made.
-    pub started: crate::core::time::Timestamp,
+    pub started: Timestamp,
 }
 
 impl Node {
@@ -74,7 +75,11 @@ impl Node {
         provider: &ParticipantId,
         dataset: &DatasetId,
         purpose: &Text,
+        once: Option<&Once>,
     ) -> Result<ProcessId, Error> {
+        if let Some(id) = self.answered(user, once).await? {
+            return Ok(id);
+        }
         let enterprise =
             user.enterprise.clone().ok_or_else(|| Error::invalid("enterprise", "the token names no enterprise"))?;
         let trust = self.trust();
@@ -132,10 +137,13 @@ impl Node {
             })),
             ..Facts::default()
         };
-        let change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
+        let mut change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
             .write(Write::PutNegotiation(Box::new(negotiation)))
             .send(message.outgoing(provider, &id, self.random()));
-        self.parts.store.commit(change).await?;
+        change.writes.extend(self.remember(user, once, &id));
+        if let Err(error) = self.parts.store.commit(change).await {
+            return self.answered_meanwhile(user, once, error).await;
+        }
         tracing::info!(process = %id, %provider, %dataset, "requested");
         Ok(id)
     }
@@ -166,15 +174,30 @@ impl Node {
         }
     }
 
-    /// The requests of the user's enterprise, newest first.
-    pub async fn request_views(&self, user: &User) -> Result<Vec<RequestView>, Error> {
-        let mut views = Vec::new();
-        for negotiation in self.parts.store.requests(limits::PAGE_ROWS_MAX).await? {
-            if is_own(user, &negotiation) {
-                views.push(self.view(negotiation).await?);
+    /// A page of the requests of the user's enterprise, newest first, and where the next one begins.
+    pub async fn request_views(
+        &self,
+        user: &User,
+        before: Option<(Timestamp, ProcessId)>,
+        limit: usize,
+    ) -> Result<(Vec<RequestView>, Option<(Timestamp, ProcessId)>), Error> {
+        let (mut views, mut before) = (Vec::new(), before);
+        loop {
+            let found = self.parts.store.requests(before.as_ref(), limits::PAGE_ROWS_MAX).await?;
+            let last = found.len() < limits::PAGE_ROWS_MAX;
+            for negotiation in found {
+                if views.len() == limit {
+                    return Ok((views, before));
+                }
+                before = Some((negotiation.started, negotiation.id.clone()));
+                if is_own(user, &negotiation) {
+                    views.push(self.view(negotiation).await?);
+                }
+            }
+            if last {
+                return Ok((views, None));
             }
         }
-        Ok(views)
     }
 
     async fn view(&self, negotiation: Negotiation) -> Result<RequestView, Error> {

@@ -1,8 +1,8 @@
 //! Tokens of the management listener: 256 random bits, stored hashed, expiring, with one role.
 
-use super::Node;
 use super::refusal::Error;
 use super::register::object;
+use super::{Node, Once};
 use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::{Text, TokenId};
@@ -114,9 +114,25 @@ pub fn mint(
 
 impl Node {
     /// Makes a token; its secret is told this once.
-    pub async fn create_token(&self, new: &NewToken) -> Result<(TokenRow, Zeroizing<String>), Error> {
+    pub async fn create_token(
+        &self,
+        user: &User,
+        new: &NewToken,
+        once: Option<&Once>,
+    ) -> Result<(TokenRow, Zeroizing<String>), Error> {
+        let told = |id: TokenId| {
+            let reason = format!("the token {id} was made with this idempotency key, and its secret was told then");
+            Error::invalid("conflict", format!("{reason}; revoke it, and make another with another key"))
+        };
+        if let Some(id) = self.answered(user, once).await? {
+            return Err(told(id));
+        }
         let (row, secret, entry) = mint(new, self.now(), self.random())?;
-        self.parts.store.commit(Change::new(entry).write(Write::InsertToken(row.clone()))).await?;
+        let mut change = Change::new(entry).write(Write::InsertToken(row.clone()));
+        change.writes.extend(self.remember(user, once, &row.id));
+        if let Err(error) = self.parts.store.commit(change).await {
+            return Err(told(self.answered_meanwhile(user, once, error).await?));
+        }
         Ok((row, secret))
     }
 

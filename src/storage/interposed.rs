@@ -2,12 +2,12 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError,
-    TokenRow, VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Store,
+    StoreError, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId};
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId, TokenId};
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
@@ -78,7 +78,7 @@ pass_through! {
     process_by_peer(peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId>;
     open_processes() -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
     transfer_of(negotiation: &ProcessId) -> Found<Transfer>;
-    requests(limit: usize) -> Listed<Negotiation>;
+    requests(before: Option<&(Timestamp, ProcessId)>, limit: usize) -> Listed<Negotiation>;
     agreement(id: &AgreementId) -> Found<AgreementRow>;
     has_agreement_on(peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError>;
     release(request: &Digest) -> Found<ReleaseRow>;
@@ -87,6 +87,7 @@ pass_through! {
     holding_of(transfer: &ProcessId) -> Found<Holding>;
     holdings(limit: usize) -> Listed<Holding>;
     token(hash: &Digest) -> Found<TokenRow>;
+    once(token: &TokenId, key: &str) -> Found<OnceRow>;
     tokens() -> Listed<TokenRow>;
     outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
     outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;

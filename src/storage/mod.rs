@@ -15,8 +15,8 @@ pub mod sqlite;
 
 pub use gate::Gate;
 pub use rows::{
-    AgreementRow, EntryRow, Figures, Holding, HoldingState, Outgoing, ReleaseRow, Secret, SecretKind, TokenRow,
-    VersionRow,
+    AgreementRow, EntryRow, Figures, Holding, HoldingState, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
+    TokenRow, VersionRow,
 };
 
 use crate::audit::entry::{Draft, Opening};
@@ -98,6 +98,8 @@ pub enum Write {
         /// As it is now.
         wrapped: String,
     },
+    /// The answer to a creation with an idempotency key, which must be new. Those of a week ago are forgotten.
+    Once(OnceRow),
     /// A message is given up.
     DropMessage(MessageId),
     /// A receipt, one a transfer.
@@ -267,8 +269,12 @@ pub trait Store: Send + Sync {
     async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
     /// The transfer that followed a negotiation.
     async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError>;
-    /// Negotiations that this node began, newest first.
-    async fn requests(&self, limit: usize) -> Result<Vec<Negotiation>, StoreError>;
+    /// Negotiations that this node began, newest first; those before `before` (when it began, and its name).
+    async fn requests(
+        &self,
+        before: Option<&(Timestamp, ProcessId)>,
+        limit: usize,
+    ) -> Result<Vec<Negotiation>, StoreError>;
 
     /// An agreement.
     async fn agreement(&self, id: &AgreementId) -> Result<Option<AgreementRow>, StoreError>;
@@ -287,6 +293,8 @@ pub trait Store: Send + Sync {
 
     /// A token by the hash of its secret.
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError>;
+    /// The creation with this token's idempotency key.
+    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<OnceRow>, StoreError>;
     /// All tokens.
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
 

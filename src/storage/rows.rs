@@ -199,6 +199,21 @@ pub struct EntryRow {
     pub fields: Vec<crate::audit::entry::FieldOpening>,
 }
 
+/// A creation that was asked for with an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnceRow {
+    /// With which token.
+    pub token: TokenId,
+    /// The key.
+    pub key: String,
+    /// Digest of the request.
+    pub request: Digest,
+    /// The answer, JSON; without secrets.
+    pub answer: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// How the store is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Figures {

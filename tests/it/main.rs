@@ -1,6 +1,7 @@
 //! Whole nodes: real processes, real TLS, real SQLite files.
 
 mod access;
+mod api;
 mod backup;
 mod conflicts;
 mod ends;

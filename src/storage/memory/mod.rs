@@ -4,13 +4,15 @@
 mod state;
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, Outgoing, ReleaseRow, Secret, Store, StoreError,
-    TokenRow, VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Store,
+    StoreError, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, OfferId, ParticipantId, ProcessId};
+use crate::core::id::{
+    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, OfferId, ParticipantId, ProcessId, TokenId,
+};
 use crate::core::limits;
 use crate::core::time::{Clock, Timestamp};
 use crate::identity::register::KeyName;
@@ -180,11 +182,13 @@ impl Store for MemoryStore {
         Ok(self.disk.state().transfers.values().find(|t| t.negotiation == *negotiation).cloned())
     }
 
-    async fn requests(&self, limit: usize) -> Listed<Negotiation> {
+    async fn requests(&self, before: Option<&(Timestamp, ProcessId)>, limit: usize) -> Listed<Negotiation> {
         let state = self.disk.state();
         let mut own: Vec<Negotiation> =
             state.negotiations.values().filter(|n| n.role == Role::Consumer).cloned().collect();
-        own.sort_by_key(|n| std::cmp::Reverse(n.started));
+        let place = |n: &Negotiation| (n.started, n.id.clone());
+        own.retain(|n| before.is_none_or(|before| place(n) < *before));
+        own.sort_by_key(|n| std::cmp::Reverse(place(n)));
         own.truncate(limit);
         Ok(own)
     }
@@ -223,6 +227,10 @@ impl Store for MemoryStore {
 
     async fn token(&self, hash: &Digest) -> Found<TokenRow> {
         Ok(self.disk.state().tokens.values().find(|row| row.hash == *hash).cloned())
+    }
+
+    async fn once(&self, token: &TokenId, key: &str) -> Found<OnceRow> {
+        Ok(self.disk.state().once.get(&(token.clone(), key.to_owned())).cloned())
     }
 
     async fn tokens(&self) -> Listed<TokenRow> {

@@ -9,8 +9,8 @@ use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
 use crate::storage::{
-    AgreementRow, Chore, EntryRow, Guard, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, StoreError,
-    TokenRow, VersionRow, Write,
+    AgreementRow, Chore, EntryRow, Guard, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
+    StoreError, TokenRow, VersionRow, Write,
 };
 use crate::transfer::Transfer;
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub struct State {
     pub releases: Vec<ReleaseRow>,
     pub holdings: BTreeMap<HoldingId, Holding>,
     pub tokens: BTreeMap<TokenId, TokenRow>,
+    pub once: BTreeMap<(TokenId, String), OnceRow>,
     pub receipts: BTreeMap<ProcessId, String>,
     /// By order of arrival: the message and when it is due.
     pub outbox: BTreeMap<u64, (Outgoing, Timestamp)>,
@@ -168,6 +169,10 @@ impl State {
             Write::Rewrap { secret, wrapped } => {
                 let place = self.secrets().into_iter().find(|(known, _)| known == secret).map(|(_, place)| place);
                 ("the secret", place.map(|place| *place = wrapped.clone()).is_some())
+            }
+            Write::Once(row) => {
+                let key = (row.token.clone(), row.key.clone());
+                ("the idempotency key", self.once.insert(key, row.clone()).is_none())
             }
             Write::DropMessage(id) => {
                 let before = self.outbox.len();

@@ -1,6 +1,7 @@
 //! Guards, writes, messages and chores as SQL.
 
 use crate::core::id::{ParticipantId, ProcessId};
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{Negotiation, Role};
 use crate::storage::{Chore, Guard, Outgoing, SecretKind, StoreError, VersionRow, Write};
@@ -156,6 +157,16 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
                  WHERE {row} = ?1 AND json_extract(body, '$.{member}') = ?2"
             );
             one(connection, "the secret", &sql, params![secret.row, secret.wrapped, wrapped])
+        }
+        Write::Once(row) => {
+            let old = row.at.plus_ms(-limits::IDEMPOTENCY_KEY_LIFE_MS);
+            connection.prepare_cached("DELETE FROM once WHERE at < ?1")?.execute([old.ms()])?;
+            one(
+                connection,
+                "the idempotency key",
+                "INSERT INTO once (token, key, request, answer, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![row.token.as_str(), row.key, row.request.to_string(), row.answer, row.at.ms()],
+            )
         }
         Write::DropMessage(id) => one(connection, "the outbox", "DELETE FROM outbox WHERE id = ?1", [id.as_str()]),
         Write::InsertReceipt { transfer, jws } => one(

@@ -4,14 +4,14 @@ use super::apply::secret_columns;
 use super::{SqliteStore, connect, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, KeyId, OfferId, ParticipantId, ProcessId};
+use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, KeyId, OfferId, ParticipantId, ProcessId, TokenId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, Outgoing, ReleaseRow, Secret, SecretKind, Store,
-    StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
+    Store, StoreError, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -234,10 +234,16 @@ impl Store for SqliteStore {
         self.readers.read(move |c| body(c, sql, [id])).await
     }
 
-    async fn requests(&self, limit: usize) -> Result<Vec<Negotiation>, StoreError> {
+    async fn requests(
+        &self,
+        before: Option<&(Timestamp, ProcessId)>,
+        limit: usize,
+    ) -> Result<Vec<Negotiation>, StoreError> {
+        let (started, id) = before.map_or((i64::MAX, String::new()), |(started, id)| (started.ms(), id.to_string()));
         let sql =
-            "SELECT body FROM process WHERE kind = 'negotiation' AND role = 'consumer' ORDER BY started DESC LIMIT ?1";
-        self.readers.read(move |c| bodies(c, sql, [rows_max(limit)])).await
+            "SELECT body FROM process WHERE kind = 'negotiation' AND role = 'consumer' AND (started, id) < (?1, ?2)
+                   ORDER BY started DESC, id DESC LIMIT ?3";
+        self.readers.read(move |c| bodies(c, sql, params![started, id, rows_max(limit)])).await
     }
 
     async fn agreement(&self, id: &AgreementId) -> Result<Option<AgreementRow>, StoreError> {
@@ -286,6 +292,19 @@ impl Store for SqliteStore {
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError> {
         let hash = hash.to_string();
         self.readers.read(move |c| body(c, "SELECT body FROM token WHERE hash = ?1", [hash])).await
+    }
+
+    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<OnceRow>, StoreError> {
+        let (token, key) = (token.clone(), key.to_owned());
+        let read = move |c: &Connection| {
+            let sql = "SELECT request, answer, at FROM once WHERE token = ?1 AND key = ?2";
+            let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
+            let found = c.prepare_cached(sql)?.query_row([token.as_str(), &key], row).optional()?;
+            let Some((request, answer, at)) = found else { return Ok(None) };
+            let request = Digest::parse(&request).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            Ok(Some(OnceRow { token, key, request, answer, at: Timestamp::from_ms(at) }))
+        };
+        self.readers.read(read).await
     }
 
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {

@@ -57,6 +57,12 @@ CREATE TABLE promise (
   participant TEXT NOT NULL, entry TEXT NOT NULL, jws TEXT NOT NULL, PRIMARY KEY (participant, entry)) STRICT;
 ", "
 ALTER TABLE outbox ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE once (
+  token TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (token, key)) STRICT;
+CREATE INDEX once_at ON once (at);
+DROP INDEX process_requests;
+CREATE INDEX process_requests ON process (started, id) WHERE kind = 'negotiation' AND role = 'consumer';
 CREATE TABLE root (version INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
 CREATE TABLE quarantine (
   key TEXT NOT NULL, public TEXT NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, public)) STRICT;

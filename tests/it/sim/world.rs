@@ -306,7 +306,7 @@ impl World {
             dataset: None,
         };
         let source = std::io::Cursor::new(records(300).into_bytes());
-        self.node(A).unwrap().publish(&user(), publication, source).await.map(|published| published.dataset)
+        self.node(A).unwrap().publish(&user(), publication, None, source).await.map(|published| published.dataset)
     }
 
     /// A user at park B asks until the node has taken the request, as a person or program would: after an error or
@@ -314,12 +314,12 @@ impl World {
     pub async fn request(&self) -> ProcessId {
         let purpose = Text::parse("research").unwrap();
         loop {
-            if let Some(own) = self.store(B).requests(1).await.unwrap().pop() {
+            if let Some(own) = self.store(B).requests(None, 1).await.unwrap().pop() {
                 return own.id;
             }
             if let Some(node) = self.node(B) {
                 let (user, provider) = (user(), self.id(A));
-                let asked = node.request(&user, &provider, self.dataset(), &purpose);
+                let asked = node.request(&user, &provider, self.dataset(), &purpose, None);
                 let _ = tokio::time::timeout(Duration::from_secs(90), asked).await;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,0 +1,258 @@
+//! The management API: every answer is what its document says, every error is a problem, listings have pages, and what
+//! creates happens once for one key.
+
+use crate::harness::*;
+use crosspark::net::own_node_client;
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+fn request(park: &Park, method: &str, path: &str, token: &str) -> RequestBuilder {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    own_node_client().unwrap().request(method, format!("{}{path}", park.management)).bearer_auth(token)
+}
+
+async fn document(park: &Park) -> Value {
+    request(park, "GET", "/openapi.json", "").send().await.unwrap().json().await.unwrap()
+}
+
+/// Checks an answer against what the document says of it.
+async fn conforms(document: &Value, method: &str, template: &str, response: Response) -> Value {
+    let status = response.status().as_u16().to_string();
+    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    let operation = &document["paths"][template][method.to_lowercase()];
+    let documented = &operation["responses"][&status];
+    assert!(documented.is_object(), "{method} {template}: {status} is not documented");
+    let text = response.text().await.unwrap();
+    let Some(contents) = documented["content"].as_object() else {
+        assert_eq!(text, "", "{method} {template}: {status}");
+        return Value::Null;
+    };
+    let kind = kind.unwrap_or_else(|| panic!("{method} {template}: {status} without content type"));
+    let found = contents.iter().find(|(documented, _)| kind.starts_with(documented.as_str()));
+    let (kind, content) = found.unwrap_or_else(|| panic!("{method} {template}: {status} is {kind}"));
+    if !kind.ends_with("json") {
+        return text.into();
+    }
+    let mut schema = content["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let validator = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).build(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{method} {template}: {status}: {errors:#?}");
+    value
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_what_the_document_says() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
+    let end = b.request(&a, dataset_of(&published), "research").await;
+    b.request(&a, dataset_of(&published), "advertising").await;
+    let api = document(&b).await;
+    assert_eq!(api["openapi"], "3.1.1");
+    let id = end["id"].as_str().unwrap();
+    let catalog = format!("/v1/catalog?peer={}", a.id);
+    let (one, data) = (format!("/v1/requests/{id}"), format!("/v1/requests/{id}/data?format=csv"));
+    let mut seen = Vec::new();
+    for (park, role, path, template) in [
+        (&b, "admin", "/healthz", "/healthz"),
+        (&b, "admin", "/readyz", "/readyz"),
+        (&b, "admin", "/metrics", "/metrics"),
+        (&b, "admin", "/openapi.json", "/openapi.json"),
+        (&b, "admin", "/docs", "/docs"),
+        (&b, "admin", "/v1/status", "/v1/status"),
+        (&b, "admin", "/v1/tokens", "/v1/tokens"),
+        (&b, "admin", "/v1/members", "/v1/members"),
+        (&b, "auditor", "/v1/schemas", "/v1/schemas"),
+        (&b, "auditor", "/v1/schemas/urn:crosspark:schema:enterprise", "/v1/schemas/{id}"),
+        (&b, "requester", &catalog, "/v1/catalog"),
+        (&a, "publisher", "/v1/datasets", "/v1/datasets"),
+        (&b, "requester", "/v1/requests", "/v1/requests"),
+        (&b, "requester", &one, "/v1/requests/{id}"),
+        (&b, "requester", &data, "/v1/requests/{id}/data"),
+        (&b, "auditor", "/v1/audit/entries?limit=1000", "/v1/audit/entries"),
+        (&b, "auditor", "/v1/audit/checkpoint", "/v1/audit/checkpoint"),
+    ] {
+        let response = request(park, "GET", path, &park.token_of(role).await).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        conforms(&api, "GET", template, response).await;
+        seen.push(template);
+    }
+    for (path, methods) in api["paths"].as_object().unwrap() {
+        assert!(methods.get("get").is_none() || seen.contains(&path.as_str()), "{path} was not tried");
+    }
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_is_a_problem() {
+    let alliance = Alliance::new();
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    let api = document(&a).await;
+    let (admin, requester, publisher) = (a.admin_token(), a.token_of("requester").await, a.token_of("publisher").await);
+    let auditor = a.token_of("auditor").await;
+    let json_of =
+        |request: RequestBuilder, body: &str| request.header("content-type", "application/json").body(body.to_owned());
+    let token = r#"{"role":"auditor","person":"x","days":1}"#;
+    let unknown = "/v1/requests/urn:uuid:none";
+    let cases: Vec<(&str, &str, RequestBuilder, u16, &str)> = vec![
+        ("GET", "/v1/status", request(&a, "GET", "/v1/status", "wrong"), 401, "unauthorized"),
+        ("GET", "/v1/tokens", request(&a, "GET", "/v1/tokens", &auditor), 403, "role"),
+        ("GET", "/v1/tokens", request(&a, "GET", "/v1/tokens?limit=0", &admin), 400, "query"),
+        ("GET", "/v1/tokens", request(&a, "GET", "/v1/tokens?limit=5&limit=6", &admin), 400, "query"),
+        ("GET", "/v1/tokens", request(&a, "GET", "/v1/tokens?most=5", &admin), 400, "query"),
+        ("GET", "/v1/tokens", request(&a, "GET", "/v1/tokens?after=%2A", &admin), 400, "query"),
+        ("GET", "/v1/audit/entries", request(&a, "GET", "/v1/audit/entries?from=-1", &auditor), 400, "query"),
+        ("GET", "/v1/catalog", request(&a, "GET", "/v1/catalog", &requester), 400, "query"),
+        ("GET", "/v1/catalog", request(&a, "GET", "/v1/catalog?peer=did:web:x.example", &requester), 404, "not-found"),
+        ("GET", "/v1/requests/{id}", request(&a, "GET", unknown, &requester), 404, "not-found"),
+        ("GET", "/v1/requests/{id}", request(&a, "GET", "/v1/requests/a%20b", &requester), 400, "path"),
+        ("GET", "/v1/requests/{id}", request(&a, "GET", &format!("{unknown}?wait=x"), &requester), 400, "query"),
+        ("POST", "/v1/tokens", json_of(request(&a, "POST", "/v1/tokens", &admin), "{"), 400, "body"),
+        ("POST", "/v1/tokens", json_of(request(&a, "POST", "/v1/tokens", &admin), "{\"role\":1}"), 400, "body"),
+        ("POST", "/v1/tokens", request(&a, "POST", "/v1/tokens", &admin).body(token), 415, "content-type"),
+        (
+            "POST",
+            "/v1/tokens",
+            json_of(request(&a, "POST", "/v1/tokens", &admin), &" ".repeat(2 << 20)),
+            413,
+            "too-large",
+        ),
+        (
+            "POST",
+            "/v1/tokens",
+            json_of(request(&a, "POST", "/v1/tokens", &admin).header("idempotency-key", "a b"), token),
+            400,
+            "header",
+        ),
+        ("POST", "/v1/register", request(&a, "POST", "/v1/register", &admin).body("x"), 400, "register"),
+        ("POST", "/v1/root", request(&a, "POST", "/v1/root", &admin).body("{}"), 400, "root"),
+        ("POST", "/v1/datasets", request(&a, "POST", "/v1/datasets", &publisher).body("x"), 415, "content-type"),
+        (
+            "POST",
+            "/v1/datasets",
+            request(&a, "POST", "/v1/datasets", &publisher).multipart(reqwest::multipart::Form::new().text("x", "y")),
+            400,
+            "multipart",
+        ),
+    ];
+    for (method, template, request, status, title) in cases {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {template} {title}");
+        assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
+        let problem = conforms(&api, method, template, response).await;
+        assert_eq!(problem["title"], title, "{problem}");
+        assert_eq!(problem["trace"].as_str().unwrap().len(), 32);
+    }
+    for (method, path, status, allow) in [
+        ("GET", "/v1/nothing", 404, None),
+        ("PUT", "/v1/tokens", 405, Some("GET,HEAD,POST")),
+        ("POST", "/docs", 405, Some("GET,HEAD")),
+    ] {
+        let response = request(&a, method, path, &admin).send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+        let allowed = response.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+        assert_eq!(allowed.as_deref(), allow, "{method} {path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+    run.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_have_pages_and_creations_happen_once() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let mut datasets = Vec::new();
+    for _ in 0..5 {
+        datasets
+            .push(dataset_of(&a.publish("economic-indicator", &records(1), "ndjson", &research()).await.0).to_owned());
+    }
+    let (requester, admin) = (b.token_of("requester").await, b.admin_token());
+    let ask = async |key: &str, dataset: &str| {
+        let body = json!({"provider": a.id, "dataset": dataset, "purpose": "research"});
+        let request = request(&b, "POST", "/v1/requests", &requester).header("idempotency-key", key);
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        // The same twice, one after the other and both at once.
+        let key = format!("key-{n}");
+        let (first, second) = tokio::join!(ask(&key, &datasets[n]), ask(&key, &datasets[n]));
+        let third = ask(&key, &datasets[n]).await;
+        assert_eq!([first.0, second.0, third.0], [202; 3], "{first:?} {second:?}");
+        assert!(first.1["id"] == second.1["id"] && second.1["id"] == third.1["id"]);
+        ids.push(first.1["id"].clone());
+        let (status, said) = ask(&key, &datasets[(n + 1) % 5]).await;
+        assert!(status == 422 && said["title"] == "idempotency-key", "{said}");
+    }
+    let make = async |key: &str| {
+        let body = json!({"role": "auditor", "person": "x", "days": 1});
+        let request = request(&b, "POST", "/v1/tokens", &admin).header("idempotency-key", key);
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let (status, made) = make("same").await;
+    assert_eq!(status, 201, "{made}");
+    let (status, said) = make("same").await;
+    assert!(
+        status == 409 && said["detail"].as_str().unwrap().contains(made["token"]["id"].as_str().unwrap()),
+        "{said}"
+    );
+    // A publication that is sent again.
+    let publisher = a.token_of("publisher").await;
+    let publish = async || {
+        let metadata = json!({
+            "title": "Once", "schema": "urn:crosspark:schema:economic-indicator", "policy": research(), "format": "ndjson",
+        });
+        let form = reqwest::multipart::Form::new().text("metadata", metadata.to_string()).text("records", records(2));
+        let request = request(&a, "POST", "/v1/datasets", &publisher).header("idempotency-key", "once");
+        request.multipart(form).send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let (first, second) = tokio::join!(publish(), publish());
+    assert_eq!(first, second);
+    assert_eq!(publish().await, first);
+    datasets.push(first["dataset"].as_str().unwrap().to_owned());
+    assert_eq!(
+        std::fs::read_dir(a.folder.join("blobs")).unwrap().count(),
+        7,
+        "one blob for each, and the folder of parts"
+    );
+
+    let pages = async |park: &Park, token: &str, path: &str, name: &str| {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        for _ in 0..100 {
+            let page = request(park, "GET", &format!("{path}?limit=2{after}"), token).send().await.unwrap();
+            let page: Value = page.json().await.unwrap();
+            let rows = page[name].as_array().unwrap_or_else(|| panic!("{page}")).clone();
+            assert!(rows.len() <= 2);
+            all.extend(rows);
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        all
+    };
+    let listed = pages(&b, &requester, "/v1/requests", "requests").await;
+    ids.reverse();
+    assert_eq!(listed.iter().map(|row| row["id"].clone()).collect::<Vec<_>>(), ids, "each once, newest first");
+    let own = pages(&a, &publisher, "/v1/datasets", "datasets").await;
+    datasets.sort();
+    assert_eq!(own.iter().map(|row| row["dataset"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), datasets);
+    assert_eq!(pages(&b, &admin, "/v1/tokens", "tokens").await.len(), 3);
+    let entries = pages(&b, &b.token_of("auditor").await, "/v1/audit/entries", "entries").await;
+    assert!(entries.iter().enumerate().all(|(n, row)| row["index"] == n) && entries.len() > 20);
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+}
