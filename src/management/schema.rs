@@ -39,6 +39,16 @@ pub fn digest() -> Schema {
     json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"})
 }
 
+/// A key's name.
+pub fn key() -> Schema {
+    json!({"type": "string", "pattern": "^did:web:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*#key-(0|[1-9][0-9]{0,8})$", "maxLength": 200})
+}
+
+/// A fingerprint as people write it: 64 hexadecimal digits, in groups if they like.
+pub fn fingerprint() -> Schema {
+    json!({"type": "string", "pattern": "^([0-9a-fA-F]{4}[ :-]?){15}[0-9a-fA-F]{4}$"})
+}
+
 /// Bytes as base64url.
 pub fn bytes() -> Schema {
     json!({"type": "string", "pattern": "^[A-Za-z0-9_-]*$"})

@@ -95,16 +95,17 @@ impl Node {
         let named = |(waiting, public): &&(KeyId, Digest)| waiting == key && public == fingerprint;
         let Some(name) = trust.quarantine.iter().find(named).cloned() else {
             let waiting = trust.quarantine.iter().find(|(waiting, _)| waiting == key);
-            let reason = match waiting {
-                Some((_, public)) => format!(
-                    "the key {key} in quarantine has the fingerprint\n  {}\nnot the one that was given: do not confirm it, and ask the alliance operator",
-                    public.fingerprint()
+            let error = match waiting {
+                Some((_, public)) => Error::invalid(
+                    "key",
+                    format!(
+                        "the key {key} in quarantine has the fingerprint\n  {}\nnot the one that was given: do not confirm it, and ask the alliance operator",
+                        public.fingerprint()
+                    ),
                 ),
-                None => format!("there is no key {key} in quarantine"),
+                None => Error::not_found(format!("there is no key {key} in quarantine")),
             };
-            return Err(self
-                .refuse_user(Kind::ManagementRefused, Facts::default(), Error::invalid("key", reason))
-                .await);
+            return Err(self.refuse_user(Kind::ManagementRefused, Facts::default(), error).await);
         };
         let facts = Facts {
             parties: vec![key.participant()],

@@ -22,16 +22,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub fn operations(api: Api, app: &AppParts) -> Api {
-    let new_token = object(&[
-        ("role", schema::role()),
-        ("person", name()),
-        ("enterprise?", or_null(name())),
-        ("days", schema::number(1, 366)),
-    ]);
+    // Who asks on behalf of an enterprise has its name in the token.
+    let of = |roles: &[&str], enterprise: (&str, schema::Schema)| {
+        object(&[("role", schema::one_of(roles)), ("person", name()), enterprise, ("days", schema::number(1, 366))])
+    };
+    let others = of(&["admin", "publisher", "auditor"], ("enterprise?", or_null(name())));
+    let new_token = json!({"oneOf": [of(&["requester"], ("enterprise", name())), others]});
     let made = object(&[("token", shared_as("Token")), ("secret", text())]);
     let installed = |name: &str| object(&[("installed", flag()), (name, count())]);
-    let confirmation = object(&[("key", text()), ("fingerprint", text())]);
-    let document = || ("application/jose", text());
+    let confirmation = object(&[("key", schema::key()), ("fingerprint", schema::fingerprint())]);
+    let document = || ("text/plain", text());
     api.add(
         Operation::get("/v1/status", "status", "How the node is doing.", ANY, json_of(status_schema())),
         get(status),
@@ -110,7 +110,8 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
             ADMIN,
             json_of(confirmation),
         )
-        .gives(StatusCode::NO_CONTENT, []),
+        .gives(StatusCode::NO_CONTENT, [])
+        .refuses(&[404]),
         post(confirm_key),
         app,
     )
