@@ -129,7 +129,13 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let file = |reason: String| ConfigError::File { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
-        let reader = toml::Deserializer::parse(&text).map_err(|error| file(error.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks the text of the file at `path`; paths in it become absolute.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+        let reader = toml::Deserializer::parse(text).map_err(|error| file(error.to_string()))?;
         let mut config: Self = serde_path_to_error::deserialize(reader).map_err(|error| ConfigError::Value {
             path: path.to_owned(),
             key: error.path().to_string(),

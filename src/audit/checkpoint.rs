@@ -73,10 +73,14 @@ impl Checkpoint {
 
     /// Signs as the log.
     pub fn sign(&self, key: &SigningKey) -> String {
-        let body = self.body();
-        let id = key_id(self.origin.as_str(), ED25519, &key.public());
+        Self::sign_text(&self.body(), &self.origin, key)
+    }
+
+    /// A note with `body` that the log `origin` signs.
+    pub fn sign_text(body: &str, origin: &LogOrigin, key: &SigningKey) -> String {
+        let id = key_id(origin.as_str(), ED25519, &key.public());
         let signature = STANDARD.encode([&id[..], &key.sign(body.as_bytes())].concat());
-        format!("{body}\n\u{2014} {} {signature}\n", self.origin)
+        format!("{body}\n\u{2014} {origin} {signature}\n")
     }
 
     /// Reads a note and verifies that the log itself signed it, with one of `keys`.

@@ -3,6 +3,8 @@
 
 use crate::core::digest::Digest;
 use crate::core::time::Timestamp;
+/// A certificate in DER.
+pub use rustls::pki_types::CertificateDer as Der;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};

@@ -8,7 +8,7 @@ mod wire;
 
 pub use client::HttpPeer;
 pub use routes::{Connection, router};
-pub use wire::{BASE, outgoing as wire_message};
+pub use wire::{BASE, Incoming, outgoing as wire_message};
 
 /// Header of W3C Trace Context.
 pub const TRACE_HEADER: &str = "traceparent";

@@ -1,0 +1,318 @@
+//! Every parser of bytes from outside, as a function that must not panic, hang or allocate without bound whatever it is
+//! given; and what must hold of whatever it takes. Documents are signed here before they are read, so that what is behind
+//! the signature is reached.
+
+use crosspark::agreement::{Agreement, Claim};
+use crosspark::audit::checkpoint::Checkpoint;
+use crosspark::audit::promise::Promise;
+use crosspark::audit::receipt::Receipt;
+use crosspark::audit::tile::TileId;
+use crosspark::catalog::Offered;
+use crosspark::config::Config;
+use crosspark::core::digest::Digest;
+use crosspark::core::id::{DatasetId, KeyId, ParticipantId, Text};
+use crosspark::core::json;
+use crosspark::core::time::Timestamp;
+use crosspark::core::trace::TraceId;
+use crosspark::dataset::assemble::{self, Decoder};
+use crosspark::dataset::container::{DataKey, Sealer};
+use crosspark::dataset::frame;
+use crosspark::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
+use crosspark::dataset::open::Package;
+use crosspark::dataset::release::{KeyAnswer, KeyRequest};
+use crosspark::identity::document::{self, Document, MultiSigned};
+use crosspark::identity::endpoint::Endpoint;
+use crosspark::identity::join::{self, JoinRequest};
+use crosspark::identity::key::{Bytes, SigningKey, base64url};
+use crosspark::identity::register::VerifiedRegister;
+use crosspark::identity::root::{NamedKey, Root, VerifiedRoot};
+use crosspark::identity::rotation::{self, KeyProof};
+use crosspark::identity::x509::{self, Presented};
+use crosspark::ingest::{Chunks, Format};
+use crosspark::policy::Policy;
+use crosspark::protocol::Incoming;
+use crosspark::schema;
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write};
+use std::path::Path;
+use std::sync::LazyLock;
+use zeroize::Zeroizing;
+
+/// A target: its name, and what it does with any bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const ALL: &[Target] = &[
+    ("wire", wire),
+    ("register", register),
+    ("manifest", manifest),
+    ("documents", documents),
+    ("container", container),
+    ("tape", tape),
+    ("records", records),
+    ("csv", csv),
+    ("policy", policy),
+    ("checkpoint", checkpoint),
+    ("config", config),
+    ("names", names),
+];
+
+fn key() -> SigningKey {
+    let alliance = ParticipantId::parse("did:web:alliance.example").unwrap();
+    SigningKey::from_seed(alliance.key(1), &Zeroizing::new([7; 32]))
+}
+
+/// Signs any payload as a document of `D`, as somebody with a valid key could.
+fn forge<D: Document>(payload: &[u8], key: &SigningKey) -> String {
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{}"}}"#, key.id(), D::TYP);
+    let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(payload));
+    let signature = key.sign(signed.as_bytes());
+    format!("{signed}.{}", base64url(&signature))
+}
+
+/// What verifies says the same again when it is signed again.
+fn verify<D: Document + Clone>(payload: &[u8]) {
+    let key = key();
+    let jws = forge::<D>(payload, &key);
+    if let Ok(signed) = document::verify::<D>(&jws, |_| Some(key.public())) {
+        assert_eq!(signed.digest(), Digest::of(payload));
+        let _ = document::digest(signed.body());
+    }
+    let _ = document::claimed_signer(&String::from_utf8_lossy(payload));
+}
+
+fn wire(data: &[u8]) {
+    for kind in [
+        "CatalogRequestMessage",
+        "ContractRequestMessage",
+        "ContractAgreementMessage",
+        "ContractAgreementVerificationMessage",
+        "ContractNegotiationEventMessage",
+        "ContractNegotiationTerminationMessage",
+        "TransferRequestMessage",
+        "TransferStartMessage",
+        "TransferCompletionMessage",
+    ] {
+        let Ok(message) = Incoming::read(data, kind) else { continue };
+        let _ = (message.contract_request(), message.transfer_request(), message.agreement(), message.data_address());
+        let _ = (message.pids(crosspark::negotiation::Role::Consumer), message.reason());
+    }
+    if let Ok(value) = json::read_value(data)
+        && let Ok(offered) = Offered::from_dcat(&value)
+    {
+        // What was read can be offered again.
+        let again = Offered::from_dcat(&offered.to_dcat("https://a.example")).unwrap();
+        assert_eq!(again.manifest, offered.manifest);
+    }
+}
+
+static ROOT: LazyLock<VerifiedRoot> = LazyLock::new(|| {
+    let register = key();
+    let root = SigningKey::from_seed(register.id().participant().key(2), &Zeroizing::new([8; 32]));
+    let named = |key: &SigningKey| NamedKey { id: key.id().clone(), public: key.public() };
+    let body = Root {
+        alliance: register.id().participant(),
+        names: BTreeMap::new(),
+        version: 1,
+        previous: None,
+        signers: vec![named(&root)],
+        threshold: 1,
+        register_key: named(&register),
+        ca: vec![Bytes(vec![1])],
+        issued: Timestamp::from_ms(0),
+    };
+    let json = json::to_canonical(&MultiSigned::sign(&body, &[&root]));
+    VerifiedRoot::verify(&json, &document::digest(&body)).unwrap()
+});
+
+fn register(data: &[u8]) {
+    // The root's digest is not known to whoever writes seeds: it is put in where one stands.
+    let text = String::from_utf8_lossy(data).replace("ROOT", &ROOT.digest().to_string());
+    let jws = forge::<crosspark::identity::register::Register>(text.as_bytes(), &key());
+    if let Ok(register) = VerifiedRegister::verify(&jws, &ROOT) {
+        let names = register.unproven(&register);
+        assert!(names.is_empty(), "a register proves what it repeats");
+        let all =
+            register.stated().members.iter().flat_map(|member| member.keys.iter().map(|key| key.name())).collect();
+        let bare = register.without(&all);
+        assert!(bare.body().members.iter().all(|member| member.keys.is_empty()));
+    }
+    let _ = VerifiedRoot::verify(data, &Digest::of(b"other"));
+    let _ = ROOT.verify_successor(data);
+}
+
+fn manifest(data: &[u8]) {
+    verify::<Manifest>(data);
+}
+
+fn documents(data: &[u8]) {
+    verify::<Claim>(data);
+    verify::<Agreement>(data);
+    verify::<KeyRequest>(data);
+    verify::<KeyAnswer>(data);
+    verify::<Receipt>(data);
+    verify::<Promise>(data);
+    verify::<KeyProof>(data);
+    let _ = join::verify(data, &Digest::of(b"other"));
+    let _ = rotation::claimed_participant(data);
+    if let Ok(document) = MultiSigned::parse::<JoinRequest>(data) {
+        let _ = document.claimed::<JoinRequest>();
+        let _ = document.claimed_signers();
+    }
+    let _ = x509::csr_public_key(data);
+    let _ = Presented::parse(&rustls_pki_types(data));
+    let _ = crosspark::schema::Schema::parse(data);
+}
+
+fn rustls_pki_types(data: &[u8]) -> crosspark::identity::x509::Der<'_> {
+    crosspark::identity::x509::Der::from(data)
+}
+
+fn example_manifest(frames: u64, records: u64) -> Manifest {
+    let digest = Digest::of(b"");
+    let keyed = crosspark::core::digest::KeyedHasher::new(&[1; 32], "fuzz").finish();
+    Manifest {
+        publisher: ParticipantId::parse("did:web:a.example").unwrap(),
+        dataset: DatasetId::parse("urn:uuid:fuzz").unwrap(),
+        version: 1,
+        schema: SchemaRef { id: "urn:x".into(), version: "1.0.0".into(), digest },
+        records,
+        container: Container { algorithm: ALGORITHM.into(), segment: SEGMENT_BYTES, size: 0, digest },
+        text: TextRef { size: 0, digest: keyed, frames },
+        provenance: Provenance { source: keyed, format: "ndjson".into(), tool: "fuzz".into() },
+        policy: digest,
+        published: Timestamp::from_ms(0),
+    }
+}
+
+/// The bytes as a sealed container, and as what is inside of one.
+fn container(data: &[u8]) {
+    let key = DataKey::from_bytes([3; 32]);
+    let validator = &schema::built_in()[0].validator().unwrap();
+    let try_open = |sealed: Vec<u8>, manifest: &Manifest| {
+        if let Ok(mut package) = Package::open(Cursor::new(sealed.clone()), &key, manifest) {
+            let mut bytes = 0;
+            let _ = package.read(|frame| {
+                bytes += frame.len();
+                Ok(())
+            });
+            let again = Package::open(Cursor::new(sealed), &key, manifest).unwrap();
+            let _ = again.verify(1, &key, manifest, validator);
+        }
+    };
+    try_open(data.to_vec(), &example_manifest(1, 1));
+    let size = data.len() as u64;
+    let range = |range: std::ops::Range<u64>| {
+        Ok::<_, frame::FrameError>(data[range.start as usize..range.end as usize].to_vec())
+    };
+    let (frames, records) = match frame::read_table(size, range) {
+        Ok(frames) => (frames.len() as u64, frames.iter().map(|frame| u64::from(frame.records)).sum()),
+        Err(_) => (1, 1),
+    };
+    let manifest = example_manifest(frames, records);
+    let mut sealer = Sealer::new(Vec::new(), &key, &manifest.associated_data()).unwrap();
+    sealer.write_all(data).unwrap();
+    try_open(sealer.finish().unwrap().0, &manifest);
+}
+
+fn tape(data: &[u8]) {
+    let Ok(canonical) = json::canonicalize(data) else { return };
+    // Canonical form is its own canonical form, and another parser reads the same value from both.
+    assert_eq!(json::canonicalize(&canonical).unwrap(), canonical);
+    let (ours, theirs): (serde_json::Value, serde_json::Value) =
+        (serde_json::from_slice(&canonical).unwrap(), serde_json::from_slice(data).unwrap());
+    assert!(same(&ours, &theirs), "{ours} {theirs}");
+}
+
+/// Equal, where 1 and 1.0 are.
+fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Number, Object};
+    match (a, b) {
+        (Number(a), Number(b)) => a.as_f64() == b.as_f64(),
+        (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Object(a), Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn ingest(data: &[u8], format: Format) {
+    let schema = &schema::built_in()[0];
+    let validator = schema.validator().unwrap();
+    let Ok((mut chunks, decoder)) = Chunks::open(Cursor::new(data), format, schema) else { return };
+    let decoder: &dyn Decoder = decoder.as_ref();
+    let key = DataKey::from_bytes([3; 32]);
+    let none = std::sync::atomic::AtomicU64::new(0);
+    let _ = assemble::assemble(1, || chunks.next_chunk(), decoder, &validator, &key, b"", Vec::new(), &none);
+}
+
+fn records(data: &[u8]) {
+    ingest(data, Format::Ndjson);
+}
+
+fn csv(data: &[u8]) {
+    ingest(data, Format::Csv);
+}
+
+fn policy(data: &[u8]) {
+    let Ok(policy) = Policy::parse(data) else { return };
+    let again = Policy::from_value(&policy.to_value()).unwrap();
+    assert_eq!(again.digest(), policy.digest(), "normal form is its own normal form");
+    let groups = ["pilot"].map(|group| Text::parse(group).unwrap()).into();
+    let recipient = ParticipantId::parse("did:web:a.example").unwrap();
+    let purpose = Text::parse("research").unwrap();
+    for purpose in [None, Some(&purpose)] {
+        let facts = crosspark::policy::Facts {
+            recipient: &recipient,
+            groups: &groups,
+            purpose,
+            now: Timestamp::from_ms(1),
+            used: 1,
+        };
+        assert_eq!(policy.evaluate(&facts), again.evaluate(&facts));
+    }
+}
+
+fn checkpoint(data: &[u8]) {
+    let key = key();
+    let origin = key.id().participant().log_origin(0);
+    let text = String::from_utf8_lossy(data);
+    let _ = Checkpoint::verify(&text, &origin, &[key.public()]);
+    // As the text of a note that the log itself signed.
+    let body = text.split("\n\n").next().unwrap_or_default();
+    let signed = Checkpoint::sign_text(&format!("{body}\n"), &origin, &key);
+    if let Ok(checkpoint) = Checkpoint::verify(&signed, &origin, &[key.public()]) {
+        assert_eq!(checkpoint.body(), format!("{body}\n"), "one checkpoint, one text");
+    }
+    let _ = TileId::parse(&text);
+}
+
+fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(config) = Config::parse(&text, Path::new("/node/crosspark.toml")) {
+        Config::parse(&config.to_toml(), Path::new("/node/crosspark.toml")).unwrap();
+    }
+}
+
+/// Ids, times, endpoints, headers: what is taken is written as it was read.
+fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(id) = ParticipantId::parse(&text) {
+        assert_eq!(id.as_str(), text);
+    }
+    if let Ok(id) = KeyId::parse(&text) {
+        assert_eq!(id.participant().key(id.number()), id);
+    }
+    if let Ok(time) = Timestamp::parse(&text) {
+        assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));
+    }
+    if let Ok(endpoint) = Endpoint::parse(&text) {
+        assert_eq!(Endpoint::parse(endpoint.as_str()), Ok(endpoint.clone()));
+        assert!(endpoint.covers(&endpoint));
+    }
+    if let Ok(digest) = Digest::parse_fingerprint(&text) {
+        assert_eq!(Digest::parse_fingerprint(&digest.fingerprint()), Ok(digest));
+    }
+    let _ = (TraceId::from_header(&text), DatasetId::parse(&text), Text::parse(&text));
+}
