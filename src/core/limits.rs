@@ -123,7 +123,7 @@ pub const PROCESS_MESSAGES_MAX: usize = 64;
 /// Negotiations that one member may have open at once.
 pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
 /// Log entries that one member may cause in a minute; more is refused and counted.
-pub const WRITES_PER_MEMBER_A_MINUTE_MAX: u32 = 3_000;
+pub const WRITES_PER_MEMBER_A_MINUTE_MAX: u32 = 12_000;
 /// Jobs that the writer commits in one transaction.
 pub const COMMIT_BATCH_MAX: usize = 512;
 /// Jobs waiting for the writer.

@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod keys;
 mod kills;
+mod load;
 mod release;
 mod seeing;
 mod sim;
