@@ -4,4 +4,5 @@
 mod faults;
 mod peer;
 mod seeds;
+mod uses;
 mod world;

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Runs a world on virtual time.
-fn run<T>(world: impl AsyncFnOnce() -> T) -> T {
+pub fn run<T>(world: impl AsyncFnOnce() -> T) -> T {
     super::world::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(world())

@@ -20,7 +20,7 @@ use crosspark::ingest::Format;
 use crosspark::protocol::{self, Connection};
 use crosspark::schema;
 use crosspark::service::ports::PolicyDecides;
-use crosspark::service::{Node, Parts, Publication, RequestStage, Trust, User, UserRole};
+use crosspark::service::{Node, Once, Parts, Publication, Published, RequestStage, Trust, User, UserRole};
 use crosspark::storage::interposed::Interposed;
 use crosspark::storage::memory::{Disk, MemoryStore};
 use crosspark::storage::{Change, Chore, HoldingState, Store, Write};
@@ -41,6 +41,7 @@ struct Template {
     _alliance: Alliance,
     parks: [Park; 2],
     register: String,
+    next_register: String,
     made: Timestamp,
     blobs: tempfile::TempDir,
     disks: [Disk; 2],
@@ -61,8 +62,11 @@ pub fn prepare() {
 fn make_template() -> Arc<Template> {
     let alliance = Alliance::new();
     let parks = alliance.parks(["park-a", "park-b"]);
+    let register = alliance.register();
+    alliance.command("renew", &parks[A]);
     let template = Arc::new(Template {
-        register: alliance.register(),
+        register,
+        next_register: alliance.register(),
         _alliance: alliance,
         parks,
         made: SystemClock.now(),
@@ -83,7 +87,9 @@ fn make_template() -> Arc<Template> {
         let disks = [template.disks[A].clone(), template.disks[B].clone()];
         let world = World::of(template.clone(), disks, 0, [Plan::Never, Plan::Never], 0, None);
         world.start(A).await;
-        world.publish().await.unwrap()
+        let dataset = world.publish().await.unwrap();
+        copy_files(&world.received(A).join("own"), template.blobs.path());
+        dataset
     });
     template.dataset.set(dataset).unwrap();
     template
@@ -100,6 +106,17 @@ fn open(template: &Template, disk: &Disk, park: usize, clock: Arc<dyn Clock>) ->
     Arc::new(MemoryStore::open(disk, id.log_origin(0), Arc::new(key), clock))
 }
 
+fn publication() -> Publication {
+    Publication {
+        title: Text::parse("Sample").unwrap(),
+        description: String::new(),
+        schema: "urn:crosspark:schema:economic-indicator".into(),
+        policy: research(),
+        format: Format::Ndjson,
+        dataset: None,
+    }
+}
+
 pub fn user() -> User {
     let text = |text: &str| Text::parse(text).unwrap();
     User {
@@ -107,6 +124,13 @@ pub fn user() -> User {
         role: UserRole::Requester,
         person: text("Li Hua"),
         enterprise: Some(text(ENTERPRISE)),
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+        std::fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
     }
 }
 
@@ -182,11 +206,13 @@ impl World {
         let mut of = template.parks.iter().zip(disks);
         let sites = plans.map(|plan| {
             let (park, disk) = of.next().unwrap();
+            let received = tempfile::tempdir().unwrap();
+            copy_files(template.blobs.path(), &received.path().join("own"));
             let pem = std::fs::read(park.folder.join("tls.pem")).unwrap();
             let der = CertificateDer::from_pem_slice(&pem).unwrap();
             Site {
                 disk,
-                received: tempfile::tempdir().unwrap(),
+                received,
                 controller: Arc::new(Controller { plan, writes: AtomicU32::new(0) }),
                 random: Arc::new(Chance::new(chance.next())),
                 about: Connection { presented: Some(Arc::new(Presented::parse(&der).unwrap())), address: None },
@@ -203,6 +229,21 @@ impl World {
             sites,
             alive: Mutex::new([None, None]),
         })
+    }
+
+    /// The register that follows the one that all began with.
+    pub fn next_register(&self) -> &str {
+        &self.template.next_register
+    }
+
+    /// The node of a park, as soon as it lives.
+    pub async fn living(&self, park: usize) -> Arc<Node> {
+        loop {
+            if let Some(node) = self.node(park) {
+                return node;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub fn dataset(&self) -> &DatasetId {
@@ -243,7 +284,6 @@ impl World {
             weather: self.weather.clone(),
             life: life.clone(),
         };
-        let own_blobs = if park == A { self.template.blobs.path() } else { &site.received.path().join("own") };
         Node::new(Parts {
             me: self.id(park),
             origin: self.id(park).log_origin(0),
@@ -251,7 +291,7 @@ impl World {
             document_key: Arc::new(made.document_key()),
             kek: made.kek(),
             store: Arc::new(Interposed::new(self.store(park), strikes)),
-            blobs: Blobs::open(own_blobs).unwrap(),
+            blobs: Blobs::open(&site.received.path().join("own")).unwrap(),
             received: Blobs::open(&site.received.path().join("received")).unwrap(),
             clock: self.clock.clone(),
             random: site.random.clone(),
@@ -287,9 +327,7 @@ impl World {
     async fn begin(&self, park: usize) -> Arc<Life> {
         let life = Arc::new(Life::default());
         let node = self.assemble(park, &life);
-        if park != A {
-            node.sweep().await.unwrap();
-        }
+        node.sweep().await.unwrap();
         tokio::spawn(node.clone().run_outbox());
         self.net.put(self.id(park), protocol::router(node.clone()), life.clone());
         self.alive.lock().unwrap()[park] = Some((node, life.clone()));
@@ -297,16 +335,25 @@ impl World {
     }
 
     pub async fn publish(&self) -> Result<DatasetId, crosspark::service::Error> {
-        let publication = Publication {
-            title: Text::parse("Sample").unwrap(),
-            description: String::new(),
-            schema: "urn:crosspark:schema:economic-indicator".into(),
-            policy: research(),
-            format: Format::Ndjson,
-            dataset: None,
-        };
         let source = std::io::Cursor::new(records(300).into_bytes());
-        self.node(A).unwrap().publish(&user(), publication, None, source).await.map(|published| published.dataset)
+        let published = self.node(A).unwrap().publish(&user(), publication(), None, source).await;
+        published.map(|published| published.dataset)
+    }
+
+    pub async fn publish_once(&self, node: &Arc<Node>, once: &Once) -> Result<(), crosspark::service::Error> {
+        if node.answered::<Published>(&user(), Some(once)).await?.is_some() {
+            return Ok(());
+        }
+        let source = std::io::Cursor::new(records(10).into_bytes());
+        node.publish(&user(), publication(), Some(once), source).await.map(drop)
+    }
+
+    /// Ends a node's life and waits for the next.
+    pub async fn restart(&self, park: usize) {
+        if let Some((_, life)) = self.alive.lock().unwrap()[park].as_ref() {
+            life.end();
+        }
+        self.living(park).await;
     }
 
     /// A user at park B asks until the node has taken the request, as a person or program would: after an error or

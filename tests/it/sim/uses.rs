@@ -1,0 +1,153 @@
+//! The use cases of a node's own users and of registers: each write of each fails before and after it persists, and the
+//! node dies before and after it. Asked again, each ends as if nothing had happened.
+
+use super::faults::{Fault, Plan};
+use super::seeds::run;
+use super::world::{A, B, World, user};
+use crosspark::core::id::Text;
+use crosspark::service::{Error, NewToken, Node, Once, RequestStage, UserRole};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What somebody does at park A (or B, for what was delivered).
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Use {
+    Publish,
+    CreateToken,
+    RevokeToken,
+    InstallRegister,
+    Refuse,
+    Seal,
+    Open,
+}
+
+const ALL: [Use; 7] =
+    [Use::Publish, Use::CreateToken, Use::RevokeToken, Use::InstallRegister, Use::Refuse, Use::Seal, Use::Open];
+
+fn new_token() -> NewToken {
+    NewToken { role: UserRole::Auditor, person: Text::parse("x").unwrap(), enterprise: None, days: 1 }
+}
+
+impl Use {
+    fn park(self) -> usize {
+        if self == Self::Open { B } else { A }
+    }
+
+    async fn act(self, world: &World, node: &Arc<Node>) -> Result<(), Error> {
+        let once = || Once::new("one-key", &[b"the same request"]).unwrap();
+        match self {
+            Self::Publish => world.publish_once(node, &once()).await,
+            Self::CreateToken => match node.create_token(&user(), &new_token(), Some(&once())).await {
+                // It was made, and said so to somebody who did not hear it.
+                Err(Error::Invalid { code: "conflict", .. }) => Ok(()),
+                made => made.map(drop),
+            },
+            Self::RevokeToken => {
+                let token = node.list_tokens().await?.pop().expect("a token was made before");
+                node.revoke_token(&token.id).await
+            }
+            Self::InstallRegister => node.install_register(world.next_register(), "file").await.map(drop),
+            Self::Refuse => match node.request_view(&user(), &"urn:uuid:none".parse().unwrap()).await {
+                Err(Error::NotFound { .. }) => {
+                    let refused = node.refuse_role(&user(), &["admin"], "GET /v1/tokens").await;
+                    if matches!(refused, Error::Forbidden { .. }) { Ok(()) } else { Err(refused) }
+                }
+                other => panic!("{other:?}"),
+            },
+            Self::Seal => node.seal_log().await,
+            Self::Open => {
+                let request = world.store(B).requests(None, 1).await.unwrap().pop().unwrap();
+                let (mut package, _) = node.open_request(&user(), &request.id).await?;
+                package.read(|_| Ok(())).map_err(|error| Error::Internal(error.to_string()))
+            }
+        }
+    }
+
+    /// What is needed before.
+    async fn prepare(self, world: &Arc<World>) {
+        world.start(A).await;
+        world.start(B).await;
+        match self {
+            Self::RevokeToken => drop(world.living(A).await.create_token(&user(), &new_token(), None).await.unwrap()),
+            Self::Open => {
+                let request = world.request().await;
+                assert_eq!(world.settle(&request).await.0, RequestStage::Verified);
+            }
+            _ => {}
+        }
+    }
+
+    /// What must be there at the end.
+    async fn check(self, world: &World) {
+        let store = world.store(self.park());
+        let datasets = store.datasets(None, 100).await.unwrap().len();
+        match self {
+            Self::Publish => assert_eq!(datasets, 2, "published once"),
+            Self::CreateToken => assert_eq!(store.tokens().await.unwrap().len(), 1, "made once"),
+            Self::RevokeToken => assert!(store.tokens().await.unwrap()[0].revoked),
+            Self::InstallRegister => {
+                let sequence = world.living(A).await.trust().register.body().sequence;
+                assert_eq!(store.register_sequence().await.unwrap(), sequence.max(4));
+            }
+            Self::Refuse | Self::Seal | Self::Open => {}
+        }
+        let log = world.log(self.park()).await;
+        let opened = log.iter().filter(|entry| entry["kind"] == "dataset.opened").count();
+        assert_eq!(opened > 0, self == Self::Open, "nothing is opened without an entry");
+        // A node that starts again has exactly the blobs that it refers to.
+        world.restart(self.park()).await;
+        let blobs = std::fs::read_dir(world.received(A).join("own")).unwrap().count();
+        assert_eq!(
+            blobs,
+            1 + world.store(A).datasets(None, 100).await.unwrap().len(),
+            "blobs, and the folder of parts"
+        );
+    }
+}
+
+/// Acts until it is done, as a person or program would.
+async fn insist(what: Use, world: &World) {
+    for _ in 0..20 {
+        let node = world.living(what.park()).await;
+        // A dead node answers nobody.
+        let done = tokio::time::timeout(Duration::from_secs(30), what.act(world, &node)).await;
+        if matches!(done, Ok(Ok(()))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("{what:?} is never done");
+}
+
+#[test]
+fn each_write_of_each_use_case_fails_in_each_way() {
+    for what in ALL {
+        let plans = |step: u32, fault: Fault| {
+            let mut plans = [Plan::Never, Plan::Never];
+            plans[what.park()] = Plan::Step(step, fault);
+            plans
+        };
+        // Undisturbed: the writes before, and those of the act itself.
+        let (before, after) = run(async || {
+            let world = World::new(1, [Plan::Never, Plan::Never], 0);
+            what.prepare(&world).await;
+            let before = world.writes(what.park());
+            insist(what, &world).await;
+            let after = world.writes(what.park());
+            what.check(&world).await;
+            (before, after)
+        });
+        assert!(after > before, "{what:?} writes nothing");
+        for step in before + 1..=after {
+            for fault in Fault::ALL {
+                println!("{what:?}, write {step}, {fault:?}");
+                run(async || {
+                    let world = World::new(1, plans(step, fault), 0);
+                    what.prepare(&world).await;
+                    insist(what, &world).await;
+                    what.check(&world).await;
+                });
+            }
+        }
+    }
+}
