@@ -108,6 +108,14 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 pub const PEER_ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Silence inside a stream of data.
 pub const STREAM_IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+/// One range of a download, first byte to last; what came is kept, and the rest is asked for again.
+pub const RANGE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Deliveries from one provider at once: one that is slow must not hold up those of others.
+pub const DELIVERIES_PER_PROVIDER_MAX: usize = 8;
+/// Deliveries that are verified at once: each takes all cores.
+pub const VERIFICATIONS_MAX: usize = 2;
+/// Publications that are sealed at once: each takes all cores.
+pub const PUBLICATIONS_MAX: usize = 4;
 /// Silence inside an upload of records.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Long poll on the management API.

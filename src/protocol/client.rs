@@ -268,13 +268,17 @@ impl Peer for HttpPeer {
         }
         let stream = response.bytes_stream().boxed();
         // Silence inside the stream ends it; what came is kept and the rest asked for again.
-        let pieces = futures_util::stream::unfold(Some(stream), |stream| async move {
+        let end = tokio::time::Instant::now() + limits::RANGE_TIME_MAX;
+        let pieces = futures_util::stream::unfold(Some(stream), move |stream| async move {
             let mut stream = stream?;
-            match tokio::time::timeout(limits::STREAM_IDLE_TIME_MAX, stream.next()).await {
+            let deadline = end.min(tokio::time::Instant::now() + limits::STREAM_IDLE_TIME_MAX);
+            match tokio::time::timeout_at(deadline, stream.next()).await {
                 Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
                 Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(causes(&error))), None)),
                 Ok(None) => None,
-                Err(_) => Some((Err(PeerError::Unreachable("the stream of data fell silent".into())), None)),
+                Err(_) => {
+                    Some((Err(PeerError::Unreachable("the stream of data fell silent, or is too slow".into())), None))
+                }
             }
         });
         Ok(pieces.boxed())

@@ -39,6 +39,7 @@ use crate::audit::promise::Promise;
 use crate::blob::Blobs;
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, LogOrigin, ParticipantId, ProcessId};
+use crate::core::limits;
 use crate::core::random::Random;
 use crate::core::time::{Clock, Timestamp};
 use crate::core::trace::TraceId;
@@ -55,7 +56,7 @@ use ports::{DecisionMaker, Peer};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 /// Whom this node believes at the moment.
@@ -143,6 +144,10 @@ pub struct Node {
     quotas: refusal::Quotas,
     /// Deliveries under way, so that none runs twice.
     delivering: Mutex<HashSet<ProcessId>>,
+    /// Places for deliveries, by provider.
+    providers: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
+    verifications: Semaphore,
+    publications: Semaphore,
     refresh: tokio::sync::Mutex<()>,
     /// When which member had no register that could be taken.
     fruitless: Mutex<HashMap<ParticipantId, Timestamp>>,
@@ -201,6 +206,9 @@ impl Node {
             strangers: refusal::Counter::default(),
             quotas: refusal::Quotas::default(),
             delivering: Mutex::new(HashSet::new()),
+            providers: Mutex::default(),
+            verifications: Semaphore::new(limits::VERIFICATIONS_MAX),
+            publications: Semaphore::new(limits::PUBLICATIONS_MAX),
             refresh: tokio::sync::Mutex::new(()),
             fruitless: Mutex::default(),
             refused_registers: Mutex::default(),
@@ -322,6 +330,13 @@ impl Node {
 
     fn draft(&self, kind: Kind, facts: Facts) -> Draft {
         Draft::new(kind, facts, self.random())
+    }
+
+    /// The places for deliveries from a provider.
+    fn places_for(&self, provider: &ParticipantId) -> Arc<Semaphore> {
+        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = || Arc::new(Semaphore::new(limits::DELIVERIES_PER_PROVIDER_MAX));
+        providers.entry(provider.clone()).or_insert_with(places).clone()
     }
 
     fn delivering(&self) -> MutexGuard<'_, HashSet<ProcessId>> {

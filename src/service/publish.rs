@@ -117,6 +117,8 @@ impl Node {
             aad: associated_data(self.me(), &dataset, version, &compiled.schema.digest()),
             key: key.clone(),
         };
+        // Others wait; so does what they upload.
+        let _place = self.publications.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         let assembled = tokio::task::spawn_blocking(move || sealing.run(source))
             .await
             .map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))??;

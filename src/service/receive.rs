@@ -130,6 +130,8 @@ impl Node {
         let provider =
             provider.ok_or_else(|| Stop::Later("the provider is no active member, or the register expired".into()))?;
         let provider_pid = transfer.peer_pid.clone().ok_or_else(|| never("the provider's process is unknown"))?;
+        let places = self.places_for(&provider.id);
+        let _place = places.acquire().await.map_err(|error| Stop::Later(error.to_string()))?;
         let delivery = Delivery { transfer, row, provider, provider_pid };
 
         let holding = match self.parts.store.holding_of(id).await? {
@@ -398,6 +400,7 @@ impl Node {
             schema.ok_or_else(|| never(format!("the schema {} is not known here", manifest.body().schema.id)))?;
         let (blobs, name, body, data_key) =
             (self.parts.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
+        let _place = self.verifications.acquire().await.map_err(|error| Stop::Later(error.to_string()))?;
         let verified = tokio::task::spawn_blocking(move || {
             let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(never)?;
             package.verify(publish::threads(), &data_key, &body, &schema.validator).map_err(never)
