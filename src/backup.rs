@@ -84,8 +84,8 @@ pub fn make(config: &Config, out: &Path, now: Timestamp, seen: &dyn Fn(u64)) -> 
     if out.exists() {
         return Err(file_error(out, "there is a file already; it is never overwritten"));
     }
-    let beside = out.with_extension("part");
-    let snapshot = out.with_extension("snapshot");
+    let beside = behind(out, ".part");
+    let snapshot = behind(out, ".snapshot");
     let made = write(config, &beside, &snapshot, now, seen);
     let _ = std::fs::remove_file(&snapshot);
     let renamed = made.and_then(|contents| {
@@ -100,6 +100,25 @@ pub fn make(config: &Config, out: &Path, now: Timestamp, seen: &dyn Fn(u64)) -> 
     renamed
 }
 
+/// The path with something behind its name.
+fn behind(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// A new file that only its owner may read, in the place of what an interrupted attempt left.
+fn create(path: &Path) -> Result<File, BackupError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error(path, error)),
+        _ => {}
+    }
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| file_error(path, error))
+}
+
 fn write(
     config: &Config,
     out: &Path,
@@ -108,7 +127,8 @@ fn write(
     seen: &dyn Fn(u64),
 ) -> Result<Contents, BackupError> {
     let folder = &config.data;
-    let _ = std::fs::remove_file(snapshot);
+    // SQLite writes into an empty file, which keeps its mode.
+    drop(create(snapshot)?);
     let state = sqlite::snapshot(&folder.join(sqlite::FILE), snapshot)?;
     let mut contents = Contents {
         format: FORMAT.into(),
@@ -117,8 +137,7 @@ fn write(
         entries: state.entries,
         files: BTreeMap::new(),
     };
-    let file = File::options().write(true).create(true).truncate(true).open(out);
-    let mut archive = tar::Builder::new(BufWriter::new(file.map_err(|error| file_error(out, error))?));
+    let mut archive = tar::Builder::new(BufWriter::new(create(out)?));
     let mut add = |name: String, path: &Path| -> Result<(), BackupError> {
         let file = File::open(path).map_err(|error| file_error(path, error))?;
         let size = file.metadata().map_err(|error| file_error(path, error))?.len();
@@ -181,8 +200,10 @@ pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Cont
     if folder.exists() {
         return Err(file_error(folder, "there is something already; a backup is restored into a new folder"));
     }
-    let beside = folder.with_extension("restoring");
-    let _ = std::fs::remove_dir_all(&beside);
+    let beside = behind(folder, ".restoring");
+    if beside.exists() {
+        return Err(file_error(&beside, "an interrupted attempt left this; remove it"));
+    }
     let contents = unpack(archive, &beside, seen).and_then(|contents| {
         let marker = beside.join(files::RESTORED);
         write_whole(&marker, &json::to_canonical(&contents.made)).map_err(|error| file_error(&marker, error))?;

@@ -24,8 +24,13 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let beside = beside(path);
+    // What a crash left there may be a second link to the file itself: it is never written to.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
     let mut file = options.open(&beside)?;
     file.write_all(bytes)?;
@@ -69,7 +74,10 @@ mod tests {
         assert_eq!(create_private(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
-        // What a crash left beside it does not matter.
+        // What a crash left beside it does not matter, be it half a file or a second link to the whole one.
+        fs::hard_link(&path, folder.path().join("key.new")).unwrap();
+        assert!(create_private(&path, b"two").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
         fs::write(folder.path().join("key.new"), "half").unwrap();
         replace_private(&path, b"three").unwrap();
         write_whole(&folder.path().join("other"), b"x").unwrap();

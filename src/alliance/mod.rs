@@ -14,7 +14,7 @@ use crate::core::time::Timestamp;
 use crate::durable::{create_private, write_whole};
 use crate::identity::document::{self, DocumentError, MultiSigned};
 use crate::identity::join::{self, JoinError};
-use crate::identity::key::{Bytes, SigningKey};
+use crate::identity::key::{Bytes, KeyUse, SigningKey};
 use crate::identity::register::{
     Member, Register, RegisterError, SchemaEntry, Status, Succession, VerifiedRegister, Witnesses,
 };
@@ -280,7 +280,7 @@ impl Alliance {
         let member = self.register.member(&claimed).ok_or(RotationError::Stranger(claimed))?.clone();
         // The same request again: the welcome may have been lost. Before its keys it is judged as it was then.
         let before = Member { keys: rotation::keys_before(rotation, &member)?, ..member.clone() };
-        let rotation = rotation::verify(rotation, &before, fingerprint, now)?;
+        let (rotation, proven) = rotation::verify(rotation, &before, fingerprint, now)?;
         let certificate = match &rotation.csr {
             Some(csr) => self.issue(&member.id, &csr.0, now, random)?,
             None => String::new(),
@@ -289,7 +289,10 @@ impl Alliance {
             self.next(now, |register| {
                 for member in register.members.iter_mut().filter(|known| known.id == member.id) {
                     for old in &mut member.keys {
-                        if rotation.keys.iter().any(|new| new.usage == old.usage) {
+                        // Where no old document key signed, it is lost or in other hands: it proves nothing more.
+                        let lost = !proven && old.usage == KeyUse::Document;
+                        let overlap_ms = if lost { 0 } else { overlap_ms };
+                        if lost || rotation.keys.iter().any(|new| new.usage == old.usage) {
                             old.until = old.until.min(now.plus_ms(overlap_ms)).max(old.from);
                         }
                     }

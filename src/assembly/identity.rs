@@ -5,13 +5,13 @@ use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId};
 use crate::core::time::Timestamp;
-use crate::identity::key::{KeyUse, SigningKey};
+use crate::identity::key::{KeyUse, PublicKey, SigningKey};
 use crate::identity::register::{KeyName, Member, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::identity::x509::Presented;
 use crate::keys::{Kek, KeyFile};
 use crate::net::TlsIdentity;
-use crate::storage::sqlite;
+use crate::storage::{Gate, sqlite};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -70,6 +70,13 @@ pub fn signing_key_of(
         }
     }
     signing_key(folder, usage, kek)
+}
+
+/// The public halves of all log keys in a node's folder.
+pub fn log_keys(folder: &Path, kek: &Kek) -> Result<Vec<PublicKey>, AssemblyError> {
+    let keys = folder.join(files::KEYS);
+    let all = KeyFile::all(&keys, KeyUse::Log.name(), kek)?.into_iter();
+    all.map(|(id, seed)| Ok(ed25519(&keys, id, &seed)?.public())).collect()
 }
 
 /// The names of all keys in a node's folder.
@@ -134,24 +141,31 @@ pub fn own_entry(folder: &Path, me: &ParticipantId) -> Option<Member> {
     register.member(me).cloned()
 }
 
-/// Signs checkpoints with the present log key.
-pub struct LogSigner(RwLock<Arc<SigningKey>>);
+/// Signs checkpoints with the present log key, while the gate is open.
+pub struct LogSigner {
+    key: RwLock<Arc<SigningKey>>,
+    gate: Arc<Gate>,
+}
 
 impl LogSigner {
     /// Signs with `key`.
-    pub fn new(key: SigningKey) -> Self {
-        Self(RwLock::new(Arc::new(key)))
+    pub fn new(key: SigningKey, gate: Arc<Gate>) -> Self {
+        Self { key: RwLock::new(Arc::new(key)), gate }
     }
 
     /// From now on signs with `key`.
     pub fn change(&self, key: SigningKey) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
     }
 }
 
 impl CheckpointSigner for LogSigner {
+    fn is_ready(&self) -> bool {
+        self.gate.reason().is_none()
+    }
+
     fn sign(&self, checkpoint: &Checkpoint) -> String {
-        let key = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).clone();
         checkpoint.sign(&key)
     }
 }

@@ -21,7 +21,7 @@ use crate::protocol::HttpPeer;
 use crate::server::{Rules, serve};
 use crate::service::ports::PolicyDecides;
 use crate::service::{Node, Parts, Stranger, Trust};
-use crate::storage::{Store, StoreError, sqlite};
+use crate::storage::{Gate, Store, StoreError, sqlite};
 use crate::{blob::Blobs, management, protocol, schema};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -118,6 +118,7 @@ pub fn open_store(
     config: &Config,
     kek: &Kek,
     clock: Arc<dyn Clock>,
+    gate: Arc<Gate>,
 ) -> Result<(Arc<dyn Store>, Arc<LogSigner>), AssemblyError> {
     let listed = own_entry(&config.data, &config.participant);
     let key = identity::signing_key_of(&config.data, KeyUse::Log, kek, listed.as_ref(), clock.now())?;
@@ -127,24 +128,29 @@ pub fn open_store(
         let named = &config.participant;
         return Err(AssemblyError::Mismatch(format!("`participant` is {named}, the keys here are of {owner}")));
     }
-    let signer = Arc::new(LogSigner::new(key));
+    let signer = Arc::new(LogSigner::new(key, gate));
     let store = sqlite::open(&config.data, config.participant.log_origin(0), signer.clone(), clock)?;
     Ok((store, signer))
 }
 
 /// Loads whom the node believes: the root document against the compared fingerprint, its successors, and the newest
-/// register without the keys in quarantine.
-pub async fn load_trust(config: &Config, store: &dyn Store) -> Result<Trust, AssemblyError> {
+/// register without the keys in quarantine, but for those that this node itself has, `held`.
+pub async fn load_trust(config: &Config, store: &dyn Store, held: &[KeyName]) -> Result<Trust, AssemblyError> {
     let mut roots = RootChain::new(load_root(&config.data)?);
     for json in store.roots().await? {
         roots = roots.extended(json.as_bytes())?;
     }
     let newest = store.register_sequence().await?;
-    let jws = store.registers(newest, 1).await?.pop().ok_or(AssemblyError::NotJoined)?;
-    let quarantine = store.quarantined().await?.into_iter().collect();
+    let jws = store.register(newest).await?.ok_or(AssemblyError::NotJoined)?;
+    let quarantine = store.quarantined().await?.into_iter().filter(|key| !held.contains(key)).collect();
     // Each was verified as the successor of the one before when it was installed, and logged.
     let register = VerifiedRegister::verify_in(&jws, &roots)?.without(&quarantine);
     Ok(Trust { roots, register, quarantine })
+}
+
+/// Takes the folder of keys: keys must not be made while all are wrapped anew.
+pub fn lock_keys(folder: &Path) -> Result<File, AssemblyError> {
+    lock(&folder.join(files::KEYS))
 }
 
 /// Loads the root document of a node's folder.
@@ -185,15 +191,16 @@ struct Acting {
 }
 
 impl Acting {
-    /// The keys of this very node that are in quarantine although it has them in its folder.
-    fn held(&self, node: &Node) -> Result<Vec<KeyName>, AssemblyError> {
-        let trust = node.trust();
-        let own: Vec<&KeyName> = trust.quarantine.iter().filter(|(key, _)| key.participant() == *node.me()).collect();
-        if own.is_empty() {
-            return Ok(Vec::new());
+    /// The keys of this very node that are filed as in quarantine although it has them in its folder.
+    async fn held(&self, node: &Node) -> Result<Vec<KeyName>, AssemblyError> {
+        let mut waiting = node.store().quarantined().await?;
+        waiting.retain(|(key, _)| key.participant() == *node.me());
+        if waiting.is_empty() {
+            return Ok(waiting);
         }
         let held = identity::held_keys(&self.folder, &Kek::load(&self.kek_file)?)?;
-        Ok(own.into_iter().filter(|name| held.contains(name)).cloned().collect())
+        waiting.retain(|name| held.contains(name));
+        Ok(waiting)
     }
 
     /// Loads keys and certificates again, as the register lists them. On an error everything stays as it was.
@@ -263,11 +270,15 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
     let random: Arc<dyn Random> = Arc::new(SystemRandomness::new());
     let kek = Kek::load(&config.kek_file)?;
-    let (mut store, signer) = open_store(&config, &kek, clock.clone())?;
+    let gate = Arc::new(Gate::default());
+    gate.shut("it is starting");
+    let (mut store, signer) = open_store(&config, &kek, clock.clone(), gate.clone())?;
     if let Some(wrap) = overrides.store {
         store = wrap(store);
     }
-    let trust = load_trust(&config, store.as_ref()).await?;
+    // Its own keys need nobody's word: a node that confirmed none yet must be able to start.
+    let own = identity::held_keys(&config.data, &kek)?;
+    let trust = load_trust(&config, store.as_ref(), &own).await?;
     let member = own_member(&config.participant, &trust)?;
     check_member(&config, member)?;
     let keys = OwnKeys::load(&config.data, &kek, member, clock.now())?;
@@ -287,6 +298,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         signer,
         alliance: Arc::new(RwLock::new(config.alliance.clone())),
     };
+    let log_keys = identity::log_keys(&config.data, &kek)?;
     let parts = Parts {
         me: config.participant.clone(),
         origin: config.participant.log_origin(0),
@@ -304,6 +316,8 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         schemas: schema::built_in(),
         trust: Arc::new(trust),
         sequence,
+        gate,
+        log_keys,
     };
     let node = Node::new(parts).map_err(|error| file_error(Path::new("schemas"), error))?;
     node.set_certificate_end(keys.certificate_until);
@@ -330,6 +344,7 @@ impl Assembled {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(self.acting.presenting.clone())?));
         let node = self.node.clone();
         let shed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || node.count_stranger(Stranger::Shed));
+        let known = self.node.clone();
         let peer_rules = Rules {
             shed: shed.clone(),
             tls: Some(acceptor),
@@ -337,6 +352,8 @@ impl Assembled {
             per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
             per_key_max: limits::CONNECTIONS_PER_MEMBER_MAX,
             in_flight_per_caller_max: limits::REQUESTS_PER_MEMBER_MAX,
+            in_flight_strangers_max: limits::REQUESTS_OF_STRANGERS_MAX,
+            is_known: Arc::new(move |pin| known.trust().register.member_by_pin(pin, known.now()).is_some()),
             open: self.node.counters().connections.clone(),
         };
         // The users are this park's own, and all behind one address.
@@ -345,6 +362,7 @@ impl Assembled {
             request_time_max: None,
             per_address_max: limits::CONNECTIONS_MAX,
             in_flight_per_caller_max: limits::REQUESTS_IN_FLIGHT_MAX,
+            in_flight_strangers_max: limits::REQUESTS_IN_FLIGHT_MAX,
             open: Arc::default(),
             ..peer_rules.clone()
         };
@@ -396,8 +414,9 @@ impl Reloader {
 /// A register may list new keys of this node, and a root document another certification authority.
 async fn follow_trust(node: Arc<Node>, acting: Arc<Acting>) {
     let mut changes = node.trust_changes();
-    while changes.changed().await.is_ok() {
-        match acting.held(&node) {
+    loop {
+        node.gate().opened().await;
+        match acting.held(&node).await {
             Ok(held) if !held.is_empty() => {
                 if let Err(error) = node.confirm_own_keys(held).await {
                     tracing::error!(%error, "this node's own new keys could not be confirmed");
@@ -405,6 +424,9 @@ async fn follow_trust(node: Arc<Node>, acting: Arc<Acting>) {
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "this node's own keys could not be read"),
+        }
+        if changes.changed().await.is_err() {
+            return;
         }
         if let Err(error) = acting.reload_keys(&node) {
             tracing::error!(%error, "this node goes on with the keys that it had");

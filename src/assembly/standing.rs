@@ -1,54 +1,75 @@
 //! Whether a node may write: only if its log is the one that its peers saw.
 
 use super::files;
+use crate::core::id::ParticipantId;
 use crate::core::limits;
-use crate::service::Node;
+use crate::durable::write_whole;
+use crate::service::{Behind, Node};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Compares the log with what the peers saw before anything is written. Peers that are away hold nothing up, unless the
-/// folder was restored from a backup: then all of them must have answered.
+/// folder is unsettled: restored from a backup, or once found to be behind.
 pub async fn compare_at_start(node: &Node, folder: &Path) {
-    node.gate().shut("its log is being compared with what the peers saw of it");
-    let restored = folder.join(files::RESTORED).exists();
+    if is_unsettled(folder) {
+        node.gate().shut("it was restored from a backup, and its log is being compared with what the peers saw of it");
+        return settle(node, folder).await;
+    }
     match node.compare_log(limits::COMPARE_AT_START_MAX).await {
-        Err(reason) => refuse(node, &reason),
-        Ok(silent) if restored && !silent.is_empty() => wait_for(node, &silent),
-        Ok(_) => open(node, folder, restored).await,
+        Err(behind) => refuse(node, folder, &behind),
+        Ok(_) => begin(node, folder).await,
     }
 }
 
-fn refuse(node: &Node, reason: &str) {
-    tracing::error!(reason, "ALARM: this node is read-only");
-    node.gate().shut(reason);
+fn is_unsettled(folder: &Path) -> bool {
+    folder.join(files::RESTORED).exists()
 }
 
-fn wait_for(node: &Node, silent: &[crate::core::id::ParticipantId]) {
-    let names: Vec<&str> = silent.iter().map(crate::core::id::ParticipantId::as_str).collect();
-    let reason = format!(
-        "it was restored from a backup, and {} must first tell what they saw of its log (or be suspended by the alliance)",
-        names.join(", ")
-    );
+/// The node is behind what others saw. That, and what shows it, is not forgotten at a restart, whoever is away then.
+fn refuse(node: &Node, folder: &Path, behind: &Behind) {
+    tracing::error!(reason = behind.reason, "ALARM: this node is read-only");
+    node.gate().shut(&behind.reason);
+    if let Err(error) = write_whole(&folder.join(files::RESTORED), behind.note.as_bytes()) {
+        tracing::error!(%error, "that this node is behind could not be filed");
+    }
+}
+
+/// An unsettled folder goes on when somebody has its register or a newer one, and every active peer of the newest register
+/// has told what it saw, and all of that is here.
+async fn settle(node: &Node, folder: &Path) {
+    let filed = std::fs::read_to_string(folder.join(files::RESTORED)).unwrap_or_default();
+    if let Err(behind) = node.compare_with_seen(&filed).await {
+        return refuse(node, folder, &behind);
+    }
+    let refreshed = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, node.refresh_from_peers()).await;
+    let asked = node.compare_log(limits::CATCH_UP_TIME_MAX).await;
+    let missing = match asked {
+        Err(behind) => return refuse(node, folder, &behind),
+        Ok(silent) if !silent.is_empty() => {
+            let names: Vec<&str> = silent.iter().map(ParticipantId::as_str).collect();
+            format!("{} must first tell what they saw of its log (or be suspended by the alliance)", names.join(", "))
+        }
+        Ok(_) if refreshed.is_err() || !node.is_register_confirmed() => {
+            "it needs the newest register, from a peer, the alliance's URL, or `crosspark members install`".to_owned()
+        }
+        Ok(_) => return begin(node, folder).await,
+    };
+    let reason = format!("it was restored from a backup, and {missing}");
     tracing::warn!(reason, "this node is read-only");
     node.gate().shut(reason);
 }
 
-async fn open(node: &Node, folder: &Path, restored: bool) {
-    node.gate().open();
-    if restored {
-        if let Err(error) = node.resume_log().await {
-            return node.gate().shut(error.to_string());
-        }
-        tracing::info!("the restored log is the one that every peer saw; this node goes on");
-        let marker = folder.join(files::RESTORED);
-        if let Err(error) = std::fs::remove_file(&marker) {
-            tracing::warn!(%error, path = %marker.display(), "could not be removed; it is compared again at the next start");
-        }
+async fn begin(node: &Node, folder: &Path) {
+    let unsettled = is_unsettled(folder);
+    if let Err(error) = node.begin_writing(unsettled).await {
+        return node.gate().shut(error.to_string());
     }
-    // Only what is sure to be this log's state may say which sealed bytes nobody refers to.
-    if let Err(error) = node.sweep().await {
-        tracing::warn!(%error, "sealed bytes that nothing refers to could not be removed yet");
+    if unsettled {
+        tracing::info!("the restored log is the one that every peer saw; this node goes on");
+        if let Err(error) = std::fs::remove_file(folder.join(files::RESTORED)) {
+            tracing::warn!(%error, "the mark of a restored folder stays: the log is compared again at the next start");
+        }
     }
 }
 
@@ -61,13 +82,17 @@ pub async fn work(node: Arc<Node>, folder: PathBuf) {
     };
     let compare = async {
         loop {
-            let restored = folder.join(files::RESTORED).exists();
-            let pause = if restored { limits::COMPARE_RESTORED_EVERY } else { limits::REGISTER_REFRESH_EVERY };
+            let shut = node.gate().reason().is_some();
+            let pause = if shut { limits::COMPARE_RESTORED_EVERY } else { limits::REGISTER_REFRESH_EVERY };
             tokio::time::sleep(pause).await;
+            if shut && is_unsettled(&folder) {
+                settle(&node, &folder).await;
+                continue;
+            }
             match node.compare_log(limits::CATCH_UP_TIME_MAX).await {
-                Err(reason) => refuse(&node, &reason),
-                Ok(silent) if restored && silent.is_empty() => open(&node, &folder, true).await,
-                Ok(silent) if restored => wait_for(&node, &silent),
+                Err(behind) => refuse(&node, &folder, &behind),
+                // The start did not get as far: a full disk, say.
+                Ok(_) if shut => begin(&node, &folder).await,
                 Ok(_) => node.see_checkpoints().await,
             }
         }

@@ -39,6 +39,11 @@ pub enum CheckpointError {
 
 /// Signs checkpoints as the log.
 pub trait CheckpointSigner: Send + Sync {
+    /// Whether it signs at the moment.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// The signed note.
     fn sign(&self, checkpoint: &Checkpoint) -> String;
 }

@@ -44,6 +44,11 @@ pub fn restore(args: &Restore, json: bool) -> Outcome {
     let contents = backup::restore(&args.archive, &args.into, &|bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     let config = Config::load(&args.into.join(config::FILE))?;
+    anyhow::ensure!(
+        config.data == std::path::absolute(&args.into)?,
+        "restored, but `data` in its configuration is {}: set it to \".\" before it is run",
+        config.data.display()
+    );
     if json {
         output::json(
             &json!({"participant": contents.participant, "made": contents.made, "entries": contents.entries}),

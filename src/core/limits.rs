@@ -76,6 +76,8 @@ pub const CONNECTIONS_PER_MEMBER_MAX: usize = 256;
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Requests in flight of one caller on the peer listener.
 pub const REQUESTS_PER_MEMBER_MAX: usize = 128;
+/// Requests in flight of all callers together whose key is no member's.
+pub const REQUESTS_OF_STRANGERS_MAX: usize = 64;
 /// What a caller that was turned away is told to wait.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 /// Whoever reads an answer must take [`WRITE_WINDOW_BYTES_MIN`] in this time.
@@ -116,6 +118,8 @@ pub const DELIVERIES_PER_PROVIDER_MAX: usize = 8;
 pub const VERIFICATIONS_MAX: usize = 2;
 /// Publications that are sealed at once: each takes all cores.
 pub const PUBLICATIONS_MAX: usize = 4;
+/// Members that are dialled back at once, for their own diagnosis.
+pub const REACHES_MAX: usize = 4;
 /// Silence inside an upload of records.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Long poll on the management API.

@@ -16,6 +16,11 @@ use std::sync::Arc;
 /// were.
 pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clock>) -> Result<usize, EnrolError> {
     let _lock = assembly::lock(&config.data)?;
+    let _keys = assembly::lock_keys(&config.data)?;
+    if config.data.join(files::RESTORED).exists() {
+        let reason = "it was restored from a backup: run the node first, until its log was compared with its peers'";
+        return Err(file_error(&config.data, reason));
+    }
     let kek = Kek::begin_change(&config.kek_file, random).map_err(AssemblyError::from)?;
     let keys = config.data.join(files::KEYS);
     if KeyFile::all(&keys, "token", &kek).map_err(AssemblyError::from)?.is_empty() {
@@ -24,7 +29,7 @@ pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clo
         KeyFile::add(&keys, &id, "token", &kek.token_key()[..], &kek, random).map_err(AssemblyError::from)?;
     }
     let mut count = KeyFile::rewrap_all(&keys, &kek, random).map_err(AssemblyError::from)?;
-    let (store, _) = open_store(config, &kek, clock)?;
+    let (store, _) = open_store(config, &kek, clock, Arc::default())?;
     loop {
         let old = store.secrets_not_under(kek.id(), limits::PAGE_ROWS_MAX).await.map_err(AssemblyError::from)?;
         if old.is_empty() {

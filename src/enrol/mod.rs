@@ -105,7 +105,7 @@ pub async fn init(
     let path = folder.join(JOIN_REQUEST);
     write_whole(&path, &json::to_canonical(&request.signed)).map_err(|error| file_error(&path, error))?;
 
-    let (store, _) = open_store(&new.config, &kek, clock)?;
+    let (store, _) = open_store(&new.config, &kek, clock, Arc::default())?;
     let token = NewToken { role: UserRole::Admin, person: new.admin.clone(), enterprise: None, days: FIRST_TOKEN_DAYS };
     let (row, secret, entry) = mint_token(&token, now, random).map_err(|error| file_error(folder, error))?;
     let facts = Facts {
@@ -214,7 +214,7 @@ pub async fn join(
     let kek = Kek::load(&config.kek_file).map_err(AssemblyError::from)?;
     check_own(config, &kek, &register, &welcome.certificate, now)?;
 
-    let (store, _) = open_store(config, &kek, clock)?;
+    let (store, _) = open_store(config, &kek, clock, Arc::default())?;
     let installed = store.register_sequence().await.map_err(AssemblyError::from)?;
     if installed == 0 {
         let body = register.body();

@@ -2,7 +2,7 @@
 
 use super::{EnrolError, file_error};
 use crate::alliance::Welcome;
-use crate::assembly::{AssemblyError, certificate_path, files, own_entry, signing_key_of};
+use crate::assembly::{AssemblyError, certificate_path, files, lock_keys, own_entry, signing_key_of};
 use crate::config::Config;
 use crate::core::digest::Digest;
 use crate::core::id::KeyId;
@@ -42,6 +42,7 @@ pub fn rotate(
     random: &dyn Random,
 ) -> Result<Digest, EnrolError> {
     let (folder, keys) = (&config.data, config.data.join(files::KEYS));
+    let _keys = lock_keys(folder)?;
     let kek = Kek::load(&config.kek_file).map_err(AssemblyError::from)?;
     let member = own_entry(folder, &config.participant).ok_or(AssemblyError::NotJoined)?;
     let old = signing_key_of(folder, KeyUse::Document, &kek, Some(&member), now)?;

@@ -214,6 +214,9 @@ pub enum RegisterError {
         /// Installed.
         installed: u64,
     },
+    /// Issued later than now.
+    #[error("the register was issued at {0}, which is later than this node's clock: set the clock")]
+    Future(Timestamp),
     /// Its members contradict each other.
     #[error("the register is inconsistent: {0}")]
     Inconsistent(String),
@@ -276,6 +279,9 @@ impl VerifiedRegister {
         }
         if next.body().previous != Some(self.digest()) {
             return Err(RegisterError::Fork(installed));
+        }
+        if next.body().issued < self.body().issued {
+            return Err(RegisterError::Inconsistent("it was issued before its predecessor".into()));
         }
         if chain.version_of(&next.body().root) < chain.version_of(&self.body().root) {
             return Err(RegisterError::Foreign);

@@ -113,13 +113,13 @@ pub fn keys_before(text: &[u8], member: &Member) -> Result<Vec<KeyEntry>, Rotati
 }
 
 /// Verifies a rotation of `member`: every new key is in its hands; the old document key signed each, or people compared
-/// the fingerprint.
+/// the fingerprint. Also tells whether the old key signed.
 pub fn verify(
     text: &[u8],
     member: &Member,
     fingerprint: Option<&Digest>,
     now: Timestamp,
-) -> Result<Rotation, RotationError> {
+) -> Result<(Rotation, bool), RotationError> {
     let document = MultiSigned::parse::<Rotation>(text)?;
     let (rotation, digest) = document.claimed::<Rotation>()?;
     if rotation.participant != member.id {
@@ -160,6 +160,6 @@ pub fn verify(
             Err(RotationError::Fingerprint { expected: expected.fingerprint(), found: digest.fingerprint() })
         }
         None if !proven => Err(RotationError::NotCompared(member.id.clone(), digest.fingerprint())),
-        _ => Ok(rotation),
+        _ => Ok((rotation, proven)),
     }
 }

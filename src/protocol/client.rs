@@ -85,7 +85,7 @@ impl HttpPeer {
             bring.push(("/root", "application/json", root));
         }
         for sequence in (theirs + 1..=own).take(limits::PAGE_ROWS_MAX) {
-            let Some(jws) = self.store.registers(sequence, 1).await.map_err(stored)?.pop() else { break };
+            let Some(jws) = self.store.register(sequence).await.map_err(stored)? else { break };
             bring.push(("/register", "application/jose", jws));
         }
         for (path, kind, document) in bring {
@@ -312,7 +312,9 @@ impl Peer for HttpPeer {
     }
 
     async fn reach(&self, to: &Member) -> Result<(), PeerError> {
-        self.text(to, "/.well-known/dspace-version", limits::DOCUMENT_BYTES_MAX).await.map(drop)
+        // One question, and nothing is brought to whoever says that it is behind.
+        let request = self.request(to, Method::GET, "/.well-known/dspace-version")?;
+        refused_or(self.send_once(to, request).await?).await.map(drop)
     }
 
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {

@@ -127,7 +127,7 @@ async fn seen(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
 }
 
 /// Whether this node reaches the caller at its endpoint in the register.
-async fn reach(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
+async fn reach(State(app): State<App>, ActiveMember(from): ActiveMember) -> Answer {
     let reached = app.node.reach(&from).await.map_err(problem)?;
     let reason = reached.as_ref().err().map(ToString::to_string);
     Ok(Json(json!({"reached": reached.is_ok(), "reason": reason})).into_response())

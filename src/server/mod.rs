@@ -3,6 +3,7 @@
 mod paced;
 mod places;
 
+use crate::core::digest::Digest;
 use crate::core::limits;
 use crate::identity::x509::Presented;
 use crate::protocol::Connection;
@@ -40,6 +41,10 @@ pub struct Rules {
     pub per_key_max: usize,
     /// Requests in flight of one caller.
     pub in_flight_per_caller_max: usize,
+    /// Requests in flight of all callers together that have no known key.
+    pub in_flight_strangers_max: usize,
+    /// Whether a member has this key: anybody can make a key, and as many as they like.
+    pub is_known: Arc<dyn Fn(&Digest) -> bool + Send + Sync>,
     /// Told of every connection or request that was turned away before any handler saw it.
     pub shed: Arc<dyn Fn() + Send + Sync>,
     /// Connections that are open, for whoever watches.
@@ -67,7 +72,11 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
     let mut told = Instant::now();
     let house = House {
         router,
-        flights: Flights::new(limits::REQUESTS_IN_FLIGHT_MAX, rules.in_flight_per_caller_max),
+        flights: Flights::new(
+            limits::REQUESTS_IN_FLIGHT_MAX,
+            rules.in_flight_strangers_max,
+            rules.in_flight_per_caller_max,
+        ),
         rules,
         stop: stop.clone(),
         keys: Places::default(),
@@ -210,7 +219,7 @@ async fn respond(
     busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
     let flight = match house.flights.take(caller) {
-        Ok(flight) => flight,
+        Ok(flight) => Arc::new(flight),
         Err(full) => {
             (house.rules.shed)();
             return Ok(match full {
@@ -220,8 +229,13 @@ async fn respond(
         }
     };
     // A task of its own: a caller that hangs up, or a time that is over, abandons the answer and never the work
-    // between a commit and what follows it.
-    let work = tokio::spawn(house.router.clone().oneshot(request));
+    // between a commit and what follows it. As long as there is work, it has its place.
+    let (router, working) = (house.router.clone(), flight.clone());
+    let work = tokio::spawn(async move {
+        let answer = router.oneshot(request).await;
+        drop(working);
+        answer
+    });
     let answer = match house.rules.request_time_max {
         Some(time_max) => tokio::time::timeout(time_max, work).await,
         None => Ok(work.await),

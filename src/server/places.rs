@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who is at the other end, as far as limits go: a key that was proven, else a network.
+/// Who is at the other end, as far as limits go: a member's key that was proven, else a network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// The pin of its TLS key.
@@ -82,6 +82,8 @@ impl<K: Eq + Hash> Drop for Place<K> {
 #[derive(Debug, Clone)]
 pub struct Flights {
     all: Arc<Semaphore>,
+    /// Those of callers without a known key: they must leave room for members.
+    strangers: Arc<Semaphore>,
     by_caller: Places<Caller>,
     per_caller_max: usize,
 }
@@ -99,20 +101,25 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Flight {
     _of: Place<Caller>,
+    _among_strangers: Option<OwnedSemaphorePermit>,
     _in_all: OwnedSemaphorePermit,
 }
 
 impl Flights {
-    /// So many in all, and for one caller.
-    pub fn new(max: usize, per_caller_max: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(max)), by_caller: Places::default(), per_caller_max }
+    /// So many in all, for strangers together, and for one caller.
+    pub fn new(max: usize, strangers_max: usize, per_caller_max: usize) -> Self {
+        let places = |max: usize| Arc::new(Semaphore::new(max));
+        Self { all: places(max), strangers: places(strangers_max), by_caller: Places::default(), per_caller_max }
     }
 
     /// A place for a request.
     pub fn take(&self, caller: &Caller) -> Result<Flight, Full> {
         let of = self.by_caller.take(caller, self.per_caller_max).ok_or(Full::Caller)?;
+        let stranger = matches!(caller, Caller::Network(_));
+        let strangers = stranger.then(|| self.strangers.clone().try_acquire_owned()).transpose();
+        let among_strangers = strangers.map_err(|_| Full::House)?;
         let in_all = self.all.clone().try_acquire_owned().map_err(|_| Full::House)?;
-        Ok(Flight { _of: of, _in_all: in_all })
+        Ok(Flight { _of: of, _among_strangers: among_strangers, _in_all: in_all })
     }
 }
 
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn places_are_given_back() {
-        let flights = Flights::new(3, 2);
+        let flights = Flights::new(3, 3, 2);
         let (a, b) = (Caller::at([10, 0, 0, 1].into()), Caller::at([10, 0, 0, 2].into()));
         let first = flights.take(&a).unwrap();
         let second = flights.take(&a).unwrap();
@@ -166,6 +173,16 @@ mod tests {
         drop(flights.take(&b).unwrap());
         drop((second, third));
         assert!(flights.by_caller.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn strangers_leave_room_for_members() {
+        let flights = Flights::new(10, 1, 5);
+        let stranger = flights.take(&Caller::at([10, 0, 0, 1].into())).unwrap();
+        assert_eq!(flights.take(&Caller::at([10, 0, 0, 2].into())).unwrap_err(), Full::House);
+        assert!(flights.take(&Caller::Key(Digest::of(b"member"))).is_ok());
+        drop(stranger);
+        assert!(flights.take(&Caller::at([10, 0, 0, 2].into())).is_ok());
     }
 
     #[test]

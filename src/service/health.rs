@@ -106,7 +106,7 @@ impl Node {
         let (figures, now) = (self.parts.store.figures().await?, self.now());
         let age = |since: Option<Timestamp>| since.map_or(0, |since| now.ms().saturating_sub(since.ms()) / 1_000);
         let mut health = Health {
-            read_only: self.gate.reason(),
+            read_only: self.parts.gate.reason(),
             expiries: self.expiries(),
             outbox_oldest_seconds: age(figures.outbox_since),
             log_entries: figures.entries,

@@ -9,6 +9,7 @@ mod message;
 mod negotiate;
 mod once;
 mod outbox;
+mod peer_logs;
 pub mod ports;
 mod publish;
 mod receive;
@@ -28,6 +29,7 @@ pub use message::{Message, Termination};
 pub use negotiate::{ContractRequest, Inbound, Moved};
 pub use once::Once;
 pub use publish::{Publication, Published};
+pub use recovery::Behind;
 pub use refusal::{Error, Stranger};
 pub use register::object;
 pub use requests::{RequestStage, RequestView};
@@ -50,11 +52,12 @@ use crate::identity::register::{KeyName, Member, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::keys::Kek;
 use crate::schema::{Schema, Validator};
+use crate::storage::Write;
 use crate::storage::interposed::Interposed;
-use crate::storage::{Chore, Gate, Logged, Store, StoreError};
+use crate::storage::{Change, Chore, Gate, Logged, Store, StoreError};
 use ports::{DecisionMaker, Peer};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
@@ -131,6 +134,10 @@ pub struct Parts {
     pub trust: Arc<Trust>,
     /// The sequence of its register, for whoever tells it to peers.
     pub sequence: Arc<AtomicU64>,
+    /// Whether changes are taken.
+    pub gate: Arc<Gate>,
+    /// Every key with which it ever signed checkpoints.
+    pub log_keys: Vec<PublicKey>,
 }
 
 /// A node: all use cases are its methods.
@@ -152,10 +159,20 @@ pub struct Node {
     /// When which member had no register that could be taken.
     fruitless: Mutex<HashMap<ParticipantId, Timestamp>>,
     /// Registers that were refused and logged.
-    refused_registers: Mutex<HashSet<Digest>>,
+    refused_registers: Mutex<VecDeque<Digest>>,
     outbox_wake: tokio::sync::Notify,
     counters: Counters,
-    gate: Arc<Gate>,
+    reaching: Semaphore,
+    /// Registers and root documents that are believed and not yet stored: the node takes no changes.
+    believed_only: Mutex<BelievedOnly>,
+    /// Whether anybody had this node's register or a newer one since the start.
+    register_confirmed: AtomicBool,
+}
+
+#[derive(Default)]
+struct BelievedOnly {
+    changes: Vec<Change>,
+    registers: BTreeMap<u64, String>,
 }
 
 /// What is counted for whoever watches the node.
@@ -194,8 +211,7 @@ impl Node {
             let compiled = Compiled { validator: schema.validator()?, schema };
             schemas.insert(compiled.schema.digest(), Arc::new(compiled));
         }
-        let gate = Arc::new(Gate::default());
-        parts.store = Arc::new(Interposed::new(parts.store.clone(), gate.clone()));
+        parts.store = Arc::new(Interposed::new(parts.store.clone(), parts.gate.clone()));
         parts.sequence.store(parts.trust.register.body().sequence, Ordering::Relaxed);
         Ok(Arc::new(Self {
             trust: watch::Sender::new(parts.trust.clone()),
@@ -214,7 +230,9 @@ impl Node {
             refused_registers: Mutex::default(),
             outbox_wake: tokio::sync::Notify::new(),
             counters: Counters::default(),
-            gate,
+            reaching: Semaphore::new(limits::REACHES_MAX),
+            believed_only: Mutex::default(),
+            register_confirmed: AtomicBool::new(false),
         }))
     }
 
@@ -317,10 +335,48 @@ impl Node {
         None
     }
 
+    /// A register by its sequence, also one that is only believed yet.
+    async fn stored_register(&self, sequence: u64) -> Result<Option<String>, StoreError> {
+        let believed = self.believed_only().registers.get(&sequence).cloned();
+        if believed.is_some() { Ok(believed) } else { self.parts.store.register(sequence).await }
+    }
+
+    fn believed_only(&self) -> MutexGuard<'_, BelievedOnly> {
+        self.believed_only.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits a change of what is believed. While no changes are taken it is kept: suspensions count all the same, and
+    /// the right peers are asked.
+    async fn commit_trust(&self, change: Change) -> Result<(), StoreError> {
+        if let Some(reason) = self.parts.gate.reason() {
+            let mut kept = self.believed_only();
+            if kept.changes.len() >= limits::PAGE_ROWS_MAX {
+                return Err(StoreError::ReadOnly(reason));
+            }
+            for write in &change.writes {
+                if let Write::InstallRegister { sequence, jws, .. } = write {
+                    kept.registers.insert(*sequence, jws.clone());
+                }
+            }
+            kept.changes.push(change);
+            return Ok(());
+        }
+        self.parts.store.commit(change).await.map(drop)
+    }
+
+    /// Commits what was only believed.
+    async fn commit_believed(&self) -> Result<(), StoreError> {
+        let kept = std::mem::take(&mut *self.believed_only());
+        for change in kept.changes {
+            self.parts.store.commit(change).await?;
+        }
+        Ok(())
+    }
+
     /// A register that was installed before, without the keys in quarantine.
     async fn past_register(&self, sequence: u64) -> Option<VerifiedRegister> {
         let trust = self.trust();
-        let jws = self.parts.store.registers(sequence, 1).await.ok()?.pop()?;
+        let jws = self.stored_register(sequence).await.ok()??;
         Some(VerifiedRegister::verify_in(&jws, &trust.roots).ok()?.without(&trust.quarantine))
     }
 

@@ -2,12 +2,13 @@
 //! are committed with what was created.
 
 use super::refusal::Error;
-use super::{Node, User};
-use crate::core::digest::Digest;
+use super::{Node, Published, User};
+use crate::core::digest::{Digest, KeyedHasher};
 use crate::core::limits;
 use crate::storage::{OnceRow, StoreError, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::{self, Read};
 
 /// A request that its user marked with a key.
 #[derive(Debug, Clone)]
@@ -30,7 +31,60 @@ impl Once {
     }
 }
 
+/// A source of records, and the digest of what was read of it.
+pub struct Tee<R> {
+    source: R,
+    hasher: Option<KeyedHasher>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
+        Ok(read)
+    }
+}
+
+impl Once {
+    /// The same mark for a request whose records were read through `tee`.
+    pub(super) fn with_records<R>(&self, tee: Tee<R>) -> Self {
+        let records = tee.hasher.map(|hasher| hasher.finish().to_string()).unwrap_or_default();
+        let request = Digest::labelled("crosspark/once/v1", &[self.request.as_bytes(), records.as_bytes()]);
+        Self { key: self.key.clone(), request }
+    }
+}
+
 impl Node {
+    /// The publication that the same request made before: the records are read to the end and compared, too.
+    pub(super) async fn published_before(
+        &self,
+        user: &User,
+        once: Option<&Once>,
+        source: impl Read + Send + 'static,
+    ) -> Result<Result<Published, impl Read + Send + 'static>, Error> {
+        let Some(once) = once else { return Ok(Err(source)) };
+        if self.parts.store.once(&user.token, &once.key).await?.is_none() {
+            return Ok(Err(source));
+        }
+        let mut tee = self.tee(source, true);
+        let read = tokio::task::spawn_blocking(move || io::copy(&mut tee, &mut io::sink()).map(|_| tee));
+        let read = read.await.map_err(|error| Error::Internal(error.to_string()))?;
+        let tee = read.map_err(|error| Error::invalid("source", error.to_string()))?;
+        let published = self.answered(user, Some(&once.with_records(tee))).await?;
+        // It was there a moment ago, and is kept for a week.
+        published
+            .map(Ok)
+            .ok_or_else(|| Error::Unavailable("the earlier publication was just forgotten; try again".into()))
+    }
+
+    /// Reads `source` and takes a digest of it, if it is `wanted`. It is keyed: nobody who has the database can confirm a
+    /// guess.
+    pub(super) fn tee<R: Read>(&self, source: R, wanted: bool) -> Tee<R> {
+        Tee { source, hasher: wanted.then(|| KeyedHasher::new(&self.parts.token_key, "crosspark/once/v1")) }
+    }
+
     /// The answer that the same request got before; another request under the same key is refused.
     pub async fn answered<T: DeserializeOwned>(&self, user: &User, once: Option<&Once>) -> Result<Option<T>, Error> {
         let Some(once) = once else { return Ok(None) };

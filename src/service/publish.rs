@@ -78,6 +78,12 @@ impl Node {
         once: Option<&Once>,
         source: impl Read + Send + 'static,
     ) -> Result<Published, Error> {
+        let source = match self.published_before(user, once, source).await? {
+            Ok(published) => return Ok(published),
+            Err(source) => source,
+        };
+        // Nothing is sealed that could not be filed.
+        self.must_be_writable()?;
         match self.try_publish(user, publication, once, source).await {
             Err(error) => {
                 let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
@@ -119,9 +125,13 @@ impl Node {
         };
         // Others wait; so does what they upload.
         let _place = self.publications.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
-        let assembled = tokio::task::spawn_blocking(move || sealing.run(source))
-            .await
-            .map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))??;
+        let mut tee = self.tee(source, once.is_some());
+        let sealed = tokio::task::spawn_blocking(move || sealing.run(&mut tee).map(|assembled| (assembled, tee)));
+        let sealed =
+            sealed.await.map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))?;
+        let (assembled, tee) = sealed?;
+        let once = once.map(|once| once.with_records(tee));
+        let once = once.as_ref();
 
         let manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
         let signed = document::sign(manifest, &self.document_key());
@@ -155,9 +165,9 @@ impl Node {
         };
         let remembered = self.remember(user, once, &published);
         if let Err(error) = self.commit_version(user, row, remembered).await {
-            // Only a conflict is sure to have changed nothing. After any other failure a crash may yet show the version
+            // These are sure to have changed nothing. After any other failure a crash may yet show the version
             // as committed; if it does not, the sweep at the next start removes the blob.
-            if matches!(error, StoreError::Conflict(_)) {
+            if matches!(error, StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_)) {
                 let removed = self.parts.blobs.remove(&name_of(&assembled.digest));
                 removed.unwrap_or_else(
                     |error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"),

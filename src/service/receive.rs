@@ -8,7 +8,6 @@ use super::register::object;
 use super::transfer::{moved, token_place};
 use super::{Node, publish, trace};
 use crate::agreement::Agreement;
-use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Decision, Facts, Kind};
 use crate::audit::receipt::Receipt;
 use crate::core::id::{HoldingId, ProcessId, Text};
@@ -19,11 +18,11 @@ use crate::dataset::manifest::Manifest;
 use crate::dataset::open::Package;
 use crate::dataset::release::{HPKE, KeyAnswer, KeyRequest, OneTimeKey};
 use crate::identity::document::{self, Signed};
-use crate::identity::key::{Bytes, KeyUse};
+use crate::identity::key::Bytes;
 use crate::identity::register::{Member, Status};
 use crate::keys::Place;
 use crate::negotiation::Role;
-use crate::storage::{AgreementRow, Change, Chore, Holding, HoldingState, StoreError, Write};
+use crate::storage::{AgreementRow, Change, Holding, HoldingState, StoreError, Write};
 use crate::transfer::{Event, State, Transfer};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -290,54 +289,6 @@ impl Node {
         };
         self.put_holding(delivery, Kind::KeyRequested, &next, json!({"request": signed.digest()})).await?;
         Ok(next)
-    }
-
-    /// The provider's newest checkpoint, verified and kept; what was seen before never becomes smaller.
-    pub(super) async fn see_checkpoint(&self, provider: &Member) -> Option<String> {
-        let now = self.now();
-        let keys: Vec<_> = provider.keys_for(KeyUse::Log, now).map(|(_, key)| key).collect();
-        let origin = provider.id.log_origin(0);
-        let verify = |note: &str| Checkpoint::verify(note, &origin, &keys);
-        let known = self.parts.store.peer_checkpoint(&provider.id).await.ok().flatten();
-        let known = known.and_then(|note| verify(&note).ok().map(|checkpoint| (checkpoint, note)));
-        let fetched = self.parts.peer.checkpoint(provider).await.ok();
-        let fetched = fetched.and_then(|note| verify(&note).ok().map(|checkpoint| (checkpoint, note)));
-        match (known, fetched) {
-            (Some((old, note)), Some((new, other))) if old.size == new.size && old.root != new.root => {
-                self.alarm(provider, "the peer signed two different logs of one size", new.size, &[note, other]).await;
-                None
-            }
-            (Some((old, note)), Some((new, other))) if new.size < old.size => {
-                self.alarm(provider, "the peer's log became shorter", new.size, &[note.clone(), other]).await;
-                Some(note)
-            }
-            (_, Some((new, note))) => {
-                let (participant, size) = (provider.id.clone(), new.size);
-                let chore = Chore::PeerCheckpoint { participant, size, note: note.clone() };
-                if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
-                    tracing::warn!(%error, "a peer's checkpoint could not be kept");
-                }
-                Some(note)
-            }
-            (known, None) => known.map(|(_, note)| note),
-        }
-    }
-
-    /// What contradicts itself is evidence: both notes are kept and logged.
-    async fn alarm(&self, peer: &Member, what: &str, size: u64, notes: &[String]) {
-        tracing::error!(peer = %peer.id, size, what, "ALARM");
-        let facts = Facts {
-            parties: vec![peer.id.clone()],
-            detail: object(json!({"alarm": what, "checkpoints": notes})),
-            ..Facts::default()
-        };
-        let logged = self.parts.store.commit(Change::new(self.draft(Kind::PeerAlarm, facts))).await;
-        let kept =
-            notes.last().map(|note| Chore::PeerCheckpoint { participant: peer.id.clone(), size, note: note.clone() });
-        let kept = self.parts.store.housekeep(kept.into_iter().collect()).await;
-        if let Err(error) = logged.map(drop).and(kept) {
-            tracing::error!(%error, "the alarm could not be logged");
-        }
     }
 
     async fn obtain_key(&self, delivery: &Delivery, holding: Holding) -> Result<(DataKey, Holding), Stop> {

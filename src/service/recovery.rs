@@ -7,27 +7,46 @@ use super::{Counterparty, Node};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::ParticipantId;
-use crate::core::limits;
 use crate::identity::key::{KeyUse, PublicKey};
-use crate::identity::register::{Member, Status};
-use crate::storage::{Change, Gate};
+use crate::identity::register::Status;
+use crate::storage::{Change, Gate, StoreError};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What must be done by whoever put an old folder back.
 const ADVICE: &str = "nothing is changed or signed any more, so that no history is forked. Restore a newer backup or the \
     original folder; if there is none, ask the alliance operator to suspend this park and to admit a new node";
 
+/// What shows that this log is not the one that others saw.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    /// For people.
+    pub reason: String,
+    /// The checkpoint that this folder never signed.
+    pub note: String,
+}
+
 impl Node {
     /// Whether changes are taken.
     pub fn gate(&self) -> &Gate {
-        &self.gate
+        &self.parts.gate
+    }
+
+    /// Nothing is served or answered by a state that may be an old one.
+    pub(super) fn must_be_writable(&self) -> Result<(), Error> {
+        self.parts.gate.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason).into()))
+    }
+
+    /// Whether anybody had this node's register, or a newer one that it took, since the start.
+    pub fn is_register_confirmed(&self) -> bool {
+        self.register_confirmed.load(Ordering::Relaxed)
     }
 
     /// Compares this log with the newest checkpoint of it that each active peer holds. The peers that did not answer in
-    /// `time_max`; or why this log is not whole.
-    pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, String> {
+    /// `time_max`; or what shows that this log is not whole.
+    pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, Behind> {
         let trust = self.trust();
         let others = trust.register.body().members.iter();
         let others = others.filter(|member| member.id != self.parts.me && member.status == Status::Active);
@@ -40,74 +59,74 @@ impl Node {
             match seen {
                 None => silent.push(member.id.clone()),
                 Some(None) => {}
-                Some(Some(note)) => self.compare_with(member, &note).await?,
+                Some(Some(note)) => match self.own_checkpoint(&note) {
+                    Some(seen) => self.compare_with(&member.id, &seen, &note).await?,
+                    None => {
+                        // Nothing that a known key of this log signed. A folder that is old may not know the key yet.
+                        tracing::warn!(peer = %member.id, "a peer holds a checkpoint that no known key of this log signed");
+                        silent.push(member.id.clone());
+                    }
+                },
             }
         }
         Ok(silent)
     }
 
-    async fn compare_with(&self, peer: &Member, note: &str) -> Result<(), String> {
-        let Some(seen) = self.own_checkpoint(note).await else {
-            // Nothing that this log signed: it says nothing about it.
-            tracing::warn!(peer = %peer.id, "a peer holds a checkpoint of this log that no key of it signed");
-            return Ok(());
-        };
+    async fn compare_with(&self, peer: &ParticipantId, seen: &Checkpoint, note: &str) -> Result<(), Behind> {
         // Every checkpoint that ever left this node was stored first.
-        let stored = self.parts.store.checkpoint_at(seen.size).await.map_err(|error| error.to_string())?;
-        if stored.is_some_and(|stored| stored.starts_with(&seen.body())) {
-            return Ok(());
-        }
-        Err(format!(
-            "{} holds a checkpoint of this log with {} entries that this folder never signed: the folder is older than \
-             what others saw, or another. {ADVICE}",
-            peer.id, seen.size
-        ))
-    }
-
-    /// A checkpoint of this node's log, if any of the keys signed it that it ever had.
-    async fn own_checkpoint(&self, note: &str) -> Option<Checkpoint> {
-        let mut sequence = self.trust().register.body().sequence;
-        let verify = |keys: &[PublicKey]| Checkpoint::verify(note, &self.parts.origin, keys).ok();
-        let listed = |member: Option<&Member>| -> Vec<PublicKey> {
-            let all = member.into_iter().flat_map(|member| &member.keys).filter(|key| key.usage == KeyUse::Log);
-            all.filter_map(|key| PublicKey::from_slice(&key.public.0)).collect()
-        };
-        let mut keys = listed(self.trust().register.member(&self.parts.me));
-        loop {
-            if let Some(checkpoint) = verify(&keys) {
-                return Some(checkpoint);
-            }
-            sequence = sequence.checked_sub(1).filter(|sequence| *sequence > 0)?;
-            keys = listed(self.past_register(sequence).await?.member(&self.parts.me));
+        let stored = self.parts.store.checkpoint_at(seen.size).await;
+        let behind = |reason: String| Behind { reason, note: note.to_owned() };
+        match stored {
+            Ok(Some(stored)) if stored.starts_with(&seen.body()) => Ok(()),
+            Ok(_) => Err(behind(format!(
+                "{peer} holds a checkpoint of this log with {} entries that this folder never signed: the folder is older \
+                 than what others saw, or another. {ADVICE}",
+                seen.size
+            ))),
+            Err(error) => Err(behind(error.to_string())),
         }
     }
 
-    /// The log of a restored folder was compared with every active peer's: the node goes on, and says so in its log.
-    pub async fn resume_log(&self) -> Result<(), Error> {
+    /// Compares this log with a checkpoint of it that was seen before, and found to be missing here.
+    pub async fn compare_with_seen(&self, note: &str) -> Result<(), Behind> {
+        match self.own_checkpoint(note) {
+            Some(seen) => self.compare_with(&self.parts.me, &seen, note).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A checkpoint of this node's log, if a key signed it that the folder holds or the newest register lists.
+    fn own_checkpoint(&self, note: &str) -> Option<Checkpoint> {
+        let trust = self.trust();
+        let listed = trust.register.member(&self.parts.me);
+        let listed = listed.into_iter().flat_map(|member| &member.keys).filter(|key| key.usage == KeyUse::Log);
+        let listed = listed.filter_map(|key| PublicKey::from_slice(&key.public.0));
+        let keys: Vec<PublicKey> = self.parts.log_keys.iter().copied().chain(listed).collect();
+        Checkpoint::verify(note, &self.parts.origin, &keys).ok()
+    }
+
+    /// Opens the gate, stores what was only believed so far, and where the folder was `restored` says so in the log.
+    pub async fn begin_writing(&self, restored: bool) -> Result<(), Error> {
+        // Only what is sure to be this log's state may say which sealed bytes nobody refers to; nothing is published yet.
+        if let Err(error) = self.sweep().await {
+            tracing::warn!(%error, "sealed bytes that nothing refers to could not be removed yet");
+        }
+        self.parts.gate.open();
+        self.commit_believed().await?;
+        if restored { self.resume_log().await } else { Ok(()) }
+    }
+
+    async fn resume_log(&self) -> Result<(), Error> {
         let facts = Facts { detail: super::object(json!({"restored": true})), ..Facts::default() };
         self.parts.store.commit(Change::new(self.draft(Kind::LogResumed, facts))).await?;
         Ok(())
     }
 
-    /// Looks at every active peer's newest checkpoint and keeps it, so that each can be told what others saw of it.
-    pub async fn see_checkpoints(&self) {
-        let trust = self.trust();
-        for member in &trust.register.body().members {
-            if member.id != self.parts.me && member.status == Status::Active {
-                let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.see_checkpoint(member)).await;
-            }
-        }
-    }
-
     /// Dials a member back, at its endpoint in the register: for its own diagnosis.
     pub async fn reach(self: &Arc<Self>, from: &Counterparty) -> Result<Result<(), PeerError>, Error> {
         self.take_quota(&from.participant)?;
+        let _place = self.reaching.try_acquire().map_err(|_| Error::TooMany)?;
         let trust = self.trust();
         Ok(self.parts.peer.reach(trust.member(&from.participant)?).await)
-    }
-
-    /// The newest checkpoint of `participant`'s log that this node holds.
-    pub async fn seen_of(&self, participant: &ParticipantId) -> Result<Option<String>, Error> {
-        Ok(self.parts.store.peer_checkpoint(participant).await?)
     }
 }

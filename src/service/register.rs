@@ -13,14 +13,24 @@ use crate::identity::x509::{Presented, Side};
 use crate::storage::{Change, StoreError, Write};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 impl Node {
     /// Installs a register if it is the next one. True if it was new. What is refused is logged, once.
     pub async fn install_register(&self, jws: &str, source: &str) -> Result<bool, Error> {
         let trust = self.trust();
-        match trust.register.successor(jws, &trust.roots) {
-            Ok(Succession::Same) => Ok(false),
+        let next = trust.register.successor(jws, &trust.roots).and_then(|next| match next {
+            Succession::Next(next) if next.body().issued > self.now().plus_ms(limits::SKEW_MS_MAX) => {
+                Err(RegisterError::Future(next.body().issued))
+            }
+            next => Ok(next),
+        });
+        match next {
+            Ok(Succession::Same) => {
+                self.register_confirmed.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
             Ok(Succession::Next(next)) => {
                 let mut unproven = trust.register.unproven(&next);
                 unproven.extend(self.unproven_of_returning(&trust, &next).await?);
@@ -42,7 +52,7 @@ impl Node {
         let (mut sequence, mut unproven) = (trust.register.body().sequence, Vec::new());
         while sequence > 1 && !unknown.is_empty() {
             sequence -= 1;
-            let Some(jws) = self.parts.store.registers(sequence, 1).await?.pop() else { break };
+            let Some(jws) = self.stored_register(sequence).await? else { break };
             let Ok(old) = VerifiedRegister::verify_in(&jws, &trust.roots) else { break };
             let returning: Vec<&Member> =
                 unknown.iter().copied().filter(|member| old.member(&member.id).is_some()).collect();
@@ -79,17 +89,18 @@ impl Node {
         let write = Write::InstallRegister { sequence, digest, jws: next.jws().to_owned() };
         let mut change = Change::new(self.draft(Kind::RegisterInstalled, facts)).write(write);
         change.writes.extend(unproven.iter().cloned().map(Write::Quarantine));
-        match self.parts.store.commit(change).await {
-            Ok(_) => tracing::info!(sequence, source, "register installed"),
+        match self.commit_trust(change).await {
+            Ok(()) => tracing::info!(sequence, source, "register installed"),
             // Somebody else installed it in this moment; it is believed here all the same.
             Err(StoreError::Conflict(_)) => {
-                let stored = self.parts.store.registers(sequence, 1).await?.pop();
+                let stored = self.parts.store.register(sequence).await?;
                 if stored.as_deref() != Some(next.jws()) {
                     return Err(Error::Unavailable("another register was installed meanwhile".into()));
                 }
             }
             Err(error) => return Err(error.into()),
         }
+        self.register_confirmed.store(true, Ordering::Relaxed);
         let quarantine = trust.quarantine.iter().cloned().chain(unproven).collect();
         let register = next.without(&quarantine);
         self.believe(|current| {
@@ -99,7 +110,7 @@ impl Node {
         Ok(true)
     }
 
-    /// Logs a register or root document that was refused, once each.
+    /// Logs a register or root document that was refused, once each while it is remembered.
     pub(super) async fn refuse_document(
         &self,
         document: &[u8],
@@ -108,11 +119,10 @@ impl Node {
         rule: &str,
         error: &Error,
     ) -> Result<(), Error> {
-        {
-            let mut known = self.refused_registers.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= limits::REFUSED_REGISTERS_MAX || !known.insert(Digest::of(document)) {
-                return Ok(());
-            }
+        let digest = Digest::of(document);
+        let known = || self.refused_registers.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&digest) {
+            return Ok(());
         }
         tracing::warn!(%error, source, "refused: {}", rule);
         let facts = Facts {
@@ -122,6 +132,11 @@ impl Node {
             ..Facts::default()
         };
         self.parts.store.commit(Change::new(self.draft(kind, facts))).await?;
+        let mut known = known();
+        known.push_back(digest);
+        if known.len() > limits::REFUSED_REGISTERS_MAX {
+            known.pop_front();
+        }
         Ok(())
     }
 
@@ -194,7 +209,8 @@ impl Node {
                 self.fetch_roots_for(member, &jws).await;
                 let trust = self.trust();
                 match trust.register.successor(&jws, &trust.roots) {
-                    Ok(Succession::Same) | Err(RegisterError::Older { .. }) => {}
+                    Ok(Succession::Same) => self.register_confirmed.store(true, Ordering::Relaxed),
+                    Err(RegisterError::Older { .. }) => {}
                     Err(RegisterError::Gap { found, .. }) => {
                         self.catch_up(&member.id, found).await;
                     }
@@ -209,12 +225,9 @@ impl Node {
         match sequence {
             None => Ok(self.trust().register.jws().to_owned()),
             Some(sequence) => {
-                // A node that joined later has not all of them: exactly this one, or none.
-                let (found, trust) = (self.parts.store.registers(sequence, 1).await?.pop(), self.trust());
-                let exact = |jws: &String| {
-                    VerifiedRegister::verify_in(jws, &trust.roots).is_ok_and(|r| r.body().sequence == sequence)
-                };
-                found.filter(exact).ok_or_else(|| Error::not_found(format!("there is no register {sequence} here")))
+                // Each was verified when it was stored. A node that joined later has not all of them.
+                let found = self.stored_register(sequence).await?;
+                found.ok_or_else(|| Error::not_found(format!("there is no register {sequence} here")))
             }
         }
     }

@@ -41,6 +41,7 @@ impl Node {
         request: &str,
     ) -> Result<(String, Option<Logged>), Error> {
         self.take_quota(&from.participant)?;
+        self.must_be_writable()?;
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
             let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
             match self.try_release(from, id, request, &mut facts).await {

@@ -36,10 +36,11 @@ impl Node {
             ..Facts::default()
         };
         let json = String::from_utf8_lossy(&newest.to_json()).into_owned();
-        let change = Change::new(self.draft(Kind::RootInstalled, facts)).write(Write::InstallRoot { version, json });
-        match self.parts.store.commit(change).await {
-            // A conflict means that somebody else installed it in this moment.
-            Ok(_) | Err(StoreError::Conflict(_)) => tracing::info!(version, source, "root document installed"),
+        let write = Write::InstallRoot { version, json: json.clone() };
+        match self.commit_trust(Change::new(self.draft(Kind::RootInstalled, facts)).write(write)).await {
+            Ok(()) => tracing::info!(version, source, "root document installed"),
+            // Somebody else installed it in this moment; another of the same version is not believed.
+            Err(StoreError::Conflict(_)) if self.parts.store.roots().await?.contains(&json) => {}
             Err(error) => return Err(error.into()),
         }
         self.believe(|current| {

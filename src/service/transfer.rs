@@ -336,7 +336,7 @@ impl Node {
 
     async fn try_serve(&self, from: &Counterparty, id: &ProcessId, token: Option<&str>) -> Result<Served, Error> {
         // While the state here may be an old one, nothing is served by it.
-        self.gate.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason)))?;
+        self.must_be_writable()?;
         let transfer = self.parts.store.transfer(id).await?;
         let transfer = transfer.filter(|t| t.peer == from.participant && t.role == Role::Provider);
         let transfer = transfer.ok_or_else(|| Error::not_found(format!("there is no transfer {id}")))?;

@@ -63,7 +63,7 @@ macro_rules! pass_through {
 }
 
 pass_through! {
-    registers(from: u64, limit: usize) -> Listed<String>;
+    register(sequence: u64) -> Found<String>;
     register_sequence() -> Result<u64, StoreError>;
     roots() -> Listed<String>;
     quarantined() -> Listed<KeyName>;

@@ -7,6 +7,8 @@
 //! crosses the trait, so that another backend can keep the same contract. When `commit` returns, the change is
 //! durable: what was acknowledged was fsynced.
 
+#[cfg(test)]
+mod conformance;
 mod gate;
 pub mod interposed;
 pub mod memory;
@@ -234,8 +236,8 @@ pub trait Store: Send + Sync {
     /// Does chores.
     async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError>;
 
-    /// Registers from `sequence` on, at most `limit`.
-    async fn registers(&self, from: u64, limit: usize) -> Result<Vec<String>, StoreError>;
+    /// The register with exactly this sequence.
+    async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError>;
     /// The newest register's sequence; 0 if there is none.
     async fn register_sequence(&self) -> Result<u64, StoreError>;
 

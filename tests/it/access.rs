@@ -36,7 +36,7 @@ fn routes() -> Vec<(Method, String, For)> {
         (post.clone(), format!("/data/{pid}/receipt"), For::Members),
         (get.clone(), format!("/openings/{pid}"), For::Active),
         (get.clone(), "/seen".into(), For::Members),
-        (get.clone(), "/reach".into(), For::Members),
+        (get.clone(), "/reach".into(), For::Active),
         (post.clone(), format!("{base}/catalog/request"), For::Active),
         (get.clone(), format!("{base}/catalog/datasets/{pid}"), For::Active),
         (get.clone(), format!("{base}/negotiations/{pid}"), For::Active),

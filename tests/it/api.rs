@@ -209,17 +209,19 @@ async fn listings_have_pages_and_creations_happen_once() {
     );
     // A publication that is sent again.
     let publisher = a.token_of("publisher").await;
-    let publish = async || {
+    let publish = async |count: usize| {
         let metadata = json!({
             "title": "Once", "schema": "urn:crosspark:schema:economic-indicator", "policy": research(), "format": "ndjson",
         });
-        let form = reqwest::multipart::Form::new().text("metadata", metadata.to_string()).text("records", records(2));
+        let form =
+            reqwest::multipart::Form::new().text("metadata", metadata.to_string()).text("records", records(count));
         let request = request(&a, "POST", "/v1/datasets", &publisher).header("idempotency-key", "once");
         request.multipart(form).send().await.unwrap().json::<Value>().await.unwrap()
     };
-    let (first, second) = tokio::join!(publish(), publish());
+    let (first, second) = tokio::join!(publish(2), publish(2));
     assert_eq!(first, second);
-    assert_eq!(publish().await, first);
+    assert_eq!(publish(2).await, first);
+    assert_eq!(publish(3).await["title"], "idempotency-key", "other records are another request");
     datasets.push(first["dataset"].as_str().unwrap().to_owned());
     assert_eq!(
         std::fs::read_dir(a.folder.join("blobs")).unwrap().count(),

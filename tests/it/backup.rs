@@ -102,6 +102,13 @@ async fn a_node_behind_what_others_saw_stays_read_only() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(b.wait(&pending, 0).await["stage"], "requested");
     run_a.kill();
+    // That is not forgotten when the peer who knows is away.
+    run_b.kill();
+    let run_a = a.spawn(&[]);
+    until_up(&a).await;
+    assert!(ready(&a).await.1["detail"].as_str().unwrap().contains("Restore a newer backup"));
+    run_a.kill();
+    let run_b = b.start().await;
 
     // The original folder comes back: everything goes on.
     std::fs::remove_dir_all(&a.folder).unwrap();
@@ -136,6 +143,49 @@ async fn a_restored_node_waits_for_every_active_peer() {
     }
     assert_eq!(ready(&a).await.0, 200, "{}", a.log());
     run_a.stop();
+    run_b.stop();
+}
+
+/// The folder does not know the log key that signed what others saw, nor a member that came since: both are learned from
+/// the newest register before anything is signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_folder_learns_of_newer_keys_before_it_signs() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(10), "ndjson", &research()).await;
+    let archive = backup(&a, "tar");
+    let (request, welcome) = (a.folder.with_extension("rotation"), a.folder.with_extension("welcome"));
+    good(&["node", "rotate", text(&a.folder), "--key", "log", "--out", text(&request)]);
+    let folder = alliance.path();
+    let rotate = ["alliance", "rotate", text(&folder), "--request", text(&request), "--welcome", text(&welcome)];
+    good(&[&rotate[..], &["--overlap-days", "0"]].concat());
+    for park in [&a, &b] {
+        let client = crosspark::net::own_node_client().unwrap();
+        let request = client.post(format!("{}/v1/register", park.management)).bearer_auth(park.admin_token());
+        assert!(request.body(alliance.register()).send().await.unwrap().status().is_success());
+    }
+    run_a.stop();
+    let run_a = a.start().await;
+    let end = b.request(&a, dataset_of(&published), "research").await;
+    assert_eq!(end["stage"], "verified", "{end}");
+    run_b.settle().await;
+    run_a.stop();
+    put_back(&a, &archive);
+    let run_a = a.spawn(&[]);
+    until_up(&a).await;
+    let (status, said) = ready(&a).await;
+    assert!(status == 503 && said["detail"].as_str().unwrap().contains("park-b.example holds"), "{said}");
+    let signed = || {
+        let state = rusqlite::Connection::open(a.folder.join("state.db")).unwrap();
+        let sql = "SELECT (SELECT COUNT(*) FROM entry), (SELECT COUNT(*) FROM checkpoint)";
+        state.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).unwrap()
+    };
+    let before = signed();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(signed(), before, "nothing is added, nothing signed");
+    assert_eq!(a.get("admin", "/v1/status").await["register"]["sequence"], 4, "the newer register is believed");
+    run_a.kill();
     run_b.stop();
 }
 

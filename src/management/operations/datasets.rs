@@ -7,7 +7,7 @@ use crate::management::api::{Api, App, AppParts, Operation, json_of, path, requi
 use crate::management::extract::{Key, Named, Params, expect};
 use crate::management::schema::{self, any_object, count, digest, id, list, name, object, shared_as, text};
 use crate::management::user::{ADMIN, ANY, AUDITOR, Caller, PUBLISHER, REQUESTER};
-use crate::service::{Error, Publication, Published};
+use crate::service::{Error, Publication};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Request, State};
@@ -198,9 +198,6 @@ async fn publish(State(app): State<App>, Caller(user): Caller, key: Key, request
     let publication: Publication =
         json::read(&metadata).map_err(|error| Error::invalid("metadata", error.to_string()))?;
     let once = key.of(&[b"publish", &metadata])?;
-    if let Some(published) = app.node.answered::<Published>(&user, once.as_ref()).await? {
-        return Ok((StatusCode::CREATED, Json(published)).into_response());
-    }
     let records = form.next_field().await.map_err(|e| broken(e.body_text()))?;
     let Some(mut records) = records.filter(|part| part.name() == Some("records")) else {
         return Err(broken("the second part must be `records`".into()).into());

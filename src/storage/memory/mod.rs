@@ -112,8 +112,8 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn registers(&self, from: u64, limit: usize) -> Listed<String> {
-        Ok(self.disk.state().registers.range(from..).take(limit).map(|(_, jws)| jws.clone()).collect())
+    async fn register(&self, sequence: u64) -> Found<String> {
+        Ok(self.disk.state().registers.get(&sequence).cloned())
     }
 
     async fn register_sequence(&self) -> Result<u64, StoreError> {

@@ -108,7 +108,7 @@ impl State {
                 ("the root document", self.roots.insert(*version, json.clone()).is_none())
             }
             Write::Quarantine(key) => {
-                self.quarantine.entry(key.clone()).or_default();
+                self.quarantine.insert(key.clone(), false);
                 ("the quarantine", true)
             }
             Write::ConfirmKey(key) => {

@@ -87,7 +87,8 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             params![*version as i64, json],
         ),
         Write::Quarantine((key, public)) => {
-            let sql = "INSERT OR IGNORE INTO quarantine (key, public, confirmed) VALUES (?1, ?2, 0)";
+            let sql = "INSERT INTO quarantine (key, public, confirmed) VALUES (?1, ?2, 0)
+                       ON CONFLICT (key, public) DO UPDATE SET confirmed = 0";
             connection.prepare_cached(sql)?.execute([key.to_string(), public.to_string()])?;
             Ok(())
         }

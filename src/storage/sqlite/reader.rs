@@ -105,14 +105,9 @@ impl Store for SqliteStore {
         self.do_housekeep(chores).await
     }
 
-    async fn registers(&self, from: u64, limit: usize) -> Result<Vec<String>, StoreError> {
-        let read = move |c: &Connection| {
-            let mut select =
-                c.prepare_cached("SELECT jws FROM register WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2")?;
-            let rows = select.query_map(params![from as i64, rows_max(limit)], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        };
-        self.readers.read(read).await
+    async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT jws FROM register WHERE sequence = ?1";
+        self.readers.read(move |c| scalar(c, sql, [sequence as i64])).await
     }
 
     async fn register_sequence(&self) -> Result<u64, StoreError> {

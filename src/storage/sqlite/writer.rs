@@ -102,7 +102,7 @@ impl Writer {
         }
         let due = self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS).ms();
         // At least a little, so that neither a clock that stands still nor a full disk can make this a busy loop.
-        let least = if self.failed { 1_000 } else { 5 };
+        let least = if self.failed || !self.signer.is_ready() { 1_000 } else { 5 };
         let wait = due.saturating_sub(self.clock.now().ms()).clamp(least, limits::CHECKPOINT_INTERVAL_MS);
         queue.recv_timeout(Duration::from_millis(wait as u64))
     }
@@ -183,7 +183,7 @@ impl Writer {
         }
         let signed = self.sequencer.finish(&transaction).and_then(|()| {
             let due = now >= self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS);
-            if self.sequencer.size() == self.signed.size || !(due || force_checkpoint) {
+            if self.sequencer.size() == self.signed.size || !(due || force_checkpoint) || !self.signer.is_ready() {
                 return Ok(self.signed);
             }
             let checkpoint = self.sequencer.checkpoint();

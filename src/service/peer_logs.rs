@@ -1,0 +1,78 @@
+//! What this node saw of its peers' logs: their checkpoints, kept so that nobody rewrites a history unseen.
+
+use super::Node;
+use super::refusal::Error;
+use super::register::object;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::entry::{Facts, Kind};
+use crate::core::id::ParticipantId;
+use crate::core::limits;
+use crate::identity::key::KeyUse;
+use crate::identity::register::{Member, Status};
+use crate::storage::{Change, Chore};
+use serde_json::json;
+
+impl Node {
+    /// Looks at every active peer's newest checkpoint and keeps it, so that each can be told what others saw of it.
+    pub async fn see_checkpoints(&self) {
+        let trust = self.trust();
+        for member in &trust.register.body().members {
+            if member.id != self.parts.me && member.status == Status::Active {
+                let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.see_checkpoint(member)).await;
+            }
+        }
+    }
+
+    /// The provider's newest checkpoint, verified and kept; what was seen before never becomes smaller.
+    pub(super) async fn see_checkpoint(&self, provider: &Member) -> Option<String> {
+        let now = self.now();
+        let keys: Vec<_> = provider.keys_for(KeyUse::Log, now).map(|(_, key)| key).collect();
+        let origin = provider.id.log_origin(0);
+        let verify = |note: &str| Checkpoint::verify(note, &origin, &keys);
+        let known = self.parts.store.peer_checkpoint(&provider.id).await.ok().flatten();
+        let known = known.and_then(|note| verify(&note).ok().map(|checkpoint| (checkpoint, note)));
+        let fetched = self.parts.peer.checkpoint(provider).await.ok();
+        let fetched = fetched.and_then(|note| verify(&note).ok().map(|checkpoint| (checkpoint, note)));
+        match (known, fetched) {
+            (Some((old, note)), Some((new, other))) if old.size == new.size && old.root != new.root => {
+                self.alarm(provider, "the peer signed two different logs of one size", new.size, &[note, other]).await;
+                None
+            }
+            (Some((old, note)), Some((new, other))) if new.size < old.size => {
+                self.alarm(provider, "the peer's log became shorter", new.size, &[note.clone(), other]).await;
+                Some(note)
+            }
+            (_, Some((new, note))) => {
+                let (participant, size) = (provider.id.clone(), new.size);
+                let chore = Chore::PeerCheckpoint { participant, size, note: note.clone() };
+                if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
+                    tracing::warn!(%error, "a peer's checkpoint could not be kept");
+                }
+                Some(note)
+            }
+            (known, None) => known.map(|(_, note)| note),
+        }
+    }
+
+    /// What contradicts itself is evidence: both notes are kept and logged.
+    async fn alarm(&self, peer: &Member, what: &str, size: u64, notes: &[String]) {
+        tracing::error!(peer = %peer.id, size, what, "ALARM");
+        let facts = Facts {
+            parties: vec![peer.id.clone()],
+            detail: object(json!({"alarm": what, "checkpoints": notes})),
+            ..Facts::default()
+        };
+        let logged = self.parts.store.commit(Change::new(self.draft(Kind::PeerAlarm, facts))).await;
+        let kept =
+            notes.last().map(|note| Chore::PeerCheckpoint { participant: peer.id.clone(), size, note: note.clone() });
+        let kept = self.parts.store.housekeep(kept.into_iter().collect()).await;
+        if let Err(error) = logged.map(drop).and(kept) {
+            tracing::error!(%error, "the alarm could not be logged");
+        }
+    }
+
+    /// The newest checkpoint of `participant`'s log that this node holds.
+    pub async fn seen_of(&self, participant: &ParticipantId) -> Result<Option<String>, Error> {
+        Ok(self.parts.store.peer_checkpoint(participant).await?)
+    }
+}

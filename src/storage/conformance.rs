@@ -1,0 +1,129 @@
+//! What every backend must do: the same cases for each.
+
+use super::memory::{Disk, MemoryStore};
+use super::sqlite::SqliteStore;
+use super::{Change, Chore, Guard, OnceRow, Outgoing, Store, StoreError, TokenRow, Write};
+use crate::audit::entry::{Draft, Facts, Kind};
+use crate::core::digest::Digest;
+use crate::core::id::{KeyId, MessageId, ParticipantId, ProcessId, Text, TokenId};
+use crate::core::random::SystemRandomness;
+use crate::core::time::{Clock, SystemClock, Timestamp};
+use crate::identity::key::SigningKey;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+fn park() -> ParticipantId {
+    ParticipantId::parse("did:web:a.example").unwrap()
+}
+
+fn change() -> Change {
+    Change::new(Draft::new(Kind::TokenCreated, Facts::default(), &SystemRandomness::new()))
+}
+
+fn token(n: u8) -> TokenRow {
+    let at = Timestamp::from_ms(0);
+    TokenRow {
+        id: TokenId::parse(&format!("urn:uuid:{n}")).unwrap(),
+        hash: Digest::of(&[n]),
+        role: "admin".into(),
+        person: Text::parse("x").unwrap(),
+        enterprise: None,
+        created: at,
+        expires: at,
+        revoked: false,
+    }
+}
+
+fn message(n: u8, process: &str) -> Outgoing {
+    Outgoing {
+        id: MessageId::parse(&format!("urn:uuid:message-{n}")).unwrap(),
+        to: park(),
+        process: ProcessId::parse(process).unwrap(),
+        message: serde_json::json!({"n": n}),
+        trace: None,
+        attempts: 0,
+    }
+}
+
+async fn conforms(store: &dyn Store) {
+    let conflict = |what| Err(StoreError::Conflict(what));
+    // All or nothing, with its entry.
+    store.commit(change().write(Write::InsertToken(token(1)))).await.unwrap();
+    let doomed = change().write(Write::InsertToken(token(2))).write(Write::InsertToken(token(1)));
+    assert_eq!(store.commit(doomed).await.map(drop), conflict("the token"));
+    assert_eq!(store.commit(change().guard(Guard::Register(7))).await.map(drop), conflict("the register"));
+    assert_eq!((store.tokens().await.unwrap().len(), store.figures().await.unwrap().entries), (1, 1));
+    let id = token(1).id;
+    store.commit(change().write(Write::RevokeToken(id.clone()))).await.unwrap();
+    assert_eq!(store.commit(change().write(Write::RevokeToken(id.clone()))).await.map(drop), conflict("the token"));
+    assert!(store.token(&Digest::of(&[1])).await.unwrap().unwrap().revoked);
+
+    // Registers follow each other; each is found by exactly its sequence.
+    let register = |sequence| Write::InstallRegister { sequence, digest: Digest::of(b"r"), jws: sequence.to_string() };
+    store.commit(change().write(register(4))).await.unwrap();
+    assert_eq!(store.commit(change().write(register(6))).await.map(drop), conflict("the register"));
+    store.commit(change().write(register(5)).guard(Guard::Register(4))).await.unwrap();
+    let found = [store.register(3).await, store.register(4).await, store.register(6).await].map(Result::unwrap);
+    assert_eq!((found, store.register_sequence().await.unwrap()), ([None, Some("4".into()), None], 5));
+    let root = || Write::InstallRoot { version: 2, json: "{}".into() };
+    store.commit(change().write(root())).await.unwrap();
+    assert_eq!(store.commit(change().write(root())).await.map(drop), conflict("the root document"));
+    assert_eq!(store.roots().await.unwrap(), ["{}"]);
+
+    // A key that was confirmed once and comes into question again waits again.
+    let key = (KeyId::parse("did:web:a.example#key-5").unwrap(), Digest::of(b"key"));
+    for _ in 0..2 {
+        store.commit(change().write(Write::Quarantine(key.clone()))).await.unwrap();
+        assert_eq!(store.quarantined().await.unwrap(), [key.clone()]);
+        store.commit(change().write(Write::ConfirmKey(key.clone()))).await.unwrap();
+        assert!(store.quarantined().await.unwrap().is_empty());
+    }
+    assert_eq!(store.commit(change().write(Write::ConfirmKey(key))).await.map(drop), conflict("the quarantine"));
+
+    // One answer for one key of one token.
+    let now = SystemClock.now();
+    let row = OnceRow { token: id.clone(), key: "k".into(), request: Digest::of(b"q"), answer: "1".into(), at: now };
+    store.commit(change().write(Write::Once(row.clone()))).await.unwrap();
+    assert_eq!(store.commit(change().write(Write::Once(row.clone()))).await.map(drop), conflict("the idempotency key"));
+    assert_eq!(store.once(&id, "k").await.unwrap(), Some(row));
+    assert_eq!(store.once(&token(2).id, "k").await.unwrap(), None);
+
+    // Messages of one process in order, those of others beside them; a pause holds up its own process only.
+    let mut sends = change();
+    for (n, process) in [(1, "urn:uuid:p"), (2, "urn:uuid:p"), (3, "urn:uuid:q")] {
+        sends = sends.send(message(n, process));
+    }
+    store.commit(sends).await.unwrap();
+    let due = async || -> Vec<u64> {
+        let rows = store.outbox_due(SystemClock.now().plus_ms(1_000), 10).await.unwrap();
+        rows.iter().map(|row| row.message["n"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(due().await, [1, 3]);
+    let later = SystemClock.now().plus_ms(60_000);
+    store.housekeep(vec![Chore::Retry { id: message(1, "urn:uuid:p").id, at: later }]).await.unwrap();
+    assert_eq!(due().await, [3]);
+    assert_eq!(store.outbox_next(SystemClock.now().plus_ms(1_000)).await.unwrap(), (Some(later), 3));
+    store.housekeep(vec![Chore::Sent(message(1, "urn:uuid:p").id)]).await.unwrap();
+    assert_eq!(due().await, [2, 3]);
+    let gone = Write::DropMessage(message(1, "urn:uuid:p").id);
+    assert_eq!(store.commit(change().write(gone)).await.map(drop), conflict("the outbox"));
+
+    // What was signed is found by its size; the log is dense.
+    store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
+    let size = store.figures().await.unwrap().entries;
+    let note = store.checkpoint().await.unwrap().unwrap();
+    assert_eq!(store.checkpoint_at(size).await.unwrap(), Some(note));
+    assert_eq!(store.checkpoint_at(size + 1).await.unwrap(), None);
+    let entries = store.entries(0, 1_000).await.unwrap();
+    assert!(entries.iter().enumerate().all(|(n, row)| row.index == n as u64) && entries.len() as u64 == size);
+    assert_eq!(store.leaves(size - 1, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_backend() {
+    let key = || Arc::new(SigningKey::from_seed(park().key(3), &Zeroizing::new([7; 32])));
+    let (origin, clock) = (park().log_origin(0), Arc::new(SystemClock));
+    let folder = tempfile::tempdir().unwrap();
+    conforms(&SqliteStore::open(folder.path(), origin.clone(), key(), clock.clone()).unwrap()).await;
+    conforms(&MemoryStore::open(&Disk::default(), origin, key(), clock)).await;
+}
