@@ -38,7 +38,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     for expiry in expiries {
         let (what, until, days) =
             (output::text(&expiry, "what"), output::text(&expiry, "until"), output::text(&expiry, "days"));
-        println!("{what:<11} until {until} ({days} days)");
+        println!("{what:<12} until {until} ({days} days)");
     }
     let warnings = status.pointer("/health/warnings").and_then(Value::as_array).cloned().unwrap_or_default();
     for warning in warnings.iter().filter_map(Value::as_str) {

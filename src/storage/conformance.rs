@@ -74,7 +74,7 @@ async fn conforms(store: &dyn Store) {
     let key = (KeyId::parse("did:web:a.example#key-5").unwrap(), Digest::of(b"key"));
     for _ in 0..2 {
         store.commit(change().write(Write::Quarantine(key.clone()))).await.unwrap();
-        assert_eq!(store.quarantined().await.unwrap(), [key.clone()]);
+        assert_eq!(store.quarantined().await.unwrap(), std::slice::from_ref(&key));
         store.commit(change().write(Write::ConfirmKey(key.clone()))).await.unwrap();
         assert!(store.quarantined().await.unwrap().is_empty());
     }
