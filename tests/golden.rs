@@ -27,6 +27,7 @@ use crosspark::identity::join::{self, JoinRequest};
 use crosspark::identity::key::{KeyUse, PublicKey};
 use crosspark::identity::register::VerifiedRegister;
 use crosspark::identity::root::VerifiedRoot;
+use crosspark::identity::rotation;
 use crosspark::schema::{Schema, Validator};
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,7 +43,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 /// The artifact that is wrong, and why.
 type Fault = (&'static str, String);
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "agreement.consumer.jws",
     "agreement.provider.jws",
     "claim.jws",
@@ -64,6 +65,7 @@ const NAMES: [&str; 24] = [
     "register.jws",
     "root-fingerprint.txt",
     "root.json",
+    "rotation.json",
     "schema.json",
     "source.ndjson",
     "join-fingerprint.txt",
@@ -141,6 +143,15 @@ impl<'a> Exchange<'a> {
         let request = join::verify(&self.files[artifact], &expected).map_err(fault(artifact))?;
         let member = self.register.member(&request.participant);
         ensure(member.is_some_and(|member| member.keys == request.keys), artifact, "the register has other keys")
+    }
+
+    fn rotation(&self) -> Result<(), Fault> {
+        let artifact = "rotation.json";
+        let bytes = &self.files[artifact];
+        let participant = rotation::claimed_participant(bytes).map_err(fault(artifact))?;
+        let member = self.register.member(&participant).ok_or_else(|| fault(artifact)("of no member"))?;
+        let (_, proven) = rotation::verify(bytes, member, None, self.at).map_err(fault(artifact))?;
+        ensure(proven, artifact, "the old document key did not sign")
     }
 
     fn container(&self, manifest: &Manifest) -> Result<(), Fault> {
@@ -293,6 +304,7 @@ fn check(files: &Files) -> Result<(), Fault> {
     exchange.receipt(&manifest, &agreement.digest())?;
     exchange.log(&manifest.body().publisher)?;
     exchange.join_request()?;
+    exchange.rotation()?;
     exchange.key_release(&manifest.digest(), &agreement.digest())
 }
 

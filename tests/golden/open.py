@@ -392,6 +392,17 @@ class Golden:
         member = next(m for m in self.register_body["members"] if m["id"] == body["participant"])
         need(member["keys"] == body["keys"], "the register has other keys")
 
+    def rotation(self):
+        body, _, signers = many_signed(self.data("rotation.json"), "rotation")
+        new = {key["id"]: unbase64url(key["public"]) for key in body["keys"] if key["use"] != "tls"}
+        signed = set(signers(new | self.document_keys))
+        need(set(new) <= signed, "a new key did not sign")
+        need(any(kid.startswith(body["participant"] + "#") for kid in signed - set(new)), "no old key signed")
+        for key in body["keys"]:
+            kid, proof, _ = document(key["proof"].encode(), "key-proof", self.document_keys, "participant")
+            bare = {name: value for name, value in key.items() if name != "proof"}
+            need(proof == proof | {"participant": body["participant"], "key": bare}, "the proof is of another key")
+
     def manifest(self):
         _, body, of_payload = document(self.data("manifest.jws"), "manifest", self.document_keys, "publisher")
         self.manifest_body, self.manifest_digest = body, of_payload
@@ -564,6 +575,7 @@ class Golden:
             ("register", self.register),
             ("public keys", self.key_list),
             ("join request", self.join_request),
+            ("rotation and key proof", self.rotation),
             ("manifest", self.manifest),
             ("schema digest", self.schema),
             ("container digest and size", self.container_digest),

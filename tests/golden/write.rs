@@ -23,6 +23,7 @@ use crosspark::identity::join::JoinRequest;
 use crosspark::identity::key::{Bytes, KeyUse, PublicKey, SigningKey};
 use crosspark::identity::register::{KeyEntry, Member, Register, SchemaEntry, Status, Witnesses};
 use crosspark::identity::root::{NamedKey, Root};
+use crosspark::identity::rotation::{KeyProof, Rotation};
 use crosspark::identity::x509;
 use crosspark::ingest::{Chunks, Format};
 use crosspark::policy::Policy;
@@ -164,6 +165,16 @@ impl Park {
         };
         let signed = MultiSigned::sign(&request, &[&self.document, &self.log, &self.witness]);
         (document::digest(&request), signed)
+    }
+
+    /// A new document key, which the old one proves.
+    fn rotation(&self) -> MultiSigned {
+        let new = signing_key(&self.id, 5, 0x35);
+        let (public, from, until) = (Bytes(new.public().as_bytes().to_vec()), time(0), time(VALIDITY_MS));
+        let entry = KeyEntry { id: new.id().clone(), usage: KeyUse::Document, public, from, until, proof: None };
+        let keys = vec![KeyProof::prove(&entry, &self.document)];
+        let rotation = Rotation { participant: self.id.clone(), keys, csr: None, issued: time(1_000) };
+        MultiSigned::sign(&rotation, &[&new, &self.document])
     }
 
     fn member(&self, english: &str, chinese: &str) -> Member {
@@ -505,6 +516,7 @@ pub fn write(path: &Path) {
     folder.put("root-fingerprint.txt", format!("{}\n", document::digest(&root).fingerprint()));
     let (join_digest, join_request) = a.join_request();
     folder.put("join-request.json", json::to_canonical(&join_request));
+    folder.put("rotation.json", json::to_canonical(&a.rotation()));
     folder.put("join-fingerprint.txt", format!("{}\n", join_digest.fingerprint()));
     let register = register(&alliance, &root, &a, &b, &schema);
     folder.put_document("register.jws", &register);
