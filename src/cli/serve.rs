@@ -14,10 +14,20 @@ pub struct Args {
     node: PathBuf,
 }
 
+/// Each connection and open file takes a descriptor; the usual soft limit of 1,024 is far below the node's own limits.
+fn allow_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
 pub async fn run(args: Args) -> Outcome {
     let path = if args.node.is_dir() { args.node.join(config::FILE) } else { args.node };
     let config = Config::load(&path)?;
     telemetry::start(&config.log);
+    allow_connections();
     let (stop, stopping) = watch::channel(false);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {

@@ -66,8 +66,10 @@ pub const MANAGEMENT_BODY_BYTES_MAX: usize = MIB;
 pub const PUBLICATION_METADATA_BYTES_MAX: usize = 128 * KIB;
 /// An answer read from a peer, data aside.
 pub const PEER_ANSWER_BYTES_MAX: usize = 8 * MIB;
-/// Open connections on one listener.
-pub const CONNECTIONS_MAX: usize = 2_048;
+/// Connections on one listener that have not said anything yet: they cost little, and must not keep others out.
+pub const SILENT_CONNECTIONS_MAX: usize = 16_384;
+/// Open connections on one listener that have said something.
+pub const CONNECTIONS_MAX: usize = 4_096;
 /// When less than a quarter of the places is free, connections without a request are asked to make room this often.
 pub const SCARCITY_EVERY: Duration = Duration::from_millis(500);
 /// Open connections with one client key.
@@ -91,8 +93,8 @@ pub const OPEN_READ_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a container that are read from disk at once for one download.
 pub const SERVE_BYTES: u64 = 256 * KIB as u64;
 /// Open connections of one address on the peer listener.
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
-/// TLS handshake, from accept.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
+/// Until a connection says something, until there is a place for it, and for its TLS handshake: each.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Request head, from the first byte of the connection or the end of the last answer.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);

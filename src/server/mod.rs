@@ -17,12 +17,12 @@ use paced::Paced;
 use places::{Caller, Flights, Full, Holding, Place, Places};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -57,21 +57,36 @@ struct House {
     router: Router,
     rules: Rules,
     stop: watch::Receiver<bool>,
+    places: Arc<Semaphore>,
     keys: Places<Caller>,
     flights: Flights,
-    /// Counts the times when places became scarce: then connections without a request make room.
-    scarce: watch::Receiver<u64>,
+    scarcity: Arc<Scarcity>,
+}
+
+/// Tells connections without a request to make room, when places are few.
+struct Scarcity {
+    times: watch::Sender<u64>,
+    told: Mutex<Instant>,
+}
+
+impl Scarcity {
+    fn tell(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() > limits::SCARCITY_EVERY {
+            *told = Instant::now();
+            self.times.send_modify(|times| *times += 1);
+        }
+    }
 }
 
 /// Accepts connections until `stop` turns true, then lets requests in flight finish within
 /// [`limits::DRAIN_TIME_MAX`].
 pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let silent = Arc::new(Semaphore::new(limits::SILENT_CONNECTIONS_MAX));
     let addresses = Places::default();
-    let (scarcity, scarce) = watch::channel(0);
-    let mut told = Instant::now();
     let house = House {
         router,
+        places: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
         flights: Flights::new(
             limits::REQUESTS_IN_FLIGHT_MAX,
             rules.in_flight_strangers_max,
@@ -80,13 +95,13 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
         rules,
         stop: stop.clone(),
         keys: Places::default(),
-        scarce,
+        scarcity: Arc::new(Scarcity { times: watch::Sender::new(0), told: Mutex::new(Instant::now()) }),
     };
     let mut connections = JoinSet::new();
     loop {
         // A full house waits in the kernel's queue.
         let next = async {
-            let permit = places.clone().acquire_owned().await;
+            let permit = silent.clone().acquire_owned().await;
             (permit, listener.accept().await)
         };
         let (permit, accepted) = tokio::select! {
@@ -103,10 +118,6 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
                 continue;
             }
         };
-        if places.available_permits() < limits::CONNECTIONS_MAX / 4 && told.elapsed() > limits::SCARCITY_EVERY {
-            told = Instant::now();
-            scarcity.send_modify(|times| *times += 1);
-        }
         let Some(place) = addresses.take(&Caller::at(address.ip()), house.rules.per_address_max) else {
             (house.rules.shed)();
             continue;
@@ -114,9 +125,14 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
         let house = house.clone();
         connections.spawn(async move {
             house.rules.open.fetch_add(1, Ordering::Relaxed);
-            connection(stream, address, &house).await;
+            if let Some(_place) = speaks(&stream, &house).await {
+                drop(permit);
+                connection(stream, address, &house).await;
+            } else {
+                (house.rules.shed)();
+            }
             house.rules.open.fetch_sub(1, Ordering::Relaxed);
-            drop((permit, place));
+            drop(place);
         });
         while connections.try_join_next().is_some() {}
     }
@@ -124,6 +140,24 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
     if tokio::time::timeout(limits::DRAIN_TIME_MAX, drained).await.is_err() {
         tracing::warn!("connections were cut after the time for finishing was over");
     }
+}
+
+/// Waits until the other end says something, and then for a place.
+async fn speaks(stream: &TcpStream, house: &House) -> Option<OwnedSemaphorePermit> {
+    let mut stop = house.stop.clone();
+    let mut first = [0; 1];
+    let said = tokio::select! {
+        said = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, stream.peek(&mut first)) => said,
+        _ = stop.wait_for(|stop| *stop) => return None,
+    };
+    if !matches!(said, Ok(Ok(1..))) {
+        return None;
+    }
+    if house.places.available_permits() < limits::CONNECTIONS_MAX / 4 {
+        house.scarcity.tell();
+    }
+    let place = house.places.clone().acquire_owned();
+    tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, place).await.ok()?.ok()
 }
 
 async fn connection(stream: TcpStream, address: SocketAddr, house: &House) {
@@ -137,8 +171,9 @@ async fn connection(stream: TcpStream, address: SocketAddr, house: &House) {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let presented = certificates.and_then(|der| Presented::parse(der).ok()).map(Arc::new);
-            let caller = presented.as_ref().map_or(Caller::at(address.ip()), |presented| Caller::Key(presented.pin()));
-            let max = if presented.is_some() { house.rules.per_key_max } else { usize::MAX };
+            let known = presented.as_ref().map(|presented| presented.pin()).filter(|pin| (house.rules.is_known)(pin));
+            let max = if known.is_some() { house.rules.per_key_max } else { usize::MAX };
+            let caller = known.map_or(Caller::at(address.ip()), Caller::Key);
             let Some(place) = house.keys.take(&caller, max) else {
                 return (house.rules.shed)();
             };
@@ -176,8 +211,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_headers(100)
         .serve_connection(TokioIo::new(Paced::new(stream)), service);
     let mut serving = std::pin::pin!(serving);
-    let (mut stop, mut scarce, opened) = (house.stop.clone(), house.scarce.clone(), Instant::now());
-    scarce.mark_unchanged();
+    let (mut stop, mut scarce, opened) = (house.stop.clone(), house.scarcity.times.subscribe(), Instant::now());
     let room_needed = async {
         while scarce.changed().await.is_ok() {
             // A newcomer gets the time to say what it wants.

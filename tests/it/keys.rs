@@ -327,3 +327,36 @@ async fn a_new_key_encryption_key_opens_everything_and_the_old_one_nothing() {
     run_a.stop();
     run_b.stop();
 }
+
+/// Suspended, a member is refused from the next register on, also on connections that are open; what was under way may be
+/// ended and receipted; reinstated, it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_and_reinstated() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
+    let dataset = dataset_of(&published);
+    exchange(&a, &b, dataset).await;
+    let client = a.client(&alliance, b.identity());
+    let catalog = async || {
+        let message =
+            json!({"@context": ["https://w3id.org/dspace/2025/1/context.jsonld"], "@type": "CatalogRequestMessage"});
+        let request = client.post(format!("{}/dsp/2025-1/catalog/request", a.endpoint)).json(&message);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(catalog().await, 200);
+    alliance.command("suspend", &b);
+    assert_eq!(install(&a, alliance.register()).await.0, 200);
+    // The connection is the one that was open before.
+    assert_eq!(catalog().await, 403);
+    assert!(b.try_request(&a, dataset, "research").await.is_none());
+    alliance.command("reinstate", &b);
+    assert_eq!(install(&a, alliance.register()).await.0, 200);
+    assert_eq!(catalog().await, 200);
+    exchange(&a, &b, dataset).await;
+    run_b.settle().await;
+    run_a.settle().await;
+    run_a.stop();
+    run_b.stop();
+}

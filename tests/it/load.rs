@@ -129,7 +129,7 @@ async fn run(shape: Shape) {
                     Ok(answer) => {
                         (answer.status().to_string(), answer.bytes().await.map_or(0, |bytes| bytes.len() as u64))
                     }
-                    Err(error) => (format!("error {error:?}"), 0),
+                    Err(error) => (format!("error {}", error.without_url()), 0),
                 };
                 let whole = !what.starts_with("206") || got == end - from;
                 tally.add(if whole { what } else { "cut short".into() }, begun.elapsed());
@@ -154,7 +154,7 @@ async fn run(shape: Shape) {
                     let begun = Instant::now();
                     let what = match request.send().await {
                         Ok(answer) => answer.status().to_string(),
-                        Err(error) => format!("error {error:?}"),
+                        Err(error) => format!("error {}", error.without_url()),
                     };
                     tally.add(what, begun.elapsed());
                 });
@@ -203,7 +203,7 @@ async fn run(shape: Shape) {
         let asked_at = Instant::now();
         let what = match client.get(&url).send().await {
             Ok(answer) => answer.status().to_string(),
-            Err(error) => format!("error {error:?}"),
+            Err(error) => format!("error {}", error.without_url()),
         };
         probes.add(what, asked_at.elapsed());
         highest = highest.max(run_a.memory_kib());
