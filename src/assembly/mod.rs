@@ -24,10 +24,11 @@ use crate::service::{Node, Parts, Stranger, Trust};
 use crate::storage::{Gate, Store, StoreError, sqlite};
 use crate::{blob::Blobs, management, protocol, schema};
 use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
@@ -99,6 +100,22 @@ pub enum AssemblyError {
 
 fn file_error(path: &Path, error: impl std::fmt::Display) -> AssemblyError {
     AssemblyError::File { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Takes `address`; who connects is refused until [`listen`].
+fn bind(address: SocketAddr) -> Result<TcpSocket, AssemblyError> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let bound = socket.and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    });
+    bound.map_err(|error| file_error(Path::new(&format!("cannot listen on {address}")), error))
+}
+
+fn listen(socket: TcpSocket) -> Result<TcpListener, AssemblyError> {
+    let listener = socket.listen(limits::CONNECTIONS_WAITING_MAX);
+    listener.map_err(|error| file_error(Path::new("cannot listen"), error))
 }
 
 /// Takes the folder for this process; the lock ends with the returned file.
@@ -333,14 +350,11 @@ impl Assembled {
 
     /// Listens and serves until `stop` turns true; then finishes what is in flight and signs the log's tail.
     pub async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), AssemblyError> {
-        let bind = async |address| {
-            TcpListener::bind(address)
-                .await
-                .map_err(|error| file_error(Path::new(&format!("cannot listen on {address}")), error))
-        };
+        // Held before the comparison, so that a start that cannot serve decides nothing and leaves a restored folder's
+        // mark; listened on after it, so that nobody waits for an answer meanwhile.
+        let (peers, users) = (bind(self.config.peer.listen)?, bind(self.config.management.listen)?);
         standing::compare_at_start(&self.node, &self.config.data).await;
-        let peers = bind(self.config.peer.listen).await?;
-        let users = bind(self.config.management.listen).await?;
+        let (peers, users) = (listen(peers)?, listen(users)?);
         let acceptor = TlsAcceptor::from(Arc::new(server_config(self.acting.presenting.clone())?));
         let node = self.node.clone();
         let shed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || node.count_stranger(Stranger::Shed));

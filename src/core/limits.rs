@@ -66,6 +66,8 @@ pub const MANAGEMENT_BODY_BYTES_MAX: usize = MIB;
 pub const PUBLICATION_METADATA_BYTES_MAX: usize = 128 * KIB;
 /// An answer read from a peer, data aside.
 pub const PEER_ANSWER_BYTES_MAX: usize = 8 * MIB;
+/// Connections of one listener that the system holds until the node takes them (listen(2), backlog).
+pub const CONNECTIONS_WAITING_MAX: u32 = 1_024;
 /// Connections on one listener that have not said anything yet: they cost little, and must not keep others out.
 pub const SILENT_CONNECTIONS_MAX: usize = 16_384;
 /// Open connections on one listener that have said something.

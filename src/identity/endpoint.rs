@@ -4,6 +4,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use url::Url;
 
+/// Bytes of an endpoint, as given and as normalised.
+const LENGTH_MAX: usize = 500;
+
 /// An `https` address without user, query or fragment; no slash at its end.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(String);
@@ -24,7 +27,13 @@ impl Endpoint {
             && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none();
-        if plain && text.len() <= 500 { Ok(Self(url.as_str().trim_end_matches('/').to_owned())) } else { Err(error()) }
+        // The length is that of the normal form, which percent-encoding can make longer: what is taken is written and read again.
+        let normal = url.as_str().trim_end_matches('/');
+        if plain && text.len() <= LENGTH_MAX && normal.len() <= LENGTH_MAX {
+            Ok(Self(normal.to_owned()))
+        } else {
+            Err(error())
+        }
     }
 
     /// As it is written.

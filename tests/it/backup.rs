@@ -51,6 +51,18 @@ async fn a_backup_of_a_running_node_restores_all_of_it() {
     run_a.stop();
     run_b.stop();
 
+    // A restored folder that is started beside the original cannot serve, and stays unsettled: what the peers saw until
+    // then decides nothing about a later start.
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let beside = a.folder.with_extension("beside");
+    good(&["restore", text(&archives[0]), "--into", text(&beside)]);
+    let output = crosspark(&["serve", text(&beside)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("cannot listen on"), "{said}");
+    assert!(beside.join("restored").exists());
+    run_a.stop();
+    run_b.stop();
+
     // A consumer that is put back has what it had; its peer saw nothing newer of its log.
     put_back(&b, &archives[1]);
     let (run_a, run_b) = (a.start().await, b.spawn(&[]));
