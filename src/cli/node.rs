@@ -205,15 +205,21 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
     let config = Config::load(&args.folder.join(config::FILE))?;
     let wanted =
         Wanted { keys: args.keys.clone(), certificate: args.certificate, document_key_lost: args.document_key_lost };
-    let fingerprint = enrol::rotate(&config, &wanted, &args.out, SystemClock.now(), &SystemRandomness::new())?;
+    let asked = enrol::rotate(&config, &wanted, &args.out, SystemClock.now(), &SystemRandomness::new())?;
     if json {
-        output::json(&json!({"request": args.out, "fingerprint": fingerprint.fingerprint()}))?;
+        let keys = asked.keys.iter().map(|(key, digest)| json!({"key": key, "fingerprint": digest.fingerprint()}));
+        let keys: Vec<_> = keys.collect();
+        output::json(&json!({"request": args.out, "fingerprint": asked.rotation.fingerprint(), "keys": keys}))?;
         return done();
     }
     println!("1. Send {} to the alliance operator.", args.out.display());
     if args.document_key_lost {
-        println!("2. Tell the operator, and every park that asks, this fingerprint by telephone or in person:");
-        println!("   {}", fingerprint.fingerprint());
+        println!("2. Tell the operator this fingerprint, by telephone or in person:");
+        println!("   {}", asked.rotation.fingerprint());
+        println!("3. Tell every park that asks (its node keeps the keys in quarantine) the fingerprint of each key:");
+        for (key, digest) in &asked.keys {
+            println!("   {key}\n   {}", digest.fingerprint());
+        }
     }
     println!("Then take the answer: crosspark node renew {} --welcome FILE", args.folder.display());
     done()
@@ -230,7 +236,7 @@ fn renew(args: &Renew, json: bool) -> Outcome {
     }
     match until {
         Some(until) => println!("The certificate is good until {until}. A running node takes it with: kill -HUP PID"),
-        None => println!("There is no certificate in it: the new keys come with the next register by themselves."),
+        None => println!("There is no certificate in it. The new keys come with the next register."),
     }
     done()
 }
@@ -242,7 +248,7 @@ async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
         output::json(&json!({"rewrapped": count, "kekFile": config.kek_file}))?;
     } else {
         println!("{} is a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
-        println!("Backups made before open only with the old one.");
+        println!("Backups made before open only with the old one: keep its copy as long as you keep them.");
     }
     done()
 }

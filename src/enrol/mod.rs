@@ -4,7 +4,7 @@ mod kek;
 mod rotate;
 
 pub use kek::change_kek;
-pub use rotate::{Wanted, renew, rotate};
+pub use rotate::{Asked, Wanted, renew, rotate};
 
 use crate::alliance::Welcome;
 use crate::assembly::{self, AssemblyError, files, load_root, open_store};

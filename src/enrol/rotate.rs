@@ -32,7 +32,16 @@ pub struct Wanted {
     pub document_key_lost: bool,
 }
 
-/// Makes the keys and writes the rotation for the operator to `out`. Returns its fingerprint. The node may run meanwhile;
+/// What was asked for, in what people compare by telephone.
+#[derive(Debug)]
+pub struct Asked {
+    /// The whole rotation's fingerprint, for the operator.
+    pub rotation: Digest,
+    /// Each new key's, for parks that keep it in quarantine.
+    pub keys: Vec<(KeyId, Digest)>,
+}
+
+/// Makes the keys and writes the rotation for the operator to `out`. The node may run meanwhile;
 /// it acts with the new keys once a register lists them.
 pub fn rotate(
     config: &Config,
@@ -40,7 +49,7 @@ pub fn rotate(
     out: &Path,
     now: Timestamp,
     random: &dyn Random,
-) -> Result<Digest, EnrolError> {
+) -> Result<Asked, EnrolError> {
     let (folder, keys) = (&config.data, config.data.join(files::KEYS));
     let _keys = lock_keys(folder)?;
     let kek = Kek::load(&config.kek_file).map_err(AssemblyError::from)?;
@@ -81,7 +90,10 @@ pub fn rotate(
     let body = Rotation { participant: config.participant.clone(), keys: entries, csr, issued: now };
     let signed = MultiSigned::sign(&body, &signing.iter().collect::<Vec<_>>());
     write_whole(out, &json::to_canonical(&signed)).map_err(|error| file_error(out, error))?;
-    Ok(document::digest(&body))
+    Ok(Asked {
+        rotation: document::digest(&body),
+        keys: body.keys.iter().map(|key| (key.id.clone(), key.pin())).collect(),
+    })
 }
 
 fn request(key: &KeyPair) -> Result<Bytes, rcgen::Error> {

@@ -15,11 +15,10 @@ fn rotation(park: &Park) -> PathBuf {
     park.folder.with_extension("rotation")
 }
 
-/// `node rotate`; its fingerprint.
-fn ask_for(park: &Park, what: &[&str]) -> String {
+/// `node rotate`; what it says.
+fn ask_for(park: &Park, what: &[&str]) -> Value {
     let out = rotation(park);
-    let made = good(&[&["node", "rotate", text(&park.folder), "--out", text(&out)], what].concat());
-    made["fingerprint"].as_str().unwrap().to_owned()
+    good(&[&["node", "rotate", text(&park.folder), "--out", text(&out)], what].concat())
 }
 
 /// `alliance rotate`: exit code and complaint.
@@ -112,13 +111,14 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     let (run_a, run_b) = (a.start().await, b.start().await);
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     let dataset = dataset_of(&published);
-    let fingerprint = ask_for(&b, &["--key", "document", "--document-key-lost"]);
+    let told = ask_for(&b, &["--key", "document", "--document-key-lost"]);
+    let fingerprint = told["fingerprint"].as_str().unwrap();
     let (code, said) = grant(&alliance, &b, &[]);
     assert!(code == 1 && said.contains("by telephone"), "{said}");
     let (code, said) = grant(&alliance, &b, &["--fingerprint", &alliance.fingerprint]);
     assert!(code == 1 && said.contains("this rotation has the fingerprint"), "{said}");
     // The old key ends at once.
-    let (code, said) = grant(&alliance, &b, &["--fingerprint", &fingerprint, "--overlap-days", "0"]);
+    let (code, said) = grant(&alliance, &b, &["--fingerprint", fingerprint, "--overlap-days", "0"]);
     assert_eq!(code, 0, "{said}");
     for park in [&a, &b] {
         assert_eq!(install(park, alliance.register()).await.0, 200);
@@ -141,7 +141,9 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     run_a.stop();
     let run_a = a.start().await;
     assert_eq!(b.request(&a, dataset, "research").await["stage"], "refused");
-    assert_eq!(confirm(waiting["fingerprint"].as_str().unwrap()).await.0, 204);
+    // What park B tells by telephone is the key's own fingerprint.
+    assert_eq!(told["keys"][0]["key"], waiting["key"]);
+    assert_eq!(confirm(told["keys"][0]["fingerprint"].as_str().unwrap()).await.0, 204);
     assert_eq!(b.get("admin", "/v1/members").await["quarantine"], json!([]), "its own node has the key");
     exchange(&a, &b, dataset).await;
     let kinds: Vec<Value> = a.entries().await.iter().map(|row| row["entry"]["kind"].clone()).collect();
