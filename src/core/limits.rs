@@ -94,7 +94,7 @@ pub const OPEN_READS_MAX: usize = 2;
 pub const OPEN_READ_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a container that are read from disk at once for one download.
 pub const SERVE_BYTES: u64 = 256 * KIB as u64;
-/// Open connections of one address on the peer listener.
+/// Open connections of one address on the peer listener that no member's key was proven for.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 /// Until a connection says something, until there is a place for it, and for its TLS handshake: each.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);

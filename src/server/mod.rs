@@ -35,7 +35,7 @@ pub struct Rules {
     pub tls: Option<TlsAcceptor>,
     /// Time for a request until its answer begins; none for listeners that take publications.
     pub request_time_max: Option<Duration>,
-    /// Connections of one address (IPv6: of one /64).
+    /// Connections of one address (IPv6: of one /64) that no known key was proven for.
     pub per_address_max: usize,
     /// Connections with one client key.
     pub per_key_max: usize,
@@ -127,12 +127,11 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
             house.rules.open.fetch_add(1, Ordering::Relaxed);
             if let Some(_place) = speaks(&stream, &house).await {
                 drop(permit);
-                connection(stream, address, &house).await;
+                connection(stream, address, place, &house).await;
             } else {
                 (house.rules.shed)();
             }
             house.rules.open.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
         });
         while connections.try_join_next().is_some() {}
     }
@@ -160,25 +159,34 @@ async fn speaks(stream: &TcpStream, house: &House) -> Option<OwnedSemaphorePermi
     tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, place).await.ok()?.ok()
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, house: &House) {
+async fn connection(stream: TcpStream, address: SocketAddr, place: Place<Caller>, house: &House) {
     // Small answers leave at once.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &house.rules.tls else {
         let about = Connection { presented: None, address: Some(address) };
-        return requests(stream, Caller::at(address.ip()), about, house, None).await;
+        return requests(stream, Caller::at(address.ip()), about, house, place).await;
     };
     match tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let presented = certificates.and_then(|der| Presented::parse(der).ok()).map(Arc::new);
             let known = presented.as_ref().map(|presented| presented.pin()).filter(|pin| (house.rules.is_known)(pin));
-            let max = if known.is_some() { house.rules.per_key_max } else { usize::MAX };
-            let caller = known.map_or(Caller::at(address.ip()), Caller::Key);
-            let Some(place) = house.keys.take(&caller, max) else {
+            // A member's connections are counted by its key, those of strangers by their address: several members may be
+            // behind one address.
+            let (caller, place) = match known {
+                None => (Caller::at(address.ip()), Some(place)),
+                Some(pin) => {
+                    drop(place);
+                    let member = Caller::Key(pin);
+                    let place = house.keys.take(&member, house.rules.per_key_max);
+                    (member, place)
+                }
+            };
+            let Some(place) = place else {
                 return (house.rules.shed)();
             };
             let about = Connection { presented, address: Some(address) };
-            requests(stream, caller, about, house, Some(place)).await;
+            requests(stream, caller, about, house, place).await;
         }
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "TLS handshake failed");
@@ -196,7 +204,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     caller: Caller,
     about: Connection,
     house: &House,
-    _place: Option<Place<Caller>>,
+    _place: Place<Caller>,
 ) {
     let under_way = Arc::new(AtomicUsize::new(0));
     let (counted, serving) = (under_way.clone(), house.clone());

@@ -83,6 +83,14 @@ async fn started_transfer(a: &Park, b: &Park, dataset: &str) -> (String, String)
     panic!("no transfer was started: {}", b.log());
 }
 
+/// An error with its causes, without what differs each time.
+fn trouble(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    format!("error {}", causes.join(": "))
+}
+
 fn address(park: &Park) -> SocketAddr {
     park.endpoint.strip_prefix("https://").unwrap().parse().unwrap()
 }
@@ -129,7 +137,7 @@ async fn run(shape: Shape) {
                     Ok(answer) => {
                         (answer.status().to_string(), answer.bytes().await.map_or(0, |bytes| bytes.len() as u64))
                     }
-                    Err(error) => (format!("error {}", error.without_url()), 0),
+                    Err(error) => (trouble(error), 0),
                 };
                 let whole = !what.starts_with("206") || got == end - from;
                 tally.add(if whole { what } else { "cut short".into() }, begun.elapsed());
@@ -154,7 +162,7 @@ async fn run(shape: Shape) {
                     let begun = Instant::now();
                     let what = match request.send().await {
                         Ok(answer) => answer.status().to_string(),
-                        Err(error) => format!("error {}", error.without_url()),
+                        Err(error) => trouble(error),
                     };
                     tally.add(what, begun.elapsed());
                 });
@@ -203,7 +211,7 @@ async fn run(shape: Shape) {
         let asked_at = Instant::now();
         let what = match client.get(&url).send().await {
             Ok(answer) => answer.status().to_string(),
-            Err(error) => format!("error {}", error.without_url()),
+            Err(error) => trouble(error),
         };
         probes.add(what, asked_at.elapsed());
         highest = highest.max(run_a.memory_kib());
