@@ -8,6 +8,7 @@ use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock};
 use crate::durable::write_whole;
 use crate::identity::register::Status;
+use crate::identity::rotation::claimed_participant;
 use crate::keys::Kek;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -195,7 +196,8 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
     write_whole(&args.welcome, serde_json::to_string_pretty(&welcome)?.as_bytes())
         .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
     if !json {
-        println!("Done. Send {} to the park; nothing in it is secret.", args.welcome.display());
+        let member = claimed_participant(&request)?;
+        println!("{member} has them. Send {} to it; nothing in it is secret.", args.welcome.display());
     }
     show(&alliance, json)
 }

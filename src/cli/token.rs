@@ -3,7 +3,7 @@
 use super::api::{Api, NodeArgs};
 use super::{Outcome, done, output};
 use crate::core::id::{Text, TokenId};
-use crate::service::{NewToken, UserRole};
+use crate::service::{NewToken, UserRole, usual_days};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub struct Create {
     #[arg(long)]
     enterprise: Option<Text>,
     /// Days until it expires.
-    #[arg(long, default_value_t = 90)]
+    #[arg(long, default_value_t = usual_days())]
     days: u32,
 }
 

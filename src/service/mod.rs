@@ -7,6 +7,7 @@ mod catalog;
 mod health;
 mod message;
 mod negotiate;
+mod negotiate_next;
 mod once;
 mod outbox;
 mod peer_logs;
@@ -33,7 +34,7 @@ pub use recovery::Behind;
 pub use refusal::{Error, Stranger};
 pub use register::object;
 pub use requests::{RequestStage, RequestView};
-pub use token::{NewToken, Role as UserRole, User, mint as mint_token};
+pub use token::{NewToken, Role as UserRole, User, mint as mint_token, usual_days};
 pub use transfer::TransferRequest;
 
 use crate::audit::entry::{Draft, Facts, Kind};

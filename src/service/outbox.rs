@@ -8,14 +8,18 @@ use crate::audit::entry::{Facts, Kind};
 use crate::core::id::{MessageId, ParticipantId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::negotiation::Role;
+use crate::negotiation::{self, Negotiation};
 use crate::storage::{Change, Chore, Outgoing, StoreError, Write};
+use crate::transfer::{self, Transfer};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Messages of different processes that are under way at once.
 const PARALLEL: usize = 64;
+
+/// The code of a termination after a message that was not taken.
+const ABANDONED: &str = "abandoned";
 
 /// Who is sent what at the moment.
 type Sending = Arc<Mutex<HashSet<(ParticipantId, MessageId)>>>;
@@ -127,7 +131,7 @@ impl Node {
         Ok(())
     }
 
-    /// The message will not be taken: logged, and the process ends on this side too.
+    /// The message will not be taken: logged, and the process ends, on this side and on the other.
     async fn abandon(self: &Arc<Self>, row: &Outgoing, error: &PeerError) -> Result<(), StoreError> {
         tracing::warn!(%error, to = %row.to, process = %row.process, "message given up");
         let mut facts = Facts { parties: vec![row.to.clone()], process: Some(row.process.clone()), ..Facts::default() };
@@ -135,50 +139,45 @@ impl Node {
         facts.detail.insert("reason".into(), error.to_string().into());
         let mut change = Change::new(self.draft(Kind::MessageAbandoned, facts));
         let (now, reason) = (self.now(), format!("{} {error}", row.to));
-        if let Some(negotiation) = self.parts.store.negotiation(&row.process).await? {
-            change = self.end_negotiation(change, negotiation, &reason, now);
+        // The other side may be waiting: it is told the end, and why in its own words; what this node saw is not its business.
+        let told = match error {
+            PeerError::Refused { reason, .. } => format!("you refused a message of this process: {reason}"),
+            _ => "a message of this process could not be delivered".to_owned(),
+        };
+        let ended = if let Some(negotiation) = self.parts.store.negotiation(&row.process).await? {
+            end_negotiation(negotiation, &reason, &told, now)
         } else if let Some(transfer) = self.parts.store.transfer(&row.process).await? {
-            change = self.end_transfer(change, transfer, &reason, now);
+            end_transfer(transfer, &reason, &told, now)
+        } else {
+            None
+        };
+        // A side that may not terminate in this state has said its last word; the record stays as it is.
+        if let Some((write, message)) = ended {
+            change.writes.push(write);
+            change.outbox.extend(message.map(|message| message.outgoing(&row.to, &row.process, self.random())));
         }
         let change = change.write(Write::DropMessage(row.id.clone()));
         // A conflict means that the process moved on meanwhile: the row stays and is decided again.
         self.parts.store.commit(change).await.map(drop)
     }
+}
 
-    fn end_negotiation(
-        &self,
-        change: Change,
-        negotiation: crate::negotiation::Negotiation,
-        reason: &str,
-        now: Timestamp,
-    ) -> Change {
-        // A side that may not terminate in this state has said its last word; the record stays as it is.
-        let by = negotiation.role;
-        match negotiation.apply(by, crate::negotiation::Event::Terminate, now) {
-            Ok(mut ended) => {
-                ended.reason = Some(reason.to_owned());
-                change.write(Write::PutNegotiation(Box::new(ended)))
-            }
-            Err(_) => change,
-        }
-    }
+/// The negotiation as this side ends it, and what tells the other; none if it may not end now.
+fn end_negotiation(old: Negotiation, reason: &str, told: &str, now: Timestamp) -> Option<(Write, Option<Message>)> {
+    let by = old.role;
+    let mut ended = old.apply(by, negotiation::Event::Terminate, now).ok()?;
+    ended.reason = Some(reason.to_owned());
+    let message = Message::end_of_negotiation(&ended, ABANDONED, told);
+    Some((Write::PutNegotiation(Box::new(ended)), message))
+}
 
-    fn end_transfer(
-        &self,
-        change: Change,
-        transfer: crate::transfer::Transfer,
-        reason: &str,
-        now: Timestamp,
-    ) -> Change {
-        let by: Role = transfer.role;
-        match transfer.apply(by, crate::transfer::Event::Terminate, now) {
-            Ok(mut ended) => {
-                ended.reason = Some(reason.to_owned());
-                change.write(Write::PutTransfer(Box::new(ended)))
-            }
-            Err(_) => change,
-        }
-    }
+/// As [`end_negotiation`].
+fn end_transfer(old: Transfer, reason: &str, told: &str, now: Timestamp) -> Option<(Write, Option<Message>)> {
+    let by = old.role;
+    let mut ended = old.apply(by, transfer::Event::Terminate, now).ok()?;
+    ended.reason = Some(reason.to_owned());
+    let message = Message::end_of_transfer(&ended, ABANDONED, told);
+    Some((Write::PutTransfer(Box::new(ended)), message))
 }
 
 /// 250 ms, doubling, at most [`limits::OUTBOX_BACKOFF_MAX`].

@@ -60,7 +60,7 @@ impl Node {
                 None => silent.push(member.id.clone()),
                 Some(None) => {}
                 Some(Some(note)) => match self.own_checkpoint(&note) {
-                    Some(seen) => self.compare_with(&member.id, &seen, &note).await?,
+                    Some(seen) => self.compare_with(member.id.as_str(), &seen, &note).await?,
                     None => {
                         // Nothing that a known key of this log signed. A folder that is old may not know the key yet.
                         tracing::warn!(peer = %member.id, "a peer holds a checkpoint that no known key of this log signed");
@@ -72,14 +72,14 @@ impl Node {
         Ok(silent)
     }
 
-    async fn compare_with(&self, peer: &ParticipantId, seen: &Checkpoint, note: &str) -> Result<(), Behind> {
+    async fn compare_with(&self, holder: &str, seen: &Checkpoint, note: &str) -> Result<(), Behind> {
         // Every checkpoint that ever left this node was stored first.
         let stored = self.parts.store.checkpoint_at(seen.size).await;
         let behind = |reason: String| Behind { reason, note: note.to_owned() };
         match stored {
             Ok(Some(stored)) if stored.starts_with(&seen.body()) => Ok(()),
             Ok(_) => Err(behind(format!(
-                "{peer} holds a checkpoint of this log with {} entries that this folder never signed: the folder is older \
+                "{holder} holds a checkpoint of this log with {} entries that this folder never signed: the folder is older \
                  than what others saw, or another. {ADVICE}",
                 seen.size
             ))),
@@ -90,7 +90,7 @@ impl Node {
     /// Compares this log with a checkpoint of it that was seen before, and found to be missing here.
     pub async fn compare_with_seen(&self, note: &str) -> Result<(), Behind> {
         match self.own_checkpoint(note) {
-            Some(seen) => self.compare_with(&self.parts.me, &seen, note).await,
+            Some(seen) => self.compare_with("a peer that was asked earlier", &seen, note).await,
             None => Ok(()),
         }
     }

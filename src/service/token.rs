@@ -69,7 +69,13 @@ pub struct NewToken {
     /// On whose behalf; needed for requesters.
     pub enterprise: Option<Text>,
     /// Days until it expires, 1 to 366.
+    #[serde(default = "usual_days")]
     pub days: u32,
+}
+
+/// Days a token is good for unless somebody says otherwise.
+pub const fn usual_days() -> u32 {
+    90
 }
 
 /// What every secret begins with, so that scanners for leaked secrets can find it.
@@ -136,12 +142,18 @@ impl Node {
         Ok((row, secret))
     }
 
-    /// Ends a token.
+    /// Ends a token; not the last administrator's, without which nobody could make another.
     pub async fn revoke_token(&self, id: &TokenId) -> Result<(), Error> {
-        let row = self.parts.store.tokens().await?.into_iter().find(|row| row.id == *id);
-        let row = row.ok_or_else(|| Error::not_found(format!("no token {id}")))?;
+        let (rows, now) = (self.parts.store.tokens().await?, self.now());
+        let row = rows.iter().find(|row| row.id == *id).ok_or_else(|| Error::not_found(format!("no token {id}")))?;
         if row.revoked {
             return Ok(());
+        }
+        let mut others = rows.iter().filter(|other| other.id != *id && !other.revoked && now < other.expires);
+        if row.role == Role::Admin.name() && !others.any(|other| other.role == Role::Admin.name()) {
+            let reason =
+                "it is the last administrator's token, and only an administrator can make another: make one first";
+            return Err(Error::invalid("conflict", reason));
         }
         let facts = Facts { detail: object(json!({"token": id, "role": row.role})), ..Facts::default() };
         let change = Change::new(self.draft(Kind::TokenRevoked, facts)).write(Write::RevokeToken(id.clone()));

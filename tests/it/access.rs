@@ -282,6 +282,15 @@ async fn roles_may_only_their_own() {
     let id = auditor["id"].as_str().unwrap();
     assert_eq!(a.call("DELETE", &format!("/v1/tokens/{id}"), &admin, None).await.0, 204);
     assert_eq!(a.call("GET", "/v1/datasets", &publisher, None).await.0, 401);
+    // The last administrator's token stays, for nobody could make another; with a second one, it may end.
+    let tokens = tokens["tokens"].as_array().unwrap();
+    let first = tokens.iter().find(|token| token["role"] == "admin").unwrap()["id"].as_str().unwrap();
+    let end_first = async || a.call("DELETE", &format!("/v1/tokens/{first}"), &admin, None).await;
+    let (status, said) = end_first().await;
+    assert!(status == 409 && said.to_string().contains("make one first"), "{status} {said}");
+    let second = json!({"role": "admin", "person": "Second administrator"});
+    assert_eq!(a.call("POST", "/v1/tokens", &admin, Some(second)).await.0, 201);
+    assert_eq!(end_first().await.0, 204);
     run.stop();
 }
 

@@ -113,6 +113,7 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     let dataset = dataset_of(&published);
     let told = ask_for(&b, &["--key", "document", "--document-key-lost"]);
     let fingerprint = told["fingerprint"].as_str().unwrap();
+    let (of_b, _) = b.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     let (code, said) = grant(&alliance, &b, &[]);
     assert!(code == 1 && said.contains("by telephone"), "{said}");
     let (code, said) = grant(&alliance, &b, &["--fingerprint", &alliance.fingerprint]);
@@ -129,6 +130,10 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     // Everybody else goes on; only what the new key signs is not believed.
     let refused = b.request(&a, dataset, "research").await;
     assert_eq!(refused["stage"], "refused", "{refused}");
+    assert!(refused["reason"].as_str().unwrap().contains("no valid key"), "{refused}");
+    // Who asks the park of the new key is not left waiting: its agreement was not taken, and both sides say so.
+    let refused = a.request(&b, dataset_of(&of_b), "research").await;
+    assert_eq!(refused["stage"], "refused", "{refused} {}", b.log());
     assert!(refused["reason"].as_str().unwrap().contains("no valid key"), "{refused}");
 
     let confirm = async |fingerprint: &str| {

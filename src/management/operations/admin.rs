@@ -24,7 +24,7 @@ use serde_json::json;
 pub fn operations(api: Api, app: &AppParts) -> Api {
     // Who asks on behalf of an enterprise has its name in the token.
     let of = |roles: &[&str], enterprise: (&str, schema::Schema)| {
-        object(&[("role", schema::one_of(roles)), ("person", name()), enterprise, ("days", schema::number(1, 366))])
+        object(&[("role", schema::one_of(roles)), ("person", name()), enterprise, ("days?", schema::number(1, 366))])
     };
     let others = of(&["admin", "publisher", "auditor"], ("enterprise?", or_null(name())));
     let new_token = json!({"oneOf": [of(&["requester"], ("enterprise", name())), others]});
