@@ -92,8 +92,11 @@ async fn examine(folder: &Path, findings: &mut Findings) {
     let now = SystemClock.now();
     let config = Config::load(&folder.join(config::FILE));
     let Some(config) = findings.take("configuration", |_| "can be read".into(), config) else { return };
-    let kek =
-        findings.take("key-encryption key", |kek: &Kek| format!("{} opens", kek.id()), Kek::load(&config.kek_file));
+    let kek = findings.take(
+        "key-encryption key",
+        |kek: &Kek| format!("{} can be read", kek.id()),
+        Kek::load(&config.kek_file),
+    );
     database(&config, findings);
     let Some((roots, register)) = trust(&config, findings, now) else { return };
     let Some(member) = register.member(&config.participant) else {
@@ -196,30 +199,39 @@ fn space(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether the node runs: its ports are taken by it, or free for it.
+/// Whether the node runs: then it has the lock of its folder, whoever answers at its ports.
 async fn listeners(config: &Config, findings: &mut Findings) -> bool {
-    let client = own_node_client();
-    let url = format!("http://{}/readyz", config.management.listen);
-    let ready = match client {
-        Ok(client) => client.get(url).timeout(Duration::from_secs(5)).send().await.ok(),
-        Err(_) => None,
-    };
-    if let Some(ready) = ready {
-        let good = ready.status().is_success();
-        let said = ready.text().await.unwrap_or_default();
-        let verdict = if good { Verdict::Good } else { Verdict::Bad };
-        findings.add(
-            "node",
-            verdict,
-            if good { "runs and is ready".into() } else { format!("runs, and says: {said}") },
-        );
-        return true;
+    match assembly::lock(&config.data) {
+        Err(assembly::AssemblyError::Locked(_)) => {
+            let (verdict, answer) = readiness(config).await;
+            findings.add("node", verdict, answer);
+            return true;
+        }
+        Err(error) => findings.add("node", Verdict::Bad, error.to_string()),
+        Ok(_free) => {}
     }
     for (name, address) in [("peer.listen", config.peer.listen), ("management.listen", config.management.listen)] {
-        let free = TcpListener::bind(address);
+        let free = TcpListener::bind(address).map_err(|error| format!("another program has it: {error}"));
         findings.take(&format!("port {address}"), |_| format!("free for `{name}`; the node does not run"), free);
     }
     false
+}
+
+/// What the running node says of itself.
+async fn readiness(config: &Config) -> (Verdict, String) {
+    let url = format!("http://{}/readyz", config.management.listen);
+    let asked = match own_node_client() {
+        Ok(client) => client.get(url).timeout(Duration::from_secs(5)).send().await.map_err(|error| causes(&error)),
+        Err(error) => Err(error.to_string()),
+    };
+    match asked {
+        Ok(ready) if ready.status().is_success() => (Verdict::Good, "runs and is ready".into()),
+        Ok(ready) => {
+            let problem: serde_json::Value = ready.json().await.unwrap_or_default();
+            (Verdict::Bad, format!("runs, and says: {}", output::text(&problem, "detail")))
+        }
+        Err(error) => (Verdict::Bad, format!("a process has the folder, and does not answer: {error}")),
+    }
 }
 
 /// One peer: its name, port and key; its clock; and whether it reaches this node.

@@ -116,6 +116,12 @@ async fn the_doctor_has_a_plain_answer() {
             .any(|(check, verdict, said)| check.contains(part) && verdict == "bad" && said.contains(answer));
         assert!(hit, "{part}, {answer}: {found:#?}");
     };
+    // A copy of the folder is not the node that has its ports.
+    let copy = a.folder.with_extension("copy");
+    assert!(std::process::Command::new("cp").arg("-r").args([&a.folder, &copy]).status().unwrap().success());
+    let output = crosspark(&["doctor", text(&copy)]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("another program has it") && !said.contains("runs and is ready"), "{said}");
     // A peer that does not run.
     run_b.kill();
     let (code, found) = ask(&a).await;
