@@ -7,6 +7,8 @@ use crate::catalog::{self, Offered};
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ParticipantId};
 use crate::core::limits;
+use crate::dataset::manifest::Manifest;
+use crate::identity::document;
 use crate::policy::{Decision, Facts, Policy};
 use crate::storage::VersionRow;
 use serde_json::Value;
@@ -72,13 +74,31 @@ impl Node {
         if let Some(row) = row {
             let agreed = self.parts.store.has_agreement_on(&to.participant, digest).await?;
             if agreed || self.visible(&row, to) {
-                return Ok(row.manifest);
+                return self.manifest_as_signed_now(&row).await;
             }
         }
         let facts =
             entry::Facts { detail: super::refusal::detail("manifest", digest.to_string()), ..entry::Facts::default() };
         let error = Error::not_found(format!("there is no manifest {digest} for {}", to.participant));
         Err(self.refuse(to, entry::Kind::AccessRefused, facts, error).await)
+    }
+
+    /// A version's manifest under a document key that others believe: once the key that signed it has ended, the present
+    /// one signs the very payload, so that its digest and every agreement on it stay. trust.md, "The log".
+    async fn manifest_as_signed_now(&self, row: &VersionRow) -> Result<String, Error> {
+        let unknown =
+            || Error::Internal(format!("the manifest {} is signed with no key of this node", row.manifest_digest));
+        let signer = document::claimed_signer(&row.manifest).ok_or_else(unknown)?;
+        if self.own_key(&signer).is_some() {
+            return Ok(row.manifest.clone());
+        }
+        let then = self.document_key_then(&signer, row.published).await;
+        let signed = document::verify::<Manifest>(&row.manifest, |kid| then.filter(|_| *kid == signer));
+        let signed = signed.map_err(|error| Error::Internal(error.to_string()))?;
+        if signed.digest() != row.manifest_digest {
+            return Err(unknown());
+        }
+        Ok(document::countersign(&signed, &self.document_key()))
     }
 
     /// This node's own datasets.

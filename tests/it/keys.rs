@@ -150,6 +150,8 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     assert_eq!(told["keys"][0]["key"], waiting["key"]);
     assert_eq!(confirm(told["keys"][0]["fingerprint"].as_str().unwrap()).await.0, 204);
     assert_eq!(b.get("admin", "/v1/members").await["quarantine"], json!([]), "its own node has the key");
+    // What the ended key signed is signed anew by the present one, with the same digest.
+    exchange(&b, &a, dataset_of(&of_b)).await;
     exchange(&a, &b, dataset).await;
     let kinds: Vec<Value> = a.entries().await.iter().map(|row| row["entry"]["kind"].clone()).collect();
     assert!(kinds.contains(&json!("key.confirmed")));
