@@ -219,6 +219,11 @@ impl Alliance {
         self.roots.newest()
     }
 
+    /// The root documents before it, newest first.
+    pub fn older_roots(&self) -> impl Iterator<Item = &VerifiedRoot> {
+        self.roots.older()
+    }
+
     /// The newest register.
     pub fn register(&self) -> &VerifiedRegister {
         &self.register

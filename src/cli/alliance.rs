@@ -204,15 +204,19 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
 
 pub fn show(alliance: &Alliance, json: bool) -> Outcome {
     let (root, register) = (alliance.root(), alliance.register().body());
+    let older: Vec<String> = alliance.older_roots().map(|root| root.digest().fingerprint()).collect();
     if json {
         output::json(&json!({
             "alliance": register.alliance, "root": root.digest(), "fingerprint": root.digest().fingerprint(),
-            "sequence": register.sequence, "issued": register.issued, "expires": register.expires,
+            "olderFingerprints": older, "sequence": register.sequence, "issued": register.issued, "expires": register.expires,
             "members": register.members, "schemas": register.schemas,
         }))?;
         return done();
     }
     println!("root fingerprint  {}", root.digest().fingerprint());
+    for fingerprint in &older {
+        println!("an older one      {fingerprint} (audits a node that joined under it)");
+    }
     println!("register          {} (expires {})", register.sequence, register.expires);
     let rows = register.members.iter().map(|member| {
         let names: Vec<&str> = member.names.values().map(Text::as_str).collect();

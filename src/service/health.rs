@@ -4,6 +4,7 @@ use super::Node;
 use super::refusal::Error;
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use crate::identity::register::Status;
 use crate::storage::Figures;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -121,7 +122,19 @@ impl Node {
             figures,
         };
         health.warnings = health.judge(age(health.figures.signed_at));
+        health.warnings.extend(self.standing().map(str::to_owned));
         Ok(health)
+    }
+
+    /// What the register says against this node; nothing if it is an active member.
+    fn standing(&self) -> Option<&'static str> {
+        match self.trust().register.member(&self.parts.me).map(|member| member.status) {
+            Some(Status::Active) => None,
+            Some(Status::Suspended) => {
+                Some("the alliance has suspended this park: its peers refuse it; ask the alliance operator")
+            }
+            None => Some("the register no longer lists this park: ask the alliance operator"),
+        }
     }
 
     /// Says what is about to end: once at each step of warning.

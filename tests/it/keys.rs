@@ -360,8 +360,15 @@ async fn suspended_and_reinstated() {
     // The connection is the one that was open before.
     assert_eq!(catalog().await, 403);
     assert!(b.try_request(&a, dataset, "research").await.is_none());
+    assert_eq!(install(&b, alliance.register()).await.0, 200);
+    let suspended =
+        async || b.get("admin", "/v1/status").await["health"]["warnings"].to_string().contains("suspended this park");
+    assert!(suspended().await);
     alliance.command("reinstate", &b);
-    assert_eq!(install(&a, alliance.register()).await.0, 200);
+    for park in [&a, &b] {
+        assert_eq!(install(park, alliance.register()).await.0, 200);
+    }
+    assert!(!suspended().await);
     assert_eq!(catalog().await, 200);
     exchange(&a, &b, dataset).await;
     run_b.settle().await;
