@@ -29,6 +29,17 @@ pub enum Command {
     Renew(Renew),
     /// Change the key-encryption key of a stopped node.
     RotateKek(Folder),
+    /// Make an administrator's token on a stopped node, when none is left.
+    AdminToken(AdminToken),
+}
+
+#[derive(Args)]
+pub struct AdminToken {
+    /// Folder of the node.
+    folder: PathBuf,
+    /// Who will use it; named in the log.
+    #[arg(long, default_value = "administrator")]
+    person: Text,
 }
 
 #[derive(Args)]
@@ -134,6 +145,7 @@ pub async fn run(command: Command, json: bool) -> Outcome {
         Command::Rotate(args) => rotate(&args, json),
         Command::Renew(args) => renew(&args, json),
         Command::RotateKek(args) => rotate_kek(&args, json).await,
+        Command::AdminToken(args) => admin_token(args, json).await,
     }
 }
 
@@ -249,6 +261,17 @@ async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
     } else {
         println!("{} is a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
         println!("Backups made before open only with the old one: keep its copy as long as you keep them.");
+    }
+    done()
+}
+
+async fn admin_token(args: AdminToken, json: bool) -> Outcome {
+    let config = Config::load(&args.folder.join(config::FILE))?;
+    let secret = enrol::admin_token(&config, args.person, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+    if json {
+        output::json(&json!({"adminToken": secret.as_str()}))?;
+    } else {
+        println!("The token, told this once: {}", secret.as_str());
     }
     done()
 }

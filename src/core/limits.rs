@@ -172,6 +172,8 @@ pub const READERS_MAX: usize = 4;
 // ---- What is warned of ----
 /// Days before the end of a certificate, key or register at which it is said.
 pub const EXPIRY_WARNED_DAYS: [i64; 4] = [30, 14, 7, 1];
+/// Days before the end of the last administrator's token at which it is said.
+pub const ADMIN_TOKEN_WARNED_DAYS: i64 = 7;
 /// How often it is looked.
 pub const EXPIRY_LOOKED_EVERY: Duration = Duration::from_secs(3_600);
 /// A message that waits longer is warned of.

@@ -17,10 +17,7 @@ use std::sync::Arc;
 pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clock>) -> Result<usize, EnrolError> {
     let _lock = assembly::lock(&config.data)?;
     let _keys = assembly::lock_keys(&config.data)?;
-    if config.data.join(files::RESTORED).exists() {
-        let reason = "it was restored from a backup: run the node first, until its log was compared with its peers'";
-        return Err(file_error(&config.data, reason));
-    }
+    super::must_be_settled(&config.data)?;
     let kek = Kek::begin_change(&config.kek_file, random).map_err(AssemblyError::from)?;
     let keys = config.data.join(files::KEYS);
     if KeyFile::all(&keys, "token", &kek).map_err(AssemblyError::from)?.is_empty() {

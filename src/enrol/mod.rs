@@ -2,9 +2,11 @@
 
 mod kek;
 mod rotate;
+mod token;
 
 pub use kek::change_kek;
 pub use rotate::{Asked, Wanted, renew, rotate};
+pub use token::admin_token;
 
 use crate::alliance::Welcome;
 use crate::assembly::{self, AssemblyError, files, load_root, open_store};
@@ -117,6 +119,15 @@ pub async fn init(
     // Last: a folder with a configuration is complete.
     create_private(&configuration, toml.as_bytes()).map_err(|error| file_error(&configuration, error))?;
     Ok((fingerprint, secret))
+}
+
+/// Nothing is committed to a folder that may be behind what its peers saw.
+fn must_be_settled(folder: &Path) -> Result<(), EnrolError> {
+    if folder.join(files::RESTORED).exists() {
+        let reason = "it was restored from a backup: run the node first, until its log was compared with its peers'";
+        return Err(file_error(folder, reason));
+    }
+    Ok(())
 }
 
 /// Removes what an interrupted [`init`] left. Nobody was told of its keys yet.

@@ -1,7 +1,7 @@
 //! How the node is doing, for whoever is on duty: figures, and what needs somebody's attention.
 
-use super::Node;
 use super::refusal::Error;
+use super::{Node, UserRole};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::Status;
@@ -123,6 +123,7 @@ impl Node {
         };
         health.warnings = health.judge(age(health.figures.signed_at));
         health.warnings.extend(self.standing().map(str::to_owned));
+        health.warnings.extend(self.last_admin_token(now).await?);
         Ok(health)
     }
 
@@ -135,6 +136,15 @@ impl Node {
             }
             None => Some("the register no longer lists this park: ask the alliance operator"),
         }
+    }
+
+    /// A word on the administrators' tokens if the one that lasts longest ends within a week.
+    async fn last_admin_token(&self, now: Timestamp) -> Result<Option<String>, Error> {
+        let tokens = self.parts.store.tokens().await?;
+        let admins = tokens.into_iter().filter(|token| token.role == UserRole::Admin.name() && !token.revoked);
+        let last = admins.map(|token| token.expires).max().unwrap_or(now);
+        let soon = last <= now.plus_ms(limits::ADMIN_TOKEN_WARNED_DAYS * DAY_MS);
+        Ok(soon.then(|| format!("the last administrator's token ends at {last}: run `crosspark token create`")))
     }
 
     /// Says what is about to end: once at each step of warning.

@@ -288,9 +288,21 @@ async fn roles_may_only_their_own() {
     let end_first = async || a.call("DELETE", &format!("/v1/tokens/{first}"), &admin, None).await;
     let (status, said) = end_first().await;
     assert!(status == 409 && said.to_string().contains("make one first"), "{status} {said}");
-    let second = json!({"role": "admin", "person": "Second administrator"});
-    assert_eq!(a.call("POST", "/v1/tokens", &admin, Some(second)).await.0, 201);
+    let second = json!({"role": "admin", "person": "Second administrator", "days": 1});
+    let (status, made) = a.call("POST", "/v1/tokens", &admin, Some(second)).await;
+    assert_eq!(status, 201, "{made}");
     assert_eq!(end_first().await.0, 204);
+    let second = made["secret"].as_str().unwrap();
+    let (_, said) = a.call("GET", "/v1/status", second, None).await;
+    assert!(said["health"]["warnings"].to_string().contains("the last administrator's token ends"), "{said}");
+    // With the folder and its key there is a way back in; not beside the node at work.
+    let output = crosspark(&["node", "admin-token", text(&a.folder)]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another process"));
+    run.stop();
+    let made = good(&["node", "admin-token", text(&a.folder)]);
+    let run = a.start().await;
+    let (status, said) = a.call("GET", "/v1/status", made["adminToken"].as_str().unwrap(), None).await;
+    assert!(status == 200 && said["health"]["warnings"] == json!([]), "{status} {said}");
     run.stop();
 }
 
