@@ -269,8 +269,11 @@ fn policy(data: &[u8]) {
             purpose,
             now: Timestamp::from_ms(1),
             used: 1,
+            channel: None,
+            approved: false,
         };
         assert_eq!(policy.evaluate(&facts), again.evaluate(&facts));
+        assert!(policy.is_within(&again));
     }
 }
 

@@ -70,12 +70,15 @@ pub struct Agreement {
     pub policy: Value,
     /// Its digest.
     pub policy_digest: Digest,
-    /// What for.
-    pub purpose: Text,
+    /// What for; between crosspark nodes always, as are the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Text>,
     /// On whose behalf.
-    pub enterprise: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enterprise: Option<Text>,
     /// The handling person, as a commitment.
-    pub person: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Digest>,
     /// From when.
     pub valid_from: Timestamp,
     /// Until when.
@@ -120,9 +123,9 @@ impl Agreement {
             ("consumer", self.consumer != claim.consumer),
             ("dataset", self.dataset != claim.dataset),
             ("policy", self.policy()?.digest() != offered.digest()),
-            ("purpose", self.purpose != claim.purpose),
-            ("enterprise", self.enterprise != claim.enterprise),
-            ("person", self.person != claim.person),
+            ("purpose", self.purpose.as_ref() != Some(&claim.purpose)),
+            ("enterprise", self.enterprise.as_ref() != Some(&claim.enterprise)),
+            ("person", self.person != Some(claim.person)),
             ("valid_until", self.valid_until <= self.valid_from),
             ("manifest", self.manifest.is_none()),
         ];

@@ -5,6 +5,7 @@ use crate::core::id::{DatasetId, OfferId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
+use crate::identity::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -124,6 +125,12 @@ pub struct Negotiation {
     pub revision: u64,
     /// What is negotiated.
     pub subject: Subject,
+    /// Where the other side wants its messages, if it said so: below what the register has for it.
+    #[serde(default)]
+    pub callback: Option<Endpoint>,
+    /// What a person of this side decided.
+    #[serde(default)]
+    pub ruling: Option<Ruling>,
     /// The agreement, once there is one.
     pub agreement: Option<Signatures>,
     /// Why it was terminated.
@@ -139,29 +146,49 @@ pub struct Negotiation {
     pub updated: Timestamp,
 }
 
-/// What is negotiated.
+/// What is negotiated: the terms on the table, and who asks for what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// The dataset.
     pub dataset: DatasetId,
     /// The offer.
     pub offer: OfferId,
-    /// Its policy in normal form.
+    /// The policy that was named last, by whomever, in normal form.
     pub policy: Value,
-    /// The consumer's claim, JWS.
-    pub claim: String,
-    /// What for.
-    pub purpose: Text,
-    /// On whose behalf.
-    pub enterprise: Text,
+    /// The policy that the consumer named last, in normal form: its own terms while the provider's are on the table.
+    #[serde(default)]
+    pub asked: Option<Value>,
+    /// The consumer's claim, JWS; other connectors make none.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// What for, as far as it is known.
+    #[serde(default)]
+    pub purpose: Option<Text>,
+    /// On whose behalf, as far as it is known.
+    #[serde(default)]
+    pub enterprise: Option<Text>,
 }
 
-/// The two signatures on one agreement, JWS each.
+/// A person's decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Yes or no.
+    pub approved: bool,
+    /// Why, for the other side and the log.
+    pub comment: Option<Text>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The signatures on one agreement, JWS each. Between crosspark nodes there are both in the end; another connector signs
+/// nothing, and this side's is the only one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signatures {
     /// By the provider.
-    pub provider: String,
+    #[serde(default)]
+    pub provider: Option<String>,
     /// By the consumer, once it verified.
+    #[serde(default)]
     pub consumer: Option<String>,
 }
 

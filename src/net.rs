@@ -279,10 +279,10 @@ impl MemberClients {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The client that reaches this member and nobody else.
-    pub fn client(&self, member: &Member) -> Result<reqwest::Client, NetError> {
+    /// The client that reaches this member and nobody else, for an address that the register has for it.
+    pub fn client(&self, member: &Member, address: &str) -> Result<reqwest::Client, NetError> {
         // A literal address does not pass the resolver.
-        let url = url::Url::parse(member.endpoint.as_str()).map_err(|error| NetError::Address(error.to_string()))?;
+        let url = url::Url::parse(address).map_err(|error| NetError::Address(error.to_string()))?;
         let literal = match url.host() {
             Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
             Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),

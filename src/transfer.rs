@@ -5,11 +5,15 @@ use crate::core::id::{AgreementId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
+use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Illegal, Role};
+use crate::policy::Channel;
 use serde::{Deserialize, Serialize};
 
 /// The format of a distribution: sealed bytes by range, the key by release.
-pub const SEALED: &str = "crosspark-sealed";
+pub const SEALED: &str = Channel::Sealed.name();
+/// The format of a distribution for consumers that are not crosspark nodes: plain over TLS, by token.
+pub const PULL: &str = Channel::Pull.name();
 
 /// The protocol's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +100,18 @@ pub struct Transfer {
     pub negotiation: ProcessId,
     /// The format asked for.
     pub format: String,
+    /// Where the other side wants its messages, if it said so: below what the register has for it.
+    #[serde(default)]
+    pub callback: Option<Endpoint>,
+    /// Where the data is, if the other side said so: below what the register has for it.
+    #[serde(default)]
+    pub data: Option<Endpoint>,
+    /// Who paused it: only that side goes on with it.
+    #[serde(default)]
+    pub paused_by: Option<Role>,
+    /// When plain text was first served under it, which counted as a use.
+    #[serde(default)]
+    pub pulled: Option<Timestamp>,
     /// Until when the token of this start is good.
     pub token_until: Option<Timestamp>,
     /// The consumer's copy of the token, wrapped.
@@ -118,6 +134,7 @@ impl Transfer {
     pub fn apply(mut self, by: Role, event: Event, now: Timestamp) -> Result<Self, Illegal> {
         let illegal = || Illegal { event: format!("{event:?} by the {by:?}").to_lowercase(), state: self.state.name() };
         self.state = self.state.next(by, event).ok_or_else(illegal)?;
+        self.paused_by = (event == Event::Suspend).then_some(by);
         self.revision += 1;
         self.updated = now;
         Ok(self)

@@ -260,6 +260,7 @@ impl Alliance {
             groups: groups.iter().cloned().collect(),
             attributes: BTreeMap::new(),
             keys: request.keys,
+            connector: None,
         };
         self.next(now, |register| register.members.push(member))?;
         self.welcome(certificate)

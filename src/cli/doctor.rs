@@ -237,7 +237,9 @@ async fn readiness(config: &Config) -> (Verdict, String) {
 /// One peer: its name, port and key; its clock; and whether it reaches this node.
 async fn dial(clients: &MemberClients, peer: &Member, running: bool, findings: &mut Findings) {
     let name = format!("peer {}", peer.id);
-    let Some(client) = findings.take(&name, |_| format!("is at {}", peer.endpoint), clients.client(peer)) else {
+    let Some(client) =
+        findings.take(&name, |_| format!("is at {}", peer.endpoint), clients.client(peer, peer.endpoint.as_str()))
+    else {
         return;
     };
     let before = SystemClock.now();

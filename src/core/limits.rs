@@ -136,6 +136,8 @@ pub const RANGE_BYTES: u64 = 8 * MIB as u64;
 // ---- Processes ----
 /// Messages of one process that are remembered to recognise repetitions.
 pub const PROCESS_MESSAGES_MAX: usize = 64;
+/// Moves of one negotiation: whoever offers and counters without end is refused.
+pub const NEGOTIATION_MOVES_MAX: u64 = 64;
 /// Negotiations that one member may have open at once.
 pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
 /// Log entries that one member may cause in a minute; more is refused and counted.

@@ -66,6 +66,27 @@ pub enum Status {
     Suspended,
 }
 
+/// How another connector proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// By a client certificate whose key the register pins.
+    Certificate,
+    /// By a bearer token that one of its document keys signed.
+    Token,
+}
+
+/// What makes a member another implementation of the Dataspace Protocol: ours alone (claims, signed agreements, sealed
+/// bytes, receipts) is not asked of it, and its `endpoint` is the base of its protocol paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connector {
+    /// How it proves who it is.
+    pub proof: Proof,
+    /// What the addresses of its data begin with.
+    pub data: Vec<Endpoint>,
+}
+
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,8 +107,11 @@ pub struct Member {
     pub groups: BTreeSet<Text>,
     /// Further facts.
     pub attributes: BTreeMap<String, Text>,
-    /// Its keys, at least one a use.
+    /// Its keys, at least one a use; of another connector those that it needs.
     pub keys: Vec<KeyEntry>,
+    /// Present if it is another connector than a crosspark node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<Connector>,
 }
 
 impl Member {
@@ -100,6 +124,23 @@ impl Member {
     /// Whether `pin` is that of one of its TLS keys valid at `at`.
     pub fn has_pin(&self, pin: &Digest, at: Timestamp) -> bool {
         self.keys.iter().any(|key| key.usage == KeyUse::Tls && key.is_valid(at) && key.pin() == *pin)
+    }
+
+    /// The uses that it needs a key for. What another connector answers over is pinned in any case.
+    pub fn uses(&self) -> &'static [KeyUse] {
+        match self.connector.as_ref().map(|connector| connector.proof) {
+            None => &[KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness],
+            Some(Proof::Certificate) => &[KeyUse::Tls],
+            Some(Proof::Token) => &[KeyUse::Tls, KeyUse::Document],
+        }
+    }
+
+    /// Whether data may be fetched from `address`.
+    pub fn has_data_at(&self, address: &Endpoint) -> bool {
+        match &self.connector {
+            None => self.endpoint.covers(address),
+            Some(connector) => connector.data.iter().any(|prefix| prefix.covers(address)),
+        }
     }
 
     /// The pins of its valid TLS keys.
@@ -384,8 +425,8 @@ fn check(register: &Register) -> Result<(), RegisterError> {
                 return inconsistent(format!("key {} is no Ed25519 key", key.id));
             }
         }
-        for usage in [KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
-            if !member.keys.iter().any(|key| key.usage == usage) {
+        for usage in member.uses() {
+            if !member.keys.iter().any(|key| key.usage == *usage) {
                 return inconsistent(format!("{} has no key for {usage:?}", member.id));
             }
         }

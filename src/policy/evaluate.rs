@@ -1,7 +1,7 @@
 //! Evaluation: a pure function of a policy and facts. Three-valued, because a catalog is asked before purpose and
 //! person are known: undetermined may be listed and requested, never released.
 
-use super::odrl::{Constraint, Permission, Policy, Recipients};
+use super::odrl::{Channel, Constraint, Permission, Policy, Recipients};
 use crate::core::id::{ParticipantId, Text};
 use crate::core::time::Timestamp;
 use std::collections::BTreeSet;
@@ -19,6 +19,19 @@ pub struct Facts<'a> {
     pub now: Timestamp,
     /// Releases so far under the agreement; none before there is one.
     pub used: u64,
+    /// How the data is to be delivered, once that is known.
+    pub channel: Option<Channel>,
+    /// Whether a person of the provider approved.
+    pub approved: bool,
+}
+
+/// What a decision waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The purpose.
+    Purpose,
+    /// A person's word.
+    Consent,
 }
 
 /// What a policy says.
@@ -40,8 +53,10 @@ pub enum Decision {
     },
     /// It depends on what is not known yet.
     Undetermined {
-        /// The constraint that waits, as a JSON pointer.
+        /// The constraint or duty that waits, as a JSON pointer.
         rule: String,
+        /// What it waits for.
+        missing: Missing,
     },
 }
 
@@ -80,15 +95,22 @@ impl Permission {
             match constraint.holds(facts) {
                 Holds::Yes => {}
                 Holds::No(reason) => return Decision::Refused { rule, reason },
-                Holds::Unknown => waiting = waiting.or(Some(rule)),
+                Holds::Unknown => waiting = waiting.or(Some((rule, Missing::Purpose))),
             }
             if let Constraint::Count(max) = constraint {
                 count_max = Some(count_max.map_or(*max, |least| least.min(*max)));
             }
         }
+        let rule = format!("/permission/{i}");
+        if let Some(channel) = facts.channel.filter(|channel| !self.channels().contains(channel)) {
+            return Decision::Refused { rule, reason: format!("delivery as {} is not permitted", channel.name()) };
+        }
+        if self.consent && !facts.approved {
+            waiting = waiting.or(Some((format!("/permission/{i}/duty/0"), Missing::Consent)));
+        }
         match waiting {
-            Some(rule) => Decision::Undetermined { rule },
-            None => Decision::Permitted { rule: format!("/permission/{i}"), count_max },
+            Some((rule, missing)) => Decision::Undetermined { rule, missing },
+            None => Decision::Permitted { rule, count_max },
         }
     }
 }
@@ -112,6 +134,8 @@ impl Constraint {
             Self::From(at) => (facts.now >= *at, format!("not before {at}")),
             Self::Until(at) => (facts.now < *at, format!("only before {at}")),
             Self::Count(max) => (facts.used < *max, format!("all {max} uses under this agreement are made")),
+            // All channels of a permission together: above.
+            Self::Channel(_) => return Holds::Yes,
         };
         if holds { Holds::Yes } else { Holds::No(reason) }
     }
@@ -139,7 +163,17 @@ mod tests {
         let purpose = purpose.map(|p| Text::parse(p).unwrap());
         let groups = BTreeSet::from([Text::parse("pilot").unwrap()]);
         let now = Timestamp::parse(now).unwrap();
-        policy.evaluate(&Facts { recipient: &park(recipient), groups: &groups, purpose: purpose.as_ref(), now, used })
+        let recipient = park(recipient);
+        let purpose = purpose.as_ref();
+        policy.evaluate(&Facts {
+            recipient: &recipient,
+            groups: &groups,
+            purpose,
+            now,
+            used,
+            channel: None,
+            approved: false,
+        })
     }
 
     #[test]
@@ -178,7 +212,8 @@ mod tests {
             (json!({}), "/permission"),
             (json!({"permission": []}), "/permission"),
             (json!({"permission": [{"action": "distribute"}]}), "/permission/0/action"),
-            (json!({"permission": [{"action": "use", "duty": []}]}), "/permission/0/duty"),
+            (json!({"permission": [{"action": "use", "duty": [{"action": "compensate"}]}]}), "/permission/0/duty/0"),
+            (json!({"permission": [{"action": "use", "refinement": [{}]}]}), "/permission/0/refinement"),
             (json!({"permission": [{"action": "use"}], "prohibition": [{"action": "use"}]}), "/prohibition"),
             (json!({"permission": [{"action": "use"}], "inheritFrom": "x"}), "/inheritFrom"),
             (
@@ -219,6 +254,44 @@ mod tests {
         assert_eq!(policy.end(), None);
     }
 
+    #[test]
+    fn a_persons_word_and_the_channel() {
+        let policy = Policy::from_value(&json!({"permission": [{
+            "action": "use", "duty": [{"action": "obtainConsent"}],
+            "constraint": [constraint("deliveryChannel", "isAnyOf", json!(["crosspark-sealed", "HttpData-PULL"]))],
+        }]}))
+        .unwrap();
+        assert_eq!(Policy::from_value(&policy.to_value()).unwrap(), policy);
+        let (me, groups, now) = (park("a"), BTreeSet::new(), Timestamp::from_ms(0));
+        let facts =
+            Facts { recipient: &me, groups: &groups, purpose: None, now, used: 0, channel: None, approved: false };
+        let waits = Decision::Undetermined { rule: "/permission/0/duty/0".into(), missing: Missing::Consent };
+        assert_eq!(policy.evaluate(&facts), waits);
+        let plain = Facts { approved: true, channel: Some(Channel::Pull), ..facts.clone() };
+        assert!(matches!(policy.evaluate(&plain), Decision::Permitted { .. }));
+        // What names no channel is sealed.
+        let sealed = self::policy(vec![]);
+        assert!(matches!(sealed.evaluate(&plain), Decision::Refused { .. }));
+        assert!(matches!(
+            sealed.evaluate(&Facts { channel: Some(Channel::Sealed), ..facts }),
+            Decision::Permitted { .. }
+        ));
+        assert!(sealed.is_within(&self::policy(vec![constraint(
+            "deliveryChannel",
+            "isAnyOf",
+            json!(["crosspark-sealed", "HttpData-PULL"])
+        )])));
+        assert!(!self::policy(vec![constraint("deliveryChannel", "eq", json!("HttpData-PULL"))]).is_within(&sealed));
+    }
+
+    #[test]
+    fn one_purpose_is_stated_by_agreeing() {
+        let purpose = |names: Value| constraint("purpose", "isAnyOf", names);
+        assert_eq!(policy(vec![purpose(json!(["research"]))]).sole_purpose().unwrap().as_str(), "research");
+        assert_eq!(policy(vec![purpose(json!(["research", "teaching"]))]).sole_purpose(), None);
+        assert_eq!(policy(vec![]).sole_purpose(), None);
+    }
+
     fn any_constraint() -> impl Strategy<Value = Value> {
         prop_oneof![
             "[a-d]".prop_map(|p| constraint("recipient", "isAnyOf", json!([format!("did:web:{p}.example")]))),
@@ -227,10 +300,40 @@ mod tests {
             (0i64..10).prop_map(|s| constraint("dateTime", "lt", json!(Timestamp::from_ms(s * 1_000)))),
             (0i64..10).prop_map(|s| constraint("dateTime", "gteq", json!(Timestamp::from_ms(s * 1_000)))),
             (1u64..5).prop_map(|n| constraint("count", "lteq", json!(n.to_string()))),
+            prop_oneof![Just(vec!["HttpData-PULL"]), Just(vec!["crosspark-sealed", "HttpData-PULL"])]
+                .prop_map(|names| constraint("deliveryChannel", "isAnyOf", json!(names))),
         ]
     }
 
+    fn any_policy() -> impl Strategy<Value = Policy> {
+        let permission =
+            (prop::collection::vec(any_constraint(), 0..4), any::<bool>()).prop_map(|(constraints, consent)| {
+                let duty = if consent { json!([{"action": "obtainConsent"}]) } else { json!([]) };
+                json!({"action": "use", "constraint": constraints, "duty": duty})
+            });
+        prop::collection::vec(permission, 1..3)
+            .prop_map(|permissions| Policy::from_value(&json!({"permission": permissions})).unwrap())
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn what_is_within_permits_nothing_more(
+            narrow in any_policy(), wide in any_policy(), who in "[a-d]", purpose in "[a-d]", s in 0i64..10,
+            used in 0u64..5, pull in any::<bool>(), approved in any::<bool>()
+        ) {
+            prop_assert!(narrow.is_within(&narrow));
+            let (recipient, groups, purpose) = (park(&who), BTreeSet::new(), Text::parse(&purpose).unwrap());
+            let facts = Facts {
+                recipient: &recipient, groups: &groups, purpose: Some(&purpose), now: Timestamp::from_ms(s * 1_000), used,
+                channel: Some(if pull { Channel::Pull } else { Channel::Sealed }), approved,
+            };
+            let permits = |policy: &Policy| matches!(policy.evaluate(&facts), Decision::Permitted { .. });
+            if narrow.is_within(&wide) && permits(&narrow) {
+                prop_assert!(permits(&wide), "{:?} within {:?}", narrow, wide);
+            }
+        }
+
         #[test]
         fn normal_form_is_stable_and_more_constraints_never_permit_more(
             constraints in prop::collection::vec(any_constraint(), 1..6), who in "[a-d]", purpose in "[a-d]", s in 0i64..10, used in 0u64..5

@@ -1,7 +1,9 @@
-//! Policies: ODRL 2.2 permission `use` under constraints on recipient, purpose, time and count; nothing else.
+//! Policies: ODRL 2.2 permission `use` under constraints on recipient, purpose, time, count and channel, and the duty that
+//! a person approves; nothing else.
 
 mod evaluate;
+mod narrow;
 mod odrl;
 
-pub use evaluate::{Decision, Facts};
-pub use odrl::{Constraint, Permission, Policy, PolicyError, Recipients};
+pub use evaluate::{Decision, Facts, Missing};
+pub use odrl::{Channel, Constraint, Permission, Policy, PolicyError, Recipients};

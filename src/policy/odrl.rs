@@ -14,11 +14,40 @@ pub struct Policy {
     permissions: Vec<Permission>,
 }
 
-/// Permits `use` if all its constraints hold.
+/// Permits `use` if all its constraints hold, and a person said yes where it wants that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// Constraints in their order.
     pub constraints: Vec<Constraint>,
+    /// Whether a person of the provider must approve: the duty `obtainConsent` (ODRL Vocabulary 2.2, section 4.7.22).
+    pub consent: bool,
+}
+
+/// How data is delivered: the formats of a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Channel {
+    /// Sealed bytes by range, the key by release. What a permission means that says nothing else.
+    Sealed,
+    /// Plain over TLS, by token: only where a permission names it.
+    Pull,
+}
+
+impl Channel {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Sealed, Self::Pull];
+
+    /// As `format` of a distribution, and in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "crosspark-sealed",
+            Self::Pull => "HttpData-PULL",
+        }
+    }
+
+    /// Of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.name() == name)
+    }
 }
 
 /// Whom a `recipient` constraint names.
@@ -45,6 +74,8 @@ pub enum Constraint {
     Until(Timestamp),
     /// `count` `lteq`: releases of a key under one agreement.
     Count(u64),
+    /// `deliveryChannel`: one of these.
+    Channel(Vec<Channel>),
 }
 
 /// Why a policy is refused.
@@ -153,7 +184,11 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
     let Value::Object(members) = value else {
         return refuse(pointer, "expected an object with `action` and `constraint`");
     };
-    if let Some(name) = members.keys().find(|name| !matches!(name.as_str(), "action" | "constraint" | "@type")) {
+    // An empty list of whatever restricts nothing.
+    let unknown = |(name, value): &(&String, &Value)| {
+        !matches!(name.as_str(), "action" | "constraint" | "duty" | "@type") && !is_empty(value)
+    };
+    if let Some((name, _)) = members.iter().find(unknown) {
         return refuse(&format!("{pointer}/{name}"), format!("`{name}` is not supported in a permission"));
     }
     match members.get("action").and_then(Value::as_str) {
@@ -165,7 +200,22 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
     for (i, constraint) in constraints.iter().enumerate() {
         read.push(constraint_from(constraint, &format!("{pointer}/constraint/{i}"))?);
     }
-    Ok(Permission { constraints: read })
+    let duties = list(members.get("duty"), &format!("{pointer}/duty"))?;
+    for (i, duty) in duties.iter().enumerate() {
+        duty_from(duty, &format!("{pointer}/duty/{i}"))?;
+    }
+    Ok(Permission { constraints: read, consent: !duties.is_empty() })
+}
+
+/// The only duty is that a person approves.
+fn duty_from(value: &Value, pointer: &str) -> Result<(), PolicyError> {
+    let members = value.as_object();
+    let action = members.and_then(|members| members.get("action")).and_then(Value::as_str);
+    let plain = members.is_some_and(|m| m.keys().all(|name| matches!(name.as_str(), "action" | "@type")));
+    match action {
+        Some("obtainConsent" | "odrl:obtainConsent") if plain => Ok(()),
+        _ => refuse(pointer, "the only duty is {\"action\": \"obtainConsent\"}: a person of the provider approves"),
+    }
 }
 
 fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyError> {
@@ -201,16 +251,17 @@ fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyErr
                 Ok,
             )
         }
-        ("recipient" | "purpose" | "dateTime" | "count", _) => refuse(
+        ("deliveryChannel", "eq" | "isAnyOf") => Ok(Constraint::Channel(channels(&right, pointer)?)),
+        ("recipient" | "purpose" | "dateTime" | "count" | "deliveryChannel", _) => refuse(
             &format!("{pointer}/operator"),
             format!(
                 "`{operator}` is not supported for {left}; possible are recipient eq, isAnyOf, neq, isNoneOf, isPartOf; \
-                 purpose eq, isAnyOf; dateTime gteq, lt; count lteq"
+                 purpose eq, isAnyOf; dateTime gteq, lt; count lteq; deliveryChannel eq, isAnyOf"
             ),
         ),
         _ => refuse(
             &format!("{pointer}/leftOperand"),
-            format!("`{left}` is not supported; possible are recipient, purpose, dateTime and count"),
+            format!("`{left}` is not supported; possible are recipient, purpose, dateTime, count and deliveryChannel"),
         ),
     }
 }
@@ -248,6 +299,12 @@ fn participants(operands: &[String], pointer: &str) -> Result<Vec<ParticipantId>
         .or_else(|error| refuse(&format!("{pointer}/rightOperand"), error.to_string()))
 }
 
+fn channels(operands: &[String], pointer: &str) -> Result<Vec<Channel>, PolicyError> {
+    let known: Option<Vec<Channel>> = operands.iter().map(|name| Channel::named(name)).collect();
+    let names = Channel::ALL.map(Channel::name).join(" and ");
+    known.map_or_else(|| refuse(&format!("{pointer}/rightOperand"), format!("possible are {names}")), Ok)
+}
+
 fn text_operand(text: &str, pointer: &str) -> Result<Text, PolicyError> {
     Text::parse(text).or_else(|error| refuse(&format!("{pointer}/rightOperand"), error.to_string()))
 }
@@ -257,9 +314,15 @@ fn time_operand(text: &str, pointer: &str) -> Result<Timestamp, PolicyError> {
 }
 
 fn permission_value(permission: &Permission) -> Value {
-    let constraints: Vec<Value> = permission.constraints.iter().map(constraint_value).collect();
     // The protocol's arrays have at least one element.
-    if constraints.is_empty() { json!({"action": "use"}) } else { json!({"action": "use", "constraint": constraints}) }
+    let mut value = json!({"action": "use"});
+    if !permission.constraints.is_empty() {
+        value["constraint"] = permission.constraints.iter().map(constraint_value).collect();
+    }
+    if permission.consent {
+        value["duty"] = json!([{"action": "obtainConsent"}]);
+    }
+    value
 }
 
 fn constraint_value(constraint: &Constraint) -> Value {
@@ -271,6 +334,10 @@ fn constraint_value(constraint: &Constraint) -> Value {
         Constraint::From(at) => ("dateTime", "gteq", json!(at)),
         Constraint::Until(at) => ("dateTime", "lt", json!(at)),
         Constraint::Count(max) => ("count", "lteq", json!(max.to_string())),
+        Constraint::Channel(channels) => {
+            let names: Vec<&str> = channels.iter().map(|channel| channel.name()).collect();
+            ("deliveryChannel", "isAnyOf", json!(names))
+        }
     };
     json!({"leftOperand": left, "operator": operator, "rightOperand": right})
 }

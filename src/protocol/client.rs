@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::BoxStream};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RANGE};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,13 +52,17 @@ impl HttpPeer {
         Self { endpoint, clients, random: SystemRandomness::new(), sequence, store, newer }
     }
 
-    fn client(&self, to: &Member) -> Result<Client, PeerError> {
-        self.clients.client(to).map_err(|error| PeerError::Unreachable(error.to_string()))
+    /// To a path below the member's endpoint.
+    fn request(&self, to: &Member, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
+        self.request_at(to, method, &to.endpoint.join(path))
     }
 
-    fn request(&self, to: &Member, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
+    /// To an address that the register has for the member.
+    fn request_at(&self, to: &Member, method: Method, address: &str) -> Result<RequestBuilder, PeerError> {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        let request = self.client(to)?.request(method, to.endpoint.join(path)).header(REGISTER_HEADER, sequence);
+        let client = self.clients.client(to, address);
+        let client = client.map_err(|error| PeerError::Unreachable(error.to_string()))?;
+        let request = client.request(method, address).header(REGISTER_HEADER, sequence);
         Ok(match trace::current() {
             Some(trace) => request.header(TRACE_HEADER, trace.to_header(&self.random)),
             None => request,
@@ -117,6 +121,11 @@ impl HttpPeer {
         let body = read(response, max).await?;
         String::from_utf8(body.to_vec()).map_err(|_| PeerError::Invalid("the answer is not UTF-8".into()))
     }
+}
+
+/// Where a member's endpoints of the protocol are.
+fn base_of(member: &Member) -> String {
+    if member.connector.is_some() { member.endpoint.to_string() } else { member.endpoint.join(BASE) }
 }
 
 /// The sequence of the peer's register.
@@ -189,14 +198,15 @@ fn parse(body: &[u8]) -> Result<Value, PeerError> {
 impl Peer for HttpPeer {
     async fn catalog(&self, to: &Member) -> Result<Value, PeerError> {
         let message = wire::envelope("CatalogRequestMessage", json!({}));
-        let mut path = format!("{BASE}/catalog/request");
+        let first = base_of(to) + "/catalog/request";
+        let mut address = first.clone();
         let mut all: Option<Value> = None;
         let mut count = 0;
         // Pages until there is no next one.
         for _ in 0..limits::PAGE_ROWS_MAX {
-            let request = self.request(to, Method::POST, &path)?.json(&message);
+            let request = self.request_at(to, Method::POST, &address)?.json(&message);
             let response = self.send(to, request).await?;
-            let next = next_page(&response);
+            let next = next_page(&response, &first);
             let page = parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?;
             let found = page.get("dataset").and_then(Value::as_array).map_or(0, Vec::len);
             count += found;
@@ -214,7 +224,7 @@ impl Peer for HttpPeer {
                 }
             });
             match next {
-                Some(next) if found > 0 => path = next,
+                Some(next) if found > 0 => address = next,
                 _ => break,
             }
         }
@@ -222,18 +232,25 @@ impl Peer for HttpPeer {
     }
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
-        let path = format!("{BASE}/catalog/datasets/{id}");
-        parse(self.text(to, &path, limits::PEER_ANSWER_BYTES_MAX).await?.as_bytes())
+        let address = format!("{}/catalog/datasets/{id}", base_of(to));
+        let response = self.send(to, self.request_at(to, Method::GET, &address)?).await?;
+        parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)
     }
 
     async fn deliver(
         &self,
         to: &Member,
+        callback: Option<&Endpoint>,
         message: &Message,
         token: Option<&str>,
     ) -> Result<Answer<Option<ProcessId>>, PeerError> {
         let (path, body) = wire::outgoing(message, &self.endpoint, &to.id, token);
-        let request = self.request(to, Method::POST, &path)?;
+        let address = match (&to.connector, callback, message) {
+            (None, _, Message::Receipt { .. }) => to.endpoint.join(&path),
+            (Some(_), Some(callback), _) => callback.join(&path),
+            _ => base_of(to) + &path,
+        };
+        let request = self.request_at(to, Method::POST, &address)?;
         let request = match body {
             Value::String(jws) => request.header(CONTENT_TYPE, "application/jose").body(jws),
             body => request.json(&body),
@@ -243,7 +260,8 @@ impl Peer for HttpPeer {
         let body = read(response, limits::DOCUMENT_BYTES_MAX).await?;
         // Other connectors answer some messages with nothing.
         let value = if body.is_empty() { Value::Null } else { parse(&body)? };
-        let pid = value.get("providerPid").and_then(Value::as_str).and_then(|pid| ProcessId::parse(pid).ok());
+        let pid =
+            message.named_in().and_then(|name| value.get(name)?.as_str()).and_then(|pid| ProcessId::parse(pid).ok());
         Ok(Answer { body: pid, promise })
     }
 
@@ -322,10 +340,12 @@ impl Peer for HttpPeer {
     }
 }
 
-/// The path in a `Link` with rel="next" (RFC 8288), if it stays below the protocol's base.
-fn next_page(response: &Response) -> Option<String> {
+/// The address in a `Link` with rel="next" (RFC 8288): relative or absolute, it must be the one that was asked for, with
+/// another query.
+fn next_page(response: &Response, first: &str) -> Option<String> {
     let link = response.headers().get("link")?.to_str().ok()?;
     let part = link.split(',').find(|part| part.contains("rel=\"next\""))?;
     let target = part.split_once('<')?.1.split_once('>')?.0;
-    target.starts_with(&format!("{BASE}/catalog/request?")).then(|| target.to_owned())
+    let next = url::Url::parse(first).ok()?.join(target).ok()?.to_string();
+    next.strip_prefix(first)?.starts_with('?').then_some(next)
 }

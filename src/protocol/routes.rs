@@ -46,10 +46,10 @@ pub fn router(node: Arc<Node>) -> Router {
     let app = App { node, registers: Arc::new(Semaphore::new(2)) };
     let negotiations = Router::new()
         .route("/request", post(contract_request))
-        .route("/offers", post(not_supported))
+        .route("/offers", post(contract_offer))
         .route("/{pid}", get(negotiation))
-        .route("/{pid}/request", post(not_supported))
-        .route("/{pid}/offers", post(not_supported))
+        .route("/{pid}/request", post(counter_request))
+        .route("/{pid}/offers", post(counter_offer))
         .route("/{pid}/events", post(contract_event))
         .route("/{pid}/agreement", post(contract_agreement))
         .route("/{pid}/agreement/verification", post(contract_verification))
@@ -205,6 +205,41 @@ async fn contract_request(
     negotiation_answer(&app, &from, StatusCode::CREATED, outcome)
 }
 
+/// DSP 2025-1, "Contract Offer Message" with `callbackAddress`: 201 for a new negotiation.
+async fn contract_offer(State(app): State<App>, ActiveMember(from): ActiveMember, JsonBody(body): JsonBody) -> Answer {
+    let read = Incoming::read(&body, "ContractOfferMessage").and_then(|message| message.contract_offer());
+    let offer = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let outcome = app.node.contract_offered(&from, offer).await;
+    negotiation_answer(&app, &from, StatusCode::CREATED, outcome)
+}
+
+/// DSP 2025-1, "Contract Request Message" with `providerPid`: a counter-offer.
+async fn counter_request(
+    State(app): State<App>,
+    ActiveMember(from): ActiveMember,
+    Path(pid): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let about = About::read(&app, &from, Family::Negotiation, &pid, "ContractRequestMessage", &body).await?;
+    let read = about.message.terms().and_then(|terms| Ok((terms, about.message.claim()?)));
+    let (terms, claim) = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let outcome = app.node.countered(about.inbound(&from), terms, claim.as_deref()).await;
+    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+}
+
+/// DSP 2025-1, "Contract Offer Message" with `consumerPid`.
+async fn counter_offer(
+    State(app): State<App>,
+    ActiveMember(from): ActiveMember,
+    Path(pid): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let about = About::read(&app, &from, Family::Negotiation, &pid, "ContractOfferMessage", &body).await?;
+    let terms = refuse_logged(&app, &from, Family::Negotiation, about.message.terms()).await?;
+    let outcome = app.node.offered(about.inbound(&from), terms).await;
+    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+}
+
 async fn negotiation(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let pid = refuse_logged(&app, &from, Family::Negotiation, segment::<ProcessId>(&pid)).await?;
     let outcome = app.node.negotiation_for(&from, &pid).await.map(Moved::repeated);
@@ -260,8 +295,9 @@ async fn contract_agreement(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let about = About::read(&app, &from, Family::Negotiation, &pid, "ContractAgreementMessage", &body).await?;
-    let jws = refuse_logged(&app, &from, Family::Negotiation, about.message.agreement()).await?;
-    let outcome = app.node.agreed(about.inbound(&from), &jws).await;
+    let read = about.message.signature().and_then(|signed| Ok((signed, about.message.agreement()?)));
+    let (signed, plain) = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let outcome = app.node.agreed(about.inbound(&from), signed.as_deref(), plain.as_ref()).await;
     negotiation_answer(&app, &from, StatusCode::OK, outcome)
 }
 
@@ -274,8 +310,8 @@ async fn contract_verification(
 ) -> Answer {
     let kind = "ContractAgreementVerificationMessage";
     let about = About::read(&app, &from, Family::Negotiation, &pid, kind, &body).await?;
-    let jws = refuse_logged(&app, &from, Family::Negotiation, about.message.agreement()).await?;
-    let outcome = app.node.verified(about.inbound(&from), &jws).await;
+    let signed = refuse_logged(&app, &from, Family::Negotiation, about.message.signature()).await?;
+    let outcome = app.node.verified(about.inbound(&from), signed.as_deref()).await;
     negotiation_answer(&app, &from, StatusCode::OK, outcome)
 }
 
@@ -291,8 +327,12 @@ async fn contract_event(
     let event: Result<String, Error> = about.message.get("eventType");
     let outcome = match event.as_deref() {
         Ok("FINALIZED") => app.node.finalized(about.inbound(&from)).await,
+        Ok("ACCEPTED") => {
+            let claim = refuse_logged(&app, &from, Family::Negotiation, about.message.claim()).await?;
+            app.node.accepted(about.inbound(&from), claim.as_deref()).await
+        }
         _ => {
-            let error = Error::invalid("eventType", "the only event that is supported here is FINALIZED");
+            let error = Error::invalid("eventType", "`eventType` must be ACCEPTED or FINALIZED");
             return refuse_logged(&app, &from, Family::Negotiation, Err(error)).await;
         }
     };
@@ -310,12 +350,6 @@ async fn contract_termination(
     let about = About::read(&app, &from, Family::Negotiation, &pid, kind, &body).await?;
     let outcome = app.node.negotiation_terminated(about.inbound(&from), &about.message.reason()).await;
     negotiation_answer(&app, &from, StatusCode::OK, outcome)
-}
-
-/// Counter-offers and negotiations that the provider begins.
-async fn not_supported(State(app): State<App>, ActiveMember(from): ActiveMember) -> Answer {
-    let error = Error::invalid("not-supported", "this node negotiates from the offers in its catalog only");
-    refuse_logged(&app, &from, Family::Negotiation, Err(error)).await
 }
 
 /// DSP 2025-1, "Transfer Request Message": 201 for a new transfer.
@@ -339,8 +373,7 @@ async fn transfer_start(
 ) -> Answer {
     let about = About::read(&app, &from, Family::Transfer, &pid, "TransferStartMessage", &body).await?;
     let address = refuse_logged(&app, &from, Family::Transfer, about.message.data_address()).await?;
-    let (endpoint, token, until) = address;
-    let outcome = app.node.transfer_started(about.inbound(&from), &endpoint, &token, until).await;
+    let outcome = app.node.transfer_started(about.inbound(&from), address.as_ref()).await;
     transfer_answer(&app, &from, StatusCode::OK, outcome)
 }
 

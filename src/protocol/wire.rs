@@ -2,12 +2,14 @@
 //! ignored, `@context` and `@type` are not.
 
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, ParticipantId, ProcessId};
+use crate::core::id::{AgreementId, DatasetId, OfferId, ParticipantId, ProcessId};
 use crate::core::json;
 use crate::core::time::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::{ContractRequest, Error, Message, Termination, TransferRequest};
+use crate::service::{
+    ContractOffer, ContractRequest, DataAddress, Error, Message, PlainAgreement, Termination, Terms, TransferRequest,
+};
 use crate::transfer::Transfer;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -67,15 +69,19 @@ impl Incoming {
         Ok(if own == Role::Consumer { (consumer, provider) } else { (provider, consumer) })
     }
 
-    /// Why, in the sender's words.
+    /// Why, in the sender's words: texts, or objects with a text.
     pub fn reason(&self) -> String {
         let list = self.members.get("reason").and_then(Value::as_array);
-        let words: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+        let text = |value: &'_ Value| -> Option<String> {
+            let inner = ["message", "@value"].iter().find_map(|name| value.get(name)?.as_str());
+            value.as_str().or(inner).map(str::to_owned)
+        };
+        let words: Vec<String> = list.into_iter().flatten().filter_map(text).collect();
         if words.is_empty() { "no reason was given".to_owned() } else { words.join("; ") }
     }
 
-    /// ContractRequestMessage without `providerPid`.
-    pub fn contract_request(&self) -> Result<ContractRequest, Error> {
+    /// The offer of a ContractRequestMessage or ContractOfferMessage.
+    pub fn terms(&self) -> Result<Terms, Error> {
         let offer: Value = self.get("offer")?;
         let part = |name: &str| offer.get(name).cloned().unwrap_or_default();
         let id = serde_json::from_value(part("@id")).map_err(|error| invalid(format!("`offer.@id`: {error}")))?;
@@ -83,12 +89,30 @@ impl Incoming {
             Value::Null => None,
             target => Some(serde_json::from_value(target).map_err(|e| invalid(format!("`offer.target`: {e}")))?),
         };
+        Ok(Terms { offer: id, dataset: target, policy: offer })
+    }
+
+    /// The claim of a crosspark node.
+    pub fn claim(&self) -> Result<Option<String>, Error> {
+        self.optional(CLAIM)
+    }
+
+    /// ContractRequestMessage without `providerPid`.
+    pub fn contract_request(&self) -> Result<ContractRequest, Error> {
         Ok(ContractRequest {
             consumer_pid: self.get("consumerPid")?,
-            offer: id,
-            dataset: target,
-            policy: offer,
-            claim: self.get(CLAIM)?,
+            terms: self.terms()?,
+            claim: self.claim()?,
+            callback: self.callback()?,
+            digest: self.digest,
+        })
+    }
+
+    /// ContractOfferMessage without `consumerPid`.
+    pub fn contract_offer(&self) -> Result<ContractOffer, Error> {
+        Ok(ContractOffer {
+            provider_pid: self.get("providerPid")?,
+            terms: self.terms()?,
             callback: self.callback()?,
             digest: self.digest,
         })
@@ -109,17 +133,31 @@ impl Incoming {
         self.get("callbackAddress")
     }
 
-    /// The signature that a ContractAgreementMessage or ContractAgreementVerificationMessage carries.
-    pub fn agreement(&self) -> Result<String, Error> {
+    /// The signature that a crosspark node's ContractAgreementMessage or ContractAgreementVerificationMessage carries.
+    pub fn signature(&self) -> Result<Option<String>, Error> {
         match self.members.get("agreement").and_then(|agreement| agreement.get(AGREEMENT)) {
-            Some(Value::String(jws)) => Ok(jws.clone()),
-            _ => self.get(AGREEMENT),
+            Some(Value::String(jws)) => Ok(Some(jws.clone())),
+            _ => self.optional(AGREEMENT),
         }
     }
 
-    /// The data address of a TransferStartMessage: endpoint, token, its end.
-    pub fn data_address(&self) -> Result<(Endpoint, String, Option<Timestamp>), Error> {
-        let address: Value = self.get("dataAddress")?;
+    /// The agreement of a ContractAgreementMessage, as the protocol has it; none if that is not understood.
+    pub fn agreement(&self) -> Result<Option<PlainAgreement>, Error> {
+        let terms: Value = self.get("agreement")?;
+        fn part<T: DeserializeOwned>(terms: &Value, name: &str) -> Option<T> {
+            serde_json::from_value(terms.get(name)?.clone()).ok()
+        }
+        let read = || {
+            let (id, target) = (part(&terms, "@id")?, part(&terms, "target")?);
+            let (assigner, assignee) = (part(&terms, "assigner")?, part(&terms, "assignee")?);
+            Some(PlainAgreement { id, assigner, assignee, target, terms: terms.clone() })
+        };
+        Ok(read())
+    }
+
+    /// The data address of a TransferStartMessage.
+    pub fn data_address(&self) -> Result<Option<DataAddress>, Error> {
+        let Some(address) = self.optional::<Value>("dataAddress")? else { return Ok(None) };
         let endpoint = address.get("endpoint").cloned().unwrap_or_default();
         let endpoint = serde_json::from_value(endpoint).map_err(|e| invalid(format!("`dataAddress.endpoint`: {e}")))?;
         let properties = address.get("endpointProperties").and_then(Value::as_array);
@@ -128,9 +166,8 @@ impl Incoming {
             let found = properties.into_iter().flatten().find(named);
             found.and_then(|property| property.get("value")?.as_str().map(str::to_owned))
         };
-        let token = property("authorization").ok_or_else(|| invalid("`dataAddress` has no authorization"))?;
         let until = property("crosspark:expires").and_then(|text| Timestamp::parse(&text).ok());
-        Ok((endpoint, token, until))
+        Ok(Some(DataAddress { endpoint, token: property("authorization"), until }))
     }
 }
 
@@ -167,41 +204,51 @@ pub fn transfer(transfer: &Transfer) -> Value {
     envelope("TransferProcess", members)
 }
 
-/// An outgoing message of the node at the endpoint `own`: path below the receiver's endpoint, and body.
+/// An outgoing message of the node at the endpoint `own`: path below the receiver's base of the protocol (or, of our data
+/// plane, below its endpoint), and body.
 pub fn outgoing(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<&str>) -> (String, Value) {
     let callback = own.join(BASE);
     match message {
-        Message::ContractRequest { pid, offer, dataset, policy, claim } => {
-            let mut full = json!({"@id": offer, "@type": "Offer", "target": dataset, "assigner": to});
-            if let (Some(full), Some(policy)) = (full.as_object_mut(), policy.as_object()) {
-                full.extend(policy.clone());
-            }
-            let body = json!({"consumerPid": pid, "offer": full, "callbackAddress": callback, CLAIM: claim});
-            (format!("{BASE}/negotiations/request"), envelope("ContractRequestMessage", body))
+        Message::ContractRequest { pid, peer_pid, offer, dataset, policy, claim } => {
+            let mut body = json!({"consumerPid": pid, "offer": odrl_offer(offer, dataset, policy, ("assigner", to))});
+            extend(&mut body, CLAIM, claim.as_deref());
+            let path = addressed(&mut body, ("providerPid", peer_pid.as_ref()), &callback, "request");
+            (path, envelope("ContractRequestMessage", body))
+        }
+        Message::ContractOffer { pid, peer_pid, offer, dataset, policy } => {
+            let mut body = json!({"providerPid": pid, "offer": odrl_offer(offer, dataset, policy, ("assignee", to))});
+            let path = addressed(&mut body, ("consumerPid", peer_pid.as_ref()), &callback, "offers");
+            (path, envelope("ContractOfferMessage", body))
+        }
+        Message::ContractAccepted { pid, peer_pid, claim } => {
+            let mut body = json!({"consumerPid": pid, "providerPid": peer_pid, "eventType": "ACCEPTED"});
+            extend(&mut body, CLAIM, claim.as_deref());
+            (format!("/negotiations/{peer_pid}/events"), envelope("ContractNegotiationEventMessage", body))
         }
         Message::ContractAgreement { pid, peer_pid, agreement, signed } => {
             let odrl = odrl_agreement(agreement, *signed);
             let body =
                 json!({"providerPid": pid, "consumerPid": peer_pid, "agreement": odrl, "callbackAddress": callback});
-            (format!("{BASE}/negotiations/{peer_pid}/agreement"), envelope("ContractAgreementMessage", body))
+            (format!("/negotiations/{peer_pid}/agreement"), envelope("ContractAgreementMessage", body))
         }
         Message::ContractVerification { pid, peer_pid, agreement } => {
-            let body = json!({"consumerPid": pid, "providerPid": peer_pid, AGREEMENT: agreement});
-            let path = format!("{BASE}/negotiations/{peer_pid}/agreement/verification");
+            let mut body = json!({"consumerPid": pid, "providerPid": peer_pid});
+            extend(&mut body, AGREEMENT, agreement.as_deref());
+            let path = format!("/negotiations/{peer_pid}/agreement/verification");
             (path, envelope("ContractAgreementVerificationMessage", body))
         }
         Message::ContractFinalized { pid, peer_pid } => {
             let body = json!({"providerPid": pid, "consumerPid": peer_pid, "eventType": "FINALIZED"});
-            (format!("{BASE}/negotiations/{peer_pid}/events"), envelope("ContractNegotiationEventMessage", body))
+            (format!("/negotiations/{peer_pid}/events"), envelope("ContractNegotiationEventMessage", body))
         }
         Message::ContractTermination(end) => {
-            let path = format!("{BASE}/negotiations/{}/termination", end.peer_pid);
+            let path = format!("/negotiations/{}/termination", end.peer_pid);
             (path, envelope("ContractNegotiationTerminationMessage", termination(end)))
         }
         Message::TransferRequest { pid, agreement, format } => {
             let body =
                 json!({"consumerPid": pid, "agreementId": agreement, "format": format, "callbackAddress": callback});
-            (format!("{BASE}/transfers/request"), envelope("TransferRequestMessage", body))
+            ("/transfers/request".into(), envelope("TransferRequestMessage", body))
         }
         Message::TransferStart { pid, peer_pid, until } => {
             let address = json!({
@@ -215,18 +262,55 @@ pub fn outgoing(message: &Message, own: &Endpoint, to: &ParticipantId, token: Op
                 ],
             });
             let body = json!({"providerPid": pid, "consumerPid": peer_pid, "dataAddress": address});
-            (format!("{BASE}/transfers/{peer_pid}/start"), envelope("TransferStartMessage", body))
+            (format!("/transfers/{peer_pid}/start"), envelope("TransferStartMessage", body))
+        }
+        Message::TransferResumption { pid, peer_pid } => {
+            let body = json!({"consumerPid": pid, "providerPid": peer_pid});
+            (format!("/transfers/{peer_pid}/start"), envelope("TransferStartMessage", body))
+        }
+        Message::TransferSuspension(pause) => {
+            let path = format!("/transfers/{}/suspension", pause.peer_pid);
+            (path, envelope("TransferSuspensionMessage", termination(pause)))
         }
         Message::TransferCompletion { role, pid, peer_pid } => {
             let body = pids(*role, pid, Some(peer_pid));
-            (format!("{BASE}/transfers/{peer_pid}/completion"), envelope("TransferCompletionMessage", body))
+            (format!("/transfers/{peer_pid}/completion"), envelope("TransferCompletionMessage", body))
         }
         Message::TransferTermination(end) => {
-            let path = format!("{BASE}/transfers/{}/termination", end.peer_pid);
+            let path = format!("/transfers/{}/termination", end.peer_pid);
             (path, envelope("TransferTerminationMessage", termination(end)))
         }
         Message::Receipt { transfer, receipt } => (format!("/data/{transfer}/receipt"), Value::String(receipt.clone())),
     }
+}
+
+/// The path of a request or offer: the first of a negotiation tells a callback address, each other one the process (exactly
+/// one of the two, by the JSON Schemas).
+fn addressed(body: &mut Value, process: (&str, Option<&ProcessId>), callback: &str, kind: &str) -> String {
+    match process {
+        (name, Some(pid)) => {
+            body[name] = pid.to_string().into();
+            format!("/negotiations/{pid}/{kind}")
+        }
+        (_, None) => {
+            body["callbackAddress"] = callback.into();
+            format!("/negotiations/{kind}")
+        }
+    }
+}
+
+fn extend(body: &mut Value, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        body[name] = value.into();
+    }
+}
+
+fn odrl_offer(id: &OfferId, dataset: &DatasetId, policy: &Value, party: (&str, &ParticipantId)) -> Value {
+    let mut offer = json!({"@id": id, "@type": "Offer", "target": dataset, party.0: party.1});
+    if let (Some(offer), Some(policy)) = (offer.as_object_mut(), policy.as_object()) {
+        offer.extend(policy.clone());
+    }
+    offer
 }
 
 fn property(name: &str, value: &str) -> Value {

@@ -20,7 +20,8 @@ const PAGE: usize = 100;
 impl Node {
     /// What the policy of a stored offer says of a peer before purpose and person are known.
     fn visible(&self, row: &VersionRow, to: &Counterparty) -> bool {
-        let facts = Facts { recipient: &to.participant, groups: &to.groups, purpose: None, now: self.now(), used: 0 };
+        let (recipient, groups, now) = (&to.participant, &to.groups, self.now());
+        let facts = Facts { recipient, groups, purpose: None, now, used: 0, channel: None, approved: false };
         // A policy that this version no longer understands shows nothing.
         Policy::from_value(&row.policy).is_ok_and(|policy| !matches!(policy.evaluate(&facts), Decision::Refused { .. }))
     }

@@ -1,6 +1,5 @@
 //! Messages of the outbox: versioned, ours, without bearer secrets. `protocol` writes them as the wire wants them.
 
-use crate::agreement::Claim;
 use crate::core::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, ProcessId};
 use crate::core::random::Random;
 use crate::core::time::Timestamp;
@@ -18,14 +17,40 @@ pub enum Message {
     ContractRequest {
         /// Process.
         pid: ProcessId,
+        /// The other side's, in a counter-offer.
+        #[serde(default)]
+        peer_pid: Option<ProcessId>,
         /// Offer.
         offer: OfferId,
         /// Dataset.
         dataset: DatasetId,
         /// The offer's policy.
         policy: Value,
-        /// The claim, JWS.
-        claim: String,
+        /// The claim, JWS; nothing that another connector is told.
+        #[serde(default)]
+        claim: Option<String>,
+    },
+    /// ContractOfferMessage
+    ContractOffer {
+        /// Process.
+        pid: ProcessId,
+        /// The other side's, unless this begins the negotiation.
+        peer_pid: Option<ProcessId>,
+        /// Offer.
+        offer: OfferId,
+        /// Dataset.
+        dataset: DatasetId,
+        /// The offer's policy.
+        policy: Value,
+    },
+    /// ContractNegotiationEventMessage ACCEPTED
+    ContractAccepted {
+        /// Process.
+        pid: ProcessId,
+        /// The other side's.
+        peer_pid: ProcessId,
+        /// The claim, JWS; nothing that another connector is told.
+        claim: Option<String>,
     },
     /// ContractAgreementMessage
     ContractAgreement {
@@ -44,8 +69,9 @@ pub enum Message {
         pid: ProcessId,
         /// The other side's.
         peer_pid: ProcessId,
-        /// The agreement, JWS by the consumer.
-        agreement: String,
+        /// The agreement, JWS by the consumer; another connector gets none.
+        #[serde(default)]
+        agreement: Option<String>,
     },
     /// ContractNegotiationEventMessage FINALIZED
     ContractFinalized {
@@ -74,6 +100,15 @@ pub enum Message {
         /// Until when the token is good.
         until: Timestamp,
     },
+    /// TransferStartMessage of a consumer that goes on with what it paused.
+    TransferResumption {
+        /// Process.
+        pid: ProcessId,
+        /// The other side's.
+        peer_pid: ProcessId,
+    },
+    /// TransferSuspensionMessage
+    TransferSuspension(Termination),
     /// TransferCompletionMessage
     TransferCompletion {
         /// This side.
@@ -94,7 +129,7 @@ pub enum Message {
     },
 }
 
-/// The end of a process.
+/// The end or pause of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Termination {
     /// This side.
@@ -116,7 +151,48 @@ impl Message {
         let mut message = serde_json::to_value(self).unwrap_or_default();
         message["v"] = 1.into();
         let (to, process) = (to.clone(), process.clone());
-        Outgoing { id: MessageId::generate(random), to, process, message, trace: super::trace::current(), attempts: 0 }
+        let (id, trace) = (MessageId::generate(random), super::trace::current());
+        Outgoing { id, to, process, message, callback: None, trace, attempts: 0 }
+    }
+
+    /// Where the answer tells the other side's name for a process that this message opens; none if it opens none.
+    pub fn named_in(&self) -> Option<&'static str> {
+        match self {
+            Self::ContractRequest { peer_pid: None, .. } | Self::TransferRequest { .. } => Some("providerPid"),
+            Self::ContractOffer { peer_pid: None, .. } => Some("consumerPid"),
+            _ => None,
+        }
+    }
+
+    /// The request that a consumer's negotiation stands at.
+    pub fn request(negotiation: &Negotiation, connector: bool) -> Self {
+        let subject = &negotiation.subject;
+        Self::ContractRequest {
+            pid: negotiation.id.clone(),
+            peer_pid: negotiation.peer_pid.clone(),
+            offer: subject.offer.clone(),
+            dataset: subject.dataset.clone(),
+            policy: subject.policy.clone(),
+            claim: subject.claim.clone().filter(|_| !connector),
+        }
+    }
+
+    /// The offer that a provider's negotiation stands at.
+    pub fn offer(negotiation: &Negotiation) -> Self {
+        let subject = &negotiation.subject;
+        Self::ContractOffer {
+            pid: negotiation.id.clone(),
+            peer_pid: negotiation.peer_pid.clone(),
+            offer: subject.offer.clone(),
+            dataset: subject.dataset.clone(),
+            policy: subject.policy.clone(),
+        }
+    }
+
+    /// That the offer is accepted; none if the other side's name for the negotiation is not known.
+    pub fn accept(negotiation: &Negotiation, connector: bool) -> Option<Self> {
+        let (pid, claim) = (negotiation.id.clone(), negotiation.subject.claim.clone().filter(|_| !connector));
+        Some(Self::ContractAccepted { pid, peer_pid: negotiation.peer_pid.clone()?, claim })
     }
 
     /// Reads a row of the outbox.
@@ -137,21 +213,17 @@ impl Message {
 
     /// The end of a transfer; none if the other side's name for it is not known.
     pub fn end_of_transfer(transfer: &Transfer, code: &str, reason: &str) -> Option<Self> {
-        let (role, pid) = (transfer.role, transfer.id.clone());
-        let (code, reason) = (code.to_owned(), reason.to_owned());
-        let peer_pid = transfer.peer_pid.clone()?;
-        Some(Self::TransferTermination(Termination { role, pid, peer_pid, code, reason }))
+        Some(Self::TransferTermination(told_of(transfer, code, reason)?))
+    }
+
+    /// The pause of a transfer; none if the other side's name for it is not known.
+    pub fn pause_of_transfer(transfer: &Transfer, reason: &str) -> Option<Self> {
+        Some(Self::TransferSuspension(told_of(transfer, "suspended", reason)?))
     }
 }
 
-/// The claim's facts that a negotiation repeats.
-pub fn subject_of(claim: &Claim, jws: &str, policy: Value) -> crate::negotiation::Subject {
-    crate::negotiation::Subject {
-        dataset: claim.dataset.clone(),
-        offer: claim.offer.clone(),
-        policy,
-        claim: jws.to_owned(),
-        purpose: claim.purpose.clone(),
-        enterprise: claim.enterprise.clone(),
-    }
+fn told_of(transfer: &Transfer, code: &str, reason: &str) -> Option<Termination> {
+    let (role, pid) = (transfer.role, transfer.id.clone());
+    let (code, reason) = (code.to_owned(), reason.to_owned());
+    Some(Termination { role, pid, peer_pid: transfer.peer_pid.clone()?, code, reason })
 }

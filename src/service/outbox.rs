@@ -5,7 +5,7 @@ use super::Node;
 use super::message::Message;
 use super::ports::PeerError;
 use crate::audit::entry::{Facts, Kind};
-use crate::core::id::{MessageId, ParticipantId};
+use crate::core::id::{MessageId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{self, Negotiation};
@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    async fn try_send(&self, row: &Outgoing) -> Result<(), PeerError> {
+    async fn try_send(self: &Arc<Self>, row: &Outgoing) -> Result<(), PeerError> {
         let message = Message::read(row)
             .ok_or_else(|| PeerError::Invalid("this version does not know the message in the outbox".into()))?;
         let (trust, now) = (self.trust(), self.now());
@@ -123,12 +123,28 @@ impl Node {
             }
             _ => None,
         };
-        let delivered = self.parts.peer.deliver(member, &message, token.as_deref()).await;
+        let callback = row.callback.as_ref().filter(|address| member.callbacks.iter().any(|all| all.covers(address)));
+        let delivered = self.parts.peer.deliver(member, callback, &message, token.as_deref()).await;
         if let Err(PeerError::Refused { promise, .. }) = &delivered {
             self.keep_promise(&row.to, promise.clone()).await;
         }
-        self.keep_promise(&row.to, delivered?.promise).await;
+        let delivered = delivered?;
+        self.keep_promise(&row.to, delivered.promise).await;
+        if let Some(peer_pid) = delivered.body {
+            self.learn_name(&row.process, peer_pid).await;
+        }
         Ok(())
+    }
+
+    /// The other side's name for a process: what this side says next needs it. If it is not learnt here, the other side's
+    /// next message tells it.
+    async fn learn_name(self: &Arc<Self>, process: &ProcessId, peer_pid: ProcessId) {
+        let chore = Chore::Named { process: process.clone(), peer_pid };
+        if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
+            tracing::warn!(%error, %process, "the other side's name for a process could not be kept");
+        }
+        self.go_on_negotiation(process);
+        self.go_on_transfer(process);
     }
 
     /// The message will not be taken: logged, and the process ends, on this side and on the other.
@@ -154,7 +170,8 @@ impl Node {
         // A side that may not terminate in this state has said its last word; the record stays as it is.
         if let Some((write, message)) = ended {
             change.writes.push(write);
-            change.outbox.extend(message.map(|message| message.outgoing(&row.to, &row.process, self.random())));
+            let to = |message: Message| message.outgoing(&row.to, &row.process, self.random()).to(&row.callback);
+            change.outbox.extend(message.map(to));
         }
         let change = change.write(Write::DropMessage(row.id.clone()));
         // A conflict means that the process moved on meanwhile: the row stays and is decided again.

@@ -3,9 +3,10 @@
 use super::message::Message;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ProcessId};
+use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::negotiation::Negotiation;
-use crate::policy::Decision;
+use crate::policy::{Channel, Decision, Missing};
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,10 +61,12 @@ pub trait Peer: Send + Sync {
     async fn catalog(&self, to: &Member) -> Result<Value, PeerError>;
     /// One dataset of it.
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError>;
-    /// Delivers a message; answers with the other side's name for the process. `token` goes with a transfer's start.
+    /// Delivers a message; answers with the other side's name for the process. Another connector gets it at `callback`,
+    /// which the register covers, if it named one. `token` goes with a transfer's start.
     async fn deliver(
         &self,
         to: &Member,
+        callback: Option<&Endpoint>,
         message: &Message,
         token: Option<&str>,
     ) -> Result<Answer<Option<ProcessId>>, PeerError>;
@@ -92,13 +95,19 @@ pub trait Peer: Send + Sync {
 }
 
 /// What to do next in a negotiation that waits for this side.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum NegotiationStep {
     /// Nothing yet.
     Wait,
+    /// Provider: offer the dataset under its own policy.
+    Offer,
+    /// Consumer: ask again, under this policy.
+    Counter(Value),
+    /// Consumer: accept the offer.
+    Accept,
     /// Provider: agree.
     Agree,
-    /// Consumer: countersign the agreement.
+    /// Consumer: verify the agreement.
     Verify,
     /// Provider: finalize.
     Finalize,
@@ -111,38 +120,66 @@ pub enum NegotiationStep {
 pub enum TransferStep {
     /// Nothing yet.
     Wait,
-    /// Provider: start.
+    /// Provider: start; either side: go on with what it paused.
     Start,
+    /// Pause it, with a reason.
+    Suspend(String),
+    /// It is done.
+    Complete,
     /// End it, with a reason.
     Terminate(String),
 }
 
-/// Decides where a decision is this side's. The policy's word is an input: who decides may be stricter, never laxer;
-/// the service refuses a step that the policy does not permit.
-pub trait DecisionMaker: Send + Sync {
-    /// The next step of a negotiation. `policy` is what the policy says of the consumer, where this side is the provider.
-    fn negotiation(&self, negotiation: &Negotiation, policy: Option<&Decision>) -> NegotiationStep;
-    /// The next step of a transfer.
-    fn transfer(&self, transfer: &Transfer, policy: Option<&Decision>) -> TransferStep;
+/// What a decision on a negotiation can rest on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Says {
+    /// Provider: what the policy says of the consumer under the terms on the table.
+    pub policy: Option<Decision>,
+    /// Provider: whether what is asked for is within the offer. Consumer: whether what is offered gives all that was
+    /// asked for.
+    pub fits: bool,
 }
 
-/// The policy alone decides.
+/// Decides where a decision is this side's. The policy's word is an input: who decides may be stricter, never laxer;
+/// the service refuses a step that the policy does not permit. It is asked again after each step, until it waits.
+pub trait DecisionMaker: Send + Sync {
+    /// The next step of a negotiation.
+    fn negotiation(&self, negotiation: &Negotiation, says: &Says) -> NegotiationStep;
+    /// The next step of a transfer. `policy` is what the policy says of the consumer, where this side is the provider.
+    fn transfer(&self, transfer: &Transfer, policy: Option<&Decision>) -> TransferStep;
+    /// Consumer: how to ask for the data once the negotiation is finalized; none if not at once.
+    fn delivery(&self, negotiation: &Negotiation, connector: bool) -> Option<Channel>;
+}
+
+/// The policy decides, and people where it wants their word.
 pub struct PolicyDecides;
 
 impl DecisionMaker for PolicyDecides {
-    fn negotiation(&self, negotiation: &Negotiation, policy: Option<&Decision>) -> NegotiationStep {
+    fn negotiation(&self, negotiation: &Negotiation, says: &Says) -> NegotiationStep {
         use crate::negotiation::{Role, State};
-        match (negotiation.role, negotiation.state, policy) {
-            (Role::Provider, State::Requested, Some(Decision::Permitted { .. })) => NegotiationStep::Agree,
-            (Role::Provider, State::Requested, Some(Decision::Refused { reason, .. })) => {
-                NegotiationStep::Terminate(reason.clone())
+        use NegotiationStep::{Accept, Agree, Finalize, Offer, Terminate, Verify, Wait};
+        let rejected = negotiation.ruling.as_ref().filter(|ruling| !ruling.approved);
+        if let Some(ruling) = rejected.filter(|_| !negotiation.state.is_final()) {
+            let comment = ruling.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+            return Terminate(format!("a person said no{comment}"));
+        }
+        match (negotiation.role, negotiation.state) {
+            (Role::Provider, State::Requested) if !says.fits => Offer,
+            (Role::Provider, State::Requested | State::Accepted) => match &says.policy {
+                Some(Decision::Permitted { .. }) => Agree,
+                Some(Decision::Refused { reason, .. }) => Terminate(reason.clone()),
+                Some(Decision::Undetermined { missing: Missing::Consent, .. }) => Wait,
+                _ => Terminate("the policy depends on the purpose: ask for the offer under one purpose".into()),
+            },
+            (Role::Provider, State::Verified) => Finalize,
+            // A first offer waits for a person; so does nothing else.
+            (Role::Consumer, State::Offered) if negotiation.subject.asked.is_none() => Wait,
+            (Role::Consumer, State::Offered) if says.fits => Accept,
+            (Role::Consumer, State::Offered) => {
+                Terminate("the terms that are offered do not give what was asked for; read the catalog again".into())
             }
-            (Role::Provider, State::Requested, _) => {
-                NegotiationStep::Terminate("the policy leaves this undetermined".into())
-            }
-            (Role::Provider, State::Verified, _) => NegotiationStep::Finalize,
-            (Role::Consumer, State::Agreed, _) => NegotiationStep::Verify,
-            _ => NegotiationStep::Wait,
+            (Role::Consumer, State::Agreed) => Verify,
+            _ => Wait,
         }
     }
 
@@ -158,5 +195,9 @@ impl DecisionMaker for PolicyDecides {
             }
             _ => TransferStep::Wait,
         }
+    }
+
+    fn delivery(&self, _negotiation: &Negotiation, connector: bool) -> Option<Channel> {
+        Some(if connector { Channel::Pull } else { Channel::Sealed })
     }
 }

@@ -267,8 +267,8 @@ impl Node {
             transfer: delivery.provider_pid.clone(),
             agreement: delivery.row.digest,
             manifest: holding.manifest_digest,
-            purpose: agreement.purpose.clone(),
-            enterprise: agreement.enterprise.clone(),
+            purpose: agreement.purpose.clone().ok_or_else(|| never("the agreement names no purpose"))?,
+            enterprise: agreement.enterprise.clone().ok_or_else(|| never("the agreement names no enterprise"))?,
             hpke: HPKE.to_owned(),
             key: Bytes(one_time.public()),
             nonce: Bytes(random::bytes::<32>(self.random()).to_vec()),
@@ -446,8 +446,8 @@ fn holding_facts(agreement: &Agreement, holding: &Holding, detail: serde_json::V
         dataset: Some(agreement.dataset.clone()),
         process: Some(holding.transfer.clone()),
         agreement: Some(agreement.id.clone()),
-        enterprise: Some(agreement.enterprise.clone()),
-        purpose: Some(agreement.purpose.clone()),
+        enterprise: agreement.enterprise.clone(),
+        purpose: agreement.purpose.clone(),
         detail: all,
         ..Facts::default()
     }

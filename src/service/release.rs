@@ -17,9 +17,9 @@ use crate::identity::document::{self, Signed};
 use crate::identity::key::{Bytes, base64url};
 use crate::keys::Place;
 use crate::negotiation::Role;
-use crate::policy::Decision;
+use crate::policy::{Channel, Decision};
 use crate::storage::{AgreementRow, Change, Guard, Logged, ReleaseRow, StoreError, VersionRow, Write};
-use crate::transfer::{State, Transfer};
+use crate::transfer::{SEALED, State, Transfer};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -69,8 +69,8 @@ impl Node {
         let agreement = &case.row.agreement;
         facts.dataset = Some(agreement.dataset.clone());
         facts.agreement = Some(agreement.id.clone());
-        facts.enterprise = Some(agreement.enterprise.clone());
-        facts.purpose = Some(agreement.purpose.clone());
+        facts.enterprise.clone_from(&agreement.enterprise);
+        facts.purpose.clone_from(&agreement.purpose);
         facts.detail = object(json!({
             "request": request.digest(), "agreement": case.row.digest, "manifest": agreement.manifest,
             "nonce": base64url(&request.body().nonce.0), "used": case.row.used,
@@ -80,13 +80,13 @@ impl Node {
         let earlier = self.parts.store.release(&request.digest()).await.map_err(Error::from)?;
         let counted = u64::from(earlier.is_some());
         let as_before = AgreementRow { used: case.row.used.saturating_sub(counted), ..case.row.clone() };
-        let (rule, count_max) = match policy_says(&trust, &as_before, now) {
+        let (rule, count_max) = match policy_says(&trust, &as_before, Channel::Sealed, now) {
             Decision::Permitted { rule, count_max } => (rule, count_max),
             Decision::Refused { rule, reason } => {
                 facts.rule = Some(rule);
                 return Err(Some(Error::forbidden("policy", reason)));
             }
-            Decision::Undetermined { rule } => {
+            Decision::Undetermined { rule, .. } => {
                 facts.rule = Some(rule);
                 return Err(Some(Error::forbidden("policy", "the policy leaves this undetermined")));
             }
@@ -122,8 +122,8 @@ impl Node {
             ("transfer", body.transfer != *id),
             ("agreement", body.agreement != row.digest),
             ("manifest", Some(body.manifest) != agreement.manifest),
-            ("purpose", body.purpose != agreement.purpose),
-            ("enterprise", body.enterprise != agreement.enterprise),
+            ("purpose", Some(&body.purpose) != agreement.purpose.as_ref()),
+            ("enterprise", Some(&body.enterprise) != agreement.enterprise.as_ref()),
             ("hpke", body.hpke != HPKE),
             ("nonce", body.nonce.0.len() != NONCE_BYTES),
             ("issued", body.issued > now.plus_ms(skew)),
@@ -133,8 +133,9 @@ impl Node {
             let reason = format!("the key request's `{what}` does not fit this transfer and agreement");
             return Err(Error::invalid("key-request", reason));
         }
-        if transfer.state != State::Started {
-            return Err(Error::forbidden("state", format!("the transfer is {}", transfer.state.name())));
+        if transfer.state != State::Started || transfer.format != SEALED {
+            let reason = format!("the transfer is {} as {}", transfer.state.name(), transfer.format);
+            return Err(Error::forbidden("state", reason));
         }
         Ok(Case { transfer, row })
     }
@@ -255,8 +256,8 @@ impl Node {
             dataset: Some(row.agreement.dataset.clone()),
             process: Some(id.clone()),
             agreement: Some(row.id.clone()),
-            enterprise: Some(row.agreement.enterprise.clone()),
-            purpose: Some(row.agreement.purpose.clone()),
+            enterprise: row.agreement.enterprise.clone(),
+            purpose: row.agreement.purpose.clone(),
             detail: object(json!({"receipt": jws, "bytes": body.bytes, "records": body.records})),
             ..Facts::default()
         };

@@ -1,14 +1,14 @@
 //! What an enterprise does: request a peer's dataset, follow the request, open what came.
 
 use super::catalog::peer_error;
-use super::message::{Message, subject_of};
+use super::message::Message;
 use super::refusal::Error;
 use super::register::object;
-use super::{Node, Once, User, trace};
+use super::{Node, Once, User, negotiate};
 use crate::agreement::Claim;
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::catalog::Offered;
-use crate::core::id::{DatasetId, HoldingId, ParticipantId, ProcessId, Text};
+use crate::core::id::{DatasetId, HoldingId, OfferId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::dataset::container::DataKey;
@@ -16,11 +16,11 @@ use crate::dataset::manifest::Manifest;
 use crate::dataset::open::Package;
 use crate::identity::document;
 use crate::keys::Place;
-use crate::negotiation::{Negotiation, Role, State};
+use crate::negotiation::{Negotiation, Role, State, Subject};
 use crate::storage::{Change, Holding, HoldingState, Write};
 use crate::transfer;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::time::Duration;
 
@@ -67,6 +67,18 @@ pub struct RequestView {
     pub started: Timestamp,
 }
 
+/// What a consumer asks a provider for.
+pub struct Ask<'a> {
+    /// Whom.
+    pub provider: &'a ParticipantId,
+    /// For which offer, of which dataset, under which policy.
+    pub terms: (OfferId, DatasetId, Value),
+    /// What for.
+    pub purpose: &'a Text,
+    /// On whose behalf.
+    pub enterprise: Text,
+}
+
 impl Node {
     /// Requests a peer's dataset for a purpose, on behalf of the user's enterprise.
     pub async fn request(
@@ -89,54 +101,50 @@ impl Node {
         if offered.dataset != *dataset {
             return Err(Error::invalid("catalog", "the peer answered with another dataset"));
         }
-        let (now, id) = (self.now(), ProcessId::generate(self.random()));
+        let ask = Ask { provider, terms: (offered.offer, dataset.clone(), offered.policy), purpose, enterprise };
+        self.ask(user, ask, once).await
+    }
+
+    /// Begins a negotiation as consumer.
+    pub async fn ask(
+        self: &std::sync::Arc<Self>,
+        user: &User,
+        ask: Ask<'_>,
+        once: Option<&Once>,
+    ) -> Result<ProcessId, Error> {
+        let (now, id, provider) = (self.now(), ProcessId::generate(self.random()), ask.provider);
+        let connector = self.trust().member(provider)?.connector.is_some();
+        let (offer, dataset, policy) = ask.terms;
         let person = FieldOpening::new("person", user.person.clone(), self.random());
         let claim = Claim {
             consumer: self.me().clone(),
             provider: provider.clone(),
             process: id.clone(),
-            offer: offered.offer.clone(),
+            offer: offer.clone(),
             dataset: dataset.clone(),
-            purpose: purpose.clone(),
-            enterprise: enterprise.clone(),
+            purpose: ask.purpose.clone(),
+            enterprise: ask.enterprise.clone(),
             person: person.commitment(),
             issued: now,
         };
         let signed = document::sign(claim, &self.document_key());
-        let negotiation = Negotiation {
-            id: id.clone(),
-            role: Role::Consumer,
-            peer: provider.clone(),
-            peer_pid: None,
-            state: State::Requested,
-            revision: 1,
-            subject: subject_of(signed.body(), signed.jws(), offered.policy.clone()),
-            agreement: None,
-            reason: None,
-            seen: Vec::new(),
-            trace: trace::current(),
-            started: now,
-            updated: now,
+        let mut subject = Subject {
+            dataset,
+            offer,
+            asked: Some(policy.clone()),
+            policy,
+            claim: None,
+            purpose: None,
+            enterprise: None,
         };
-        let message = Message::ContractRequest {
-            pid: id.clone(),
-            offer: offered.offer,
-            dataset: dataset.clone(),
-            policy: offered.policy,
-            claim: signed.jws().to_owned(),
-        };
-        let facts = Facts {
-            parties: vec![provider.clone()],
-            dataset: Some(dataset.clone()),
-            process: Some(id.clone()),
-            enterprise: Some(enterprise),
-            purpose: Some(purpose.clone()),
-            detail: object(json!({
-                "state": State::Requested, "by": Role::Consumer, "role": Role::Consumer, "claim": signed.jws(),
-                "token": user.token,
-            })),
-            ..Facts::default()
-        };
+        negotiate::claimed(&mut subject, signed.body(), signed.jws());
+        let parties = (provider, None, None);
+        let negotiation =
+            negotiate::begin(id.clone(), (Role::Consumer, State::Requested), parties, subject, Vec::new(), now);
+        let message = Message::request(&negotiation, connector);
+        let mut facts = negotiate::moved(&negotiation, Role::Consumer);
+        facts.detail.insert("claim".into(), signed.jws().into());
+        facts.detail.insert("token".into(), user.token.to_string().into());
         let mut change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
             .write(Write::PutNegotiation(Box::new(negotiation)))
             .send(message.outgoing(provider, &id, self.random()));
@@ -144,7 +152,7 @@ impl Node {
         if let Err(error) = self.parts.store.commit(change).await {
             return self.answered_meanwhile(user, once, error).await;
         }
-        tracing::info!(process = %id, %provider, %dataset, "requested");
+        tracing::info!(process = %id, %provider, "requested");
         Ok(id)
     }
 
@@ -201,6 +209,7 @@ impl Node {
     }
 
     async fn view(&self, negotiation: Negotiation) -> Result<RequestView, Error> {
+        let unclaimed = || Error::Internal("a request without claim".into());
         let transfer = self.parts.store.transfer_of(&negotiation.id).await?;
         let holding = match &transfer {
             Some(transfer) => self.parts.store.holding_of(&transfer.id).await?,
@@ -223,8 +232,8 @@ impl Node {
             id: negotiation.id,
             provider: negotiation.peer,
             dataset: negotiation.subject.dataset,
-            purpose: negotiation.subject.purpose,
-            enterprise: negotiation.subject.enterprise,
+            purpose: negotiation.subject.purpose.ok_or_else(unclaimed)?,
+            enterprise: negotiation.subject.enterprise.ok_or_else(unclaimed)?,
             stage,
             reason,
             holding: verified.map(|holding| holding.id.clone()),
@@ -292,5 +301,5 @@ impl Node {
 
 /// A requester sees the requests of the own enterprise.
 fn is_own(user: &User, negotiation: &Negotiation) -> bool {
-    negotiation.role == Role::Consumer && user.enterprise.as_ref() == Some(&negotiation.subject.enterprise)
+    negotiation.role == Role::Consumer && user.enterprise.is_some() && user.enterprise == negotiation.subject.enterprise
 }

@@ -40,6 +40,7 @@ fn message(n: u8, process: &str) -> Outgoing {
         to: park(),
         process: ProcessId::parse(process).unwrap(),
         message: serde_json::json!({"n": n}),
+        callback: None,
         trace: None,
         attempts: 0,
     }

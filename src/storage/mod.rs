@@ -21,7 +21,7 @@ pub use rows::{
     TokenRow, VersionRow,
 };
 
-use crate::audit::entry::{Draft, Opening};
+use crate::audit::entry::{Draft, FieldOpening, Opening};
 use crate::core::digest::Digest;
 use crate::core::id::{
     AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
@@ -137,6 +137,14 @@ impl Change {
         self
     }
 
+    /// Names the person who did it in the first entry.
+    pub fn by(mut self, person: FieldOpening) -> Self {
+        if let Some(first) = self.entries.first_mut() {
+            *first = first.clone().with_field(person);
+        }
+        self
+    }
+
     /// Adds a guard.
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guards.push(guard);
@@ -177,6 +185,13 @@ pub struct Logged {
 pub enum Chore {
     /// The message was delivered.
     Sent(MessageId),
+    /// The other side's answer tells how it names the process; nothing is done if that is known, or taken.
+    Named {
+        /// The process, as this node names it.
+        process: ProcessId,
+        /// As the other side does.
+        peer_pid: ProcessId,
+    },
     /// It was not; try again then.
     Retry {
         /// The message.

@@ -6,6 +6,7 @@ use crate::core::id::{AgreementId, DatasetId, HoldingId, MessageId, OfferId, Par
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
 use crate::dataset::manifest::SchemaRef;
+use crate::identity::endpoint::Endpoint;
 use crate::keys::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,10 +59,12 @@ pub struct AgreementRow {
     pub digest: Digest,
     /// The agreement.
     pub agreement: Agreement,
-    /// The provider's signature, JWS.
-    pub provider: String,
-    /// The consumer's signature, JWS.
-    pub consumer: String,
+    /// The provider's signature, JWS; another connector makes none.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// The consumer's signature, JWS; another connector makes none.
+    #[serde(default)]
+    pub consumer: Option<String>,
     /// Releases counted so far; kept by the store.
     #[serde(skip)]
     pub used: u64,
@@ -175,12 +178,23 @@ pub struct Outgoing {
     pub process: ProcessId,
     /// The message.
     pub message: Value,
+    /// Where another connector wants it, if it said so.
+    #[serde(default)]
+    pub callback: Option<Endpoint>,
     /// What it is found by, at both parks.
     #[serde(default)]
     pub trace: Option<TraceId>,
     /// Deliveries tried; kept by the store.
     #[serde(skip)]
     pub attempts: u32,
+}
+
+impl Outgoing {
+    /// The message for where the other side wants it.
+    pub fn to(mut self, callback: &Option<Endpoint>) -> Self {
+        self.callback.clone_from(callback);
+        self
+    }
 }
 
 /// An entry of the log with its opening.

@@ -188,6 +188,7 @@ impl Park {
             groups: BTreeSet::from([short("founders")]),
             attributes: BTreeMap::new(),
             keys: self.keys(),
+            connector: None,
         }
     }
 }
@@ -299,9 +300,9 @@ fn agreement(delivery: &Delivery) -> Agreement {
         manifest: Some(delivery.manifest.digest()),
         policy: delivery.policy.to_value(),
         policy_digest: delivery.policy.digest(),
-        purpose: claim.purpose,
-        enterprise: claim.enterprise,
-        person: claim.person,
+        purpose: Some(claim.purpose),
+        enterprise: Some(claim.enterprise),
+        person: Some(claim.person),
         valid_from: time(2_000),
         valid_until: Timestamp::parse("2027-01-01T00:00:00Z").unwrap(),
     }

@@ -201,7 +201,7 @@ async fn a_member_speaks_for_nobody_else() {
         ("another's callback", good.clone(), &offer, dataset, &policy, &c_callback),
         ("a callback elsewhere", good.clone(), &offer, dataset, &policy, &"https://169.254.169.254/latest".to_owned()),
         ("another dataset", good.clone(), &offer, "urn:uuid:other", &policy, &b_callback),
-        ("a laxer policy", good.clone(), &offer, dataset, &json!({"permission": [{"action": "use"}]}), &b_callback),
+        ("no policy", good.clone(), &offer, dataset, &json!({"permission": []}), &b_callback),
     ];
     let client = a.client(&alliance, b.identity());
     let url = format!("{}/dsp/2025-1/negotiations/request", a.endpoint);

@@ -135,7 +135,7 @@ async fn invalid_records_publish_nothing_and_leave_nothing() {
     assert_eq!(left, ["parts"]);
     for (policy, part) in [
         (policy(&[("spatial", "eq", json!("CN"))]), "leftOperand"),
-        (json!({"permission": [{"action": "use", "duty": []}]}), "duty"),
+        (json!({"permission": [{"action": "use", "duty": [{"action": "compensate"}]}]}), "duty"),
     ] {
         let (said, code) = a.publish("economic-indicator", &records(1), "ndjson", &policy).await;
         assert_ne!(code, 0);

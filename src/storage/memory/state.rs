@@ -230,6 +230,21 @@ impl State {
         match chore {
             Chore::Checkpoint => {}
             Chore::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
+            Chore::Named { process, peer_pid } => {
+                let negotiations = self.negotiations.values().map(|n| (&n.peer, n.peer_pid.as_ref()));
+                let mut all = negotiations.chain(self.transfers.values().map(|t| (&t.peer, t.peer_pid.as_ref())));
+                let peer = self.negotiations.get(process).map(|n| &n.peer);
+                let peer = peer.or_else(|| self.transfers.get(process).map(|t| &t.peer));
+                if all.any(|(other, pid)| Some(other) == peer && pid == Some(peer_pid)) {
+                    return;
+                }
+                if let Some(negotiation) = self.negotiations.get_mut(process) {
+                    negotiation.peer_pid.get_or_insert_with(|| peer_pid.clone());
+                }
+                if let Some(transfer) = self.transfers.get_mut(process) {
+                    transfer.peer_pid.get_or_insert_with(|| peer_pid.clone());
+                }
+            }
             Chore::Retry { id, at } => {
                 for (message, due) in self.outbox.values_mut().filter(|(message, _)| message.id == *id) {
                     message.attempts += 1;

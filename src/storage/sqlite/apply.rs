@@ -313,6 +313,11 @@ pub fn chores(connection: &Connection, chores: &[Chore]) -> Result<(), StoreErro
             Chore::Sent(id) => {
                 connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_str()])?;
             }
+            Chore::Named { process, peer_pid } => {
+                let sql = "UPDATE OR IGNORE process SET peer_pid = ?2, body = json_set(body, '$.peer_pid', ?2)
+                           WHERE id = ?1 AND peer_pid IS NULL";
+                connection.prepare_cached(sql)?.execute([process.as_str(), peer_pid.as_str()])?;
+            }
             Chore::Retry { id, at } => {
                 let sql = "UPDATE outbox SET due = ?2, attempts = attempts + 1 WHERE id = ?1";
                 connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms()])?;

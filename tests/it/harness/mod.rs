@@ -238,7 +238,8 @@ impl Park {
     pub fn client(&self, alliance: &Alliance, identity: TlsIdentity) -> reqwest::Client {
         let ca = alliance.roots().ca().map(<[u8]>::to_vec).collect();
         let rule = AddressRule { allow_private: true };
-        MemberClients::new(identity, ca, rule, Arc::new(SystemClock)).client(&self.member(alliance)).unwrap()
+        let (clients, member) = (MemberClients::new(identity, ca, rule, Arc::new(SystemClock)), self.member(alliance));
+        clients.client(&member, member.endpoint.as_str()).unwrap()
     }
 
     /// The TLS configuration of such a client.

@@ -172,10 +172,12 @@ impl Peer for SimPeer {
     async fn deliver(
         &self,
         to: &Member,
+        _callback: Option<&Endpoint>,
         message: &Message,
         token: Option<&str>,
     ) -> Result<Answer<Option<ProcessId>>, PeerError> {
         let (path, body) = wire_message(message, &self.own, &to.id, token);
+        let path = if matches!(message, Message::Receipt { .. }) { path } else { format!("{BASE}{path}") };
         let sent = match body {
             Value::String(jws) => {
                 let kind = (header::CONTENT_TYPE, "application/jose".to_owned());
@@ -184,7 +186,8 @@ impl Peer for SimPeer {
             body => post(path, &body),
         };
         let got = self.call(to, sent).await?;
-        let pid = value(&got.body).get("providerPid").and_then(Value::as_str).map(|pid| pid.parse().unwrap());
+        let (answer, name) = (value(&got.body), message.named_in());
+        let pid = name.and_then(|name| answer.get(name)?.as_str()).map(|pid| pid.parse().unwrap());
         Ok(Answer { body: pid, promise: promise(&got.headers) })
     }
 

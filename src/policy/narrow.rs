@@ -1,0 +1,66 @@
+//! Whether one policy is within another: the terms of a counter-offer are taken if they ask for nothing that the offer
+//! does not give.
+
+use super::odrl::{Channel, Constraint, Permission, Policy, Recipients};
+use crate::core::id::Text;
+use std::collections::BTreeSet;
+
+impl Policy {
+    /// Whether everything that this policy permits, `other` permits too. It errs on the side of no.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_within(wider)))
+    }
+
+    /// The purpose, if these terms leave just one: whoever agrees to them states it.
+    pub fn sole_purpose(&self) -> Option<&Text> {
+        let mut all = BTreeSet::new();
+        for permission in self.permissions() {
+            let purposes = permission.constraints.iter().find_map(|constraint| match constraint {
+                Constraint::Purpose(purposes) => Some(purposes),
+                _ => None,
+            });
+            all.extend(purposes?);
+        }
+        all.pop_first().filter(|_| all.is_empty())
+    }
+}
+
+impl Permission {
+    fn is_within(&self, wider: &Self) -> bool {
+        let implied = |wanted: &Constraint| self.constraints.iter().any(|own| own.implies(wanted));
+        let others = wider.constraints.iter().filter(|constraint| !matches!(constraint, Constraint::Channel(_)));
+        let channels = self.channels().is_subset(&wider.channels());
+        channels && (self.consent || !wider.consent) && others.into_iter().all(implied)
+    }
+
+    /// How it lets data be delivered.
+    pub fn channels(&self) -> BTreeSet<Channel> {
+        let mut named = self.constraints.iter().filter_map(|constraint| match constraint {
+            Constraint::Channel(channels) => Some(BTreeSet::from_iter(channels.iter().copied())),
+            _ => None,
+        });
+        let first = named.next().unwrap_or_else(|| BTreeSet::from([Channel::Sealed]));
+        named.fold(first, |all, more| &all & &more)
+    }
+}
+
+impl Constraint {
+    /// Whether `wanted` holds wherever this does.
+    fn implies(&self, wanted: &Self) -> bool {
+        use Recipients::{Any, Group, None};
+        match (self, wanted) {
+            (Self::Recipient(own), Self::Recipient(wanted)) => match (own, wanted) {
+                (Any(few), Any(many)) => few.iter().all(|who| many.contains(who)),
+                (None(many), None(few)) => few.iter().all(|who| many.contains(who)),
+                (Any(few), None(excluded)) => few.iter().all(|who| !excluded.contains(who)),
+                (Group(own), Group(wanted)) => own == wanted,
+                _ => false,
+            },
+            (Self::Purpose(few), Self::Purpose(many)) => few.iter().all(|purpose| many.contains(purpose)),
+            (Self::From(later), Self::From(earlier)) => later >= earlier,
+            (Self::Until(earlier), Self::Until(later)) => earlier <= later,
+            (Self::Count(less), Self::Count(more)) => less <= more,
+            _ => false,
+        }
+    }
+}

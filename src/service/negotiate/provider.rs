@@ -1,0 +1,263 @@
+//! Provider's side: a consumer asks, counters, accepts, verifies; or this side makes the first offer.
+
+use super::super::message::Message;
+use super::super::refusal::Error;
+use super::super::register::object;
+use super::super::{Counterparty, Node, Trust, User};
+use super::{BAD_AGREEMENT, Inbound, Moved, Terms, begin, check_callback, claimed, moved};
+use crate::agreement::{Agreement, Claim};
+use crate::audit::entry::{Facts, FieldOpening, Kind};
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, OfferId, ParticipantId, ProcessId};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::identity::document;
+use crate::identity::endpoint::Endpoint;
+use crate::negotiation::{Event, Negotiation, Role, Signatures, State, Subject};
+use crate::storage::{Change, Guard, StoreError, VersionRow, Write};
+use serde_json::json;
+use std::sync::Arc;
+
+/// A ContractRequestMessage that opens a negotiation.
+#[derive(Debug, Clone)]
+pub struct ContractRequest {
+    /// The consumer's name for it.
+    pub consumer_pid: ProcessId,
+    /// What it asks for.
+    pub terms: Terms,
+    /// The claim, JWS; other connectors make none.
+    pub claim: Option<String>,
+    /// Where the answers shall go.
+    pub callback: Endpoint,
+    /// Digest of the message's canonical form.
+    pub digest: Digest,
+}
+
+impl Node {
+    /// A consumer asks for an offer. DSP 2025-1, "Contract Request Message".
+    pub async fn contract_requested(
+        self: &Arc<Self>,
+        from: &Counterparty,
+        request: ContractRequest,
+    ) -> Result<Moved<Negotiation>, Error> {
+        let opened = async {
+            let subject = self.asked_for(from, &request).await?;
+            let whom = (&from.participant, Some(request.consumer_pid.clone()), Some(request.callback.clone()));
+            let id = ProcessId::generate(self.random());
+            Ok(begin(id, (Role::Provider, State::Requested), whom, subject, vec![request.digest], self.now()))
+        };
+        let message = ("ContractRequestMessage", &request.consumer_pid, request.digest, &request.terms);
+        self.open_negotiation(from, message, opened).await
+    }
+
+    /// Commits a negotiation that the other side begins. The same message again gets the same answer; another under the
+    /// same name is refused.
+    pub(super) async fn open_negotiation(
+        self: &Arc<Self>,
+        from: &Counterparty,
+        (kind, peer_pid, digest, terms): (&str, &ProcessId, Digest, &Terms),
+        opened: impl Future<Output = Result<Negotiation, Error>>,
+    ) -> Result<Moved<Negotiation>, Error> {
+        self.take_quota(&from.participant)?;
+        let detail = object(json!({"message": kind, "offer": terms.offer}));
+        let facts = Facts { dataset: terms.dataset.clone(), detail, ..Facts::default() };
+        if let Some(id) = self.parts.store.process_by_peer(&from.participant, peer_pid).await? {
+            let known = self.parts.store.negotiation(&id).await?;
+            if let Some(known) = known.filter(|known| known.seen.contains(&digest)) {
+                self.go_on_negotiation(&known.id);
+                return Ok(Moved::repeated(known));
+            }
+            let error = Error::invalid("pid", format!("the process {peer_pid} exists already"));
+            return Err(self.refuse(from, Kind::MessageRefused, facts, error).await);
+        }
+        let committed = async {
+            let negotiation = opened.await?;
+            let by = if negotiation.role == Role::Provider { Role::Consumer } else { Role::Provider };
+            let mut facts = moved(&negotiation, by);
+            if let Some(claim) = &negotiation.subject.claim {
+                facts.detail.insert("claim".into(), claim.clone().into());
+            }
+            let change = Change::new(self.draft(Kind::NegotiationMoved, facts))
+                .guard(Guard::Register(from.register))
+                .guard(Guard::OpenProcesses(from.participant.clone(), limits::OPEN_PROCESSES_PER_MEMBER_MAX))
+                .write(Write::PutNegotiation(Box::new(negotiation.clone())));
+            match self.parts.store.commit(change).await {
+                Ok(mut logged) => Ok(Moved { process: negotiation, logged: logged.pop() }),
+                Err(StoreError::Conflict("the number of open processes")) => Err(Error::TooMany),
+                Err(error) => Err(error.into()),
+            }
+        };
+        match committed.await {
+            Ok(moved) => {
+                self.go_on_negotiation(&moved.process.id);
+                Ok(moved)
+            }
+            Err(error) => Err(self.refuse(from, Kind::MessageRefused, facts, error).await),
+        }
+    }
+
+    /// What the consumer asks for, checked against the register and the offer.
+    async fn asked_for(&self, from: &Counterparty, request: &ContractRequest) -> Result<Subject, Error> {
+        let (trust, now) = (self.trust(), self.now());
+        check_callback(&trust, from, &request.callback)?;
+        let version = self.parts.store.version_by_offer(&request.terms.offer).await?;
+        let missing = || Error::not_found(format!("there is no offer {}", request.terms.offer));
+        let version = version.ok_or_else(missing)?;
+        request.terms.must_be_of(&version.dataset)?;
+        let asked = request.terms.policy()?;
+        let mut subject = subject_of(&version, asked.to_value());
+        let about = (&request.consumer_pid, &subject.offer.clone(), &version.dataset);
+        match self.check_claim(&trust, from, request.claim.as_deref(), about, now)? {
+            Some((claim, jws)) => claimed(&mut subject, &claim, &jws),
+            None => subject.purpose = asked.sole_purpose().cloned(),
+        }
+        Ok(subject)
+    }
+
+    /// The claim of a crosspark node, which must make one. What another connector calls a claim is not looked at: by
+    /// agreeing to the terms it states the purpose, where they leave just one.
+    fn check_claim(
+        &self,
+        trust: &Trust,
+        from: &Counterparty,
+        jws: Option<&str>,
+        (process, offer, dataset): (&ProcessId, &OfferId, &DatasetId),
+        now: Timestamp,
+    ) -> Result<Option<(Claim, String)>, Error> {
+        if trust.member(&from.participant)?.connector.is_some() {
+            return Ok(None);
+        }
+        let jws = jws.ok_or_else(|| Error::invalid("claim", "`crosspark:claim` is missing"))?;
+        let claim = document::verify::<Claim>(jws, |kid| trust.register.document_key(kid, now))
+            .map_err(|error| Error::invalid("claim", error.to_string()))?
+            .into_body();
+        let wrong = [
+            ("consumer", claim.consumer != from.participant),
+            ("provider", claim.provider != *self.me()),
+            ("process", claim.process != *process),
+            ("offer", claim.offer != *offer),
+            ("dataset", claim.dataset != *dataset),
+            ("issued", claim.issued > now.plus_ms(limits::SKEW_MS_MAX)),
+            ("issued", claim.issued < now.plus_ms(-limits::CLAIM_AGE_MS_MAX)),
+        ];
+        match wrong.into_iter().find(|(_, wrong)| *wrong) {
+            Some((what, _)) => Err(Error::invalid("claim", format!("the claim's `{what}` does not fit the message"))),
+            None => Ok(Some((claim, jws.to_owned()))),
+        }
+    }
+
+    /// The consumer makes a counter-offer. DSP 2025-1, "Contract Request Message" with `providerPid`.
+    pub async fn countered(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        terms: Terms,
+        claim: Option<&str>,
+    ) -> Result<Moved<Negotiation>, Error> {
+        self.move_negotiation(&inbound, Event::Request, |trust, next, _| {
+            let subject = &mut next.subject;
+            terms.must_be_of(&subject.dataset)?;
+            if terms.offer != subject.offer {
+                return Err(Error::invalid("offer", format!("this negotiation is about the offer {}", subject.offer)));
+            }
+            let asked = terms.policy()?;
+            let about = (inbound.peer_pid, &subject.offer.clone(), &subject.dataset.clone());
+            match self.check_claim(trust, inbound.from, claim.or(subject.claim.as_deref()), about, self.now())? {
+                Some((claim, jws)) => claimed(subject, &claim, &jws),
+                None => subject.purpose = asked.sole_purpose().cloned(),
+            }
+            (subject.policy, subject.asked) = (asked.to_value(), Some(asked.to_value()));
+            // What a person said was about other terms.
+            next.ruling = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The consumer accepts this side's offer. DSP 2025-1, "Contract Negotiation Event Message" ACCEPTED.
+    pub async fn accepted(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        claim: Option<&str>,
+    ) -> Result<Moved<Negotiation>, Error> {
+        self.move_negotiation(&inbound, Event::Accept, |trust, next, _| {
+            let subject = &mut next.subject;
+            let about = (inbound.peer_pid, &subject.offer.clone(), &subject.dataset.clone());
+            if let Some((claim, jws)) = self.check_claim(trust, inbound.from, claim, about, self.now())? {
+                claimed(subject, &claim, &jws);
+            } else if let Ok(policy) = crate::policy::Policy::from_value(&subject.policy) {
+                subject.purpose = policy.sole_purpose().cloned();
+            }
+            subject.asked = Some(subject.policy.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    /// The consumer verified; a crosspark node countersigned. DSP 2025-1, "Contract Agreement Verification Message".
+    pub async fn verified(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        agreement: Option<&str>,
+    ) -> Result<Moved<Negotiation>, Error> {
+        let now = self.now();
+        self.move_negotiation(&inbound, Event::Verify, |trust, next, _| {
+            let ours = next.agreement.as_ref().and_then(|signatures| signatures.provider.clone());
+            let ours = ours.ok_or_else(|| Error::Internal("an agreed negotiation without agreement".into()))?;
+            if trust.member(&next.peer)?.connector.is_some() {
+                return Ok(());
+            }
+            let missing = || Error::invalid(BAD_AGREEMENT, "the consumer's signature `crosspark:agreement` is missing");
+            let agreement = agreement.ok_or_else(missing)?;
+            let theirs = self.check_agreement(trust, agreement, Role::Consumer, next, now)?;
+            let own = document::verify::<Agreement>(&ours, |kid| self.own_key(kid))
+                .map_err(|error| Error::Internal(error.to_string()))?;
+            if own.digest() != theirs.digest() {
+                return Err(Error::invalid(BAD_AGREEMENT, "the consumer signed another agreement than was sent"));
+            }
+            next.agreement = Some(Signatures { provider: Some(ours), consumer: Some(agreement.to_owned()) });
+            Ok(())
+        })
+        .await
+    }
+
+    /// This side makes the first offer: `dataset` to `consumer`. DSP 2025-1, "Contract Offer Message" with
+    /// `callbackAddress`.
+    pub async fn offer_to(
+        self: &Arc<Self>,
+        user: &User,
+        consumer: &ParticipantId,
+        dataset: &DatasetId,
+    ) -> Result<ProcessId, Error> {
+        let trust = self.trust();
+        trust.member(consumer)?;
+        let version = self.parts.store.dataset(dataset).await?;
+        let version = version.ok_or_else(|| Error::not_found(format!("there is no dataset {dataset} here")))?;
+        let (now, id) = (self.now(), ProcessId::generate(self.random()));
+        let subject = Subject { asked: None, ..subject_of(&version, version.policy.clone()) };
+        let negotiation =
+            begin(id.clone(), (Role::Provider, State::Offered), (consumer, None, None), subject, Vec::new(), now);
+        let mut facts = moved(&negotiation, Role::Provider);
+        facts.detail.insert("token".into(), user.token.to_string().into());
+        let message = Message::offer(&negotiation).outgoing(consumer, &id, self.random());
+        let person = FieldOpening::new("person", user.person.clone(), self.random());
+        let change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
+            .guard(Guard::Offer(version.offer, version.policy_digest))
+            .guard(Guard::Register(trust.register.body().sequence))
+            .write(Write::PutNegotiation(Box::new(negotiation)))
+            .send(message);
+        self.parts.store.commit(change).await?;
+        Ok(id)
+    }
+}
+
+fn subject_of(version: &VersionRow, asked: serde_json::Value) -> Subject {
+    Subject {
+        dataset: version.dataset.clone(),
+        offer: version.offer.clone(),
+        policy: asked.clone(),
+        asked: Some(asked),
+        claim: None,
+        purpose: None,
+        enterprise: None,
+    }
+}

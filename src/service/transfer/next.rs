@@ -1,0 +1,178 @@
+//! What this side of a transfer does next: by decision, on the normal path and after a restart, or because a person says.
+
+use super::super::message::Message;
+use super::super::negotiate::Pause;
+use super::super::ports::TransferStep;
+use super::super::refusal::Error;
+use super::super::{Node, User, trace};
+use super::{moved, policy_says};
+use crate::audit::entry::{Decision as Logged, FieldOpening, Kind};
+use crate::core::id::{AgreementId, ProcessId};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::negotiation::Role;
+use crate::policy::{Channel, Decision};
+use crate::storage::{AgreementRow, Change, Guard, StoreError, Write};
+use crate::transfer::{Event, SEALED, State, Transfer};
+use std::sync::Arc;
+
+impl Node {
+    /// Does this side's next steps, as long as there is one, in the background.
+    pub(in crate::service) fn go_on_transfer(self: &Arc<Self>, id: &ProcessId) {
+        let (node, id) = (self.clone(), id.clone());
+        tokio::spawn(async move {
+            let found = node.parts.store.transfer(&id).await.ok().flatten().and_then(|t| t.trace);
+            let steps = async {
+                let mut pause = Pause::default();
+                loop {
+                    match node.step_transfer(&id).await {
+                        Ok(true) => pause = Pause::default(),
+                        Ok(false) => break,
+                        Err(error) => pause.after(&error, &id).await,
+                    }
+                }
+            };
+            trace::within(found, steps).await;
+        });
+    }
+
+    /// One step, if there is one to do.
+    async fn step_transfer(self: &Arc<Self>, id: &ProcessId) -> Result<bool, StoreError> {
+        let Some(old) = self.parts.store.transfer(id).await? else { return Ok(false) };
+        if old.role == Role::Consumer && old.state == State::Started && old.format == SEALED {
+            self.deliver(&old.id);
+            return Ok(false);
+        }
+        if old.state.is_final() {
+            return Ok(false);
+        }
+        let Some(row) = self.parts.store.agreement(&old.agreement).await? else { return Ok(false) };
+        let (trust, now) = (self.trust(), self.now());
+        trust.must_be_current(now)?;
+        let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
+        let said = (old.role == Role::Provider).then(|| policy_says(&trust, &row, channel, now));
+        let step = self.parts.decisions.transfer(&old, said.as_ref());
+        let Some(change) = self.transfer_step(old, step, said, &row, now) else { return Ok(false) };
+        let change =
+            change.guard(Guard::Register(trust.register.body().sequence)).guard(Guard::Count(row.id.clone(), row.used));
+        self.parts.store.commit(change).await.map(|_| true)
+    }
+
+    /// A step of this side as a change; none if there is nothing to do, or it is not possible now.
+    fn transfer_step(
+        &self,
+        old: Transfer,
+        step: TransferStep,
+        said: Option<Decision>,
+        row: &AgreementRow,
+        now: Timestamp,
+    ) -> Option<Change> {
+        let by = old.role;
+        let (rule, refusal) = match said {
+            Some(Decision::Permitted { rule, .. }) => (Some(rule), None),
+            Some(Decision::Refused { rule, reason }) => (Some(rule), Some(reason)),
+            Some(Decision::Undetermined { rule, .. }) => (Some(rule), Some("undetermined".to_owned())),
+            None => (None, None),
+        };
+        // Whoever decides may be stricter than the policy, never laxer.
+        let step = match (step, refusal) {
+            (TransferStep::Start, Some(reason)) => TransferStep::Terminate(reason),
+            (step, _) => step,
+        };
+        let (next, message, decision) = match step {
+            TransferStep::Wait => return None,
+            TransferStep::Start if old.paused_by.is_some_and(|side| side != by) => return None,
+            TransferStep::Start => {
+                let mut next = old.apply(by, Event::Start, now).ok()?;
+                let (pid, peer_pid) = (next.id.clone(), next.peer_pid.clone()?);
+                let message = if by == Role::Provider {
+                    let until = now.plus_ms(limits::TRANSFER_TOKEN_LIFE_MS).min(row.agreement.valid_until);
+                    next.token_until = Some(until);
+                    Message::TransferStart { pid, peer_pid, until }
+                } else {
+                    Message::TransferResumption { pid, peer_pid }
+                };
+                (next, Some(message), Logged::Permitted)
+            }
+            TransferStep::Suspend(reason) => {
+                let mut next = old.apply(by, Event::Suspend, now).ok()?;
+                let message = Message::pause_of_transfer(&next, &reason);
+                next.reason = Some(reason);
+                (next, message, Logged::Refused)
+            }
+            TransferStep::Complete => {
+                let next = old.apply(by, Event::Complete, now).ok()?;
+                let (pid, peer_pid) = (next.id.clone(), next.peer_pid.clone()?);
+                (next, Some(Message::TransferCompletion { role: by, pid, peer_pid }), Logged::Permitted)
+            }
+            TransferStep::Terminate(reason) => {
+                let mut next = old.apply(by, Event::Terminate, now).ok()?;
+                let message = Message::end_of_transfer(&next, "refused", &reason);
+                next.reason = Some(reason);
+                (next, message, Logged::Refused)
+            }
+        };
+        let mut facts = moved(&next, by, Some(row));
+        (facts.rule, facts.decision) = (rule.or_else(|| Some("decision".into())), Some(decision));
+        let mut change = Change::new(self.draft(Kind::TransferMoved, facts));
+        let message = message.map(|message| message.outgoing(&next.peer, &next.id, self.random()).to(&next.callback));
+        change.outbox.extend(message);
+        Some(change.write(Write::PutTransfer(Box::new(next))))
+    }
+
+    /// A person of this side pauses a transfer, goes on with it, or ends it.
+    pub async fn move_own_transfer(
+        self: &Arc<Self>,
+        user: &User,
+        id: &ProcessId,
+        step: TransferStep,
+    ) -> Result<Transfer, Error> {
+        for _ in 0..limits::CONFLICT_RETRIES_MAX {
+            let missing = || Error::not_found(format!("there is no transfer {id}"));
+            let old = self.parts.store.transfer(id).await?.ok_or_else(missing)?;
+            let row = self.parts.store.agreement(&old.agreement).await?.ok_or_else(missing)?;
+            let (trust, now, state) = (self.trust(), self.now(), old.state);
+            trust.must_be_current(now)?;
+            let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
+            let said = (old.role == Role::Provider).then(|| policy_says(&trust, &row, channel, now));
+            let Some(change) = self.transfer_step(old, step.clone(), said, &row, now) else {
+                let reason = format!("this is not possible: the transfer is {}", state.name());
+                return Err(Error::invalid("conflict", reason));
+            };
+            let person = FieldOpening::new("person", user.person.clone(), self.random());
+            let change = change.by(person).guard(Guard::Register(trust.register.body().sequence));
+            match self.parts.store.commit(change).await {
+                Ok(_) => {
+                    self.go_on_transfer(id);
+                    return self.parts.store.transfer(id).await?.ok_or_else(missing);
+                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Unavailable("the transfer changes all the time; try again".into()))
+    }
+
+    /// Asks for the data of an agreement that there is already.
+    pub async fn request_transfer(
+        self: &Arc<Self>,
+        agreement: &AgreementId,
+        channel: Channel,
+    ) -> Result<ProcessId, Error> {
+        let row = self.parts.store.agreement(agreement).await?;
+        let row = row.filter(|row| row.agreement.consumer == *self.me());
+        let row = row.ok_or_else(|| Error::not_found(format!("there is no agreement {agreement}")))?;
+        let transfer = super::request_under(&row, channel, trace::current(), self.random(), self.now());
+        let message = Message::TransferRequest {
+            pid: transfer.id.clone(),
+            agreement: row.id.clone(),
+            format: channel.name().to_owned(),
+        };
+        let id = transfer.id.clone();
+        let change = Change::new(self.draft(Kind::TransferMoved, moved(&transfer, Role::Consumer, Some(&row))))
+            .send(message.outgoing(&row.peer, &id, self.random()))
+            .write(Write::PutTransfer(Box::new(transfer)));
+        self.parts.store.commit(change).await?;
+        Ok(id)
+    }
+}
