@@ -98,7 +98,8 @@ impl Resolve for CheckedResolver {
 #[derive(Debug)]
 struct Pinned {
     pins: Vec<Digest>,
-    ca: Vec<Vec<u8>>,
+    /// Who must have issued the certificate. Another connector brings its own: there the pin alone decides.
+    ca: Option<Vec<Vec<u8>>>,
     clock: ClockHandle,
     provider: Arc<CryptoProvider>,
 }
@@ -129,7 +130,12 @@ impl ServerCertVerifier for Pinned {
         if !self.pins.contains(&presented.pin()) {
             return refuse("the server's key is not the one that the register pins for this member".into());
         }
-        match presented.check(self.ca.iter().map(Vec::as_slice), Side::Server, self.clock.0.now()) {
+        let now = self.clock.0.now();
+        let checked = match &self.ca {
+            Some(ca) => presented.check(ca.iter().map(Vec::as_slice), Side::Server, now),
+            None => presented.check_time(now),
+        };
+        match checked {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(error) => refuse(format!("the server's certificate: {error}")),
         }
@@ -295,7 +301,7 @@ impl MemberClients {
             return Ok(client.clone());
         }
         let client = builder()
-            .tls_backend_preconfigured(self.tls(&pins)?)
+            .tls_backend_preconfigured(self.tls(member)?)
             .dns_resolver(CheckedResolver(self.rule))
             .https_only(true)
             .build()?;
@@ -303,13 +309,13 @@ impl MemberClients {
         Ok(client)
     }
 
-    /// TLS towards a member with these pins.
-    pub fn tls(&self, pins: &[Digest]) -> Result<ClientConfig, NetError> {
+    /// TLS towards a member.
+    pub fn tls(&self, member: &Member) -> Result<ClientConfig, NetError> {
         let provider = provider();
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         let verifier = Pinned {
-            pins: pins.to_vec(),
-            ca: own.ca.clone(),
+            pins: member.pins(self.clock.now()),
+            ca: member.connector.is_none().then(|| own.ca.clone()),
             clock: ClockHandle(self.clock.clone()),
             provider: provider.clone(),
         };

@@ -1,8 +1,10 @@
 //! The alliance operator's folder: root documents, register key, certification authority, registers. It sees no data.
 
 mod ca;
+mod connector;
 mod roots;
 
+pub use connector::NewConnector;
 pub use roots::{Proposal, make_signer, sign as sign_root, signers};
 
 use crate::core::digest::Digest;

@@ -19,8 +19,8 @@ use crate::keys::{Kek, KekError, KeyFile, KeyFileError};
 use crate::net::{AddressRule, MemberClients, NetError, Presenting, server_config};
 use crate::protocol::HttpPeer;
 use crate::server::{Rules, serve};
-use crate::service::ports::PolicyDecides;
-use crate::service::{Node, Parts, Stranger, Trust};
+use crate::service::ports::{DecisionMaker, Peer, PolicyDecides};
+use crate::service::{DocumentKey, Node, Parts, Stranger, Trust};
 use crate::storage::{Gate, Store, StoreError, sqlite};
 use crate::{blob::Blobs, management, protocol, schema};
 use std::fs::{File, TryLockError};
@@ -256,13 +256,17 @@ fn own_member<'a>(me: &ParticipantId, trust: &'a Trust) -> Result<&'a Member, As
 /// Puts another store before the real one.
 pub type WrapStore = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>;
 
-/// What tests put in place of the usual.
+/// What tests and examples put in place of the usual.
 #[derive(Default)]
 pub struct Overrides {
     /// Wraps the store.
     pub store: Option<WrapStore>,
     /// Another clock.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Another way to the peers.
+    pub peer: Option<Arc<dyn Peer>>,
+    /// Another one who decides.
+    pub decisions: Option<Arc<dyn DecisionMaker>>,
 }
 
 /// The register must list this node, where its configuration says that it is.
@@ -305,7 +309,16 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let clients = Arc::new(MemberClients::new(keys.tls, ca, rule, clock.clone()));
     let sequence = Arc::new(AtomicU64::new(0));
     let (report, newer) = mpsc::channel(16);
-    let peer = HttpPeer::new(config.peer.endpoint.clone(), clients.clone(), sequence.clone(), store.clone(), report);
+    let document_key = Arc::new(DocumentKey::new(keys.document));
+    let peer = HttpPeer::new(
+        config.peer.endpoint.clone(),
+        clients.clone(),
+        document_key.clone(),
+        clock.clone(),
+        sequence.clone(),
+        store.clone(),
+        report,
+    );
     let acting = Acting {
         folder: config.data.clone(),
         kek_file: config.kek_file.clone(),
@@ -320,7 +333,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         me: config.participant.clone(),
         origin: config.participant.log_origin(0),
         endpoint: config.peer.endpoint.clone(),
-        document_key: Arc::new(keys.document),
+        document_key,
         token_key: token_key(&config, &kek)?,
         kek,
         store,
@@ -328,8 +341,8 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         received: open_blobs(&config.data.join(files::RECEIVED))?,
         clock,
         random,
-        peer: Arc::new(peer),
-        decisions: Arc::new(PolicyDecides),
+        peer: overrides.peer.unwrap_or_else(|| Arc::new(peer)),
+        decisions: overrides.decisions.unwrap_or_else(|| Arc::new(PolicyDecides)),
         schemas: schema::built_in(),
         trust: Arc::new(trust),
         sequence,

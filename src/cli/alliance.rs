@@ -22,6 +22,8 @@ pub enum Command {
     Init(Init),
     /// Admit a park: check its join request, issue its certificate, put it into the register.
     Admit(Admit),
+    /// Put another connector (EDC, Tractus-X, TSG) into the register, or change its entry.
+    Connector(Box<super::connector::Connector>),
     /// Suspend a member: from the next register on, its requests are refused.
     Suspend(Member),
     /// Lift a suspension.
@@ -125,6 +127,7 @@ pub fn run(command: Command, json: bool) -> Outcome {
     match command {
         Command::Init(args) => init(&args, json),
         Command::Admit(args) => admit(&args, json),
+        Command::Connector(args) => super::connector::run(*args, json),
         Command::Suspend(args) => {
             let mut alliance = args.folder.open()?;
             alliance.set_status(&args.member, Status::Suspended, now)?;

@@ -116,8 +116,12 @@ async fn examine(folder: &Path, findings: &mut Findings) {
         let rule = AddressRule { allow_private: config.peer.allow_private_addresses };
         let clients = MemberClients::new(keys.tls, ca, rule, Arc::new(SystemClock));
         for peer in &register.body().members {
-            if peer.id != config.participant && peer.status == Status::Active {
-                dial(&clients, peer, running, findings).await;
+            if peer.id == config.participant || peer.status != Status::Active {
+                continue;
+            }
+            match peer.connector {
+                None => dial(&clients, peer, running, findings).await,
+                Some(_) => dial_connector(&clients, peer, findings).await,
             }
         }
     }
@@ -232,6 +236,16 @@ async fn readiness(config: &Config) -> (Verdict, String) {
         }
         Err(error) => (Verdict::Bad, format!("a process has the folder, and does not answer: {error}")),
     }
+}
+
+/// Another connector: its name, port and key. Whatever it answers at the base of its protocol paths will do.
+async fn dial_connector(clients: &MemberClients, peer: &Member, findings: &mut Findings) {
+    let name = format!("connector {}", peer.id);
+    let client = clients.client(peer, peer.endpoint.as_str());
+    let Some(client) = findings.take(&name, |_| format!("is at {}", peer.endpoint), client) else { return };
+    let answer = client.get(peer.endpoint.as_str()).timeout(Duration::from_secs(20)).send().await;
+    let answer = answer.map_err(|error| causes(&error));
+    findings.take(&format!("{name}: connection"), |_| "name, port, TLS and key are right".into(), answer);
 }
 
 /// One peer: its name, port and key; its clock; and whether it reaches this node.

@@ -5,6 +5,7 @@ mod api;
 mod audit;
 mod backup;
 mod catalog;
+mod connector;
 mod demo;
 mod doctor;
 mod fetch;

@@ -190,6 +190,8 @@ pub const DISK_WARNED_FRACTION: u64 = 20;
 pub const SKEW_MS_MAX: i64 = 60_000;
 /// Life of a key request.
 pub const KEY_REQUEST_LIFE_MS: i64 = 10 * 60_000;
+/// Life of a bearer token between connectors.
+pub const BEARER_LIFE_SECONDS_MAX: i64 = 300;
 /// Life of a transfer token; a longer transfer asks for a new start.
 pub const TRANSFER_TOKEN_LIFE_MS: i64 = 24 * 3_600_000;
 /// Checkpoints are published at most this often.

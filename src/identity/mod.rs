@@ -1,5 +1,6 @@
 //! Who is who: signed documents, the alliance's root document and register, join requests, certificates.
 
+pub mod bearer;
 pub mod document;
 pub mod endpoint;
 pub mod join;

@@ -218,6 +218,14 @@ pub struct Register {
     pub schemas: Vec<SchemaEntry>,
 }
 
+impl Register {
+    /// The other crosspark nodes that are active: those that have registers and logs to compare.
+    pub fn peers<'a>(&'a self, me: &'a ParticipantId) -> impl Iterator<Item = &'a Member> {
+        let peer = move |member: &&Member| member.id != *me && member.connector.is_none();
+        self.members.iter().filter(peer).filter(|member| member.status == Status::Active)
+    }
+}
+
 impl Document for Register {
     const TYP: &'static str = "crosspark-register+jws";
     const FORMAT: &'static str = "register/1";

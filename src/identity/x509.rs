@@ -64,6 +64,12 @@ impl Presented {
         })
     }
 
+    /// Its SubjectPublicKeyInfo, DER.
+    pub fn public_key(&self) -> Result<Vec<u8>, CertificateError> {
+        let (_, certificate) = X509Certificate::from_der(&self.der).map_err(|_| CertificateError::Malformed)?;
+        Ok(certificate.public_key().raw.to_vec())
+    }
+
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub fn pin(&self) -> Digest {
         self.pin
@@ -74,6 +80,17 @@ impl Presented {
         self.not_after
     }
 
+    /// Whether it is valid now, whoever issued it.
+    pub fn check_time(&self, at: Timestamp) -> Result<(), CertificateError> {
+        if at < self.not_before {
+            return Err(CertificateError::NotYetValid);
+        }
+        if at > self.not_after {
+            return Err(CertificateError::Expired);
+        }
+        Ok(())
+    }
+
     /// Whether it is valid now, issued by one of `ca` (DER), for `side`.
     pub fn check<'a>(
         &self,
@@ -81,12 +98,7 @@ impl Presented {
         side: Side,
         at: Timestamp,
     ) -> Result<(), CertificateError> {
-        if at < self.not_before {
-            return Err(CertificateError::NotYetValid);
-        }
-        if at > self.not_after {
-            return Err(CertificateError::Expired);
-        }
+        self.check_time(at)?;
         let end_entity = EndEntityCert::try_from(&self.der).map_err(|_| CertificateError::Malformed)?;
         let roots: Vec<CertificateDer<'_>> = ca.into_iter().map(CertificateDer::from).collect();
         let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();

@@ -8,11 +8,13 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::json;
 use crate::core::limits;
 use crate::core::random::SystemRandomness;
+use crate::core::time::Clock;
+use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
 use crate::service::ports::{Answer, Peer, PeerError};
-use crate::service::{Message, trace};
+use crate::service::{DocumentKey, Message, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -31,6 +33,9 @@ pub type Told = (ParticipantId, u64);
 pub struct HttpPeer {
     endpoint: Endpoint,
     clients: Arc<MemberClients>,
+    /// Signs the bearer tokens for other connectors.
+    key: Arc<DocumentKey>,
+    clock: Arc<dyn Clock>,
     random: SystemRandomness,
     /// This node's register; told with every request.
     sequence: Arc<AtomicU64>,
@@ -45,11 +50,13 @@ impl HttpPeer {
     pub fn new(
         endpoint: Endpoint,
         clients: Arc<MemberClients>,
+        key: Arc<DocumentKey>,
+        clock: Arc<dyn Clock>,
         sequence: Arc<AtomicU64>,
         store: Arc<dyn Store>,
         newer: mpsc::Sender<Told>,
     ) -> Self {
-        Self { endpoint, clients, random: SystemRandomness::new(), sequence, store, newer }
+        Self { endpoint, clients, key, clock, random: SystemRandomness::new(), sequence, store, newer }
     }
 
     /// To a path below the member's endpoint.
@@ -62,7 +69,10 @@ impl HttpPeer {
         let sequence = self.sequence.load(Ordering::Relaxed);
         let client = self.clients.client(to, address);
         let client = client.map_err(|error| PeerError::Unreachable(error.to_string()))?;
-        let request = client.request(method, address).header(REGISTER_HEADER, sequence);
+        let mut request = client.request(method, address).header(REGISTER_HEADER, sequence);
+        if to.connector.is_some() {
+            request = request.bearer_auth(bearer::make(&self.key.present(), &to.id, self.clock.now()));
+        }
         Ok(match trace::current() {
             Some(trace) => request.header(TRACE_HEADER, trace.to_header(&self.random)),
             None => request,

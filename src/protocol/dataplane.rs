@@ -1,6 +1,6 @@
 //! Our data plane beside the protocol: registers, schemas, log, manifests, sealed bytes, keys, receipts, openings.
 
-use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, read_body};
+use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, bearer_of, read_body};
 use super::routes::{App, Connection};
 use crate::audit::tile::{TileId, WIDTH, parse_index};
 use crate::core::digest::Digest;
@@ -160,11 +160,6 @@ async fn manifest(State(app): State<App>, ActiveMember(from): ActiveMember, Path
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))
-}
-
 /// `bytes=FROM-[TO]` of a resource of `size` bytes (RFC 9110 section 14.1.2); whole without, none if it cannot be met.
 fn range(headers: &HeaderMap, size: u64) -> Option<std::ops::Range<u64>> {
     let Some(value) = headers.get(header::RANGE) else { return Some(0..size) };
@@ -182,7 +177,7 @@ async fn data(
     headers: HeaderMap,
 ) -> Answer {
     let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
-    let served = app.node.serve_data(&from, &id, bearer(&headers)).await;
+    let served = app.node.serve_data(&from, &id, bearer_of(&headers)).await;
     let served = served.map_err(|error| problem(error).to(&app.node, &from))?;
     let size = served.size;
     let Some(range) = range(&headers, size) else {

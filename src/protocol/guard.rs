@@ -6,6 +6,7 @@ use super::wire::envelope;
 use crate::audit::promise;
 use crate::core::id::ProcessId;
 use crate::core::limits;
+use crate::identity::bearer;
 use crate::negotiation::Role;
 use crate::service::{Counterparty, Error, Node};
 use crate::storage::Logged;
@@ -30,20 +31,31 @@ impl FromRequestParts<App> for AnyMember {
         let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
         let family = Family::of(parts.uri.path());
         let presented = connection.presented.as_deref();
-        let first = app.node.authenticate(presented).await.map_err(|error| Failure::of(family, error));
+        let token = bearer_of(&parts.headers).filter(|token| presented.is_none() && bearer::is_jwt(token));
+        let who = async || match token {
+            Some(token) => app.node.authenticate_bearer(token).await,
+            None => app.node.authenticate(presented).await,
+        };
+        let first = who().await.map_err(|error| Failure::of(family, error));
         // Whoever is behind fetches before it decides. trust.md, "The register".
         let told = told_sequence(&parts.headers);
         let newest = app.node.trust().register.body().sequence;
         match first {
             Ok(from) if told > newest => {
                 app.node.catch_up(&from.participant, told).await;
-                let again = app.node.authenticate(presented).await;
+                let again = who().await;
                 again.map(Self).map_err(|error| Failure::of(family, error))
             }
             Ok(from) => Ok(Self(from)),
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// The token in an `Authorization: Bearer` header (RFC 6750 section 2.1).
+pub fn bearer_of(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))
 }
 
 fn told_sequence(headers: &HeaderMap) -> u64 {

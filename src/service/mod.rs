@@ -100,6 +100,26 @@ pub struct Compiled {
     pub validator: Validator,
 }
 
+/// The key that signs this node's documents at the moment.
+#[derive(Debug)]
+pub struct DocumentKey(RwLock<Arc<SigningKey>>);
+
+impl DocumentKey {
+    /// At first `key`.
+    pub fn new(key: SigningKey) -> Self {
+        Self(RwLock::new(Arc::new(key)))
+    }
+
+    /// The key.
+    pub fn present(&self) -> Arc<SigningKey> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, key: SigningKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+    }
+}
+
 /// What a node is made of; see [`Node::new`].
 pub struct Parts {
     /// Who it is.
@@ -108,8 +128,8 @@ pub struct Parts {
     pub origin: LogOrigin,
     /// Where its peer listener is.
     pub endpoint: Endpoint,
-    /// Its document key at first.
-    pub document_key: Arc<SigningKey>,
+    /// Its document key.
+    pub document_key: Arc<DocumentKey>,
     /// The secret under which transfer tokens are made.
     pub token_key: Zeroizing<[u8; 32]>,
     /// Its key-encryption key.
@@ -144,7 +164,6 @@ pub struct Parts {
 pub struct Node {
     parts: Parts,
     trust: watch::Sender<Arc<Trust>>,
-    document_key: RwLock<Arc<SigningKey>>,
     certificate_end: AtomicI64,
     schemas: BTreeMap<Digest, Arc<Compiled>>,
     strangers: refusal::Counter,
@@ -215,7 +234,6 @@ impl Node {
         parts.sequence.store(parts.trust.register.body().sequence, Ordering::Relaxed);
         Ok(Arc::new(Self {
             trust: watch::Sender::new(parts.trust.clone()),
-            document_key: RwLock::new(parts.document_key.clone()),
             certificate_end: AtomicI64::new(i64::MAX),
             parts,
             schemas,
@@ -295,12 +313,12 @@ impl Node {
 
     /// The key that signs this node's documents.
     fn document_key(&self) -> Arc<SigningKey> {
-        self.document_key.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.parts.document_key.present()
     }
 
     /// From now on signs with `key`: the register lists it.
     pub fn use_document_key(&self, key: SigningKey) {
-        *self.document_key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+        self.parts.document_key.change(key);
     }
 
     /// When the certificate that this node presents ends.

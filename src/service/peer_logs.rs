@@ -8,7 +8,7 @@ use crate::audit::entry::{Facts, Kind};
 use crate::core::id::ParticipantId;
 use crate::core::limits;
 use crate::identity::key::KeyUse;
-use crate::identity::register::{Member, Status};
+use crate::identity::register::Member;
 use crate::storage::{Change, Chore};
 use serde_json::json;
 
@@ -16,10 +16,8 @@ impl Node {
     /// Looks at every active peer's newest checkpoint and keeps it, so that each can be told what others saw of it.
     pub async fn see_checkpoints(&self) {
         let trust = self.trust();
-        for member in &trust.register.body().members {
-            if member.id != self.parts.me && member.status == Status::Active {
-                let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.see_checkpoint(member)).await;
-            }
+        for member in trust.register.body().peers(&self.parts.me) {
+            let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.see_checkpoint(member)).await;
         }
     }
 

@@ -8,7 +8,6 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::ParticipantId;
 use crate::identity::key::{KeyUse, PublicKey};
-use crate::identity::register::Status;
 use crate::storage::{Change, Gate, StoreError};
 use serde_json::json;
 use std::sync::Arc;
@@ -48,9 +47,7 @@ impl Node {
     /// `time_max`; or what shows that this log is not whole.
     pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, Behind> {
         let trust = self.trust();
-        let others = trust.register.body().members.iter();
-        let others = others.filter(|member| member.id != self.parts.me && member.status == Status::Active);
-        let asked = others.map(|member| async move {
+        let asked = trust.register.body().peers(&self.parts.me).map(|member| async move {
             let seen = tokio::time::timeout(time_max, self.parts.peer.seen(member)).await;
             (member, seen.ok().and_then(Result::ok))
         });

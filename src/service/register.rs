@@ -202,8 +202,7 @@ impl Node {
     /// Asks every active peer for its newest register, so that a suspension arrives wherever one peer has it.
     pub async fn refresh_from_peers(&self) {
         let trust = self.trust();
-        let others = trust.register.body().members.iter();
-        for member in others.filter(|member| member.id != self.parts.me && member.status == Status::Active) {
+        for member in trust.register.body().peers(&self.parts.me) {
             // The client reads the sequence that a peer states with every answer, and `catch_up` does the rest.
             if let Ok(jws) = self.parts.peer.register(member, None).await {
                 self.fetch_roots_for(member, &jws).await;

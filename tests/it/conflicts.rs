@@ -61,7 +61,7 @@ async fn request_with(
     let wrap = move |inner| -> Arc<dyn Store> {
         Arc::new(Interposed::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
-    let overrides = Overrides { store: Some(Box::new(wrap)), clock: None };
+    let overrides = Overrides { store: Some(Box::new(wrap)), ..Overrides::default() };
     let here = a.start_here(overrides).await;
     let run_b = b.start().await;
     let (published, code) = a.publish("economic-indicator", &records(3), "ndjson", policy).await;
@@ -106,7 +106,7 @@ async fn suspended_meanwhile() {
         let kind = Kind::KeyReleased;
         Arc::new(Interposed::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
-    let here = a.start_here(Overrides { store: Some(Box::new(wrap)), clock: None }).await;
+    let here = a.start_here(Overrides { store: Some(Box::new(wrap)), ..Overrides::default() }).await;
     *slot.lock().unwrap() = Some(here.node.clone());
     let run_b = b.start().await;
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;

@@ -165,7 +165,7 @@ async fn what_is_about_to_end_is_said() {
     let alliance = Alliance::new();
     let [a] = alliance.parks(["park-a"]);
     for (days, expected) in [(0, None), (6, None), (8, Some("the register expires")), (13, Some("in 0 days"))] {
-        let here = a.start_here(Overrides { clock: Some(Arc::new(Later(days))), store: None }).await;
+        let here = a.start_here(Overrides { clock: Some(Arc::new(Later(days))), ..Overrides::default() }).await;
         let status = a.get("admin", "/v1/status").await;
         let warnings = status["health"]["warnings"].as_array().unwrap().clone();
         match expected {

@@ -247,7 +247,7 @@ impl Park {
         let ca = alliance.roots().ca().map(<[u8]>::to_vec).collect();
         let rule = AddressRule { allow_private: true };
         let clients = MemberClients::new(identity, ca, rule, Arc::new(SystemClock));
-        clients.tls(&self.member(alliance).pins(SystemClock.now())).unwrap()
+        clients.tls(&self.member(alliance)).unwrap()
     }
 
     /// Starts the node as a process and waits until it is ready.

@@ -20,7 +20,7 @@ use crosspark::ingest::Format;
 use crosspark::protocol::{self, Connection};
 use crosspark::schema;
 use crosspark::service::ports::PolicyDecides;
-use crosspark::service::{Node, Once, Parts, Publication, RequestStage, Trust, User, UserRole};
+use crosspark::service::{DocumentKey, Node, Once, Parts, Publication, RequestStage, Trust, User, UserRole};
 use crosspark::storage::interposed::Interposed;
 use crosspark::storage::memory::{Disk, MemoryStore};
 use crosspark::storage::{Change, Chore, HoldingState, Store, Write};
@@ -288,7 +288,7 @@ impl World {
             me: self.id(park),
             origin: self.id(park).log_origin(0),
             endpoint,
-            document_key: Arc::new(made.document_key()),
+            document_key: Arc::new(DocumentKey::new(made.document_key())),
             kek: made.kek(),
             store: Arc::new(Interposed::new(self.store(park), strikes)),
             blobs: Blobs::open(&site.received.path().join("own")).unwrap(),

@@ -1,0 +1,132 @@
+//! Members that are other connectors: what the register has for them comes from their operators, compared by people.
+
+use super::{Alliance, AllianceError};
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, Text};
+use crate::core::time::Timestamp;
+use crate::identity::endpoint::Endpoint;
+use crate::identity::key::{Bytes, KeyUse};
+use crate::identity::register::{Connector, KeyEntry, Member, Proof, Status};
+use crate::identity::x509::Presented;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use std::collections::BTreeMap;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+/// What its operator tells of a connector.
+pub struct NewConnector {
+    /// Who it is.
+    pub id: ParticipantId,
+    /// Its names by language tag.
+    pub names: BTreeMap<String, Text>,
+    /// Such as `CN-BJ` (ISO 3166-2).
+    pub jurisdiction: Text,
+    /// The base of its protocol paths.
+    pub endpoint: Endpoint,
+    /// What its callback addresses begin with, beside that base.
+    pub callbacks: Vec<Endpoint>,
+    /// What the addresses of its data begin with.
+    pub data: Vec<Endpoint>,
+    /// Groups that policies may name.
+    pub groups: Vec<Text>,
+    /// Its TLS certificates, PEM: servers' and, if it has one, the client's.
+    pub certificates: Vec<u8>,
+    /// The public key of its bearer tokens, PEM, if it cannot do client certificates.
+    pub token_key: Option<Vec<u8>>,
+}
+
+impl Alliance {
+    /// Puts another connector into the register, or changes its entry. `fingerprints` are those that people compared: each
+    /// of its keys must be among them.
+    pub fn admit_connector(
+        &mut self,
+        new: NewConnector,
+        fingerprints: &[Digest],
+        now: Timestamp,
+    ) -> Result<(), AllianceError> {
+        let known = self.register.stated().members.iter().find(|member| member.id == new.id).cloned();
+        if known.as_ref().is_some_and(|member| member.connector.is_none()) {
+            return Err(AllianceError::Refused(format!("{} is a member with a crosspark node", new.id)));
+        }
+        let member = Member {
+            keys: keys(&new, known.as_ref(), fingerprints, now)?,
+            names: new.names,
+            jurisdiction: new.jurisdiction,
+            callbacks: [vec![new.endpoint.clone()], new.callbacks].concat(),
+            endpoint: new.endpoint,
+            status: known.map_or(Status::Active, |member| member.status),
+            groups: new.groups.into_iter().collect(),
+            attributes: BTreeMap::new(),
+            connector: Some(Connector {
+                proof: if new.token_key.is_some() { Proof::Token } else { Proof::Certificate },
+                data: new.data,
+            }),
+            id: new.id,
+        };
+        self.next(now, |register| {
+            register.members.retain(|other| other.id != member.id);
+            register.members.push(member);
+        })
+    }
+}
+
+/// Its keys. One that it had keeps its name; each must have been compared by people.
+fn keys(
+    new: &NewConnector,
+    known: Option<&Member>,
+    fingerprints: &[Digest],
+    now: Timestamp,
+) -> Result<Vec<KeyEntry>, AllianceError> {
+    let refused = |reason: String| AllianceError::Refused(reason);
+    let mut found: Vec<(KeyUse, Vec<u8>, Digest, Timestamp)> = Vec::new();
+    for der in CertificateDer::pem_slice_iter(&new.certificates) {
+        let der = der.map_err(|error| refused(format!("the certificate file: {error}")))?;
+        let certificate = Presented::parse(&der).map_err(|error| refused(format!("the certificate: {error}")))?;
+        let key = certificate.public_key().map_err(|error| refused(format!("the certificate: {error}")))?;
+        // A server and a client may have one certificate.
+        if found.iter().all(|(_, other, ..)| *other != key) {
+            found.push((KeyUse::Tls, key, certificate.pin(), certificate.not_after()));
+        }
+    }
+    if found.is_empty() {
+        return Err(refused("the certificate file holds no certificate (PEM)".into()));
+    }
+    if let Some(pem) = &new.token_key {
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem);
+        let der = der.map_err(|error| refused(format!("the token key: {error}")))?;
+        let key = ed25519(&der).ok_or_else(|| refused("the token key must be an Ed25519 public key (PEM)".into()))?;
+        found.push((KeyUse::Document, key, Digest::of(&der), now.plus_ms(365 * 86_400_000)));
+    }
+    let mut keys = Vec::new();
+    let taken = known.into_iter().flat_map(|member| member.keys.iter());
+    let mut next = taken.clone().map(|key| key.id.number()).max().unwrap_or(0);
+    for (usage, public, fingerprint, until) in found {
+        if !fingerprints.contains(&fingerprint) {
+            let spoken = fingerprint.fingerprint();
+            return Err(refused(format!(
+                "a key has the fingerprint {spoken}, which is not among those given: compare it with the connector's \
+                 operator by telephone or in person, and give it with --fingerprint"
+            )));
+        }
+        let public = Bytes(public);
+        let before = taken.clone().find(|key| key.public == public && key.usage == usage);
+        let (id, from) = match before {
+            Some(key) => (key.id.clone(), key.from),
+            None => {
+                next += 1;
+                (new.id.key(next), now)
+            }
+        };
+        keys.push(KeyEntry { id, usage, public, from, until, proof: None });
+    }
+    Ok(keys)
+}
+
+/// The 32 bytes of an Ed25519 key (RFC 8410).
+fn ed25519(der: &[u8]) -> Option<Vec<u8>> {
+    let (rest, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
+    let key = &info.subject_public_key.data;
+    (rest.is_empty() && info.algorithm.algorithm.to_id_string() == "1.3.101.112" && key.len() == 32)
+        .then(|| key.to_vec())
+}

@@ -1,0 +1,76 @@
+//! `crosspark alliance connector`
+
+use super::alliance::{Folder, show};
+use super::{Outcome, node};
+use crate::alliance::NewConnector;
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, Text};
+use crate::core::time::{Clock, SystemClock};
+use crate::identity::endpoint::Endpoint;
+use anyhow::Context;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct Connector {
+    #[command(flatten)]
+    folder: Folder,
+    /// Who it is: did:web:HOST.
+    #[arg(long)]
+    id: ParticipantId,
+    /// Its name, with a language: en=Name. Repeat for other languages.
+    #[arg(long = "name", value_parser = node::parse_name, required = true)]
+    names: Vec<(String, Text)>,
+    /// Where it is at home: a country or region (ISO 3166).
+    #[arg(long)]
+    jurisdiction: Text,
+    /// The base of its protocol paths for version 2025-1, as https://HOST/protocol/2025-1.
+    #[arg(long)]
+    endpoint: Endpoint,
+    /// What its callback addresses begin with, if not with the endpoint. Repeat for several.
+    #[arg(long = "callback")]
+    callbacks: Vec<Endpoint>,
+    /// What the addresses of its data begin with. Repeat for several.
+    #[arg(long)]
+    data: Vec<Endpoint>,
+    /// Its TLS certificates (PEM): of each of its servers and, if it dials with one, the client's. ECDSA P-256.
+    #[arg(long)]
+    certificate: PathBuf,
+    /// The public key of its bearer tokens (PEM, Ed25519), if it cannot do client certificates.
+    #[arg(long)]
+    token_key: Option<PathBuf>,
+    /// SHA-256 of each key's SubjectPublicKeyInfo, as the connector's operator tells it by telephone or in person.
+    #[arg(long = "fingerprint")]
+    fingerprints: Vec<String>,
+    /// Groups that policies may name.
+    #[arg(long = "group")]
+    groups: Vec<Text>,
+}
+
+pub fn run(args: Connector, json: bool) -> Outcome {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let fingerprints: Result<Vec<Digest>, _> =
+        args.fingerprints.iter().map(|text| Digest::parse_fingerprint(text)).collect();
+    let id = args.id.clone();
+    let new = NewConnector {
+        id: args.id,
+        names: args.names.into_iter().collect(),
+        jurisdiction: args.jurisdiction,
+        endpoint: args.endpoint,
+        callbacks: args.callbacks,
+        data: args.data,
+        groups: args.groups,
+        certificates: read(&args.certificate)?,
+        token_key: args.token_key.as_deref().map(read).transpose()?,
+    };
+    let mut alliance = args.folder.open()?;
+    alliance.admit_connector(new, &fingerprints.context("--fingerprint")?, SystemClock.now())?;
+    if !json {
+        let member = alliance.register().member(&id);
+        for key in member.into_iter().flat_map(|member| &member.keys) {
+            println!("{:?} key {}: good until {}", key.usage, key.id, key.until);
+        }
+        println!("Its bearer tokens, if it uses them, name their key as `kid`. Give the new register to the parks.");
+    }
+    show(&alliance, json)
+}
