@@ -31,7 +31,7 @@ use crosspark::keys::Kek;
 use crosspark::negotiation::{Negotiation, Role, State as Stage};
 use crosspark::policy::{Channel, Decision, Policy};
 use crosspark::protocol::{self, Connection, wire_message};
-use crosspark::service::ports::{Answer, DecisionMaker, NegotiationStep, Peer, PeerError, Says, TransferStep};
+use crosspark::service::ports::{Answer, DecisionMaker, NegotiationStep, Peer, PeerError, PlainData, Says, TransferStep};
 use crosspark::service::{Ask, Message, Node, User, UserRole};
 use crosspark::storage::{AgreementRow, Change, VersionRow, Write};
 use crosspark::transfer::{State as Phase, Transfer};
@@ -237,6 +237,9 @@ impl Peer for KitPeer {
         _: &str,
         _: std::ops::Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError> {
+        not_asked()
+    }
+    async fn pull(&self, _: &Member, _: &Endpoint, _: Option<&str>) -> Result<PlainData, PeerError> {
         not_asked()
     }
     async fn key(&self, _: &Member, _: &ProcessId, _: &str) -> Result<Answer<String>, PeerError> {

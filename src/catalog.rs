@@ -5,7 +5,6 @@ use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
 use crate::core::time::Timestamp;
 use crate::dataset::manifest::SchemaRef;
 use crate::policy::Policy;
-use crate::transfer::SEALED;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -34,6 +33,9 @@ pub struct Offered {
     pub bytes: u64,
     /// When this version was published.
     pub published: Timestamp,
+    /// How it can be delivered, by the policy.
+    #[serde(default)]
+    pub formats: Vec<String>,
 }
 
 /// A text that is no dataset of a catalog.
@@ -48,15 +50,13 @@ impl Offered {
         if let (Some(offer), Some(policy)) = (offer.as_object_mut(), self.policy.as_object()) {
             offer.extend(policy.clone());
         }
+        let distribution =
+            |format: &String| json!({"@type": "Distribution", "format": format, "accessService": service(endpoint)});
         json!({
             "@id": self.dataset,
             "@type": "Dataset",
             "hasPolicy": [offer],
-            "distribution": [{
-                "@type": "Distribution",
-                "format": SEALED,
-                "accessService": service(endpoint),
-            }],
+            "distribution": self.formats.iter().map(distribution).collect::<Vec<_>>(),
             "title": self.title,
             "description": self.description,
             "issued": self.published,
@@ -91,6 +91,7 @@ impl Offered {
                         records: field(value, "crosspark:records")?,
                         bytes: field(value, "crosspark:bytes")?,
                         published: field(value, "issued")?,
+                        formats: formats(value),
                     });
                 }
                 Err(error) => problem = error.to_string(),
@@ -98,6 +99,13 @@ impl Offered {
         }
         Err(CatalogError(problem))
     }
+}
+
+/// The formats of a dataset's distributions.
+fn formats(dataset: &Value) -> Vec<String> {
+    let all = dataset.get("distribution").and_then(Value::as_array);
+    let format = |one: &Value| one.get("format").and_then(Value::as_str).map(str::to_owned);
+    all.into_iter().flatten().filter_map(format).collect()
 }
 
 fn service(endpoint: &str) -> Value {

@@ -55,6 +55,9 @@ pub enum Kind {
     /// A negotiation moved.
     #[serde(rename = "negotiation.moved")]
     NegotiationMoved,
+    /// A person said yes or no to a negotiation that waited.
+    #[serde(rename = "negotiation.ruled")]
+    RequestRuled,
     /// A transfer moved.
     #[serde(rename = "transfer.moved")]
     TransferMoved,
@@ -76,7 +79,10 @@ pub enum Kind {
     /// A data key was refused.
     #[serde(rename = "key.refused")]
     KeyRefused,
-    /// Sealed bytes were refused.
+    /// Plain data is served for the first time under a transfer: a use.
+    #[serde(rename = "data.released")]
+    DataReleased,
+    /// Data was refused, or was served no longer.
     #[serde(rename = "data.refused")]
     DataRefused,
     /// A receipt arrived.

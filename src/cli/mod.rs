@@ -14,10 +14,12 @@ mod node;
 mod output;
 mod publish;
 mod request;
+mod requests;
 mod root;
 mod serve;
 mod status;
 mod token;
+mod transfers;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -71,6 +73,14 @@ enum Command {
     /// Request a peer's dataset, or see how requests are.
     #[command(subcommand)]
     Request(request::Command),
+    /// Decide what waits for a person: approve or reject.
+    #[command(subcommand)]
+    Requests(requests::Command),
+    /// Offer a dataset to a consumer.
+    Offer(transfers::Offer),
+    /// See the transfers that are under way; pause, resume or end them.
+    #[command(subcommand)]
+    Transfers(transfers::Command),
     /// Write a delivered dataset to a file.
     Fetch(fetch::Args),
     /// See the alliance's members, confirm keys, give the node a newer register.
@@ -115,6 +125,9 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Publish(args) => publish::run(args, json).await,
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Request(command) => request::run(command, json).await,
+            Command::Requests(command) => requests::run(command, json).await,
+            Command::Offer(args) => transfers::offer(args, json).await,
+            Command::Transfers(command) => transfers::run(command, json).await,
             Command::Fetch(args) => fetch::run(args, json).await,
             Command::Members(command) => members::run(command, json).await,
             Command::Token(command) => token::run(command, json).await,

@@ -95,7 +95,7 @@ async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Result<Re
 /// Waits for the end of a request by long polls: the node answers when something happens.
 pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::Result<RequestView> {
     let begun = tokio::time::Instant::now();
-    while !matches!(view.stage, RequestStage::Verified | RequestStage::Refused) {
+    while !matches!(view.stage, RequestStage::Verified | RequestStage::Ready | RequestStage::Refused) {
         let left = time.saturating_sub(begun.elapsed());
         if left.is_zero() {
             break;
@@ -107,7 +107,7 @@ pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::R
 
 fn print(view: &RequestView, as_json: bool) -> Outcome {
     let code = match view.stage {
-        RequestStage::Verified => ExitCode::SUCCESS,
+        RequestStage::Verified | RequestStage::Ready => ExitCode::SUCCESS,
         RequestStage::Refused => ExitCode::from(exit::REFUSED),
         _ => ExitCode::from(exit::PENDING),
     };
@@ -119,6 +119,9 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
         RequestStage::Verified => {
             println!("Delivered and verified: {} records.", view.records.unwrap_or(0));
             println!("Write them to a file: crosspark fetch {} --out FILE", view.id);
+        }
+        RequestStage::Ready => {
+            println!("The provider delivers plain data. Write it to a file: crosspark fetch {} --out FILE", view.id);
         }
         RequestStage::Refused => eprintln!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
         stage => println!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),

@@ -122,6 +122,14 @@ pub const DELIVERIES_PER_PROVIDER_MAX: usize = 8;
 pub const VERIFICATIONS_MAX: usize = 2;
 /// Publications that are sealed at once: each takes all cores.
 pub const PUBLICATIONS_MAX: usize = 4;
+/// One plain download from another connector, first byte to last.
+pub const PULL_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// Plain downloads that are served at once: each frame is opened anew.
+pub const PULLS_MAX: usize = 16;
+/// Waiting for a place among them.
+pub const PULL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Datasets for which it is remembered where each frame's text ends.
+pub const PULL_INDEXES_MAX: usize = 16;
 /// Members that are dialled back at once, for their own diagnosis.
 pub const REACHES_MAX: usize = 4;
 /// Silence inside an upload of records.

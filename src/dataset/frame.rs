@@ -33,6 +33,16 @@ pub struct Frame {
 #[error("the container's table of frames is damaged: {0}")]
 pub struct FrameError(&'static str);
 
+/// The longest head of a zstd frame (RFC 8878 section 3.1.1.1).
+pub const HEAD_BYTES_MAX: u64 = 18;
+
+/// Bytes of a frame's text, by its head.
+pub fn text_size(head: &[u8]) -> Result<u64, FrameError> {
+    let stated = zstd::zstd_safe::get_frame_content_size(head).ok().flatten();
+    let bounded = stated.filter(|size| *size <= limits::FRAME_TEXT_BYTES_MAX as u64);
+    bounded.ok_or(FrameError("a frame does not state its size, or one that is too large"))
+}
+
 /// Writes the skippable frame with the table.
 pub fn table(frames: &[Frame]) -> Vec<u8> {
     let length = frames.len() * ENTRY_BYTES + FOOTER_BYTES;

@@ -80,6 +80,30 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(())
     }
 
+    /// Where the text of each frame ends, in bytes of the whole text, as each frame's own head states it (RFC 8878 section
+    /// 3.1.1.1.4); it must be all that the manifest states.
+    pub fn text_ends(&mut self, manifest: &Manifest) -> Result<Vec<u64>, OpenError> {
+        let mut ends = Vec::with_capacity(self.frames.len());
+        let mut end = 0u64;
+        for frame in &self.frames {
+            let head = u64::from(frame.length).min(frame::HEAD_BYTES_MAX);
+            let head = self.opened.range(frame.offset..frame.offset + head).map_err(OpenError::Seal)?;
+            end += frame::text_size(&head)?;
+            ends.push(end);
+        }
+        compare("bytes of text", manifest.text.size, end)?;
+        Ok(ends)
+    }
+
+    /// The text of frame `n`, from 0.
+    pub fn frame(&mut self, n: usize) -> Result<Vec<u8>, OpenError> {
+        let missing = || OpenError::Sink(io::Error::other("there is no such frame"));
+        let frame = self.frames.get(n).ok_or_else(missing)?;
+        let end = frame.offset + u64::from(frame.length);
+        let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+        Ok(Decompressor::new().map_err(OpenError::Sink)?.decompress(&bytes)?)
+    }
+
     /// Checks everything inside against the manifest: size, record counts, the text's keyed digest, and every record
     /// against the schema.
     pub fn verify(

@@ -140,6 +140,7 @@ pub fn shared() -> Value {
         ("groups", list(text())),
         ("attributes", by_name(text())),
         ("keys", list(key)),
+        ("connector?", object(&[("proof", one_of(&["certificate", "token"])), ("data", list(text()))])),
     ]);
     let schema_ref = object(&[("id", text()), ("version", text()), ("digest", digest())]);
     let dataset = object(&[
@@ -154,6 +155,7 @@ pub fn shared() -> Value {
         ("records", count()),
         ("bytes", count()),
         ("published", time()),
+        ("formats", list(text())),
     ]);
     let token = object(&[
         ("id", id()),
@@ -170,12 +172,24 @@ pub fn shared() -> Value {
         ("dataset", id()),
         ("purpose", name()),
         ("enterprise", name()),
-        ("stage", one_of(&["requested", "agreed", "delivering", "verified", "refused"])),
+        ("stage", one_of(&["requested", "offered", "agreed", "delivering", "suspended", "ready", "verified", "refused"])),
         ("reason", or_null(text())),
         ("holding", or_null(id())),
         ("records", or_null(count())),
         ("trace", or_null(text())),
         ("started", time()),
+    ]);
+    let transfer = object(&[
+        ("id", id()),
+        ("role", one_of(&["provider", "consumer"])),
+        ("peer", participant()),
+        ("agreement", id()),
+        ("format", text()),
+        ("state", text()),
+        ("pausedBy", or_null(one_of(&["provider", "consumer"]))),
+        ("reason", or_null(text())),
+        ("started", time()),
+        ("updated", time()),
     ]);
     let field = object(&[("name", text()), ("salt", text()), ("value", text())]);
     let entry = object(&[
@@ -196,7 +210,8 @@ pub fn shared() -> Value {
         ("rejection?", rejection),
     ]);
     json!({
-        "Member": member, "Dataset": dataset, "Token": token, "Request": request, "Entry": entry, "Problem": problem,
+        "Member": member, "Dataset": dataset, "Token": token, "Request": request, "Transfer": transfer,
+        "Entry": entry, "Problem": problem,
     })
 }
 

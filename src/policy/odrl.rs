@@ -204,7 +204,11 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
     for (i, duty) in duties.iter().enumerate() {
         duty_from(duty, &format!("{pointer}/duty/{i}"))?;
     }
-    Ok(Permission { constraints: read, consent: !duties.is_empty() })
+    let permission = Permission { constraints: read, consent: !duties.is_empty() };
+    if permission.channels().is_empty() {
+        return refuse(&format!("{pointer}/constraint"), "its delivery channels leave none");
+    }
+    Ok(permission)
 }
 
 /// The only duty is that a person approves.

@@ -13,7 +13,7 @@ use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
-use crate::service::ports::{Answer, Peer, PeerError};
+use crate::service::ports::{Answer, Peer, PeerError, PlainData};
 use crate::service::{DocumentKey, Message, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// What a peer told of its register: who, and which sequence.
@@ -200,6 +201,25 @@ async fn read(response: Response, max: usize) -> Result<Bytes, PeerError> {
     }
 }
 
+/// The bytes of an answer; silence inside the stream ends it, and so does `time_max`.
+fn lively(response: Response, time_max: Duration) -> BoxStream<'static, Result<Bytes, PeerError>> {
+    let stream = response.bytes_stream().boxed();
+    let end = tokio::time::Instant::now() + time_max;
+    let pieces = futures_util::stream::unfold(Some(stream), move |stream| async move {
+        let mut stream = stream?;
+        let deadline = end.min(tokio::time::Instant::now() + limits::STREAM_IDLE_TIME_MAX);
+        match tokio::time::timeout_at(deadline, stream.next()).await {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
+            Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(causes(&error))), None)),
+            Ok(None) => None,
+            Err(_) => {
+                Some((Err(PeerError::Unreachable("the stream of data fell silent, or is too slow".into())), None))
+            }
+        }
+    });
+    pieces.boxed()
+}
+
 fn parse(body: &[u8]) -> Result<Value, PeerError> {
     json::read_value(body).map_err(|error| PeerError::Invalid(error.to_string()))
 }
@@ -294,22 +314,22 @@ impl Peer for HttpPeer {
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(PeerError::Invalid(format!("{} where a range was asked for", response.status())));
         }
-        let stream = response.bytes_stream().boxed();
-        // Silence inside the stream ends it; what came is kept and the rest asked for again.
-        let end = tokio::time::Instant::now() + limits::RANGE_TIME_MAX;
-        let pieces = futures_util::stream::unfold(Some(stream), move |stream| async move {
-            let mut stream = stream?;
-            let deadline = end.min(tokio::time::Instant::now() + limits::STREAM_IDLE_TIME_MAX);
-            match tokio::time::timeout_at(deadline, stream.next()).await {
-                Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
-                Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(causes(&error))), None)),
-                Ok(None) => None,
-                Err(_) => {
-                    Some((Err(PeerError::Unreachable("the stream of data fell silent, or is too slow".into())), None))
-                }
-            }
-        });
-        Ok(pieces.boxed())
+        // What came is kept, and the rest asked for again.
+        Ok(lively(response, limits::RANGE_TIME_MAX))
+    }
+
+    async fn pull(&self, to: &Member, address: &Endpoint, token: Option<&str>) -> Result<PlainData, PeerError> {
+        let client = self.clients.client(to, address.as_str());
+        let mut request = client.map_err(|error| PeerError::Unreachable(error.to_string()))?.get(address.as_str());
+        if let Some(token) = token {
+            // Some connectors give the whole header, others the token alone.
+            let value = if token.contains(' ') { token.to_owned() } else { format!("Bearer {token}") };
+            request = request.header(AUTHORIZATION, value);
+        }
+        let response = refused_or(self.send_once(to, request).await?).await?;
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+        let length = response.content_length();
+        Ok(PlainData { kind, length, stream: lively(response, limits::PULL_TIME_MAX) })
     }
 
     async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError> {

@@ -6,12 +6,13 @@ use crate::audit::tile::{TileId, WIDTH, parse_index};
 use crate::core::digest::Digest;
 use crate::core::id::{EntryId, ProcessId};
 use crate::core::limits;
-use crate::service::{Counterparty, Error};
+use crate::service::{Counterparty, Data, Error};
 use crate::storage::Logged;
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -169,41 +170,67 @@ fn range(headers: &HeaderMap, size: u64) -> Option<std::ops::Range<u64>> {
     (from < end).then_some(from..end)
 }
 
-/// Sealed bytes under a transfer token, by range.
-async fn data(
-    State(app): State<App>,
-    ActiveMember(from): ActiveMember,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
-    let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
+/// Who fetches data: a member by its connection, or a connector that shows no more than the transfer's token.
+struct Fetching(Counterparty, ProcessId);
+
+impl FromRequestParts<App> for Fetching {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let id = Path::<String>::from_request_parts(parts, app).await;
+        let id = id.map_err(|error| not_found(&error.to_string()))?.0;
+        let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
+        let anonymous = parts.extensions.get::<Connection>().is_none_or(|connection| connection.presented.is_none());
+        if anonymous && let Some(connector) = app.node.connector_of(&id).await.map_err(problem)? {
+            let active = app.node.require_active(&connector, "GET /data").await;
+            active.map_err(|error| problem(error).to(&app.node, &connector))?;
+            return Ok(Self(connector, id));
+        }
+        let ActiveMember(from) = ActiveMember::from_request_parts(parts, app).await?;
+        Ok(Self(from, id))
+    }
+}
+
+/// Sealed or plain data under a transfer token, by range.
+async fn data(State(app): State<App>, Fetching(from, id): Fetching, headers: HeaderMap) -> Answer {
     let served = app.node.serve_data(&from, &id, bearer_of(&headers)).await;
     let served = served.map_err(|error| problem(error).to(&app.node, &from))?;
-    let size = served.size;
+    let (size, kind) = match &served {
+        Data::Sealed(sealed) => (sealed.size, "application/octet-stream"),
+        Data::Plain(plain) => (plain.size(), "application/x-ndjson"),
+    };
     let Some(range) = range(&headers, size) else {
         let unmet = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
         return Ok((StatusCode::RANGE_NOT_SATISFIABLE, unmet).into_response());
     };
-    let (length, served, end) = (range.end - range.start, Arc::new(served), range.end);
-    let pieces = stream::try_unfold(range.start, move |at| {
-        let served = served.clone();
-        async move {
-            if at >= end {
-                return Ok::<_, std::io::Error>(None);
-            }
-            let wanted = (end - at).min(limits::SERVE_BYTES) as usize;
-            let bytes = tokio::task::spawn_blocking(move || served.range(at, wanted)).await??;
-            if bytes.len() < wanted {
-                return Err(std::io::Error::other("the sealed bytes end early"));
-            }
-            Ok(Some((Bytes::from(bytes), at + wanted as u64)))
+    let (length, end) = (range.end - range.start, range.end);
+    let pieces = stream::try_unfold((range.start, served), move |(at, served)| async move {
+        if at >= end {
+            return Ok::<_, std::io::Error>(None);
         }
+        let (bytes, served) = match served {
+            Data::Sealed(sealed) => {
+                let wanted = (end - at).min(limits::SERVE_BYTES) as usize;
+                let read = move || sealed.range(at, wanted).map(|bytes| (bytes, sealed));
+                let (bytes, sealed) = tokio::task::spawn_blocking(read).await??;
+                if bytes.len() < wanted {
+                    return Err(std::io::Error::other("the sealed bytes end early"));
+                }
+                (bytes, Data::Sealed(sealed))
+            }
+            Data::Plain(plain) => {
+                let (bytes, plain) = plain.piece(at, end).await?;
+                (bytes, Data::Plain(Box::new(plain)))
+            }
+        };
+        let next = at + bytes.len() as u64;
+        Ok(Some((Bytes::from(bytes), (next, served))))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     let whole = length == size && !headers.contains_key(header::RANGE);
     *response.status_mut() = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
     let out = response.headers_mut();
-    out.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
+    out.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     out.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
     out.insert(header::CONTENT_LENGTH, header::HeaderValue::from(length));
     if !whole {

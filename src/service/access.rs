@@ -34,7 +34,7 @@ pub struct Counterparty {
     pub register: u64,
 }
 
-fn counterparty(member: &Member, trust: &Trust) -> Counterparty {
+pub(super) fn counterparty(member: &Member, trust: &Trust) -> Counterparty {
     Counterparty {
         participant: member.id.clone(),
         standing: match member.status {
@@ -94,7 +94,7 @@ impl Node {
         }
     }
 
-    fn on_a_current_register(
+    pub(super) fn on_a_current_register(
         self: &Arc<Self>,
         counterparty: Counterparty,
         trust: &Trust,

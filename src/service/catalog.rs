@@ -9,9 +9,10 @@ use crate::core::id::{DatasetId, ParticipantId};
 use crate::core::limits;
 use crate::dataset::manifest::Manifest;
 use crate::identity::document;
-use crate::policy::{Decision, Facts, Policy};
+use crate::policy::{Channel, Decision, Facts, Policy};
 use crate::storage::VersionRow;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Datasets on one page of the catalog.
@@ -86,7 +87,7 @@ impl Node {
 
     /// A version's manifest under a document key that others believe: once the key that signed it has ended, the present
     /// one signs the very payload, so that its digest and every agreement on it stay. trust.md, "The log".
-    async fn manifest_as_signed_now(&self, row: &VersionRow) -> Result<String, Error> {
+    pub(super) async fn manifest_as_signed_now(&self, row: &VersionRow) -> Result<String, Error> {
         let unknown =
             || Error::Internal(format!("the manifest {} is signed with no key of this node", row.manifest_digest));
         let signer = document::claimed_signer(&row.manifest).ok_or_else(unknown)?;
@@ -131,7 +132,11 @@ pub fn peer_error(peer: &ParticipantId, error: &super::ports::PeerError) -> Erro
 }
 
 fn offered(row: VersionRow) -> Offered {
+    let policy = Policy::from_value(&row.policy).ok();
+    let permissions = policy.iter().flat_map(Policy::permissions);
+    let channels: BTreeSet<Channel> = permissions.flat_map(|permission| permission.channels()).collect();
     Offered {
+        formats: channels.into_iter().map(|channel| channel.name().to_owned()).collect(),
         dataset: row.dataset,
         title: row.title,
         description: row.description,

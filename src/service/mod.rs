@@ -19,6 +19,7 @@ mod register;
 mod release;
 mod requests;
 mod roots;
+mod rulings;
 mod token;
 pub mod trace;
 mod transfer;
@@ -32,9 +33,10 @@ pub use publish::{Publication, Published};
 pub use recovery::Behind;
 pub use refusal::{Error, Stranger};
 pub use register::object;
-pub use requests::{Ask, RequestStage, RequestView};
+pub use requests::{Ask, Opened, RequestStage, RequestView};
+pub use rulings::{Pending, Word};
 pub use token::{NewToken, Role as UserRole, User, mint as mint_token, usual_days};
-pub use transfer::{DataAddress, TransferRequest};
+pub use transfer::{Data, DataAddress, TransferRequest};
 
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::audit::promise::Promise;
@@ -174,6 +176,7 @@ pub struct Node {
     providers: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
     verifications: Semaphore,
     publications: Semaphore,
+    pulls: transfer::Pulls,
     refresh: tokio::sync::Mutex<()>,
     /// When which member had no register that could be taken.
     fruitless: Mutex<HashMap<ParticipantId, Timestamp>>,
@@ -243,6 +246,7 @@ impl Node {
             providers: Mutex::default(),
             verifications: Semaphore::new(limits::VERIFICATIONS_MAX),
             publications: Semaphore::new(limits::PUBLICATIONS_MAX),
+            pulls: transfer::Pulls::default(),
             refresh: tokio::sync::Mutex::new(()),
             fruitless: Mutex::default(),
             refused_registers: Mutex::default(),

@@ -6,7 +6,7 @@ use crate::core::id::{DatasetId, ProcessId};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::negotiation::Negotiation;
-use crate::policy::{Channel, Decision, Missing};
+use crate::policy::{Channel, Decision, Missing, Permission, Policy};
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,6 +54,16 @@ pub struct Answer<T> {
     pub promise: Option<String>,
 }
 
+/// Plain data as it arrives.
+pub struct PlainData {
+    /// The media type that is stated.
+    pub kind: Option<String>,
+    /// How many bytes, if that is stated.
+    pub length: Option<u64>,
+    /// The bytes.
+    pub stream: BoxStream<'static, Result<Bytes, PeerError>>,
+}
+
 /// The nodes of other members. Every call goes to the member's endpoint in the register, and to no other place.
 #[async_trait]
 pub trait Peer: Send + Sync {
@@ -80,6 +90,8 @@ pub trait Peer: Send + Sync {
         token: &str,
         range: std::ops::Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>;
+    /// Plain data at an address that the register has for the member, and what kind it is.
+    async fn pull(&self, to: &Member, address: &Endpoint, token: Option<&str>) -> Result<PlainData, PeerError>;
     /// Asks for a data key.
     async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError>;
     /// Its newest checkpoint.
@@ -197,7 +209,10 @@ impl DecisionMaker for PolicyDecides {
         }
     }
 
-    fn delivery(&self, _negotiation: &Negotiation, connector: bool) -> Option<Channel> {
-        Some(if connector { Channel::Pull } else { Channel::Sealed })
+    fn delivery(&self, negotiation: &Negotiation, connector: bool) -> Option<Channel> {
+        let policy = Policy::from_value(&negotiation.subject.policy).ok();
+        let sealed = |permission: &Permission| permission.channels().contains(&Channel::Sealed);
+        let can_be_sealed = policy.is_some_and(|policy| policy.permissions().iter().any(sealed));
+        Some(if can_be_sealed && !connector { Channel::Sealed } else { Channel::Pull })
     }
 }

@@ -153,7 +153,7 @@ impl Node {
         let manifest = case.row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await.map_err(Error::from)?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
-        let key = self.data_key(&version)?;
+        let key = data_key(self, &version)?;
         let one_time = &request.body().key.0;
         let (enc, sealed) =
             seal(&key, one_time, &request.digest()).map_err(|error| Error::invalid("key", error.to_string()))?;
@@ -196,13 +196,6 @@ impl Node {
             Err(StoreError::Conflict(_)) => Err(None),
             Err(error) => Err(Some(error.into())),
         }
-    }
-
-    fn data_key(&self, version: &VersionRow) -> Result<DataKey, Error> {
-        let row = format!("{}/{}", version.dataset, version.version);
-        let place = Place { table: "version", row: &row, column: "key" };
-        let key = self.parts.kek.unwrap(place, &version.wrapped_key).map_err(|e| Error::Internal(e.to_string()))?;
-        DataKey::from_slice(&key).ok_or_else(|| Error::Internal("a data key has 32 bytes".into()))
     }
 
     /// Takes a receipt. The same again changes nothing; another for the same transfer is refused.
@@ -269,4 +262,12 @@ impl Node {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The data key of a version of this node's own.
+pub(super) fn data_key(node: &Node, version: &VersionRow) -> Result<DataKey, Error> {
+    let row = format!("{}/{}", version.dataset, version.version);
+    let place = Place { table: "version", row: &row, column: "key" };
+    let key = node.parts.kek.unwrap(place, &version.wrapped_key).map_err(|e| Error::Internal(e.to_string()))?;
+    DataKey::from_slice(&key).ok_or_else(|| Error::Internal("a data key has 32 bytes".into()))
 }

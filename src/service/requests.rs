@@ -4,11 +4,13 @@ use super::catalog::peer_error;
 use super::message::Message;
 use super::refusal::Error;
 use super::register::object;
+use super::ports::PlainData;
+use super::transfer::token_place;
 use super::{Node, Once, User, negotiate};
 use crate::agreement::Claim;
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::catalog::Offered;
-use crate::core::id::{DatasetId, HoldingId, OfferId, ParticipantId, ProcessId, Text};
+use crate::core::id::{AgreementId, DatasetId, HoldingId, OfferId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::dataset::container::DataKey;
@@ -18,7 +20,8 @@ use crate::identity::document;
 use crate::keys::Place;
 use crate::negotiation::{Negotiation, Role, State, Subject};
 use crate::storage::{Change, Holding, HoldingState, Write};
-use crate::transfer;
+use crate::identity::register::Status;
+use crate::transfer::{self, PULL};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -30,10 +33,16 @@ use std::time::Duration;
 pub enum RequestStage {
     /// The provider has not decided yet.
     Requested,
+    /// The provider made an offer that a person of this park must answer.
+    Offered,
     /// The contract is being concluded.
     Agreed,
     /// Sealed bytes and key are on their way.
     Delivering,
+    /// One side paused the delivery.
+    Suspended,
+    /// Plain data can be fetched from the provider; it is not kept here.
+    Ready,
     /// Verified, and kept here.
     Verified,
     /// The provider or its policy said no, or the delivery did not verify.
@@ -171,7 +180,7 @@ impl Node {
         let first = self.request_view(user, id).await?;
         loop {
             let view = self.request_view(user, id).await?;
-            let settled = matches!(view.stage, RequestStage::Verified | RequestStage::Refused);
+            let settled = matches!(view.stage, RequestStage::Verified | RequestStage::Ready | RequestStage::Refused);
             if settled || (view.stage != first.stage && wait.is_zero()) {
                 return Ok(view);
             }
@@ -224,7 +233,14 @@ impl Node {
             (..) if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Completed) => {
                 (RequestStage::Refused, Some("the provider ended the transfer before anything was verified".into()))
             }
+            _ if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Started && t.format == PULL) => {
+                (RequestStage::Ready, None)
+            }
+            _ if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Suspended) => {
+                (RequestStage::Suspended, transfer.as_ref().and_then(|t| t.reason.clone()))
+            }
             (State::Requested, ..) => (RequestStage::Requested, None),
+            (State::Offered, ..) => (RequestStage::Offered, None),
             (State::Finalized, ..) => (RequestStage::Delivering, None),
             _ => (RequestStage::Agreed, None),
         };
@@ -261,9 +277,12 @@ impl Node {
     }
 
     /// Opens what a request brought: logged as an opening before the first byte of plaintext leaves.
-    pub async fn open_request(&self, user: &User, id: &ProcessId) -> Result<(Package<File>, Holding), Error> {
+    pub async fn open_request(&self, user: &User, id: &ProcessId) -> Result<Opened, Error> {
         let view = self.request_view(user, id).await?;
-        let holding = view.holding.ok_or_else(|| {
+        if view.stage == RequestStage::Ready {
+            return self.open_plain(user, view).await.map(Opened::Plain);
+        }
+        let holding = view.holding.clone().ok_or_else(|| {
             let reason = match view.stage {
                 RequestStage::Refused => {
                     format!("the request was refused: {}", view.reason.as_deref().unwrap_or("no reason was given"))
@@ -283,23 +302,72 @@ impl Node {
         let file = self.parts.received.read(holding.id.as_str());
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
         let package = Package::open(file, &key, manifest.body()).map_err(|error| internal(&error))?;
+        let detail = json!({"holding": holding.id, "token": user.token});
+        self.log_opening(user, view, &holding.transfer, &holding.agreement, detail).await?;
+        Ok(Opened::Kept(Box::new((package, holding))))
+    }
+
+    /// Plain data straight from the provider: it passes through, and is not kept.
+    async fn open_plain(&self, user: &User, view: RequestView) -> Result<PlainData, Error> {
+        let missing = || Error::Internal("a transfer without its address".into());
+        let transfer = self.parts.store.transfer_of(&view.id).await?.ok_or_else(missing)?;
+        let trust = self.trust();
+        let provider = trust.member(&transfer.peer)?;
+        let address = transfer.data.clone().ok_or_else(missing)?;
+        // It was covered when it came; the register may have changed since.
+        if !provider.has_data_at(&address) || provider.status != Status::Active {
+            let reason = format!("the register has {address} no longer for {}, or it is suspended", provider.id);
+            return Err(Error::forbidden("register", reason));
+        }
+        let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
+        let token = match &transfer.wrapped_token {
+            Some(wrapped) => {
+                let token = self.parts.kek.unwrap(token_place(&transfer.id), wrapped).map_err(|e| internal(&e))?;
+                Some(String::from_utf8(token.to_vec()).map_err(|e| internal(&e))?)
+            }
+            None => None,
+        };
+        let detail = json!({"plain": true, "token": user.token});
+        self.log_opening(user, view, &transfer.id, &transfer.agreement, detail).await?;
+        let pulled = self.parts.peer.pull(provider, &address, token.as_deref()).await;
+        pulled.map_err(|error| peer_error(&transfer.peer, &error))
+    }
+
+    async fn log_opening(
+        &self,
+        user: &User,
+        view: RequestView,
+        transfer: &ProcessId,
+        agreement: &AgreementId,
+        detail: Value,
+    ) -> Result<(), Error> {
         let facts = Facts {
             parties: Vec::new(),
             dataset: Some(view.dataset),
-            process: Some(holding.transfer.clone()),
-            agreement: Some(holding.agreement.clone()),
+            process: Some(transfer.clone()),
+            agreement: Some(agreement.clone()),
             enterprise: user.enterprise.clone(),
             purpose: Some(view.purpose),
-            detail: object(json!({"holding": holding.id, "token": user.token})),
+            detail: object(detail),
             ..Facts::default()
         };
         let person = FieldOpening::new("person", user.person.clone(), self.random());
         self.parts.store.commit(Change::new(self.draft(Kind::DatasetOpened, facts).with_field(person))).await?;
-        Ok((package, holding))
+        Ok(())
     }
+}
+
+/// What a request brought, opened.
+pub enum Opened {
+    /// What is kept here.
+    Kept(Box<(Package<File>, Holding)>),
+    /// What comes straight from the provider.
+    Plain(PlainData),
 }
 
 /// A requester sees the requests of the own enterprise.
 fn is_own(user: &User, negotiation: &Negotiation) -> bool {
-    negotiation.role == Role::Consumer && user.enterprise.is_some() && user.enterprise == negotiation.subject.enterprise
+    negotiation.role == Role::Consumer
+        && user.enterprise.is_some()
+        && user.enterprise == negotiation.subject.enterprise
 }

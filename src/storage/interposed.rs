@@ -77,6 +77,7 @@ pass_through! {
     transfer(id: &ProcessId) -> Found<Transfer>;
     process_by_peer(peer: &ParticipantId, pid: &ProcessId) -> Found<ProcessId>;
     open_processes() -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
+    open_negotiations(after: Option<&ProcessId>, limit: usize) -> Listed<Negotiation>;
     transfer_of(negotiation: &ProcessId) -> Found<Transfer>;
     requests(before: Option<&(Timestamp, ProcessId)>, limit: usize) -> Listed<Negotiation>;
     agreement(id: &AgreementId) -> Found<AgreementRow>;

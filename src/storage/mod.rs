@@ -284,6 +284,8 @@ pub trait Store: Send + Sync {
     async fn process_by_peer(&self, peer: &ParticipantId, pid: &ProcessId) -> Result<Option<ProcessId>, StoreError>;
     /// Negotiations and transfers that are not over.
     async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
+    /// Negotiations that are not over, by name after `after`.
+    async fn open_negotiations(&self, after: Option<&ProcessId>, limit: usize) -> Result<Vec<Negotiation>, StoreError>;
     /// The transfer that followed a negotiation.
     async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError>;
     /// Negotiations that this node began, newest first; those before `before` (when it began, and its name).

@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod datasets;
 mod open;
+mod processes;
 mod requests;
 
 use super::api::{Api, AppParts, Param, query};
@@ -22,6 +23,7 @@ pub fn all(api: Api, app: &AppParts) -> Api {
     let api = admin::operations(api, app);
     let api = datasets::operations(api, app);
     let api = requests::operations(api, app);
+    let api = processes::operations(api, app);
     audit::operations(api, app)
 }
 

@@ -9,12 +9,13 @@ use crate::management::api::{Api, App, AppParts, Operation, json_of, path, query
 use crate::management::extract::{Body as JsonBody, Key, Named, Params};
 use crate::management::schema::{self, id, name, object, shared_as};
 use crate::management::user::{Caller, REQUESTER};
-use crate::service::Error;
+use crate::service::ports::PlainData;
+use crate::service::{Error, Opened};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -140,6 +141,17 @@ async fn request_view(
     Ok(Json(view).into_response())
 }
 
+fn passed_on(plain: PlainData) -> Response {
+    let kind = plain.kind.and_then(|kind| HeaderValue::from_str(&kind).ok());
+    let kind = kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
+    let mut response = Response::new(Body::from_stream(plain.stream));
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if let Some(length) = plain.length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DataQuery {
@@ -151,14 +163,18 @@ fn ndjson() -> Format {
     Format::Ndjson
 }
 
-/// The plaintext of a verified dataset, streamed; nothing of it touches a file of the node.
+/// The plaintext of a dataset, streamed; nothing of it touches a file of the node. Plain data of another connector is passed on
+/// as it comes.
 async fn data(
     State(app): State<App>,
     Caller(user): Caller,
     Named(id): Named<ProcessId>,
     Params(query): Params<DataQuery>,
 ) -> Answer {
-    let (mut package, holding) = app.node.open_request(&user, &id).await?;
+    let (mut package, holding) = match app.node.open_request(&user, &id).await? {
+        Opened::Kept(kept) => *kept,
+        Opened::Plain(plain) => return Ok(passed_on(plain)),
+    };
     let schema = app.node.schema_of(&holding).await?;
     let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
     tokio::task::spawn_blocking(move || {

@@ -2,9 +2,11 @@
 //! is decided after it (`next`). `serve` hands out the data.
 
 mod next;
+mod pull;
 mod serve;
 
-pub use serve::token_place;
+pub use pull::Pulls;
+pub use serve::{Data, token_place};
 
 use super::negotiate::{Moved, check_callback};
 use super::refusal::Error;

@@ -1,21 +1,32 @@
 //! The tokens under which data is served, and sealed bytes.
 
 use super::super::refusal::Error;
+use super::super::access::counterparty;
 use super::super::{Counterparty, Node};
+use super::pull::Plain;
 use crate::audit::entry::{Facts, Kind};
 use crate::blob::{Blobs, name_of};
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::time::Timestamp;
 use crate::identity::key::base64url;
+use crate::identity::register::{Member, Proof};
 use crate::keys::Place;
 use crate::negotiation::Role;
-use crate::transfer::{State, Transfer};
+use crate::transfer::{PULL, State, Transfer};
 use ring::hmac;
 use std::sync::Arc;
 
+/// Data that may be served.
+pub enum Data {
+    /// As it was sealed.
+    Sealed(Sealed),
+    /// Plain.
+    Plain(Box<Plain>),
+}
+
 /// Sealed bytes that may be served.
-pub struct Served {
+pub struct Sealed {
     /// The blob.
     pub file: std::fs::File,
     /// Its size.
@@ -45,13 +56,23 @@ impl Node {
         pins.is_some_and(|pins| pins.iter().any(genuine)) && self.now() < until && transfer.token_until == Some(until)
     }
 
-    /// Provider: sealed bytes for a transfer, if its token is good and it is under way.
+    /// The connector that a transfer is for, if it proves itself by tokens: at the data plane the transfer's token is all
+    /// that it shows, as its `Authorization` has no room for two.
+    pub async fn connector_of(self: &Arc<Self>, id: &ProcessId) -> Result<Option<Counterparty>, Error> {
+        let Some(transfer) = self.parts.store.transfer(id).await? else { return Ok(None) };
+        let trust = self.trust();
+        let member = trust.register.member(&transfer.peer);
+        let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
+        member.filter(by_token).map(|member| self.on_a_current_register(counterparty(member, &trust), &trust)).transpose()
+    }
+
+    /// Provider: the data of a transfer, if its token is good and it is under way.
     pub async fn serve_data(
         self: &Arc<Self>,
         from: &Counterparty,
         id: &ProcessId,
         token: Option<&str>,
-    ) -> Result<Served, Error> {
+    ) -> Result<Data, Error> {
         match self.try_serve(from, id, token).await {
             Ok(served) => Ok(served),
             Err(error) => {
@@ -61,7 +82,12 @@ impl Node {
         }
     }
 
-    async fn try_serve(&self, from: &Counterparty, id: &ProcessId, token: Option<&str>) -> Result<Served, Error> {
+    async fn try_serve(
+        self: &Arc<Self>,
+        from: &Counterparty,
+        id: &ProcessId,
+        token: Option<&str>,
+    ) -> Result<Data, Error> {
         // While the state here may be an old one, nothing is served by it.
         self.must_be_writable()?;
         let transfer = self.parts.store.transfer(id).await?;
@@ -78,16 +104,19 @@ impl Node {
         if !row.agreement.is_valid(self.now()) {
             return Err(Error::forbidden("agreement", "the agreement has ended"));
         }
+        if transfer.format == PULL {
+            return self.serve_plain(transfer, row).await.map(|plain| Data::Plain(Box::new(plain)));
+        }
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
         let file = self.parts.blobs.read(&name_of(&version.blob));
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
-        Ok(Served { file, size: version.bytes })
+        Ok(Data::Sealed(Sealed { file, size: version.bytes }))
     }
 }
 
-impl Served {
+impl Sealed {
     /// Reads a range.
     pub fn range(&self, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
         Blobs::range(&self.file, offset, length)

@@ -178,6 +178,12 @@ impl Store for MemoryStore {
         Ok(self.disk.state().open())
     }
 
+    async fn open_negotiations(&self, after: Option<&ProcessId>, limit: usize) -> Result<Vec<Negotiation>, StoreError> {
+        let state = self.disk.state();
+        let open = state.negotiations.values().filter(|n| !n.state.is_final());
+        Ok(open.filter(|n| after.is_none_or(|after| n.id > *after)).take(limit).cloned().collect())
+    }
+
     async fn transfer_of(&self, negotiation: &ProcessId) -> Found<Transfer> {
         Ok(self.disk.state().transfers.values().find(|t| t.negotiation == *negotiation).cloned())
     }

@@ -223,6 +223,12 @@ impl Store for SqliteStore {
         self.readers.read(read).await
     }
 
+    async fn open_negotiations(&self, after: Option<&ProcessId>, limit: usize) -> Result<Vec<Negotiation>, StoreError> {
+        let after = after.map(ProcessId::to_string).unwrap_or_default();
+        let sql = "SELECT body FROM process WHERE open = 1 AND kind = 'negotiation' AND id > ?1 ORDER BY id LIMIT ?2";
+        self.readers.read(move |c| bodies(c, sql, params![after, rows_max(limit)])).await
+    }
+
     async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError> {
         let id = negotiation.to_string();
         let sql = "SELECT body FROM process WHERE negotiation = ?1 ORDER BY started DESC, id LIMIT 1";

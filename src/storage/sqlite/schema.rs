@@ -66,6 +66,8 @@ CREATE INDEX process_requests ON process (started, id) WHERE kind = 'negotiation
 CREATE TABLE root (version INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
 CREATE TABLE quarantine (
   key TEXT NOT NULL, public TEXT NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, public)) STRICT;
+", "
+CREATE INDEX process_open_negotiations ON process (id) WHERE open = 1 AND kind = 'negotiation';
 "];
 
 /// Brings the database to this version; refuses one that a later version wrote.

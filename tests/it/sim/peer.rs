@@ -12,7 +12,7 @@ use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
 use crosspark::protocol::{BASE, Connection, wire_message};
 use crosspark::service::Message;
-use crosspark::service::ports::{Answer, Peer, PeerError};
+use crosspark::service::ports::{Answer, Peer, PeerError, PlainData};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http_body_util::BodyExt;
@@ -228,6 +228,10 @@ impl Peer for SimPeer {
             }
         });
         Ok(stream.boxed())
+    }
+
+    async fn pull(&self, _: &Member, _: &Endpoint, _: Option<&str>) -> Result<PlainData, PeerError> {
+        Err(lost())
     }
 
     async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError> {

@@ -5,7 +5,7 @@ use super::faults::{Fault, Plan};
 use super::seeds::run;
 use super::world::{A, B, World, user};
 use crosspark::core::id::Text;
-use crosspark::service::{Error, NewToken, Node, Once, RequestStage, UserRole};
+use crosspark::service::{Error, NewToken, Node, Once, Opened, RequestStage, UserRole};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ impl Use {
             Self::Seal => node.seal_log().await,
             Self::Open => {
                 let request = world.store(B).requests(None, 1).await.unwrap().pop().unwrap();
-                let (mut package, _) = node.open_request(&user(), &request.id).await?;
-                package.read(|_| Ok(())).map_err(|error| Error::Internal(error.to_string()))
+                let Opened::Kept(mut kept) = node.open_request(&user(), &request.id).await? else { panic!("kept") };
+                kept.0.read(|_| Ok(())).map_err(|error| Error::Internal(error.to_string()))
             }
         }
     }

@@ -1,0 +1,99 @@
+//! `crosspark requests`: what waits for a person of this park, and what the person says.
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use crate::core::id::{ProcessId, Text};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// List what waits: requests under a policy that wants consent, and offers of other parks.
+    List(NodeArgs),
+    /// Show one of them, with its policy.
+    Show(One),
+    /// Say yes.
+    Approve(Approve),
+    /// Say no.
+    Reject(Reject),
+}
+
+#[derive(Args)]
+pub struct One {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Its id, as `crosspark requests list` shows it.
+    id: ProcessId,
+}
+
+#[derive(Args)]
+pub struct Approve {
+    #[command(flatten)]
+    one: One,
+    /// Why; it is told to the log.
+    #[arg(long)]
+    comment: Option<Text>,
+    /// To accept an offer: what for, if its policy leaves a choice.
+    #[arg(long)]
+    purpose: Option<Text>,
+    /// To accept an offer: for which enterprise of this park.
+    #[arg(long)]
+    enterprise: Option<Text>,
+}
+
+#[derive(Args)]
+pub struct Reject {
+    #[command(flatten)]
+    one: One,
+    /// Why; the other side is told, and the log.
+    #[arg(long)]
+    comment: Option<Text>,
+}
+
+pub async fn run(command: Command, as_json: bool) -> Outcome {
+    match command {
+        Command::List(node) => list(&Api::new(&node)?, as_json).await,
+        Command::Show(one) => {
+            let found = Api::new(&one.node)?.get(&format!("/v1/pending/{}", one.id)).await?;
+            if as_json {
+                output::json(&found)?;
+                return done();
+            }
+            for name in ["id", "role", "peer", "dataset", "purpose", "enterprise", "since"] {
+                println!("{name:<12}{}", output::text(&found, name));
+            }
+            println!("{}", serde_json::to_string_pretty(found.get("policy").unwrap_or(&Value::Null))?);
+            done()
+        }
+        Command::Approve(args) => {
+            let word = json!({
+                "approve": true, "comment": args.comment, "purpose": args.purpose, "enterprise": args.enterprise,
+            });
+            say(&args.one, &word, as_json).await
+        }
+        Command::Reject(args) => say(&args.one, &json!({"approve": false, "comment": args.comment}), as_json).await,
+    }
+}
+
+async fn say(one: &One, word: &Value, as_json: bool) -> Outcome {
+    let said = Api::new(&one.node)?.post(&format!("/v1/pending/{}", one.id), word).await?;
+    if as_json {
+        output::json(&said)?;
+    } else {
+        println!("{} {}", if word["approve"] == true { "approved" } else { "rejected" }, one.id);
+    }
+    done()
+}
+
+async fn list(api: &Api, as_json: bool) -> Outcome {
+    let found = api.get("/v1/pending").await?;
+    if as_json {
+        output::json(&found)?;
+        return done();
+    }
+    let names = ["id", "role", "peer", "dataset", "purpose", "enterprise", "since"];
+    let rows = found.get("pending").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = rows.iter().map(|row| names.iter().map(|name| output::text(row, name)).collect());
+    output::table(&["request", "this park is", "peer", "dataset", "purpose", "enterprise", "since"], rows);
+    done()
+}

@@ -1,0 +1,85 @@
+//! `crosspark transfers` and `crosspark offer`.
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// List the transfers that are not over.
+    List(NodeArgs),
+    /// Pause one: nothing is served until this park goes on with it.
+    Suspend(Step),
+    /// Go on with one that this park paused.
+    Resume(Step),
+    /// Say that one is done.
+    Complete(Step),
+    /// End one.
+    End(Step),
+}
+
+#[derive(Args)]
+pub struct Step {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The transfer.
+    id: ProcessId,
+    /// Why; the other side is told.
+    #[arg(long)]
+    reason: Option<Text>,
+}
+
+#[derive(Args)]
+pub struct Offer {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// A dataset of this park.
+    dataset: DatasetId,
+    /// To whom.
+    #[arg(long)]
+    to: ParticipantId,
+}
+
+pub async fn run(command: Command, as_json: bool) -> Outcome {
+    let (step, name) = match command {
+        Command::List(node) => return list(&Api::new(&node)?, as_json).await,
+        Command::Suspend(step) => (step, "suspend"),
+        Command::Resume(step) => (step, "resume"),
+        Command::Complete(step) => (step, "complete"),
+        Command::End(step) => (step, "end"),
+    };
+    let body = json!({"step": name, "reason": step.reason});
+    let moved = Api::new(&step.node)?.post(&format!("/v1/transfers/{}", step.id), &body).await?;
+    if as_json {
+        output::json(&moved)?;
+    } else {
+        println!("{}: {}", step.id, output::text(&moved, "state"));
+    }
+    done()
+}
+
+async fn list(api: &Api, as_json: bool) -> Outcome {
+    let found = api.get("/v1/transfers").await?;
+    if as_json {
+        output::json(&found)?;
+        return done();
+    }
+    let names = ["id", "role", "peer", "format", "state", "started"];
+    let rows = found.get("transfers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = rows.iter().map(|row| names.iter().map(|name| output::text(row, name)).collect());
+    output::table(&["transfer", "this park is", "peer", "format", "state", "started"], rows);
+    done()
+}
+
+pub async fn offer(args: Offer, as_json: bool) -> Outcome {
+    let body = json!({"consumer": args.to, "dataset": args.dataset});
+    let made = Api::new(&args.node)?.post("/v1/offers", &body).await?;
+    if as_json {
+        output::json(&made)?;
+    } else {
+        println!("Offered to {}: negotiation {}.", args.to, output::text(&made, "id"));
+    }
+    done()
+}

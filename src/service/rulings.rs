@@ -1,0 +1,193 @@
+//! What waits for a person of this park: requests under a policy that wants consent, and first offers of providers. And
+//! what a person says.
+
+use super::refusal::Error;
+use super::{Node, User, negotiate};
+use crate::agreement::Claim;
+use crate::audit::entry::{Decision as Logged, FieldOpening, Kind};
+use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::identity::document;
+use crate::negotiation::{Negotiation, Role, Ruling, State};
+use crate::policy::{Decision, Missing};
+use crate::storage::{Change, Guard, StoreError, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Something that waits for a person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pending {
+    /// The negotiation.
+    pub id: ProcessId,
+    /// This park's side: as provider it is asked, as consumer it is offered something.
+    pub role: Role,
+    /// Who asks or offers.
+    pub peer: ParticipantId,
+    /// What.
+    pub dataset: DatasetId,
+    /// Under which policy.
+    pub policy: Value,
+    /// What for, as far as it is known.
+    pub purpose: Option<Text>,
+    /// On whose behalf, as far as it is known.
+    pub enterprise: Option<Text>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What a person says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Word {
+    /// Yes or no.
+    pub approve: bool,
+    /// Why: the other side and the log are told.
+    #[serde(default)]
+    pub comment: Option<Text>,
+    /// To accept an offer: what for.
+    #[serde(default)]
+    pub purpose: Option<Text>,
+    /// To accept an offer: on whose behalf, if the token says nothing.
+    #[serde(default)]
+    pub enterprise: Option<Text>,
+}
+
+impl Node {
+    /// Whether a negotiation waits for a person.
+    async fn is_pending(&self, negotiation: &Negotiation) -> Result<bool, StoreError> {
+        if negotiation.ruling.is_some() {
+            return Ok(false);
+        }
+        match (negotiation.role, negotiation.state) {
+            (Role::Consumer, State::Offered) => Ok(negotiation.subject.asked.is_none()),
+            (Role::Provider, State::Requested | State::Accepted) => {
+                let (says, _) = self.says(&self.trust(), negotiation, self.now()).await?;
+                let waits = Some(Missing::Consent);
+                let missing = says.policy.and_then(|policy| match policy {
+                    Decision::Undetermined { missing, .. } => Some(missing),
+                    _ => None,
+                });
+                Ok(says.fits && missing == waits)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// A page of what waits for a person, by id, and where the next one begins.
+    pub async fn pending(
+        &self,
+        after: Option<ProcessId>,
+        limit: usize,
+    ) -> Result<(Vec<Pending>, Option<ProcessId>), Error> {
+        let (mut found, mut after) = (Vec::new(), after);
+        loop {
+            let open = self.parts.store.open_negotiations(after.as_ref(), limits::PAGE_ROWS_MAX).await?;
+            let last = open.len() < limits::PAGE_ROWS_MAX;
+            for negotiation in open {
+                if found.len() == limit {
+                    return Ok((found, after));
+                }
+                after = Some(negotiation.id.clone());
+                if self.is_pending(&negotiation).await? {
+                    found.push(pending(negotiation));
+                }
+            }
+            if last {
+                return Ok((found, None));
+            }
+        }
+    }
+
+    /// One of them.
+    pub async fn pending_one(&self, id: &ProcessId) -> Result<Pending, Error> {
+        Ok(pending(self.waiting(id).await?))
+    }
+
+    async fn waiting(&self, id: &ProcessId) -> Result<Negotiation, Error> {
+        match self.parts.store.negotiation(id).await? {
+            Some(found) if self.is_pending(&found).await? => Ok(found),
+            _ => Err(Error::not_found(format!("nothing waits for a person under the name {id}"))),
+        }
+    }
+
+    /// A person says yes or no. The negotiation goes on at once.
+    pub async fn rule(self: &Arc<Self>, user: &User, id: &ProcessId, word: &Word) -> Result<Negotiation, Error> {
+        let (old, now) = (self.waiting(id).await?, self.now());
+        let (revision, terms) = (old.revision, old.subject.policy.clone());
+        let mut next = Negotiation { revision: revision + 1, updated: now, ..old };
+        next.ruling = Some(Ruling { approved: word.approve, comment: word.comment.clone(), at: now });
+        let person = FieldOpening::new("person", user.person.clone(), self.random());
+        if next.role == Role::Consumer && word.approve {
+            self.claim_offer(user, word, &mut next, &person, now)?;
+            next.subject.asked = Some(terms);
+        }
+        let mut facts = negotiate::moved(&next, next.role);
+        facts.decision = Some(if word.approve { Logged::Permitted } else { Logged::Refused });
+        facts.rule = Some("person".into());
+        facts.detail.insert("token".into(), user.token.to_string().into());
+        if let Some(comment) = &word.comment {
+            facts.detail.insert("comment".into(), comment.to_string().into());
+        }
+        let change = Change::new(self.draft(Kind::RequestRuled, facts).with_field(person))
+            .guard(Guard::Register(self.trust().register.body().sequence))
+            .write(Write::PutNegotiation(Box::new(next.clone())));
+        match self.parts.store.commit(change).await {
+            Ok(_) => {
+                self.go_on_negotiation(id);
+                Ok(next)
+            }
+            Err(StoreError::Conflict(_)) => {
+                Err(Error::invalid("conflict", "it changed meanwhile; look at it again".to_owned()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whoever accepts an offer claims what for and for whom.
+    fn claim_offer(
+        &self,
+        user: &User,
+        word: &Word,
+        next: &mut Negotiation,
+        person: &FieldOpening,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let purpose = word.purpose.clone().or_else(|| {
+            let policy = crate::policy::Policy::from_value(&next.subject.policy).ok();
+            policy.and_then(|policy| policy.sole_purpose().cloned())
+        });
+        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "say what for: `purpose` is missing"))?;
+        let enterprise = user.enterprise.clone().or_else(|| word.enterprise.clone());
+        let missing = || Error::invalid("enterprise", "say on whose behalf: `enterprise` is missing");
+        let claim = Claim {
+            consumer: self.me().clone(),
+            provider: next.peer.clone(),
+            process: next.id.clone(),
+            offer: next.subject.offer.clone(),
+            dataset: next.subject.dataset.clone(),
+            purpose,
+            enterprise: enterprise.ok_or_else(missing)?,
+            person: person.commitment(),
+            issued: now,
+        };
+        let signed = document::sign(claim, &self.document_key());
+        negotiate::claimed(&mut next.subject, signed.body(), signed.jws());
+        Ok(())
+    }
+}
+
+fn pending(negotiation: Negotiation) -> Pending {
+    let subject = negotiation.subject;
+    Pending {
+        id: negotiation.id,
+        role: negotiation.role,
+        peer: negotiation.peer,
+        dataset: subject.dataset,
+        policy: subject.policy,
+        purpose: subject.purpose,
+        enterprise: subject.enterprise,
+        since: negotiation.updated,
+    }
+}
