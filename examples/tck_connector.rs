@@ -31,7 +31,9 @@ use crosspark::keys::Kek;
 use crosspark::negotiation::{Negotiation, Role, State as Stage};
 use crosspark::policy::{Channel, Decision, Policy};
 use crosspark::protocol::{self, Connection, wire_message};
-use crosspark::service::ports::{Answer, DecisionMaker, NegotiationStep, Peer, PeerError, PlainData, Says, TransferStep};
+use crosspark::service::ports::{
+    Answer, DecisionMaker, NegotiationStep, Peer, PeerError, PeerPage, PlainData, Says, TransferStep,
+};
 use crosspark::service::{Ask, Message, Node, User, UserRole};
 use crosspark::storage::{AgreementRow, Change, VersionRow, Write};
 use crosspark::transfer::{State as Phase, Transfer};
@@ -221,7 +223,7 @@ impl Peer for KitPeer {
         Err(last)
     }
 
-    async fn catalog(&self, _: &Member) -> Result<Value, PeerError> {
+    async fn catalog(&self, _: &Member, _: Option<u64>, _: Option<&str>) -> Result<PeerPage, PeerError> {
         not_asked()
     }
     async fn dataset(&self, _: &Member, _: &DatasetId) -> Result<Value, PeerError> {
@@ -388,6 +390,9 @@ async fn seed(node: &Node, own: &ParticipantId) -> anyhow::Result<()> {
             blob: digest,
             wrapped_key: String::new(),
             published: now,
+            about: Default::default(),
+            audience: policy.audience(),
+            withdrawn: None,
         };
         let entry = Draft::new(Kind::DatasetPublished, Facts::default(), &random);
         node.store().commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await?;

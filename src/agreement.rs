@@ -94,6 +94,28 @@ impl Document for Agreement {
     }
 }
 
+/// A publisher withdraws a dataset: those who have an agreement on it are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// Who published it.
+    pub publisher: ParticipantId,
+    /// The dataset, all its versions.
+    pub dataset: DatasetId,
+    /// Why.
+    pub reason: Text,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Document for Withdrawal {
+    const TYP: &'static str = "crosspark-withdrawal+jws";
+    const FORMAT: &'static str = "withdrawal/1";
+    const BYTES_MAX: usize = crate::core::limits::SMALL_DOCUMENT_BYTES_MAX;
+    fn author(&self) -> Option<&ParticipantId> {
+        Some(&self.publisher)
+    }
+}
+
 /// Why an agreement is not what was negotiated.
 #[derive(Debug, thiserror::Error)]
 pub enum AgreementError {

@@ -16,6 +16,7 @@ pub mod durable;
 pub mod keys;
 pub mod ingest;
 pub mod storage;
+pub mod index;
 pub mod blob;
 pub mod config;
 pub mod telemetry;

@@ -15,6 +15,7 @@ use crate::core::time::{Clock, SystemClock};
 use crate::identity::key::KeyUse;
 use crate::identity::register::{KeyName, Member, RegisterError, VerifiedRegister};
 use crate::identity::root::{RootChain, RootError, VerifiedRoot};
+use crate::index::Index;
 use crate::keys::{Kek, KekError, KeyFile, KeyFileError};
 use crate::net::{AddressRule, MemberClients, NetError, Presenting, server_config};
 use crate::protocol::HttpPeer;
@@ -339,6 +340,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         store,
         blobs: open_blobs(&config.data.join(files::BLOBS))?,
         received: open_blobs(&config.data.join(files::RECEIVED))?,
+        index: Index::open(&config.data).map_err(|error| file_error(&config.data, error))?,
         clock,
         random,
         peer: overrides.peer.unwrap_or_else(|| Arc::new(peer)),
@@ -400,6 +402,7 @@ impl Assembled {
         let work = tokio::spawn(standing::work(self.node.clone(), self.config.data.clone()));
         let refresh = tokio::spawn(refresh::refresh(self.node.clone(), self.acting.alliance.clone()));
         let follow = tokio::spawn(follow_trust(self.node.clone(), self.acting.clone()));
+        let find = tokio::spawn(refresh::keep_index(self.node.clone()));
         let node = self.node.clone();
         let catch_up = tokio::spawn(async move {
             while let Some((peer, sequence)) = self.newer.recv().await {
@@ -410,7 +413,7 @@ impl Assembled {
             serve(peers, protocol::router(self.node.clone()), peer_rules, stop.clone()),
             serve(users, management::router(self.node.clone(), stop.clone()), user_rules, stop),
         );
-        [work, refresh, follow, catch_up].iter().for_each(tokio::task::JoinHandle::abort);
+        [work, refresh, follow, find, catch_up].iter().for_each(tokio::task::JoinHandle::abort);
         if let Err(error) = self.node.seal_log().await {
             tracing::error!(%error, "the log's tail could not be signed");
         }

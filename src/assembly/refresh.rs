@@ -22,6 +22,18 @@ pub async fn refresh(node: Arc<Node>, source: Arc<RwLock<Option<AllianceSource>>
     }
 }
 
+/// Reads the peers' catalogs into the search index: at once, every minute, and when the register changes.
+pub async fn keep_index(node: Arc<Node>) {
+    let mut changes = node.trust_changes();
+    loop {
+        node.refresh_index().await;
+        tokio::select! {
+            () = tokio::time::sleep(limits::CATALOG_REFRESH_EVERY) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
 /// The alliance's URL is a folder of files: `register.jws`, `registers/N.jws` for the ones between, and `roots/N.json` for
 /// root documents after the first.
 async fn refresh_from_alliance(node: &Node, url: &str, roots: Option<&[u8]>) -> Result<(), String> {

@@ -52,6 +52,12 @@ pub enum Kind {
     /// A publication was refused.
     #[serde(rename = "dataset.refused")]
     PublicationRefused,
+    /// A dataset was withdrawn.
+    #[serde(rename = "dataset.withdrawn")]
+    DatasetWithdrawn,
+    /// A provider withdrew a dataset that this node has an agreement on.
+    #[serde(rename = "dataset.recalled")]
+    DatasetRecalled,
     /// A negotiation moved.
     #[serde(rename = "negotiation.moved")]
     NegotiationMoved,

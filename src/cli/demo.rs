@@ -143,6 +143,7 @@ fn publication(title: &str, schema: &str, policy: &str, format: Format) -> anyho
         policy: json::read(policy.as_bytes())?,
         format,
         dataset: None,
+        about: Default::default(),
     })
 }
 

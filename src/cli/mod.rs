@@ -16,6 +16,7 @@ mod publish;
 mod request;
 mod requests;
 mod root;
+mod search;
 mod serve;
 mod status;
 mod token;
@@ -70,6 +71,10 @@ enum Command {
     Publish(publish::Args),
     /// See what this node or a peer offers.
     Catalog(catalog::Args),
+    /// Search what all peers let this node see.
+    Search(search::Search),
+    /// Withdraw a dataset of this node.
+    Withdraw(search::Withdraw),
     /// Request a peer's dataset, or see how requests are.
     #[command(subcommand)]
     Request(request::Command),
@@ -124,6 +129,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Status(args) => status::run(args, json).await,
             Command::Publish(args) => publish::run(args, json).await,
             Command::Catalog(args) => catalog::run(args, json).await,
+            Command::Search(args) => search::search(args, json).await,
+            Command::Withdraw(args) => search::withdraw(args, json).await,
             Command::Request(command) => request::run(command, json).await,
             Command::Requests(command) => requests::run(command, json).await,
             Command::Offer(args) => transfers::offer(args, json).await,

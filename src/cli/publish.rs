@@ -2,6 +2,7 @@
 
 use super::api::{Api, ApiError, NodeArgs};
 use super::{Outcome, exit, output};
+use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
 use crate::ingest::Format;
@@ -39,6 +40,33 @@ pub struct Args {
     /// The dataset of which this is a new version.
     #[arg(long)]
     dataset: Option<DatasetId>,
+    /// Under which licence: a name or an address.
+    #[arg(long)]
+    licence: Option<Text>,
+    /// Whom to ask about it.
+    #[arg(long)]
+    contact: Option<Text>,
+    /// How often it is published anew, as `monthly`.
+    #[arg(long)]
+    frequency: Option<Text>,
+    /// The sector it is about.
+    #[arg(long)]
+    theme: Option<Text>,
+    /// A file of up to 20 records (NDJSON) that everybody who sees the dataset may read.
+    #[arg(long)]
+    samples: Option<PathBuf>,
+    /// All members see it in the catalog, also those who may not have it.
+    #[arg(long)]
+    listed: bool,
+}
+
+/// Reads the approved samples: one record a line.
+fn samples(path: &std::path::Path) -> anyhow::Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("the samples {}", path.display()))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(n, line)| json::read_value(line.as_bytes()).with_context(|| format!("sample in line {}", n + 1)))
+        .collect()
 }
 
 pub fn parse_format(name: &str) -> Result<Format, String> {
@@ -62,6 +90,14 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         policy: json::read(&policy)?,
         format,
         dataset: args.dataset,
+        about: About {
+            licence: args.licence,
+            contact: args.contact,
+            frequency: args.frequency,
+            theme: args.theme,
+            samples: args.samples.as_deref().map(samples).transpose()?.unwrap_or_default(),
+            listed: args.listed,
+        },
     };
     let published = send(&Api::new(&args.node)?, &publication, &args.file).await;
     let published = match published {

@@ -164,8 +164,34 @@ pub const OUTBOX_PER_MEMBER_MAX: usize = 8;
 pub const LOGGED_TEXT_CHARS_MAX: usize = 500;
 /// A claim or receipt, encoded: each is in a log entry for ever.
 pub const SMALL_DOCUMENT_BYTES_MAX: usize = 8 * KIB;
-/// Datasets that are read from a peer's catalog.
+/// Datasets of one peer's catalog that are shown at once.
 pub const CATALOG_DATASETS_MAX: usize = 10_000;
+/// Datasets of one peer that the search index holds.
+pub const INDEXED_PER_PEER_MAX: usize = 100_000;
+/// What a search counts, and ranks; more is said to be more.
+pub const SEARCH_COUNTED_MAX: usize = 5_000;
+/// Values of one facet that are told.
+pub const FACET_VALUES_MAX: usize = 50;
+/// What a person types into a search.
+pub const SEARCH_CHARS_MAX: usize = 200;
+/// Pages of a search reach so far.
+pub const SEARCH_OFFSET_MAX: usize = 2_000;
+/// Approved sample records of one dataset.
+pub const SAMPLES_MAX: usize = 20;
+/// All of them together.
+pub const SAMPLES_BYTES_MAX: usize = 32 * KIB;
+/// Datasets on one page of the catalog.
+pub const CATALOG_PAGE: usize = 100;
+/// Datasets that are looked at for one page: a filter that few pass gets a short page, and a link to the next.
+pub const CATALOG_SCANNED_MAX: usize = 2_000;
+/// Pages that are read of a peer's catalog.
+pub const CATALOG_PAGES_MAX: usize = 2_000;
+/// Conditions in one filter.
+pub const FILTER_CONDITIONS_MAX: usize = 16;
+/// Reading the peers' catalogs anew.
+pub const CATALOG_REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Reading one peer's catalog.
+pub const CATALOG_READ_TIME_MAX: Duration = Duration::from_secs(300);
 /// Asking one peer for newer registers, after it had none that could be taken.
 pub const CATCH_UP_PAUSE_MS: i64 = 60_000;
 /// Fetching one register.

@@ -1,6 +1,7 @@
 //! Schemas of what the API takes and gives (JSON Schema 2020-12). Objects hold exactly what is named here: an answer that
 //! says more or less is found by the tests.
 
+use crate::core::limits;
 use serde_json::{Map, Value, json};
 
 /// A schema.
@@ -149,13 +150,15 @@ pub fn shared() -> Value {
         ("description", text()),
         ("offer", id()),
         ("policy", any_object()),
-        ("version", number(1, u64::from(u32::MAX))),
-        ("manifest", digest()),
-        ("schema", schema_ref),
-        ("records", count()),
-        ("bytes", count()),
-        ("published", time()),
+        ("version", or_null(number(1, u64::from(u32::MAX)))),
+        ("manifest", or_null(digest())),
+        ("schema", or_null(schema_ref)),
+        ("records", or_null(count())),
+        ("bytes", or_null(count())),
+        ("published", or_null(time())),
         ("formats", list(text())),
+        ("about", about()),
+        ("refused?", text()),
     ]);
     let token = object(&[
         ("id", id()),
@@ -172,10 +175,14 @@ pub fn shared() -> Value {
         ("dataset", id()),
         ("purpose", name()),
         ("enterprise", name()),
-        ("stage", one_of(&["requested", "offered", "agreed", "delivering", "suspended", "ready", "verified", "refused"])),
+        (
+            "stage",
+            one_of(&["requested", "offered", "agreed", "delivering", "suspended", "ready", "verified", "refused"]),
+        ),
         ("reason", or_null(text())),
         ("holding", or_null(id())),
         ("records", or_null(count())),
+        ("withdrawn", or_null(text())),
         ("trace", or_null(text())),
         ("started", time()),
     ]);
@@ -213,6 +220,20 @@ pub fn shared() -> Value {
         "Member": member, "Dataset": dataset, "Token": token, "Request": request, "Transfer": transfer,
         "Entry": entry, "Problem": problem,
     })
+}
+
+/// What a publisher says of a dataset beside the records.
+pub fn about() -> Schema {
+    let mut samples = list(any_object());
+    samples["maxItems"] = limits::SAMPLES_MAX.into();
+    object(&[
+        ("licence?", or_null(name())),
+        ("contact?", or_null(name())),
+        ("frequency?", or_null(name())),
+        ("theme?", or_null(name())),
+        ("samples?", samples),
+        ("listed?", flag()),
+    ])
 }
 
 /// A user's role.

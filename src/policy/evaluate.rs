@@ -329,6 +329,9 @@ mod tests {
                 channel: Some(if pull { Channel::Pull } else { Channel::Sealed }), approved,
             };
             let permits = |policy: &Policy| matches!(policy.evaluate(&facts), Decision::Permitted { .. });
+            let audience = narrow.audience();
+            let named = audience.contains("*") || audience.contains(&format!("p:{recipient}"));
+            prop_assert!(named || !permits(&narrow), "whoever is permitted is in the audience");
             if narrow.is_within(&wide) && permits(&narrow) {
                 prop_assert!(permits(&wide), "{:?} within {:?}", narrow, wide);
             }

@@ -6,4 +6,5 @@ mod narrow;
 mod odrl;
 
 pub use evaluate::{Decision, Facts, Missing};
+pub use narrow::EVERYBODY;
 pub use odrl::{Channel, Constraint, Permission, Policy, PolicyError, Recipients};

@@ -5,10 +5,30 @@ use super::odrl::{Channel, Constraint, Permission, Policy, Recipients};
 use crate::core::id::Text;
 use std::collections::BTreeSet;
 
+/// The key of everybody in an audience.
+pub const EVERYBODY: &str = "*";
+
 impl Policy {
     /// Whether everything that this policy permits, `other` permits too. It errs on the side of no.
     pub fn is_within(&self, other: &Self) -> bool {
         self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_within(wider)))
+    }
+
+    /// Who may be permitted anything at all, as keys: a necessary condition, to be looked up. `*` is everybody, `p:ID` a
+    /// participant, `g:NAME` a group of the register.
+    pub fn audience(&self) -> BTreeSet<String> {
+        let mut keys = BTreeSet::new();
+        for permission in self.permissions() {
+            let named = permission.constraints.iter().find_map(|constraint| match constraint {
+                Constraint::Recipient(Recipients::Any(who)) => {
+                    Some(who.iter().map(|id| format!("p:{id}")).collect::<Vec<_>>())
+                }
+                Constraint::Recipient(Recipients::Group(group)) => Some(vec![format!("g:{group}")]),
+                _ => None,
+            });
+            keys.extend(named.unwrap_or_else(|| vec![EVERYBODY.to_owned()]));
+        }
+        keys
     }
 
     /// The purpose, if these terms leave just one: whoever agrees to them states it.

@@ -13,7 +13,7 @@ use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
-use crate::service::ports::{Answer, Peer, PeerError, PlainData};
+use crate::service::ports::{Answer, Peer, PeerError, PeerPage, PlainData};
 use crate::service::{DocumentKey, Message, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
@@ -134,6 +134,11 @@ impl HttpPeer {
     }
 }
 
+/// The condition of a catalog filter that asks a crosspark node for what changed.
+fn change_after(since: u64) -> Value {
+    json!({"property": "crosspark:change", "operator": "gt", "value": since.to_string()})
+}
+
 /// Where a member's endpoints of the protocol are.
 fn base_of(member: &Member) -> String {
     if member.connector.is_some() { member.endpoint.to_string() } else { member.endpoint.join(BASE) }
@@ -226,39 +231,15 @@ fn parse(body: &[u8]) -> Result<Value, PeerError> {
 
 #[async_trait]
 impl Peer for HttpPeer {
-    async fn catalog(&self, to: &Member) -> Result<Value, PeerError> {
-        let message = wire::envelope("CatalogRequestMessage", json!({}));
+    async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerPage, PeerError> {
         let first = base_of(to) + "/catalog/request";
-        let mut address = first.clone();
-        let mut all: Option<Value> = None;
-        let mut count = 0;
-        // Pages until there is no next one.
-        for _ in 0..limits::PAGE_ROWS_MAX {
-            let request = self.request_at(to, Method::POST, &address)?.json(&message);
-            let response = self.send(to, request).await?;
-            let next = next_page(&response, &first);
-            let page = parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?;
-            let found = page.get("dataset").and_then(Value::as_array).map_or(0, Vec::len);
-            count += found;
-            if count > limits::CATALOG_DATASETS_MAX {
-                return Err(PeerError::Invalid(format!("more than {} datasets", limits::CATALOG_DATASETS_MAX)));
-            }
-            all = Some(match all {
-                None => page,
-                Some(mut all) => {
-                    let more = page.get("dataset").and_then(Value::as_array).cloned().unwrap_or_default();
-                    if let Some(list) = all.get_mut("dataset").and_then(Value::as_array_mut) {
-                        list.extend(more);
-                    }
-                    all
-                }
-            });
-            match next {
-                Some(next) if found > 0 => address = next,
-                _ => break,
-            }
-        }
-        Ok(all.unwrap_or_default())
+        let address = next.filter(|next| next.strip_prefix(&first).is_some_and(|rest| rest.starts_with('?')));
+        let filter = since.map(|since| json!({"filter": [change_after(since)]}));
+        let message = wire::envelope("CatalogRequestMessage", filter.unwrap_or_else(|| json!({})));
+        let request = self.request_at(to, Method::POST, address.unwrap_or(&first))?.json(&message);
+        let response = self.send(to, request).await?;
+        let next = next_page(&response, &first);
+        Ok(PeerPage { body: parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?, next })
     }
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
@@ -275,9 +256,9 @@ impl Peer for HttpPeer {
         token: Option<&str>,
     ) -> Result<Answer<Option<ProcessId>>, PeerError> {
         let (path, body) = wire::outgoing(message, &self.endpoint, &to.id, token);
-        let address = match (&to.connector, callback, message) {
-            (None, _, Message::Receipt { .. }) => to.endpoint.join(&path),
-            (Some(_), Some(callback), _) => callback.join(&path),
+        let address = match (&to.connector, callback) {
+            (None, _) if message.is_ours() => to.endpoint.join(&path),
+            (Some(_), Some(callback)) => callback.join(&path),
             _ => base_of(to) + &path,
         };
         let request = self.request_at(to, Method::POST, &address)?;

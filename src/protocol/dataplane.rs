@@ -43,6 +43,7 @@ pub fn routes() -> Router<App> {
         .route("/data/{transfer}", get(data))
         .route("/data/{transfer}/key", post(key))
         .route("/data/{transfer}/receipt", post(receipt))
+        .route("/withdrawals", post(withdrawal))
         .route("/openings/{entry}", get(opening))
         .route("/seen", get(seen))
         .route("/reach", get(reach))
@@ -286,6 +287,15 @@ async fn receipt(
     let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
     let jws = read_jws(&app, &from, request).await?;
     match app.node.take_receipt(&from, &id, &jws).await {
+        Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
+        Err(error) => Err(problem(error).to(&app.node, &from)),
+    }
+}
+
+/// A provider withdrew a dataset.
+async fn withdrawal(State(app): State<App>, ActiveMember(from): ActiveMember, request: Request) -> Answer {
+    let jws = read_jws(&app, &from, request).await?;
+    match app.node.take_withdrawal(&from, &jws).await {
         Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
         Err(error) => Err(problem(error).to(&app.node, &from)),
     }

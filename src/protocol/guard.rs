@@ -7,7 +7,6 @@ use crate::audit::promise;
 use crate::core::id::ProcessId;
 use crate::core::limits;
 use crate::identity::bearer;
-use crate::negotiation::Role;
 use crate::service::{Counterparty, Error, Node};
 use crate::storage::Logged;
 use axum::body::{Body, Bytes};
@@ -141,14 +140,14 @@ pub struct Failure {
     family: Family,
     error: Error,
     status: Option<StatusCode>,
-    pids: Option<Value>,
+    names: Option<Names>,
     promise: Option<String>,
 }
 
 impl Failure {
     /// Of this family.
     pub fn of(family: Family, error: Error) -> Self {
-        Self { family, error, status: None, pids: None, promise: None }
+        Self { family, error, status: None, names: None, promise: None }
     }
 
     /// With the promise that it is in the log.
@@ -158,13 +157,30 @@ impl Failure {
     }
 
     /// With the names of the process.
-    pub fn about(mut self, own: Role, pid: &ProcessId, peer_pid: Option<&ProcessId>) -> Self {
-        let peer = peer_pid.map(ProcessId::to_string).unwrap_or_default();
-        self.pids = Some(match own {
-            Role::Consumer => json!({"consumerPid": pid, "providerPid": peer}),
-            Role::Provider => json!({"providerPid": pid, "consumerPid": peer}),
-        });
+    pub fn about(mut self, names: &Names) -> Self {
+        self.names = Some(names.clone());
         self
+    }
+}
+
+/// The names of a process, as far as a caller told them.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// `consumerPid`
+    pub consumer: String,
+    /// `providerPid`
+    pub provider: String,
+}
+
+impl Names {
+    /// As a message has them, whatever else is wrong with it.
+    pub fn of(body: &[u8]) -> Self {
+        let value: Value = crate::core::json::read(body).unwrap_or_default();
+        let name = |name: &str| {
+            let pid = value.get(name).and_then(Value::as_str).and_then(|pid| ProcessId::parse(pid).ok());
+            pid.map(|pid| pid.to_string()).unwrap_or_default()
+        };
+        Self { consumer: name("consumerPid"), provider: name("providerPid") }
     }
 }
 
@@ -192,8 +208,10 @@ impl IntoResponse for Failure {
                 envelope(kind, json!({"code": code, "reason": [reason]}))
             }
         };
-        if let (Some(Value::Object(pids)), Some(body)) = (self.pids, body.as_object_mut()) {
-            body.extend(pids);
+        // Both are there in each error of a process (the JSON Schemas), also where one is not known.
+        if matches!(self.family, Family::Negotiation | Family::Transfer) {
+            let names = self.names.unwrap_or_default();
+            (body["consumerPid"], body["providerPid"]) = (names.consumer.into(), names.provider.into());
         }
         let kind = if self.family == Family::Problem { "application/problem+json" } else { "application/json" };
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body.to_string()).into_response();

@@ -1,14 +1,16 @@
 //! Server side of the Dataspace Protocol (DSP 2025-1, HTTPS binding).
 
 use super::dataplane;
-use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, Traced, answer};
+use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, Names, Traced, answer};
 use super::wire::{self, BASE, Incoming};
 use super::{REGISTER_HEADER, TRACE_HEADER};
+use crate::catalog::Filter;
 use crate::core::id::{DatasetId, ProcessId};
 use crate::core::trace::TraceId;
 use crate::identity::x509::Presented;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::{Counterparty, Error, Inbound, Moved, Node, Stranger, trace};
+use crate::service::{Counterparty, Error, Inbound, Moved, Node, Place, Stranger, trace};
+use crate::storage::Logged;
 use crate::transfer::Transfer;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -107,47 +109,127 @@ async fn version() -> Json<Value> {
 #[derive(Deserialize)]
 struct Page {
     after: Option<String>,
+    since: Option<u64>,
 }
 
-/// DSP 2025-1, "Catalog Request Message".
+impl Page {
+    fn place(self) -> Result<Option<Place>, Error> {
+        match self {
+            Self { since: Some(since), .. } => Ok(Some(Place::Since(since))),
+            Self { after: Some(id), .. } => {
+                let id = DatasetId::parse(&id).map_err(|error| Error::invalid("after", error.to_string()))?;
+                Ok(Some(Place::After(id)))
+            }
+            Self { .. } => Ok(None),
+        }
+    }
+}
+
+/// DSP 2025-1, "Catalog Request Message"; pages are linked by `Link` (RFC 8288).
 async fn catalog(
     State(app): State<App>,
     ActiveMember(from): ActiveMember,
     Query(page): Query<Page>,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let call = Call::new(&app, &from, Family::Catalog, &body);
     let refuse = |error: Error| Failure::of(Family::Catalog, error);
-    let message = refuse_logged(&app, &from, Family::Catalog, Incoming::read(&body, "CatalogRequestMessage")).await?;
-    if message.optional::<Vec<Value>>("filter").ok().flatten().is_some_and(|filter| !filter.is_empty()) {
-        let error = Error::invalid("filter", "filters are not supported here");
-        return refuse_logged(&app, &from, Family::Catalog, Err(error)).await;
-    }
-    let after = page.after.map(|id| DatasetId::parse(&id)).transpose();
-    let after = after.map_err(|error| refuse(Error::invalid("after", error.to_string())))?;
-    let (catalog, next) = app.node.catalog(&from, after.as_ref()).await.map_err(refuse)?;
-    let mut response = Json(wire::envelope("Catalog", catalog)).into_response();
-    if let Some(next) = next {
-        let link = format!("<{BASE}/catalog/request?after={next}>; rel=\"next\"");
+    let read = Incoming::read(&body, "CatalogRequestMessage").and_then(|message| {
+        let filter = message.optional::<Vec<Value>>("filter")?.unwrap_or_default();
+        let filter = Filter::read(&filter).map_err(|error| Error::invalid("filter", error.to_string()))?;
+        Ok((filter, page.place()?))
+    });
+    let (filter, place) = call.read(read).await?;
+    let page = app.node.catalog(&from, &filter, place.as_ref()).await.map_err(refuse)?;
+    let mut response = Json(wire::envelope("Catalog", page.catalog)).into_response();
+    if let Some(next) = page.next {
+        let query = match next {
+            Place::After(id) => format!("after={id}"),
+            Place::Since(change) => format!("since={change}"),
+        };
+        let link = format!("<{BASE}/catalog/request?{query}>; rel=\"next\"");
         let link = HeaderValue::from_str(&link).map_err(|error| refuse(Error::Internal(error.to_string())))?;
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
 }
 
-/// What cannot be read is a refusal of a member, too: it gets its entry.
-async fn refuse_logged<T>(
-    app: &App,
-    from: &Counterparty,
+/// One message or question of a member, and how it is answered.
+struct Call<'a> {
+    app: &'a App,
+    from: &'a Counterparty,
     family: Family,
-    read: Result<T, Error>,
-) -> Result<T, Failure> {
-    match read {
-        Ok(message) => Ok(message),
-        Err(error) => {
-            let (kind, facts) = (crate::audit::entry::Kind::MessageRefused, crate::audit::entry::Facts::default());
-            let error = app.node.refuse(from, kind, facts, error).await;
-            Err(Failure::of(family, error).to(&app.node, from))
+    /// The names of the process, as far as the caller told them: each error repeats them.
+    names: Names,
+}
+
+impl<'a> Call<'a> {
+    /// A message.
+    fn new(app: &'a App, from: &'a Counterparty, family: Family, body: &[u8]) -> Self {
+        Self { app, from, family, names: Names::of(body) }
+    }
+
+    /// A question about what the path names.
+    fn about_path(app: &'a App, from: &'a Counterparty, family: Family, pid: &str) -> Self {
+        Self { app, from, family, names: Names { provider: pid.to_owned(), consumer: String::new() } }
+    }
+
+    fn fail(&self, error: Error) -> Failure {
+        let failure = Failure::of(self.family, error).to(&self.app.node, self.from);
+        if self.family == Family::Catalog { failure } else { failure.about(&self.names) }
+    }
+
+    /// What cannot be read is a refusal of a member, too: it gets its entry.
+    async fn read<T>(&self, read: Result<T, Error>) -> Result<T, Failure> {
+        match read {
+            Ok(message) => Ok(message),
+            Err(error) => {
+                let (kind, facts) = (crate::audit::entry::Kind::MessageRefused, crate::audit::entry::Facts::default());
+                Err(self.fail(self.app.node.refuse(self.from, kind, facts, error).await))
+            }
         }
+    }
+
+    /// Reads a message about the process that `path` names.
+    async fn about(&self, path: &str, kind: &str, body: &[u8]) -> Result<About, Failure> {
+        let pid = self.read(segment::<ProcessId>(path)).await?;
+        let about = Incoming::read(body, kind).and_then(|message| {
+            // The path names this side's process; which of the two that is tells which side this is.
+            let (consumer, provider) = message.pids(Role::Consumer)?;
+            let own = if pid == consumer { Role::Consumer } else { Role::Provider };
+            let (named, peer_pid) = if own == Role::Consumer { (consumer, provider) } else { (provider, consumer) };
+            if named != pid {
+                return Err(Error::invalid("pid", "the message is about another process than its path"));
+            }
+            Ok(About { message, pid: pid.clone(), peer_pid })
+        });
+        self.read(about).await
+    }
+
+    fn negotiation(&self, status: StatusCode, outcome: Result<Moved<Negotiation>, Error>) -> Answer {
+        self.answer(status, outcome.map(|moved| (wire::negotiation(&moved.process), moved.logged)))
+    }
+
+    fn transfer(&self, status: StatusCode, outcome: Result<Moved<Transfer>, Error>) -> Answer {
+        self.answer(status, outcome.map(|moved| (wire::transfer(&moved.process), moved.logged)))
+    }
+
+    fn answer(&self, status: StatusCode, outcome: Result<(Value, Option<Logged>), Error>) -> Answer {
+        let (body, logged) = outcome.map_err(|error| self.fail(error))?;
+        Ok(answer(&self.app.node, self.from, status, &body, logged.as_ref()))
+    }
+}
+
+/// A message about a process, whose names were compared with the path.
+struct About {
+    message: Incoming,
+    pid: ProcessId,
+    peer_pid: ProcessId,
+}
+
+impl About {
+    fn inbound<'a>(&'a self, from: &'a Counterparty) -> Inbound<'a> {
+        Inbound { from, pid: &self.pid, peer_pid: &self.peer_pid, digest: self.message.digest }
     }
 }
 
@@ -156,40 +238,11 @@ fn segment<T: std::str::FromStr<Err = crate::core::id::IdError>>(text: &str) -> 
 }
 
 async fn dataset(State(app): State<App>, ActiveMember(from): ActiveMember, Path(id): Path<String>) -> Answer {
-    let id = refuse_logged(&app, &from, Family::Catalog, segment::<DatasetId>(&id)).await?;
+    let call = Call::about_path(&app, &from, Family::Catalog, &id);
+    let id = call.read(segment::<DatasetId>(&id)).await?;
     match app.node.catalog_dataset(&from, &id).await {
         Ok(dataset) => Ok(Json(wire::envelope("Dataset", dataset)).into_response()),
-        Err(error) => Err(Failure::of(Family::Catalog, error).to(&app.node, &from)),
-    }
-}
-
-fn negotiation_answer(
-    app: &App,
-    from: &Counterparty,
-    status: StatusCode,
-    outcome: Result<Moved<Negotiation>, Error>,
-) -> Answer {
-    match outcome {
-        Ok(moved) => {
-            let body = wire::negotiation(&moved.process);
-            Ok(answer(&app.node, from, status, &body, moved.logged.as_ref()))
-        }
-        Err(error) => Err(Failure::of(Family::Negotiation, error).to(&app.node, from)),
-    }
-}
-
-fn transfer_answer(
-    app: &App,
-    from: &Counterparty,
-    status: StatusCode,
-    outcome: Result<Moved<Transfer>, Error>,
-) -> Answer {
-    match outcome {
-        Ok(moved) => {
-            let body = wire::transfer(&moved.process);
-            Ok(answer(&app.node, from, status, &body, moved.logged.as_ref()))
-        }
-        Err(error) => Err(Failure::of(Family::Transfer, error).to(&app.node, from)),
+        Err(error) => Err(call.fail(error)),
     }
 }
 
@@ -199,18 +252,20 @@ async fn contract_request(
     ActiveMember(from): ActiveMember,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
     let read = Incoming::read(&body, "ContractRequestMessage").and_then(|message| message.contract_request());
-    let request = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let request = call.read(read).await?;
     let outcome = app.node.contract_requested(&from, request).await;
-    negotiation_answer(&app, &from, StatusCode::CREATED, outcome)
+    call.negotiation(StatusCode::CREATED, outcome)
 }
 
 /// DSP 2025-1, "Contract Offer Message" with `callbackAddress`: 201 for a new negotiation.
 async fn contract_offer(State(app): State<App>, ActiveMember(from): ActiveMember, JsonBody(body): JsonBody) -> Answer {
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
     let read = Incoming::read(&body, "ContractOfferMessage").and_then(|message| message.contract_offer());
-    let offer = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let offer = call.read(read).await?;
     let outcome = app.node.contract_offered(&from, offer).await;
-    negotiation_answer(&app, &from, StatusCode::CREATED, outcome)
+    call.negotiation(StatusCode::CREATED, outcome)
 }
 
 /// DSP 2025-1, "Contract Request Message" with `providerPid`: a counter-offer.
@@ -220,11 +275,12 @@ async fn counter_request(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Negotiation, &pid, "ContractRequestMessage", &body).await?;
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
+    let about = call.about(&pid, "ContractRequestMessage", &body).await?;
     let read = about.message.terms().and_then(|terms| Ok((terms, about.message.claim()?)));
-    let (terms, claim) = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let (terms, claim) = call.read(read).await?;
     let outcome = app.node.countered(about.inbound(&from), terms, claim.as_deref()).await;
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Contract Offer Message" with `consumerPid`.
@@ -234,57 +290,25 @@ async fn counter_offer(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Negotiation, &pid, "ContractOfferMessage", &body).await?;
-    let terms = refuse_logged(&app, &from, Family::Negotiation, about.message.terms()).await?;
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
+    let about = call.about(&pid, "ContractOfferMessage", &body).await?;
+    let terms = call.read(about.message.terms()).await?;
     let outcome = app.node.offered(about.inbound(&from), terms).await;
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 async fn negotiation(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
-    let pid = refuse_logged(&app, &from, Family::Negotiation, segment::<ProcessId>(&pid)).await?;
+    let call = Call::about_path(&app, &from, Family::Negotiation, &pid);
+    let pid = call.read(segment::<ProcessId>(&pid)).await?;
     let outcome = app.node.negotiation_for(&from, &pid).await.map(Moved::repeated);
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 async fn transfer(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
-    let pid = refuse_logged(&app, &from, Family::Transfer, segment::<ProcessId>(&pid)).await?;
+    let call = Call::about_path(&app, &from, Family::Transfer, &pid);
+    let pid = call.read(segment::<ProcessId>(&pid)).await?;
     let outcome = app.node.transfer_for(&from, &pid).await.map(Moved::repeated);
-    transfer_answer(&app, &from, StatusCode::OK, outcome)
-}
-
-/// A message about a process: read, and its names compared with the path.
-struct About {
-    message: Incoming,
-    pid: ProcessId,
-    peer_pid: ProcessId,
-}
-
-impl About {
-    async fn read(
-        app: &App,
-        from: &Counterparty,
-        family: Family,
-        path: &str,
-        kind: &str,
-        body: &[u8],
-    ) -> Result<Self, Failure> {
-        let pid = refuse_logged(app, from, family, segment::<ProcessId>(path)).await?;
-        let about = Incoming::read(body, kind).and_then(|message| {
-            // The path names this side's process; which of the two that is tells which side this is.
-            let (consumer, provider) = message.pids(Role::Consumer)?;
-            let own = if pid == consumer { Role::Consumer } else { Role::Provider };
-            let (named, peer_pid) = if own == Role::Consumer { (consumer, provider) } else { (provider, consumer) };
-            if named != pid {
-                return Err(Error::invalid("pid", "the message is about another process than its path"));
-            }
-            Ok(Self { message, pid: pid.clone(), peer_pid })
-        });
-        refuse_logged(app, from, family, about).await.map_err(|failure| failure.about(Role::Provider, &pid, None))
-    }
-
-    fn inbound<'a>(&'a self, from: &'a Counterparty) -> Inbound<'a> {
-        Inbound { from, pid: &self.pid, peer_pid: &self.peer_pid, digest: self.message.digest }
-    }
+    call.transfer(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Contract Agreement Message".
@@ -294,11 +318,12 @@ async fn contract_agreement(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Negotiation, &pid, "ContractAgreementMessage", &body).await?;
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
+    let about = call.about(&pid, "ContractAgreementMessage", &body).await?;
     let read = about.message.signature().and_then(|signed| Ok((signed, about.message.agreement()?)));
-    let (signed, plain) = refuse_logged(&app, &from, Family::Negotiation, read).await?;
+    let (signed, plain) = call.read(read).await?;
     let outcome = app.node.agreed(about.inbound(&from), signed.as_deref(), plain.as_ref()).await;
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Contract Agreement Verification Message".
@@ -308,11 +333,12 @@ async fn contract_verification(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
     let kind = "ContractAgreementVerificationMessage";
-    let about = About::read(&app, &from, Family::Negotiation, &pid, kind, &body).await?;
-    let signed = refuse_logged(&app, &from, Family::Negotiation, about.message.signature()).await?;
+    let about = call.about(&pid, kind, &body).await?;
+    let signed = call.read(about.message.signature()).await?;
     let outcome = app.node.verified(about.inbound(&from), signed.as_deref()).await;
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Contract Negotiation Event Message".
@@ -322,21 +348,22 @@ async fn contract_event(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
     let kind = "ContractNegotiationEventMessage";
-    let about = About::read(&app, &from, Family::Negotiation, &pid, kind, &body).await?;
+    let about = call.about(&pid, kind, &body).await?;
     let event: Result<String, Error> = about.message.get("eventType");
     let outcome = match event.as_deref() {
         Ok("FINALIZED") => app.node.finalized(about.inbound(&from)).await,
         Ok("ACCEPTED") => {
-            let claim = refuse_logged(&app, &from, Family::Negotiation, about.message.claim()).await?;
+            let claim = call.read(about.message.claim()).await?;
             app.node.accepted(about.inbound(&from), claim.as_deref()).await
         }
         _ => {
             let error = Error::invalid("eventType", "`eventType` must be ACCEPTED or FINALIZED");
-            return refuse_logged(&app, &from, Family::Negotiation, Err(error)).await;
+            return call.read(Err(error)).await.map(|never: std::convert::Infallible| match never {});
         }
     };
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Contract Negotiation Termination Message"; a suspended member may still send it.
@@ -346,10 +373,11 @@ async fn contract_termination(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let call = Call::new(&app, &from, Family::Negotiation, &body);
     let kind = "ContractNegotiationTerminationMessage";
-    let about = About::read(&app, &from, Family::Negotiation, &pid, kind, &body).await?;
+    let about = call.about(&pid, kind, &body).await?;
     let outcome = app.node.negotiation_terminated(about.inbound(&from), &about.message.reason()).await;
-    negotiation_answer(&app, &from, StatusCode::OK, outcome)
+    call.negotiation(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Transfer Request Message": 201 for a new transfer.
@@ -358,10 +386,11 @@ async fn transfer_request(
     ActiveMember(from): ActiveMember,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let call = Call::new(&app, &from, Family::Transfer, &body);
     let read = Incoming::read(&body, "TransferRequestMessage").and_then(|message| message.transfer_request());
-    let request = refuse_logged(&app, &from, Family::Transfer, read).await?;
+    let request = call.read(read).await?;
     let outcome = app.node.transfer_requested(&from, request).await;
-    transfer_answer(&app, &from, StatusCode::CREATED, outcome)
+    call.transfer(StatusCode::CREATED, outcome)
 }
 
 /// DSP 2025-1, "Transfer Start Message".
@@ -371,10 +400,11 @@ async fn transfer_start(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Transfer, &pid, "TransferStartMessage", &body).await?;
-    let address = refuse_logged(&app, &from, Family::Transfer, about.message.data_address()).await?;
+    let call = Call::new(&app, &from, Family::Transfer, &body);
+    let about = call.about(&pid, "TransferStartMessage", &body).await?;
+    let address = call.read(about.message.data_address()).await?;
     let outcome = app.node.transfer_started(about.inbound(&from), address.as_ref()).await;
-    transfer_answer(&app, &from, StatusCode::OK, outcome)
+    call.transfer(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Transfer Completion Message".
@@ -384,9 +414,10 @@ async fn transfer_completion(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Transfer, &pid, "TransferCompletionMessage", &body).await?;
+    let call = Call::new(&app, &from, Family::Transfer, &body);
+    let about = call.about(&pid, "TransferCompletionMessage", &body).await?;
     let outcome = app.node.transfer_completed(about.inbound(&from)).await;
-    transfer_answer(&app, &from, StatusCode::OK, outcome)
+    call.transfer(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Transfer Suspension Message".
@@ -396,9 +427,10 @@ async fn transfer_suspension(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Transfer, &pid, "TransferSuspensionMessage", &body).await?;
+    let call = Call::new(&app, &from, Family::Transfer, &body);
+    let about = call.about(&pid, "TransferSuspensionMessage", &body).await?;
     let outcome = app.node.transfer_suspended(about.inbound(&from), &about.message.reason()).await;
-    transfer_answer(&app, &from, StatusCode::OK, outcome)
+    call.transfer(StatusCode::OK, outcome)
 }
 
 /// DSP 2025-1, "Transfer Termination Message"; a suspended member may still send it.
@@ -408,7 +440,8 @@ async fn transfer_termination(
     Path(pid): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let about = About::read(&app, &from, Family::Transfer, &pid, "TransferTerminationMessage", &body).await?;
+    let call = Call::new(&app, &from, Family::Transfer, &body);
+    let about = call.about(&pid, "TransferTerminationMessage", &body).await?;
     let outcome = app.node.transfer_terminated(about.inbound(&from), &about.message.reason()).await;
-    transfer_answer(&app, &from, StatusCode::OK, outcome)
+    call.transfer(StatusCode::OK, outcome)
 }

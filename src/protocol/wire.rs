@@ -280,6 +280,7 @@ pub fn outgoing(message: &Message, own: &Endpoint, to: &ParticipantId, token: Op
             let path = format!("/transfers/{}/termination", end.peer_pid);
             (path, envelope("TransferTerminationMessage", termination(end)))
         }
+        Message::Withdrawal { statement } => ("/withdrawals".into(), Value::String(statement.clone())),
         Message::Receipt { transfer, receipt } => (format!("/data/{transfer}/receipt"), Value::String(receipt.clone())),
     }
 }

@@ -3,61 +3,136 @@
 use super::refusal::Error;
 use super::{Counterparty, Node};
 use crate::audit::entry;
-use crate::catalog::{self, Offered};
+use crate::catalog::{self, Filter, Offered};
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ParticipantId};
 use crate::core::limits;
 use crate::dataset::manifest::Manifest;
 use crate::identity::document;
-use crate::policy::{Channel, Decision, Facts, Policy};
+use crate::policy::{Channel, Decision, EVERYBODY, Facts, Policy};
 use crate::storage::VersionRow;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Datasets on one page of the catalog.
-const PAGE: usize = 100;
+/// A page of the catalog.
+pub struct CatalogPage {
+    /// As DCAT.
+    pub catalog: Value,
+    /// Where the next one begins.
+    pub next: Option<Place>,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// After this dataset.
+    After(DatasetId),
+    /// After this change.
+    Since(u64),
+}
+
+/// What may be looked up for a member, before its policies are asked: at most so many groups.
+const KEYS_MAX: usize = 400;
+
+fn keys_of(to: &Counterparty) -> Vec<String> {
+    let groups = to.groups.iter().map(|group| format!("g:{group}"));
+    let own = [EVERYBODY.to_owned(), format!("p:{}", to.participant)];
+    own.into_iter().chain(groups).take(KEYS_MAX).collect()
+}
 
 impl Node {
-    /// What the policy of a stored offer says of a peer before purpose and person are known.
-    fn visible(&self, row: &VersionRow, to: &Counterparty) -> bool {
+    /// A stored offer as a peer may see it before purpose and person are known; none if it may not see it at all.
+    fn seen_by(&self, row: VersionRow, to: &Counterparty) -> Option<Offered> {
         let (recipient, groups, now) = (&to.participant, &to.groups, self.now());
         let facts = Facts { recipient, groups, purpose: None, now, used: 0, channel: None, approved: false };
         // A policy that this version no longer understands shows nothing.
-        Policy::from_value(&row.policy).is_ok_and(|policy| !matches!(policy.evaluate(&facts), Decision::Refused { .. }))
+        let said = Policy::from_value(&row.policy).ok()?.evaluate(&facts);
+        let (listed, mut offered) = (row.about.listed, offered(row));
+        if let Decision::Refused { reason, .. } = said {
+            offered.refused = Some(reason);
+        }
+        (offered.refused.is_none() || listed).then_some(offered)
     }
 
-    /// A page of the catalog as `to` may see it, as DCAT, and where the next one begins.
+    /// A page of the catalog as `to` may see it. DSP 2025-1, "Catalog Request Message".
     pub async fn catalog(
         &self,
         to: &Counterparty,
-        after: Option<&DatasetId>,
-    ) -> Result<(Value, Option<DatasetId>), Error> {
+        filter: &Filter,
+        place: Option<&Place>,
+    ) -> Result<CatalogPage, Error> {
+        // Taken before anything is read: what changes meanwhile is read again next time.
+        let change = self.parts.store.last_change().await?;
+        let since = match place {
+            Some(Place::Since(since)) => Some(*since),
+            _ => filter.since,
+        };
+        let (found, gone, next) = match since {
+            Some(since) => self.changed_for(to, filter, since).await?,
+            None => self.listed_for(to, filter, place).await?,
+        };
+        let mut catalog = catalog::to_dcat(self.me(), &self.dsp_endpoint(), &found);
+        catalog["crosspark:change"] = change.into();
+        if !gone.is_empty() {
+            catalog["crosspark:withdrawn"] = serde_json::json!(gone);
+        }
+        Ok(CatalogPage { catalog, next })
+    }
+
+    async fn listed_for(
+        &self,
+        to: &Counterparty,
+        filter: &Filter,
+        place: Option<&Place>,
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<Place>), Error> {
+        let keys = keys_of(to);
+        let mut after = match place {
+            Some(Place::After(id)) => Some(id.clone()),
+            _ => None,
+        };
         let mut seen: Vec<Offered> = Vec::new();
-        let mut after = after.cloned();
-        loop {
-            let rows = self.parts.store.datasets(after.as_ref(), limits::PAGE_ROWS_MAX).await?;
-            let last = rows.len() < limits::PAGE_ROWS_MAX;
+        for _ in 0..limits::CATALOG_SCANNED_MAX / limits::CATALOG_PAGE {
+            let rows = self.parts.store.visible(&keys, after.as_ref(), limits::CATALOG_PAGE).await?;
+            let last = rows.len() < limits::CATALOG_PAGE;
             for row in rows {
-                if seen.len() == PAGE {
-                    return Ok((catalog::to_dcat(self.me(), &self.dsp_endpoint(), &seen), after));
+                if seen.len() == limits::CATALOG_PAGE {
+                    return Ok((seen, Vec::new(), after.map(Place::After)));
                 }
                 after = Some(row.dataset.clone());
-                if self.visible(&row, to) {
-                    seen.push(offered(row));
-                }
+                seen.extend(self.seen_by(row, to).filter(|offered| filter.passes(offered)));
             }
             if last {
-                return Ok((catalog::to_dcat(self.me(), &self.dsp_endpoint(), &seen), None));
+                return Ok((seen, Vec::new(), None));
             }
         }
+        Ok((seen, Vec::new(), after.map(Place::After)))
+    }
+
+    async fn changed_for(
+        &self,
+        to: &Counterparty,
+        filter: &Filter,
+        since: u64,
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<Place>), Error> {
+        let rows = self.parts.store.changes(&keys_of(to), since, limits::CATALOG_PAGE).await?;
+        let full = rows.len() == limits::CATALOG_PAGE;
+        let next = rows.last().filter(|_| full).map(|last| Place::Since(last.change));
+        let (mut seen, mut gone) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row.version.and_then(|version| self.seen_by(version, to)) {
+                Some(offered) => seen.extend(Some(offered).filter(|offered| filter.passes(offered))),
+                None => gone.push(row.dataset),
+            }
+        }
+        Ok((seen, gone, next))
     }
 
     /// One dataset as `to` may see it. Unknown and hidden look alike.
     pub async fn catalog_dataset(self: &Arc<Self>, to: &Counterparty, id: &DatasetId) -> Result<Value, Error> {
         let row = self.parts.store.dataset(id).await?;
-        match row.filter(|row| self.visible(row, to)) {
-            Some(row) => Ok(offered(row).to_dcat(&self.dsp_endpoint())),
+        match row.and_then(|row| self.seen_by(row, to)) {
+            Some(offered) => Ok(offered.to_dcat(&self.dsp_endpoint())),
             None => {
                 let facts = entry::Facts { dataset: Some(id.clone()), ..entry::Facts::default() };
                 let error = Error::not_found(format!("there is no dataset {id} for {}", to.participant));
@@ -75,7 +150,8 @@ impl Node {
         let row = self.parts.store.version_by_manifest(digest).await?;
         if let Some(row) = row {
             let agreed = self.parts.store.has_agreement_on(&to.participant, digest).await?;
-            if agreed || self.visible(&row, to) {
+            let seen = || self.seen_by(row.clone(), to).is_some_and(|offered| offered.refused.is_none());
+            if agreed || seen() {
                 return self.manifest_as_signed_now(&row).await;
             }
         }
@@ -109,14 +185,26 @@ impl Node {
         Ok(rows.into_iter().map(offered).collect())
     }
 
-    /// What a peer offers to this node. Datasets of other connectors that we do not understand are left out, counted.
+    /// What a peer offers to this node, read now. Datasets that are not understood are left out, counted.
     pub async fn peer_catalog(&self, peer: &ParticipantId) -> Result<(Vec<Offered>, usize), Error> {
         let trust = self.trust();
         let member = trust.member(peer)?;
-        let catalog = self.parts.peer.catalog(member).await.map_err(|error| peer_error(peer, &error))?;
-        let datasets = catalog.get("dataset").and_then(Value::as_array).cloned().unwrap_or_default();
-        let read: Vec<Offered> = datasets.iter().filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
-        let unknown = datasets.len() - read.len();
+        let (mut read, mut unknown, mut next) = (Vec::new(), 0, None);
+        for _ in 0..limits::CATALOG_PAGES_MAX {
+            let page = self.parts.peer.catalog(member, None, next.as_deref()).await;
+            let page = page.map_err(|error| peer_error(peer, &error))?;
+            let datasets = page.body.get("dataset").and_then(Value::as_array);
+            for dataset in datasets.into_iter().flatten() {
+                match Offered::from_dcat(dataset) {
+                    Ok(offered) => read.push(offered),
+                    Err(_) => unknown += 1,
+                }
+            }
+            next = page.next.filter(|_| read.len() + unknown < limits::CATALOG_DATASETS_MAX);
+            if next.is_none() {
+                break;
+            }
+        }
         Ok((read, unknown))
     }
 }
@@ -142,11 +230,13 @@ fn offered(row: VersionRow) -> Offered {
         description: row.description,
         offer: row.offer,
         policy: row.policy,
-        version: row.version,
-        manifest: row.manifest_digest,
-        schema: row.schema,
-        records: row.records,
-        bytes: row.bytes,
-        published: row.published,
+        version: Some(row.version),
+        manifest: Some(row.manifest_digest),
+        schema: Some(row.schema),
+        records: Some(row.records),
+        bytes: Some(row.bytes),
+        published: Some(row.published),
+        about: row.about,
+        refused: None,
     }
 }

@@ -120,6 +120,11 @@ pub enum Message {
     },
     /// TransferTerminationMessage
     TransferTermination(Termination),
+    /// That a dataset is withdrawn, for those who have an agreement on it.
+    Withdrawal {
+        /// The statement, JWS.
+        statement: String,
+    },
     /// A receipt for the data plane.
     Receipt {
         /// The transfer, as the provider names it.
@@ -153,6 +158,11 @@ impl Message {
         let (to, process) = (to.clone(), process.clone());
         let (id, trace) = (MessageId::generate(random), super::trace::current());
         Outgoing { id, to, process, message, callback: None, trace, attempts: 0 }
+    }
+
+    /// Whether it is of our data plane, not of the protocol.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Receipt { .. } | Self::Withdrawal { .. })
     }
 
     /// Where the answer tells the other side's name for a process that this message opens; none if it opens none.

@@ -4,6 +4,7 @@
 pub mod access;
 mod audit;
 mod catalog;
+mod find;
 mod health;
 mod message;
 mod negotiate;
@@ -23,8 +24,10 @@ mod rulings;
 mod token;
 pub mod trace;
 mod transfer;
+mod withdraw;
 
 pub use access::{Counterparty, Standing};
+pub use catalog::{CatalogPage, Place};
 pub use health::{Expiry, Health};
 pub use message::{Message, Termination};
 pub use negotiate::{ContractOffer, ContractRequest, Inbound, Moved, PlainAgreement, Terms};
@@ -52,6 +55,7 @@ use crate::identity::endpoint::Endpoint;
 use crate::identity::key::{PublicKey, SigningKey};
 use crate::identity::register::{KeyName, Member, VerifiedRegister};
 use crate::identity::root::RootChain;
+use crate::index::Index;
 use crate::keys::Kek;
 use crate::schema::{Schema, Validator};
 use crate::storage::Write;
@@ -142,6 +146,8 @@ pub struct Parts {
     pub blobs: Blobs,
     /// The sealed bytes that came from peers.
     pub received: Blobs,
+    /// What the peers let this node see.
+    pub index: Index,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -54,6 +54,14 @@ pub struct Answer<T> {
     pub promise: Option<String>,
 }
 
+/// A page of a peer's catalog.
+pub struct PeerPage {
+    /// The catalog.
+    pub body: Value,
+    /// Where the next page is.
+    pub next: Option<String>,
+}
+
 /// Plain data as it arrives.
 pub struct PlainData {
     /// The media type that is stated.
@@ -67,8 +75,8 @@ pub struct PlainData {
 /// The nodes of other members. Every call goes to the member's endpoint in the register, and to no other place.
 #[async_trait]
 pub trait Peer: Send + Sync {
-    /// Its catalog.
-    async fn catalog(&self, to: &Member) -> Result<Value, PeerError>;
+    /// A page of its catalog: the first one, of what changed after `since` if that is given, or the one at `next`.
+    async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerPage, PeerError>;
     /// One dataset of it.
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError>;
     /// Delivers a message; answers with the other side's name for the process. Another connector gets it at `callback`,

@@ -5,8 +5,10 @@ use super::register::object;
 use super::{Compiled, Node, Once, User};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
+use crate::catalog::About;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, HoldingId, OfferId, Text};
+use crate::core::json::{self as canonical, Tape};
 use crate::core::limits;
 use crate::core::random;
 use crate::dataset::assemble::{self, AssembleError, Assembled};
@@ -17,10 +19,11 @@ use crate::dataset::manifest::{
 use crate::identity::document;
 use crate::ingest::{Chunks, Format};
 use crate::keys::Place;
-use crate::policy::Policy;
+use crate::policy::{EVERYBODY, Policy};
 use crate::storage::{Change, HoldingState, StoreError, VersionRow, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -43,6 +46,9 @@ pub struct Publication {
     /// The dataset of which this is a new version; a new dataset without.
     #[serde(default)]
     pub dataset: Option<DatasetId>,
+    /// What else is said of it.
+    #[serde(default)]
+    pub about: About,
 }
 
 /// What was published.
@@ -114,6 +120,7 @@ impl Node {
         }
         let policy = Policy::from_value(&publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let compiled = self.schema_named(&publication.schema)?;
+        check_samples(&publication.about.samples, &compiled)?;
         let (dataset, version) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
         let key = DataKey::from_bytes(random::bytes(self.random()));
         let sealing = Sealing {
@@ -153,6 +160,9 @@ impl Node {
             blob: assembled.digest,
             wrapped_key: self.parts.kek.wrap(place, key.expose(), self.random()),
             published: signed.body().published,
+            audience: audience(&policy, &publication.about),
+            about: publication.about,
+            withdrawn: None,
         };
         let published = Published {
             dataset,
@@ -281,6 +291,31 @@ impl Node {
             published: self.now(),
         }
     }
+}
+
+/// Who may see it at all.
+fn audience(policy: &Policy, about: &About) -> BTreeSet<String> {
+    if about.listed { BTreeSet::from([EVERYBODY.to_owned()]) } else { policy.audience() }
+}
+
+/// What is shown of the records must be records.
+fn check_samples(samples: &[Value], compiled: &Compiled) -> Result<(), Error> {
+    let refuse = |reason: String| Err(Error::invalid("samples", reason));
+    if samples.len() > limits::SAMPLES_MAX {
+        return refuse(format!("more than {} samples", limits::SAMPLES_MAX));
+    }
+    let (mut bytes, mut tape) = (0, Tape::default());
+    for (n, sample) in samples.iter().enumerate() {
+        let line = canonical::to_canonical(sample);
+        bytes += line.len();
+        if let Some(first) = assemble::check(&mut tape, &line, &compiled.validator).into_iter().next() {
+            return refuse(format!("sample {}: {}: {} ({})", n + 1, first.pointer, first.reason, first.rule));
+        }
+    }
+    if bytes > limits::SAMPLES_BYTES_MAX {
+        return refuse(format!("the samples have more than {} bytes", limits::SAMPLES_BYTES_MAX));
+    }
+    Ok(())
 }
 
 /// The part that runs on threads of its own.

@@ -153,6 +153,7 @@ impl Node {
         let manifest = case.row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await.map_err(Error::from)?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        must_stand(&version)?;
         let key = data_key(self, &version)?;
         let one_time = &request.body().key.0;
         let (enc, sealed) =
@@ -270,4 +271,12 @@ pub(super) fn data_key(node: &Node, version: &VersionRow) -> Result<DataKey, Err
     let place = Place { table: "version", row: &row, column: "key" };
     let key = node.parts.kek.unwrap(place, &version.wrapped_key).map_err(|e| Error::Internal(e.to_string()))?;
     DataKey::from_slice(&key).ok_or_else(|| Error::Internal("a data key has 32 bytes".into()))
+}
+
+/// Nothing is delivered of what was withdrawn, whatever was agreed.
+pub(super) fn must_stand(version: &VersionRow) -> Result<(), Error> {
+    match version.withdrawn {
+        Some(at) => Err(Error::forbidden("withdrawn", format!("the provider withdrew the dataset at {at}"))),
+        None => Ok(()),
+    }
 }

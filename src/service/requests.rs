@@ -2,9 +2,9 @@
 
 use super::catalog::peer_error;
 use super::message::Message;
+use super::ports::PlainData;
 use super::refusal::Error;
 use super::register::object;
-use super::ports::PlainData;
 use super::transfer::token_place;
 use super::{Node, Once, User, negotiate};
 use crate::agreement::Claim;
@@ -17,10 +17,10 @@ use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::Package;
 use crate::identity::document;
+use crate::identity::register::Status;
 use crate::keys::Place;
 use crate::negotiation::{Negotiation, Role, State, Subject};
 use crate::storage::{Change, Holding, HoldingState, Write};
-use crate::identity::register::Status;
 use crate::transfer::{self, PULL};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -70,6 +70,9 @@ pub struct RequestView {
     pub holding: Option<HoldingId>,
     /// Records in it.
     pub records: Option<u64>,
+    /// Why the provider withdrew the dataset, if it did.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
     /// What log lines about it are found by, at both parks.
     pub trace: Option<crate::core::trace::TraceId>,
     /// When it was made.
@@ -244,7 +247,9 @@ impl Node {
             (State::Finalized, ..) => (RequestStage::Delivering, None),
             _ => (RequestStage::Agreed, None),
         };
+        let withdrawn = self.parts.store.recalled(&negotiation.peer, &negotiation.subject.dataset).await?;
         Ok(RequestView {
+            withdrawn,
             id: negotiation.id,
             provider: negotiation.peer,
             dataset: negotiation.subject.dataset,
@@ -367,7 +372,5 @@ pub enum Opened {
 
 /// A requester sees the requests of the own enterprise.
 fn is_own(user: &User, negotiation: &Negotiation) -> bool {
-    negotiation.role == Role::Consumer
-        && user.enterprise.is_some()
-        && user.enterprise == negotiation.subject.enterprise
+    negotiation.role == Role::Consumer && user.enterprise.is_some() && user.enterprise == negotiation.subject.enterprise
 }

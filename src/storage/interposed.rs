@@ -2,8 +2,8 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Store,
-    StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
+    Store, StoreError, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
@@ -70,6 +70,11 @@ pass_through! {
     secrets_not_under(kek: &str, limit: usize) -> Listed<Secret>;
     dataset(id: &DatasetId) -> Found<VersionRow>;
     datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
+    visible(keys: &[String], after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
+    changes(keys: &[String], since: u64, limit: usize) -> Listed<Seen>;
+    last_change() -> Result<u64, StoreError>;
+    holders(dataset: &DatasetId) -> Listed<ParticipantId>;
+    recalled(provider: &ParticipantId, dataset: &DatasetId) -> Found<String>;
     version_by_manifest(manifest: &Digest) -> Found<VersionRow>;
     version_by_offer(offer: &OfferId) -> Found<VersionRow>;
     has_version_of(blob: &Digest) -> Result<bool, StoreError>;

@@ -17,7 +17,7 @@ pub mod sqlite;
 
 pub use gate::Gate;
 pub use rows::{
-    AgreementRow, EntryRow, Figures, Holding, HoldingState, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
+    AgreementRow, EntryRow, Figures, Holding, HoldingState, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind, Seen,
     TokenRow, VersionRow,
 };
 
@@ -72,6 +72,22 @@ pub enum Write {
     ConfirmKey(KeyName),
     /// A dataset version, and that it is the newest.
     InsertVersion(Box<VersionRow>),
+    /// A dataset is no longer offered, and none of its versions is delivered any more.
+    Withdraw {
+        /// Which.
+        dataset: DatasetId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A provider withdrew a dataset.
+    Recall {
+        /// Whose.
+        provider: ParticipantId,
+        /// Which.
+        dataset: DatasetId,
+        /// Why, in its words.
+        reason: String,
+    },
     /// A negotiation: new with revision 1, else the successor of the revision before.
     PutNegotiation(Box<Negotiation>),
     /// A transfer, likewise.
@@ -268,6 +284,21 @@ pub trait Store: Send + Sync {
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError>;
     /// The newest versions of all datasets, by id after `after`.
     async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<VersionRow>, StoreError>;
+    /// The newest versions of the datasets that somebody with one of these keys may see, by id after `after`.
+    async fn visible(
+        &self,
+        keys: &[String],
+        after: Option<&DatasetId>,
+        limit: usize,
+    ) -> Result<Vec<VersionRow>, StoreError>;
+    /// What changed for somebody with one of these keys after the change `since`, in order.
+    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<Seen>, StoreError>;
+    /// The number of the last change of the catalog.
+    async fn last_change(&self) -> Result<u64, StoreError>;
+    /// The peers that have an agreement on the dataset.
+    async fn holders(&self, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError>;
+    /// Why a provider withdrew a dataset, if it did.
+    async fn recalled(&self, provider: &ParticipantId, dataset: &DatasetId) -> Result<Option<String>, StoreError>;
     /// The version with this manifest.
     async fn version_by_manifest(&self, manifest: &Digest) -> Result<Option<VersionRow>, StoreError>;
     /// The version behind an offer.

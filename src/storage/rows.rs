@@ -1,6 +1,7 @@
 //! What is stored beside the processes themselves.
 
 use crate::agreement::Agreement;
+use crate::catalog::About;
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::time::Timestamp;
@@ -10,6 +11,7 @@ use crate::identity::endpoint::Endpoint;
 use crate::keys::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A published dataset version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,26 @@ pub struct VersionRow {
     pub wrapped_key: String,
     /// When.
     pub published: Timestamp,
+    /// What its publisher says of it beside the records.
+    #[serde(default)]
+    pub about: About,
+    /// Who may see it at all: keys of [`crate::policy::Policy::audience`].
+    #[serde(default)]
+    pub audience: BTreeSet<String>,
+    /// When it was withdrawn.
+    #[serde(default)]
+    pub withdrawn: Option<Timestamp>,
+}
+
+/// A change in what somebody may see of this node's catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Its number; each change has a higher one.
+    pub change: u64,
+    /// Which dataset.
+    pub dataset: DatasetId,
+    /// The newest version; none if it is no longer to be seen.
+    pub version: Option<VersionRow>,
 }
 
 /// An agreement.

@@ -7,8 +7,6 @@ use crosspark::identity::document;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-const CONTEXT: &str = "https://w3id.org/dspace/2025/1/context.jsonld";
-
 /// Method, path, and who may call: everybody, members in any standing, active members.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum For {

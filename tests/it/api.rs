@@ -51,6 +51,16 @@ async fn answers_are_what_the_document_says() {
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     let end = b.request(&a, dataset_of(&published), "research").await;
     b.request(&a, dataset_of(&published), "advertising").await;
+    let consent = json!({"permission": [{"action": "use", "duty": [{"action": "obtainConsent"}]}]});
+    let (guarded, _) = a.publish("economic-indicator", &records(3), "ndjson", &consent).await;
+    b.begin_request(&a, dataset_of(&guarded), "research").await;
+    let waiting = loop {
+        let found = a.get("publisher", "/v1/pending").await;
+        if let Some(id) = found["pending"][0]["id"].as_str() {
+            break format!("/v1/pending/{id}");
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
     let api = document(&b).await;
     assert_eq!(api["openapi"], "3.1.1");
     let id = end["id"].as_str().unwrap();
@@ -70,6 +80,10 @@ async fn answers_are_what_the_document_says() {
         (&b, "auditor", "/v1/schemas/urn:crosspark:schema:enterprise", "/v1/schemas/{id}"),
         (&b, "requester", &catalog, "/v1/catalog"),
         (&a, "publisher", "/v1/datasets", "/v1/datasets"),
+        (&a, "publisher", "/v1/pending", "/v1/pending"),
+        (&a, "publisher", &waiting, "/v1/pending/{id}"),
+        (&a, "publisher", "/v1/transfers", "/v1/transfers"),
+        (&b, "requester", "/v1/search?q=sample&sort=newest", "/v1/search"),
         (&b, "requester", "/v1/requests", "/v1/requests"),
         (&b, "requester", &one, "/v1/requests/{id}"),
         (&b, "requester", &data, "/v1/requests/{id}/data"),

@@ -4,6 +4,8 @@ mod access;
 mod api;
 mod backup;
 mod conflicts;
+mod dsp;
+mod find;
 mod ends;
 mod enrolment;
 mod exchange;

@@ -1,10 +1,10 @@
 //! What this node publishes, what it may see at its peers, and the shared schemas.
 
 use super::{Answer, Paging, cursor, paging};
-use crate::core::id::{DatasetId, ParticipantId};
+use crate::core::id::{DatasetId, ParticipantId, Text};
 use crate::core::{json, limits};
 use crate::management::api::{Api, App, AppParts, Operation, json_of, path, required};
-use crate::management::extract::{Key, Named, Params, expect};
+use crate::management::extract::{Body as JsonBody, Key, Named, Params, expect};
 use crate::management::schema::{self, any_object, count, digest, id, list, name, object, shared_as, text};
 use crate::management::user::{ADMIN, ANY, AUDITOR, Caller, PUBLISHER, REQUESTER};
 use crate::service::{Error, Publication};
@@ -34,7 +34,9 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
         ("policy", any_object()),
         ("format", schema::one_of(&["ndjson", "csv"])),
         ("dataset?", schema::or_null(id())),
+        ("about?", schema::about()),
     ]);
+    let told = object(&[("told", count())]);
     let form = object(&[("metadata", metadata), ("records", text())]);
     let published = object(&[
         ("dataset", id()),
@@ -101,6 +103,36 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
         post(publish),
         app,
     )
+    .add(
+        Operation::post(
+            "/v1/datasets/{id}/withdrawal",
+            "withdraw",
+            "Withdraws a dataset: offers and transfers end, and the peers that have an agreement on it are told.",
+            PUBLISHER,
+            json_of(object(&[("reason", name())])),
+        )
+        .with([path("id", id(), "The dataset.")])
+        .gives(StatusCode::OK, [json_of(told)])
+        .refuses(&[404]),
+        post(withdraw),
+        app,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    reason: Text,
+}
+
+async fn withdraw(
+    State(app): State<App>,
+    Caller(user): Caller,
+    Named(id): Named<DatasetId>,
+    JsonBody(why): JsonBody<Reason>,
+) -> Answer {
+    let told = app.node.withdraw(&user, &id, &why.reason).await?;
+    Ok(Json(json!({"told": told})).into_response())
 }
 
 async fn schemas(State(app): State<App>) -> Answer {

@@ -6,6 +6,7 @@ mod datasets;
 mod open;
 mod processes;
 mod requests;
+mod search;
 
 use super::api::{Api, AppParts, Param, query};
 use super::error::Problem;
@@ -24,6 +25,7 @@ pub fn all(api: Api, app: &AppParts) -> Api {
     let api = datasets::operations(api, app);
     let api = requests::operations(api, app);
     let api = processes::operations(api, app);
+    let api = search::operations(api, app);
     audit::operations(api, app)
 }
 

@@ -5,7 +5,9 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::management::api::{Api, App, AppParts, Operation, json_of, path};
 use crate::management::extract::{Body, Named, Params};
-use crate::management::schema::{self, any_object, flag, id, list, name, object, one_of, or_null, shared_as, text, time};
+use crate::management::schema::{
+    self, any_object, flag, id, list, name, object, one_of, or_null, shared_as, text, time,
+};
 use crate::management::user::{ADMIN, AUDITOR, Caller, PUBLISHER};
 use crate::service::ports::TransferStep;
 use crate::service::{Error, Word};

@@ -65,7 +65,12 @@ impl Node {
     }
 
     /// What a decision can rest on, and the facts that were read for it.
-    pub(in crate::service) async fn says(&self, trust: &Trust, old: &Negotiation, now: Timestamp) -> Result<(Says, Vec<Guard>), StoreError> {
+    pub(in crate::service) async fn says(
+        &self,
+        trust: &Trust,
+        old: &Negotiation,
+        now: Timestamp,
+    ) -> Result<(Says, Vec<Guard>), StoreError> {
         let corrupt = |error: PolicyError| StoreError::Corrupt(error.to_string());
         let terms = Policy::from_value(&old.subject.policy).map_err(corrupt)?;
         match (old.role, old.state) {

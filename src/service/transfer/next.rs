@@ -51,7 +51,11 @@ impl Node {
         trust.must_be_current(now)?;
         let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
         let said = (old.role == Role::Provider).then(|| policy_says(&trust, &row, channel, now));
-        let step = self.parts.decisions.transfer(&old, said.as_ref());
+        let withdrawn = old.role == Role::Provider && self.is_withdrawn(&row).await?;
+        let step = match withdrawn {
+            true => Self::withdrawn_step(),
+            false => self.parts.decisions.transfer(&old, said.as_ref()),
+        };
         let Some(change) = self.transfer_step(old, step, said, &row, now) else { return Ok(false) };
         let change =
             change.guard(Guard::Register(trust.register.body().sequence)).guard(Guard::Count(row.id.clone(), row.used));

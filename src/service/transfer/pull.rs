@@ -90,6 +90,7 @@ impl Node {
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        release::must_stand(&version)?;
         let id = transfer.id.clone();
         // Opened first: what cannot be read is no use.
         let (package, ends) = self.open_own(&version).await?;
@@ -141,7 +142,8 @@ impl Node {
             if transfer.pulled.is_some() {
                 return Ok(());
             }
-            let next = Transfer { pulled: Some(now), revision: transfer.revision + 1, updated: now, ..transfer.clone() };
+            let next =
+                Transfer { pulled: Some(now), revision: transfer.revision + 1, updated: now, ..transfer.clone() };
             let mut facts = moved(&next, Role::Provider, Some(&row));
             (facts.rule, facts.decision) = (Some(rule), Some(Logged::Permitted));
             let change = Change::new(self.draft(Kind::DataReleased, facts))
@@ -161,12 +163,21 @@ impl Node {
         Err(Error::Unavailable("the facts change all the time; try again".into()))
     }
 
+    /// Whether the version that was agreed on is withdrawn.
+    pub(super) async fn is_withdrawn(&self, row: &AgreementRow) -> Result<bool, StoreError> {
+        let Some(manifest) = row.agreement.manifest else { return Ok(false) };
+        Ok(self.parts.store.version_by_manifest(&manifest).await?.is_some_and(|version| version.withdrawn.is_some()))
+    }
+
     /// Whether what is being served may still be served.
     async fn may_go_on(&self, id: &ProcessId) -> Result<(), Error> {
         let gone = || Error::Internal("a transfer or its agreement is gone".into());
         let transfer = self.parts.store.transfer(id).await?.ok_or_else(gone)?;
         let mut row = self.parts.store.agreement(&transfer.agreement).await?.ok_or_else(gone)?;
         row.used = row.used.saturating_sub(1);
+        if self.is_withdrawn(&row).await? {
+            return Err(Error::forbidden("withdrawn", "the provider withdrew the dataset"));
+        }
         let now = self.now();
         let good = transfer.state == State::Started && transfer.token_until.is_some_and(|until| now < until);
         match policy_says(&self.trust(), &row, Channel::Pull, now) {

@@ -1,7 +1,8 @@
 //! The tokens under which data is served, and sealed bytes.
 
-use super::super::refusal::Error;
 use super::super::access::counterparty;
+use super::super::refusal::Error;
+use super::super::release::must_stand;
 use super::super::{Counterparty, Node};
 use super::pull::Plain;
 use crate::audit::entry::{Facts, Kind};
@@ -63,7 +64,10 @@ impl Node {
         let trust = self.trust();
         let member = trust.register.member(&transfer.peer);
         let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
-        member.filter(by_token).map(|member| self.on_a_current_register(counterparty(member, &trust), &trust)).transpose()
+        member
+            .filter(by_token)
+            .map(|member| self.on_a_current_register(counterparty(member, &trust), &trust))
+            .transpose()
     }
 
     /// Provider: the data of a transfer, if its token is good and it is under way.
@@ -110,6 +114,7 @@ impl Node {
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        must_stand(&version)?;
         let file = self.parts.blobs.read(&name_of(&version.blob));
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
         Ok(Data::Sealed(Sealed { file, size: version.bytes }))

@@ -4,8 +4,8 @@
 mod state;
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Store,
-    StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
+    Store, StoreError, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
@@ -20,7 +20,7 @@ use crate::negotiation::{Negotiation, Role};
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 use state::State;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -142,9 +142,49 @@ impl Store for MemoryStore {
 
     async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow> {
         let state = self.disk.state();
-        let newest: BTreeMap<_, _> = state.versions.iter().map(|row| (&row.dataset, row)).collect();
+        let standing = state.versions.iter().filter(|row| row.withdrawn.is_none());
+        let newest: BTreeMap<_, _> = standing.map(|row| (&row.dataset, row)).collect();
         let later = newest.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
         Ok(later.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    async fn visible(&self, keys: &[String], after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow> {
+        let state = self.disk.state();
+        let seen = state.visible.iter().filter(|((key, _), (_, gone))| !gone && keys.contains(key));
+        let ids: BTreeSet<_> = seen.map(|((_, id), _)| id).filter(|id| after.is_none_or(|after| *id > after)).collect();
+        Ok(ids.into_iter().take(limit).filter_map(|id| state.newest(id)).cloned().collect())
+    }
+
+    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Listed<Seen> {
+        let state = self.disk.state();
+        let mut changed: BTreeMap<&DatasetId, (u64, bool)> = BTreeMap::new();
+        for ((key, id), (change, gone)) in &state.visible {
+            if keys.contains(key) && *change > since {
+                let seen = changed.entry(id).or_insert((*change, *gone));
+                *seen = (seen.0.max(*change), seen.1 && *gone);
+            }
+        }
+        let mut all: Vec<_> = changed.into_iter().collect();
+        all.sort_by_key(|(id, (change, _))| (*change, (*id).clone()));
+        let seen = |(id, (change, gone)): (&DatasetId, (u64, bool))| {
+            let version = state.newest(id).filter(|_| !gone).cloned();
+            Seen { change, dataset: id.clone(), version }
+        };
+        Ok(all.into_iter().take(limit).map(seen).collect())
+    }
+
+    async fn last_change(&self) -> Result<u64, StoreError> {
+        Ok(self.disk.state().last_change())
+    }
+
+    async fn holders(&self, dataset: &DatasetId) -> Listed<ParticipantId> {
+        let state = self.disk.state();
+        let on = state.agreements.values().filter(|row| row.agreement.dataset == *dataset);
+        Ok(on.map(|row| row.peer.clone()).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    async fn recalled(&self, provider: &ParticipantId, dataset: &DatasetId) -> Found<String> {
+        Ok(self.disk.state().recalled.get(&(provider.clone(), dataset.clone())).cloned())
     }
 
     async fn version_by_manifest(&self, manifest: &Digest) -> Found<VersionRow> {

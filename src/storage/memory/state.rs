@@ -13,7 +13,7 @@ use crate::storage::{
     StoreError, TokenRow, VersionRow, Write,
 };
 use crate::transfer::Transfer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Default)]
 pub struct State {
@@ -23,6 +23,9 @@ pub struct State {
     pub quarantine: BTreeMap<KeyName, bool>,
     /// In order of publication; the last of a dataset is its newest.
     pub versions: Vec<VersionRow>,
+    /// By key and dataset: the change, and whether it is gone.
+    pub visible: BTreeMap<(String, DatasetId), (u64, bool)>,
+    pub recalled: BTreeMap<(ParticipantId, DatasetId), String>,
     pub negotiations: BTreeMap<ProcessId, Negotiation>,
     pub transfers: BTreeMap<ProcessId, Transfer>,
     pub agreements: BTreeMap<AgreementId, AgreementRow>,
@@ -50,7 +53,23 @@ pub struct Log {
 
 impl State {
     pub fn newest(&self, dataset: &DatasetId) -> Option<&VersionRow> {
-        self.versions.iter().rev().find(|row| row.dataset == *dataset)
+        self.versions.iter().rev().find(|row| row.dataset == *dataset && row.withdrawn.is_none())
+    }
+
+    pub fn last_change(&self) -> u64 {
+        self.visible.values().map(|(change, _)| *change).max().unwrap_or(0)
+    }
+
+    fn show(&mut self, dataset: &DatasetId, audience: &BTreeSet<String>) {
+        let change = self.last_change() + 1;
+        for ((_, seen), state) in self.visible.iter_mut().filter(|(_, state)| !state.1) {
+            if seen == dataset {
+                *state = (change, true);
+            }
+        }
+        for key in audience {
+            self.visible.insert((key.clone(), dataset.clone()), (change, false));
+        }
     }
 
     pub fn holds(&self, guard: &Guard) -> Result<(), StoreError> {
@@ -122,7 +141,20 @@ impl State {
                     .iter()
                     .any(|known| known.offer == row.offer || known.manifest_digest == row.manifest_digest);
                 self.versions.push(VersionRow::clone(row));
+                self.show(&row.dataset, &row.audience);
                 ("the dataset", follows && unique)
+            }
+            Write::Withdraw { dataset, at } => {
+                let known = self.newest(dataset).is_some();
+                for row in self.versions.iter_mut().filter(|row| row.dataset == *dataset) {
+                    row.withdrawn = Some(*at);
+                }
+                self.show(dataset, &BTreeSet::new());
+                ("the dataset", known)
+            }
+            Write::Recall { provider, dataset, reason } => {
+                let key = (provider.clone(), dataset.clone());
+                ("the recall", self.recalled.insert(key, reason.clone()).is_none())
             }
             Write::PutNegotiation(n) => {
                 let fits = self.check_process((&n.id, n.role, &n.peer, n.peer_pid.as_ref()), n.revision);

@@ -1,6 +1,6 @@
 //! Guards, writes, messages and chores as SQL.
 
-use crate::core::id::{ParticipantId, ProcessId};
+use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{Negotiation, Role};
@@ -8,6 +8,7 @@ use crate::storage::{Chore, Guard, Outgoing, SecretKind, StoreError, VersionRow,
 use crate::transfer::Transfer;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, params};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 fn to_text<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
@@ -99,6 +100,24 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             [key.to_string(), public.to_string()],
         ),
         Write::InsertVersion(version) => insert_version(connection, version),
+        Write::Withdraw { dataset, at } => {
+            one(
+                connection,
+                "the dataset",
+                "UPDATE version SET newest = 0 WHERE dataset = ?1 AND newest = 1",
+                [dataset.as_str()],
+            )?;
+            connection
+                .prepare_cached("UPDATE version SET body = json_set(body, '$.withdrawn', ?2) WHERE dataset = ?1")?
+                .execute([dataset.as_str(), &at.to_string()])?;
+            show(connection, dataset, &BTreeSet::new())
+        }
+        Write::Recall { provider, dataset, reason } => one(
+            connection,
+            "the recall",
+            "INSERT INTO recalled (provider, dataset, reason) VALUES (?1, ?2, ?3)",
+            [provider.as_str(), dataset.as_str(), reason],
+        ),
         Write::PutNegotiation(negotiation) => {
             put_process(connection, &ProcessColumns::negotiation(negotiation), &to_text(negotiation)?)
         }
@@ -211,7 +230,27 @@ fn insert_version(connection: &Connection, version: &VersionRow) -> Result<(), S
             version.manifest_digest.to_string(),
             to_text(version)?
         ],
-    )
+    )?;
+    show(connection, &version.dataset, &version.audience)
+}
+
+/// Who may see the dataset from now on; who could before, and may not now, finds it gone.
+fn show(connection: &Connection, dataset: &DatasetId, audience: &BTreeSet<String>) -> Result<(), StoreError> {
+    let change: i64 = connection
+        .prepare_cached("SELECT COALESCE(MAX(change), 0) + 1 FROM visible")?
+        .query_row([], |row| row.get(0))?;
+    connection
+        .prepare_cached("UPDATE visible SET gone = 1, change = ?2 WHERE dataset = ?1 AND gone = 0")?
+        .execute(params![dataset.as_str(), change])?;
+    for key in audience {
+        connection
+            .prepare_cached(
+                "INSERT INTO visible (key, dataset, change, gone) VALUES (?1, ?2, ?3, 0)
+                 ON CONFLICT (key, dataset) DO UPDATE SET change = ?3, gone = 0",
+            )?
+            .execute(params![key, dataset.as_str(), change])?;
+    }
+    Ok(())
 }
 
 /// What of a process is in columns of its own.

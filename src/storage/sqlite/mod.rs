@@ -1,6 +1,7 @@
 //! SQLite: one file of state. One thread owns the writer; readers are read-only connections.
 
 mod apply;
+mod catalog;
 mod log;
 mod reader;
 mod schema;

@@ -1,7 +1,7 @@
 //! Reading: a few read-only connections, used on the blocking pool.
 
 use super::apply::secret_columns;
-use super::{SqliteStore, connect, log};
+use super::{SqliteStore, catalog, connect, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, KeyId, OfferId, ParticipantId, ProcessId, TokenId};
@@ -11,7 +11,7 @@ use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
     AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
-    Store, StoreError, TokenRow, VersionRow,
+    Seen, Store, StoreError, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -56,11 +56,15 @@ impl Readers {
     }
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn bodies<T: DeserializeOwned>(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<T>, StoreError> {
+pub fn bodies<T: DeserializeOwned>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<T>, StoreError> {
     let mut select = connection.prepare_cached(sql)?;
     let texts = select.query_map(params, |row| row.get::<_, String>(0))?;
     texts.map(|text| parse(&text?)).collect()
@@ -171,6 +175,45 @@ impl Store for SqliteStore {
         let after = after.map(DatasetId::to_string).unwrap_or_default();
         let sql = "SELECT body FROM version WHERE newest = 1 AND dataset > ?1 ORDER BY dataset LIMIT ?2";
         self.readers.read(move |c| bodies(c, sql, params![after, rows_max(limit)])).await
+    }
+
+    async fn visible(
+        &self,
+        keys: &[String],
+        after: Option<&DatasetId>,
+        limit: usize,
+    ) -> Result<Vec<VersionRow>, StoreError> {
+        let (keys, after) = (keys.to_vec(), after.cloned());
+        self.readers.read(move |c| catalog::visible(c, &keys, after.as_ref(), rows_max(limit))).await
+    }
+
+    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<Seen>, StoreError> {
+        let keys = keys.to_vec();
+        self.readers.read(move |c| catalog::changes(c, &keys, since, rows_max(limit))).await
+    }
+
+    async fn last_change(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT COALESCE(MAX(change), 0) FROM visible";
+        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
+    }
+
+    async fn holders(&self, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError> {
+        let dataset = dataset.to_string();
+        let read = move |c: &Connection| {
+            let sql = "SELECT DISTINCT peer FROM agreement WHERE json_extract(body, '$.agreement.dataset') = ?1";
+            let mut select = c.prepare_cached(sql)?;
+            let peers = select.query_map([dataset], |row| row.get::<_, String>(0))?;
+            peers
+                .map(|peer| ParticipantId::parse(&peer?).map_err(|error| StoreError::Corrupt(error.to_string())))
+                .collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn recalled(&self, provider: &ParticipantId, dataset: &DatasetId) -> Result<Option<String>, StoreError> {
+        let (provider, dataset) = (provider.to_string(), dataset.to_string());
+        let sql = "SELECT reason FROM recalled WHERE provider = ?1 AND dataset = ?2";
+        self.readers.read(move |c| scalar(c, sql, [provider, dataset])).await
     }
 
     async fn version_by_manifest(&self, manifest: &Digest) -> Result<Option<VersionRow>, StoreError> {

@@ -68,6 +68,17 @@ CREATE TABLE quarantine (
   key TEXT NOT NULL, public TEXT NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, public)) STRICT;
 ", "
 CREATE INDEX process_open_negotiations ON process (id) WHERE open = 1 AND kind = 'negotiation';
+CREATE TABLE visible (
+  key TEXT NOT NULL, dataset TEXT NOT NULL, change INTEGER NOT NULL, gone INTEGER NOT NULL,
+  PRIMARY KEY (key, dataset)) STRICT, WITHOUT ROWID;
+CREATE INDEX visible_present ON visible (key, dataset) WHERE gone = 0;
+CREATE INDEX visible_change ON visible (key, change);
+CREATE INDEX visible_dataset ON visible (dataset);
+CREATE INDEX visible_last ON visible (change);
+INSERT INTO visible SELECT '*', dataset, rowid, 0 FROM version WHERE newest = 1;
+CREATE INDEX agreement_dataset ON agreement (json_extract(body, '$.agreement.dataset'));
+CREATE TABLE recalled (
+  provider TEXT NOT NULL, dataset TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, dataset)) STRICT;
 "];
 
 /// Brings the database to this version; refuses one that a later version wrote.

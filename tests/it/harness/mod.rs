@@ -1,8 +1,10 @@
 //! An alliance and parks in a temporary folder, by the program's own commands. When a park's node is stopped, its outbox
 //! must be empty and its log must verify.
 
+mod connector;
 mod running;
 
+pub use connector::{CONTEXT, Connector, message, own_name};
 pub use running::{Here, Running};
 
 use crosspark::assembly::{self, Overrides};

@@ -12,7 +12,7 @@ use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
 use crosspark::protocol::{BASE, Connection, wire_message};
 use crosspark::service::Message;
-use crosspark::service::ports::{Answer, Peer, PeerError, PlainData};
+use crosspark::service::ports::{Answer, Peer, PeerError, PeerPage, PlainData};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http_body_util::BodyExt;
@@ -159,10 +159,15 @@ fn value(body: &[u8]) -> Value {
 
 #[async_trait]
 impl Peer for SimPeer {
-    async fn catalog(&self, to: &Member) -> Result<Value, PeerError> {
+    async fn catalog(&self, to: &Member, since: Option<u64>, _next: Option<&str>) -> Result<PeerPage, PeerError> {
         let context = "https://w3id.org/dspace/2025/1/context.jsonld";
-        let message = json!({"@context": [context], "@type": "CatalogRequestMessage"});
-        Ok(value(&self.call(to, post(format!("{BASE}/catalog/request"), &message)).await?.body))
+        let mut message = json!({"@context": [context], "@type": "CatalogRequestMessage"});
+        if let Some(since) = since {
+            let change = json!({"property": "crosspark:change", "operator": "gt", "value": since.to_string()});
+            message["filter"] = json!([change]);
+        }
+        let body = value(&self.call(to, post(format!("{BASE}/catalog/request"), &message)).await?.body);
+        Ok(PeerPage { body, next: None })
     }
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
@@ -177,7 +182,7 @@ impl Peer for SimPeer {
         token: Option<&str>,
     ) -> Result<Answer<Option<ProcessId>>, PeerError> {
         let (path, body) = wire_message(message, &self.own, &to.id, token);
-        let path = if matches!(message, Message::Receipt { .. }) { path } else { format!("{BASE}{path}") };
+        let path = if message.is_ours() { path } else { format!("{BASE}{path}") };
         let sent = match body {
             Value::String(jws) => {
                 let kind = (header::CONTENT_TYPE, "application/jose".to_owned());

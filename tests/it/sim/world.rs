@@ -16,6 +16,7 @@ use crosspark::identity::key::KeyUse;
 use crosspark::identity::register::VerifiedRegister;
 use crosspark::identity::root::RootChain;
 use crosspark::identity::x509::Presented;
+use crosspark::index::Index;
 use crosspark::ingest::Format;
 use crosspark::protocol::{self, Connection};
 use crosspark::schema;
@@ -114,6 +115,7 @@ fn publication() -> Publication {
         policy: research(),
         format: Format::Ndjson,
         dataset: None,
+        about: Default::default(),
     }
 }
 
@@ -293,6 +295,7 @@ impl World {
             store: Arc::new(Interposed::new(self.store(park), strikes)),
             blobs: Blobs::open(&site.received.path().join("own")).unwrap(),
             received: Blobs::open(&site.received.path().join("received")).unwrap(),
+            index: Index::in_memory().unwrap(),
             clock: self.clock.clone(),
             random: site.random.clone(),
             peer: Arc::new(peer),

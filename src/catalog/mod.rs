@@ -1,0 +1,217 @@
+//! The catalog (DCAT 3 as the Dataspace Protocol 2025-1 profiles it): what a participant offers.
+
+mod filter;
+
+pub use filter::{Filter, FilterError};
+
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::dataset::manifest::SchemaRef;
+use crate::policy::Policy;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What a publisher says of a dataset beside the records.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Under which licence: a name or an address (`dct:license`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<Text>,
+    /// Whom to ask (`dcat:contactPoint`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Text>,
+    /// How often it is published anew (`dct:accrualPeriodicity`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<Text>,
+    /// The sector it is about (`dcat:theme`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub theme: Option<Text>,
+    /// Records that its publisher approved for everybody who sees it, at most [`limits::SAMPLES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Value>,
+    /// Whether all members see it, also those who may not have it.
+    #[serde(default)]
+    pub listed: bool,
+}
+
+/// A dataset as it is offered: its newest version. Of another connector's dataset less is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offered {
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// Its title.
+    pub title: Text,
+    /// More about it.
+    pub description: String,
+    /// The offer.
+    pub offer: OfferId,
+    /// Its policy in normal form.
+    pub policy: Value,
+    /// Version.
+    pub version: Option<u64>,
+    /// Digest of the version's manifest.
+    pub manifest: Option<Digest>,
+    /// Schema of its records.
+    pub schema: Option<SchemaRef>,
+    /// Records.
+    pub records: Option<u64>,
+    /// Sealed bytes.
+    pub bytes: Option<u64>,
+    /// When this version was published.
+    pub published: Option<Timestamp>,
+    /// How it can be delivered, by the policy.
+    #[serde(default)]
+    pub formats: Vec<String>,
+    /// What its publisher says of it.
+    #[serde(default)]
+    pub about: About,
+    /// Why whoever asked may not have it, where it is listed all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A text that is no dataset of a catalog.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer's catalog is not understood: {0}")]
+pub struct CatalogError(String);
+
+impl Offered {
+    /// As a DCAT dataset. DSP 2025-1, "Catalog Protocol": an offer inside a dataset has no `target`.
+    pub fn to_dcat(&self, endpoint: &str) -> Value {
+        let mut offer = json!({"@id": self.offer, "@type": "Offer"});
+        if let (Some(offer), Some(policy)) = (offer.as_object_mut(), self.policy.as_object()) {
+            offer.extend(policy.clone());
+        }
+        let distribution =
+            |format: &String| json!({"@type": "Distribution", "format": format, "accessService": service(endpoint)});
+        let mut dataset = json!({
+            "@id": self.dataset,
+            "@type": "Dataset",
+            "hasPolicy": [offer],
+            "distribution": self.formats.iter().map(distribution).collect::<Vec<_>>(),
+            "title": self.title,
+            "description": self.description,
+        });
+        let mut add = |name: &str, value: Value| {
+            if !value.is_null() {
+                dataset[name] = value;
+            }
+        };
+        let about = &self.about;
+        add("issued", json!(self.published));
+        add("license", json!(about.licence));
+        add("contactPoint", json!(about.contact));
+        add("accrualPeriodicity", json!(about.frequency));
+        add("theme", json!(about.theme));
+        add("crosspark:version", json!(self.version));
+        add("crosspark:manifest", json!(self.manifest));
+        add("crosspark:schema", json!(self.schema));
+        add("crosspark:records", json!(self.records));
+        add("crosspark:bytes", json!(self.bytes));
+        add("crosspark:refused", json!(self.refused));
+        if !about.samples.is_empty() {
+            add("crosspark:samples", json!(about.samples));
+        }
+        dataset
+    }
+
+    /// Reads a DCAT dataset, of a crosspark node or another connector. Its first offer that is understood counts.
+    pub fn from_dcat(value: &Value) -> Result<Self, CatalogError> {
+        let dataset: DatasetId = needed(value, "@id")?;
+        let offers: Vec<Value> = needed(value, "hasPolicy")?;
+        let mut problem = "a dataset without offer".to_owned();
+        for offer in offers {
+            match Policy::from_value(&offer) {
+                Ok(policy) => return Self::of(dataset, needed(&offer, "@id")?, &policy, value),
+                Err(error) => problem = error.to_string(),
+            }
+        }
+        Err(CatalogError(problem))
+    }
+
+    fn of(dataset: DatasetId, offer: OfferId, policy: &Policy, value: &Value) -> Result<Self, CatalogError> {
+        let text = |name: &str| said(value, name).filter(|text| !text.is_empty());
+        let short = |name: &str| {
+            let cut: String = text(name)?.chars().take(limits::TEXT_CHARS_MAX).collect();
+            Text::parse(cut.trim()).ok()
+        };
+        let title = short("title").or_else(|| short("name")).or_else(|| Text::parse(dataset.as_str()).ok());
+        let title = title.ok_or_else(|| CatalogError("a dataset without title".into()))?;
+        let description: String =
+            text("description").unwrap_or_default().chars().take(limits::DESCRIPTION_CHARS_MAX).collect();
+        let samples: Vec<Value> = known(value, "crosspark:samples").unwrap_or_default();
+        Ok(Self {
+            title,
+            description,
+            offer,
+            policy: policy.to_value(),
+            version: known(value, "crosspark:version"),
+            manifest: known(value, "crosspark:manifest"),
+            schema: known(value, "crosspark:schema"),
+            records: known(value, "crosspark:records"),
+            bytes: known(value, "crosspark:bytes"),
+            published: known(value, "issued"),
+            formats: formats(value),
+            about: About {
+                licence: short("license"),
+                contact: short("contactPoint"),
+                frequency: short("accrualPeriodicity"),
+                theme: short("theme"),
+                samples: samples.into_iter().take(limits::SAMPLES_MAX).collect(),
+                listed: false,
+            },
+            refused: text("crosspark:refused"),
+            dataset,
+        })
+    }
+}
+
+fn needed<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Result<T, CatalogError> {
+    let member = value.get(name).cloned().unwrap_or_default();
+    serde_json::from_value(member).map_err(|error| CatalogError(format!("`{name}`: {error}")))
+}
+
+fn known<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
+    serde_json::from_value(value.get(name)?.clone()).ok()
+}
+
+/// A text as catalogs write it: plain, under another prefix, with a language, or several of them.
+fn said(value: &Value, name: &str) -> Option<String> {
+    let names = [name.to_owned(), format!("dct:{name}"), format!("dcterms:{name}"), format!("dcat:{name}")];
+    let found = names.iter().find_map(|name| value.get(name))?;
+    let first = found.as_array().map_or(Some(found), |list| list.first())?;
+    let text = first.as_str().or_else(|| first.get("@value")?.as_str()).or_else(|| first.get("@id")?.as_str());
+    text.map(|text| text.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// The formats of a dataset's distributions.
+fn formats(dataset: &Value) -> Vec<String> {
+    let all = match dataset.get("distribution") {
+        Some(Value::Array(list)) => list.iter().collect(),
+        one => Vec::from_iter(one),
+    };
+    let format = |one: &Value| one.get("format").and_then(Value::as_str).map(str::to_owned);
+    all.into_iter().filter_map(format).collect()
+}
+
+fn service(endpoint: &str) -> Value {
+    json!({"@id": format!("{endpoint}#connector"), "@type": "DataService", "endpointURL": endpoint})
+}
+
+/// The root catalog of a participant. Arrays that would be empty are left out.
+pub fn to_dcat(participant: &ParticipantId, endpoint: &str, offered: &[Offered]) -> Value {
+    let mut catalog = json!({
+        "@id": format!("{endpoint}#catalog"),
+        "@type": "Catalog",
+        "participantId": participant,
+        "service": [service(endpoint)],
+    });
+    if let (Some(catalog), false) = (catalog.as_object_mut(), offered.is_empty()) {
+        let datasets = offered.iter().map(|offered| offered.to_dcat(endpoint)).collect();
+        catalog.insert("dataset".into(), Value::Array(datasets));
+    }
+    catalog
+}

@@ -1,0 +1,102 @@
+//! `crosspark search` and `crosspark withdraw`.
+
+use super::api::{Api, NodeArgs};
+use super::{Outcome, done, output};
+use crate::core::id::{DatasetId, ParticipantId, Text};
+use serde_json::{Value, json};
+
+#[derive(clap::Args)]
+pub struct Search {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Words; all must be there. Chinese words of two characters are found, and English ones by their stems.
+    words: Vec<String>,
+    /// Only of this park.
+    #[arg(long)]
+    park: Option<ParticipantId>,
+    /// Only under this schema: its $id.
+    #[arg(long)]
+    schema: Option<String>,
+    /// Only of this sector.
+    #[arg(long)]
+    theme: Option<String>,
+    /// Not older than: day, week, month, year.
+    #[arg(long)]
+    fresh: Option<String>,
+    /// relevance, newest or title.
+    #[arg(long, default_value = "relevance")]
+    sort: String,
+    /// How many to show.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+}
+
+#[derive(clap::Args)]
+pub struct Withdraw {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The dataset.
+    dataset: DatasetId,
+    /// Why; those who have an agreement on it are told.
+    #[arg(long)]
+    reason: Text,
+}
+
+pub async fn search(args: Search, as_json: bool) -> Outcome {
+    let words = args.words.join(" ");
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("q", &words).append_pair("sort", &args.sort).append_pair("limit", &args.limit.to_string());
+    let park = args.park.map(|park| park.to_string());
+    for (name, value) in [("park", park), ("schema", args.schema), ("theme", args.theme), ("fresh", args.fresh)] {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    let found = Api::new(&args.node)?.get(&format!("/v1/search?{}", query.finish())).await?;
+    if as_json {
+        output::json(&found)?;
+        return done();
+    }
+    let hits = found.get("datasets").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = hits.iter().map(|hit| {
+        let offered = hit.get("offered").cloned().unwrap_or_default();
+        let stale = hit.get("stale_since").is_some_and(|since| !since.is_null());
+        let note = match (offered.get("refused").is_some(), stale) {
+            (true, _) => "not for this park",
+            (_, true) => "stale: its park is away",
+            _ => "",
+        };
+        vec![
+            output::text(hit, "participant"),
+            output::text(&offered, "dataset"),
+            output::text(&offered, "title"),
+            output::text(&offered, "records"),
+            output::text(&offered, "published"),
+            note.to_owned(),
+        ]
+    });
+    output::table(&["park", "dataset", "title", "records", "published", ""], rows);
+    let more = if found.get("more") == Some(&Value::Bool(true)) { "more than " } else { "" };
+    println!("{more}{} found", output::text(&found, "total"));
+    for (name, values) in found.get("facets").and_then(Value::as_object).into_iter().flatten() {
+        let values = values.as_array().into_iter().flatten().take(8);
+        let shown: Vec<String> = values
+            .filter_map(|pair| Some(format!("{} ({})", pair.get(0)?.as_str()?, pair.get(1)?.as_u64()?)))
+            .collect();
+        if !shown.is_empty() {
+            println!("  {name}: {}", shown.join(", "));
+        }
+    }
+    done()
+}
+
+pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
+    let path = format!("/v1/datasets/{}/withdrawal", args.dataset);
+    let told = Api::new(&args.node)?.post(&path, &json!({"reason": args.reason})).await?;
+    if as_json {
+        output::json(&told)?;
+    } else {
+        println!("Withdrawn. {} peers with an agreement on it are told.", output::text(&told, "told"));
+    }
+    done()
+}

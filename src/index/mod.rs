@@ -1,0 +1,252 @@
+//! What the peers let this node see, in one place to search: a file of its own, made from the peers' catalogs. It holds no
+//! state: deleted, it is made again.
+
+mod search;
+mod words;
+
+pub use search::{Fresh, Hit, Page, Query, Sort};
+
+use crate::catalog::Offered;
+use crate::core::id::{DatasetId, ParticipantId};
+use crate::core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Its file's name in a node's folder.
+pub const FILE: &str = "index.db";
+
+/// The version of its tables: another one is made anew.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE found (
+  n INTEGER PRIMARY KEY, participant TEXT NOT NULL, dataset TEXT NOT NULL, title TEXT NOT NULL, schema TEXT NOT NULL,
+  theme TEXT NOT NULL, published INTEGER NOT NULL, refresh INTEGER NOT NULL, body TEXT NOT NULL,
+  UNIQUE (participant, dataset)) STRICT;
+CREATE INDEX found_published ON found (published DESC, n);
+CREATE INDEX found_title ON found (title, n);
+CREATE INDEX found_facets ON found (n, participant, schema, theme, published);
+CREATE INDEX found_participant ON found (participant, published DESC, n);
+CREATE INDEX found_schema ON found (schema, published DESC, n);
+CREATE INDEX found_theme ON found (theme, published DESC, n);
+CREATE VIRTUAL TABLE words USING fts5 (
+  title, other, content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE TABLE source (
+  participant TEXT PRIMARY KEY, change INTEGER, standing TEXT NOT NULL, refreshed INTEGER NOT NULL,
+  away INTEGER, problem TEXT) STRICT;
+";
+
+/// Why the index does not serve.
+#[derive(Debug, thiserror::Error)]
+#[error("the search index does not serve: {0}")]
+pub struct IndexError(String);
+
+impl From<rusqlite::Error> for IndexError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// How far a peer's catalog was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last change that was seen, if the peer counts them.
+    pub change: Option<u64>,
+    /// The rights with which it was read: with others, other datasets are seen.
+    pub standing: String,
+}
+
+/// A part of a peer's catalog.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// New or changed.
+    pub put: Vec<Offered>,
+    /// No longer to be seen.
+    pub gone: Vec<DatasetId>,
+}
+
+/// The index.
+#[derive(Clone)]
+pub struct Index(Arc<Mutex<Connection>>);
+
+impl Index {
+    /// Opens it; what cannot be read is made anew.
+    pub fn open(folder: &Path) -> Result<Self, IndexError> {
+        let path = folder.join(FILE);
+        match Self::set_up(Connection::open(&path)) {
+            Ok(index) => Ok(index),
+            Err(error) => {
+                tracing::warn!(%error, "the search index is made anew");
+                for suffix in ["", "-wal", "-shm", "-journal"] {
+                    let _ = std::fs::remove_file(folder.join(format!("{FILE}{suffix}")));
+                }
+                Self::set_up(Connection::open(&path))
+            }
+        }
+    }
+
+    /// One that is gone with the process.
+    pub fn in_memory() -> Result<Self, IndexError> {
+        Self::set_up(Connection::open_in_memory())
+    }
+
+    fn set_up(connection: rusqlite::Result<Connection>) -> Result<Self, IndexError> {
+        let connection = connection?;
+        // Nothing in it is missed after a power cut.
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;")?;
+        match connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
+            VERSION => {}
+            0 => connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+            other => return Err(IndexError(format!("it has version {other}"))),
+        }
+        Ok(Self(Arc::new(Mutex::new(connection))))
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let index = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&mut index.connection()));
+        done.await.map_err(|error| IndexError(error.to_string()))?
+    }
+
+    /// How far a peer's catalog was read; none if never.
+    pub async fn cursor(&self, peer: &ParticipantId) -> Result<Option<Cursor>, IndexError> {
+        let peer = peer.to_string();
+        self.work(move |c| {
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(Cursor { change: row.get::<_, Option<i64>>(0)?.map(|change| change as u64), standing: row.get(1)? })
+            };
+            let sql = "SELECT change, standing FROM source WHERE participant = ?1";
+            Ok(c.prepare_cached(sql)?.query_row([peer], row).optional()?)
+        })
+        .await
+    }
+
+    /// Takes a part of a peer's catalog. `refresh` marks what was seen in one reading.
+    pub async fn take(&self, peer: &ParticipantId, batch: Batch, refresh: Timestamp) -> Result<(), IndexError> {
+        let peer = peer.to_string();
+        self.work(move |c| {
+            let transaction = c.transaction()?;
+            for id in batch.gone.iter().chain(batch.put.iter().map(|offered| &offered.dataset)) {
+                remove(&transaction, &peer, id.as_str())?;
+            }
+            for offered in &batch.put {
+                put(&transaction, &peer, offered, refresh)?;
+            }
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    /// A reading is complete. After a reading of the whole catalog, what it did not show is gone.
+    pub async fn complete(
+        &self,
+        peer: &ParticipantId,
+        cursor: Cursor,
+        whole: bool,
+        refresh: Timestamp,
+    ) -> Result<(), IndexError> {
+        let peer = peer.to_string();
+        self.work(move |c| {
+            let transaction = c.transaction()?;
+            if whole {
+                let gone: Vec<String> = transaction
+                    .prepare("SELECT dataset FROM found WHERE participant = ?1 AND refresh <> ?2")?
+                    .query_map(params![peer, refresh.ms()], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                gone.iter().try_for_each(|dataset| remove(&transaction, &peer, dataset))?;
+            }
+            transaction.execute(
+                "INSERT INTO source (participant, change, standing, refreshed) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (participant) DO UPDATE
+                 SET change = ?2, standing = ?3, refreshed = ?4, away = NULL, problem = NULL",
+                params![peer, cursor.change.map(|change| change as i64), cursor.standing, refresh.ms()],
+            )?;
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    /// A peer's catalog could not be read: what is known of it is stale, since the first time.
+    pub async fn away(&self, peer: &ParticipantId, problem: &str, now: Timestamp) -> Result<(), IndexError> {
+        let (peer, problem) = (peer.to_string(), problem.to_owned());
+        self.work(move |c| {
+            let sql = "UPDATE source SET away = COALESCE(away, ?2), problem = ?3 WHERE participant = ?1";
+            c.prepare_cached(sql)?.execute(params![peer, now.ms(), problem])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets everything of those who are not among `peers`.
+    pub async fn keep_only(&self, peers: Vec<ParticipantId>) -> Result<(), IndexError> {
+        self.work(move |c| {
+            let transaction = c.transaction()?;
+            let known: Vec<String> = transaction
+                .prepare("SELECT participant FROM source UNION SELECT DISTINCT participant FROM found")?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for gone in known.iter().filter(|known| peers.iter().all(|peer| peer.as_str() != known.as_str())) {
+                transaction
+                    .execute("DELETE FROM words WHERE rowid IN (SELECT n FROM found WHERE participant = ?1)", [gone])?;
+                transaction.execute("DELETE FROM found WHERE participant = ?1", [gone])?;
+                transaction.execute("DELETE FROM source WHERE participant = ?1", [gone])?;
+            }
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    /// Searches.
+    pub async fn search(&self, query: Query, now: Timestamp) -> Result<Page, IndexError> {
+        self.work(move |c| search::search(c, &query, now)).await
+    }
+}
+
+fn remove(connection: &Connection, peer: &str, dataset: &str) -> Result<(), IndexError> {
+    let sql = "DELETE FROM found WHERE participant = ?1 AND dataset = ?2 RETURNING n";
+    let n: Option<i64> = connection.prepare_cached(sql)?.query_row([peer, dataset], |row| row.get(0)).optional()?;
+    if let Some(n) = n {
+        connection.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([n])?;
+    }
+    Ok(())
+}
+
+fn put(connection: &Connection, peer: &str, offered: &Offered, refresh: Timestamp) -> Result<(), IndexError> {
+    let body = serde_json::to_string(offered).map_err(|error| IndexError(error.to_string()))?;
+    let schema = offered.schema.as_ref().map(|schema| schema.id.as_str()).unwrap_or_default();
+    let theme = offered.about.theme.as_ref().map(|theme| theme.as_str()).unwrap_or_default();
+    let n: i64 = connection
+        .prepare_cached(
+            "INSERT INTO found (participant, dataset, title, schema, theme, published, refresh, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING n",
+        )?
+        .query_row(
+            params![
+                peer,
+                offered.dataset.as_str(),
+                offered.title.as_str(),
+                schema,
+                theme,
+                offered.published.map_or(0, Timestamp::ms),
+                refresh.ms(),
+                body
+            ],
+            |row| row.get(0),
+        )?;
+    let licence = offered.about.licence.as_ref().map(|text| text.as_str()).unwrap_or_default();
+    let other = [&offered.description, theme, licence, schema, offered.dataset.as_str(), peer].join(" ");
+    connection.prepare_cached("INSERT INTO words (rowid, title, other) VALUES (?1, ?2, ?3)")?.execute(params![
+        n,
+        words::for_index(offered.title.as_str()),
+        words::for_index(&other)
+    ])?;
+    Ok(())
+}

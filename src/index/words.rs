@@ -1,0 +1,80 @@
+//! Words, so that SQLite's full text search finds Chinese as well as English. Its `unicode61` takes a whole run of Chinese
+//! characters for one word, and `trigram` finds nothing of two characters. So runs of Chinese, Japanese and Korean characters
+//! are given to it as pairs that overlap (科技园 as 科技 技园 园), and everything else as it is, for its Porter stemmer.
+
+/// Whether a character belongs to a script that writes no spaces between words.
+fn is_unspaced(c: char) -> bool {
+    matches!(c as u32,
+        0x2E80..=0x2FDF | 0x3005..=0x3007 | 0x3040..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
+        | 0xAC00..=0xD7AF | 0xF900..=0xFAFF | 0x20000..=0x323AF)
+}
+
+/// Runs of one kind: whether it is unspaced, and its characters.
+fn runs(text: &str) -> Vec<(bool, Vec<char>)> {
+    let mut found: Vec<(bool, Vec<char>)> = Vec::new();
+    let mut begun = false;
+    for c in text.chars() {
+        if !c.is_alphanumeric() && !is_unspaced(c) {
+            begun = false;
+            continue;
+        }
+        let unspaced = is_unspaced(c);
+        match found.last_mut() {
+            Some((kind, run)) if begun && *kind == unspaced => run.push(c),
+            _ => found.push((unspaced, vec![c])),
+        }
+        begun = true;
+    }
+    found
+}
+
+fn pairs(run: &[char]) -> Vec<String> {
+    run.windows(2).map(|pair| pair.iter().collect()).collect()
+}
+
+/// A text as it is given to the full text index.
+pub fn for_index(text: &str) -> String {
+    let mut words = Vec::new();
+    for (unspaced, run) in runs(text) {
+        if unspaced {
+            words.extend(pairs(&run));
+            // The last character begins no pair, and must be found, too.
+            words.extend(run.last().map(char::to_string));
+        } else {
+            words.push(run.into_iter().collect());
+        }
+    }
+    words.join(" ")
+}
+
+/// What a person typed, as a MATCH expression (SQLite FTS5 section 3): all of it must be there. None if it has no words.
+pub fn for_query(text: &str) -> Option<String> {
+    let phrases: Vec<String> = runs(text)
+        .into_iter()
+        .map(|(unspaced, run)| match (unspaced, run.as_slice()) {
+            (true, [one]) => format!("\"{one}\"*"),
+            (true, run) => format!("\"{}\"", pairs(run).join(" ")),
+            (false, run) => format!("\"{}\"", run.iter().collect::<String>()),
+        })
+        .collect();
+    (!phrases.is_empty()).then(|| phrases.join(" AND "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_overlap_and_words_stay() {
+        for (text, indexed, query) in [
+            ("科技园区", "科技 技园 园区 区", Some("\"科技 技园 园区\"")),
+            ("园区", "园区 区", Some("\"园区\"")),
+            ("园", "园", Some("\"园\"*")),
+            ("AI技术, energy-use", "AI 技术 术 energy use", Some("\"AI\" AND \"技术\" AND \"energy\" AND \"use\"")),
+            ("\" OR title:x*", "OR title x", Some("\"OR\" AND \"title\" AND \"x\"")),
+            ("  --  ", "", None),
+        ] {
+            assert_eq!((for_index(text).as_str(), for_query(text).as_deref()), (indexed, query), "{text}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Finding: keeps the index of what the peers let this node see, by what changed where the peer can tell, and searches it.
+
+use super::Node;
+use super::refusal::Error;
+use crate::catalog::Offered;
+use crate::core::id::DatasetId;
+use crate::core::limits;
+use crate::identity::register::{Member, Status};
+use crate::index::{Batch, Cursor, IndexError, Page, Query};
+use serde_json::Value;
+use std::sync::Arc;
+
+impl From<IndexError> for Error {
+    fn from(error: IndexError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl Node {
+    /// Reads what is new in the peers' catalogs, and forgets who is no active member any more.
+    pub async fn refresh_index(self: &Arc<Self>) {
+        let trust = self.trust();
+        // Whoever is suspended is refused, and need not ask.
+        let active = trust.register.member(self.me()).is_some_and(|member| member.status == Status::Active);
+        let other = |member: &&Member| member.id != *self.me() && member.status == Status::Active;
+        let peers: Vec<Member> = trust.register.body().members.iter().filter(other).cloned().collect();
+        if !active {
+            return;
+        }
+        if let Err(error) = self.parts.index.keep_only(peers.iter().map(|peer| peer.id.clone()).collect()).await {
+            tracing::warn!(%error, "the search index could not be cleaned");
+        }
+        // One that is slow must not keep the others' news away.
+        let all = peers.iter().map(|peer| async move {
+            let read = tokio::time::timeout(limits::CATALOG_READ_TIME_MAX, self.read_catalog(peer)).await;
+            let problem = match read {
+                Ok(Ok(())) => return,
+                Ok(Err(problem)) => problem,
+                Err(_) => "its catalog could not be read in time".to_owned(),
+            };
+            tracing::debug!(peer = %peer.id, problem, "a peer's catalog could not be read");
+            if let Err(error) = self.parts.index.away(&peer.id, &problem, self.now()).await {
+                tracing::warn!(%error, "that a peer is away could not be noted");
+            }
+        });
+        futures_util::future::join_all(all).await;
+    }
+
+    /// Reads one catalog: what changed since the last time, or all of it if the rights changed or the peer cannot tell.
+    async fn read_catalog(&self, peer: &Member) -> Result<(), String> {
+        let told = |error: &dyn std::fmt::Display| error.to_string();
+        let (index, refresh) = (&self.parts.index, self.now());
+        let standing = self.rights();
+        let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
+        let before = before.filter(|cursor| cursor.standing == standing);
+        let since = before.and_then(|cursor| cursor.change).filter(|_| peer.connector.is_none());
+        let (mut next, mut change, mut count) = (None::<String>, None, 0);
+        for n in 0..limits::CATALOG_PAGES_MAX {
+            let page = self.parts.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| told(&error))?;
+            if n == 0 {
+                // What changes while the pages are read is read next time.
+                change = page.body.get("crosspark:change").and_then(Value::as_u64);
+            }
+            let listed = page.body.get("dataset").and_then(Value::as_array);
+            let put: Vec<Offered> =
+                listed.into_iter().flatten().filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
+            let gone = page.body.get("crosspark:withdrawn").and_then(Value::as_array);
+            let gone = gone.into_iter().flatten().filter_map(|id| DatasetId::parse(id.as_str()?).ok()).collect();
+            count += put.len();
+            index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| told(&error))?;
+            next = page.next.filter(|_| count < limits::INDEXED_PER_PEER_MAX);
+            if next.is_none() {
+                break;
+            }
+        }
+        let cursor = Cursor { change, standing };
+        index.complete(&peer.id, cursor, since.is_none(), refresh).await.map_err(|error| told(&error))
+    }
+
+    /// The rights of this node at its peers, as far as the register says: with others it sees other datasets.
+    fn rights(&self) -> String {
+        let trust = self.trust();
+        let member = trust.register.member(self.me());
+        member.map(|member| member.groups.iter().map(|g| g.as_str()).collect::<Vec<_>>().join("\n")).unwrap_or_default()
+    }
+
+    /// Searches what the peers let this node see.
+    pub async fn search(&self, query: Query) -> Result<Page, Error> {
+        if query.words.chars().count() > limits::SEARCH_CHARS_MAX {
+            let max = limits::SEARCH_CHARS_MAX;
+            return Err(Error::invalid("query", format!("a search has at most {max} characters")));
+        }
+        Ok(self.parts.index.search(query, self.now()).await?)
+    }
+}

@@ -1,0 +1,112 @@
+//! Withdrawing a dataset: offers end, transfers end, no version is delivered any more, and those who have an agreement on it
+//! are told. At the other end: a provider withdrew what this park may have.
+
+use super::message::Message;
+use super::ports::TransferStep;
+use super::refusal::Error;
+use super::register::object;
+use super::{Counterparty, Node, User};
+use crate::agreement::Withdrawal;
+use crate::audit::entry::{Facts, FieldOpening, Kind};
+use crate::core::id::{DatasetId, ProcessId, Text};
+use crate::identity::document;
+use crate::negotiation::Role;
+use crate::storage::{Change, Logged, StoreError, Write};
+use serde_json::json;
+use std::sync::Arc;
+
+impl Node {
+    /// Withdraws a dataset of this node. How many peers are told.
+    pub async fn withdraw(self: &Arc<Self>, user: &User, dataset: &DatasetId, reason: &Text) -> Result<usize, Error> {
+        let now = self.now();
+        let missing = || Error::not_found(format!("there is no dataset {dataset} here, or it was withdrawn"));
+        self.parts.store.dataset(dataset).await?.ok_or_else(missing)?;
+        let statement =
+            Withdrawal { publisher: self.me().clone(), dataset: dataset.clone(), reason: reason.clone(), at: now };
+        let statement = document::sign(statement, &self.document_key());
+        let facts = Facts {
+            dataset: Some(dataset.clone()),
+            detail: object(json!({"reason": reason, "withdrawal": statement.jws(), "token": user.token})),
+            ..Facts::default()
+        };
+        let person = FieldOpening::new("person", user.person.clone(), self.random());
+        let mut change = Change::new(self.draft(Kind::DatasetWithdrawn, facts).with_field(person))
+            .write(Write::Withdraw { dataset: dataset.clone(), at: now });
+        let trust = self.trust();
+        let holders = self.parts.store.holders(dataset).await?;
+        let told = holders.iter().filter(|peer| {
+            // Other connectors know of it when their transfers end.
+            trust.register.member(peer).is_some_and(|member| member.connector.is_none())
+        });
+        for peer in told {
+            let message = Message::Withdrawal { statement: statement.jws().to_owned() };
+            change.outbox.push(message.outgoing(peer, &ProcessId::generate(self.random()), self.random()));
+        }
+        let told = change.outbox.len();
+        match self.parts.store.commit(change).await {
+            Ok(_) => {}
+            Err(StoreError::Conflict(_)) => return Err(missing()),
+            Err(error) => return Err(error.into()),
+        }
+        self.end_transfers_of(dataset).await?;
+        Ok(told)
+    }
+
+    /// The same after a crash in between: a step of each transfer finds that its dataset is withdrawn.
+    async fn end_transfers_of(self: &Arc<Self>, dataset: &DatasetId) -> Result<(), Error> {
+        let (_, open) = self.parts.store.open_processes().await?;
+        for id in open {
+            let Some(transfer) = self.parts.store.transfer(&id).await? else { continue };
+            let row = self.parts.store.agreement(&transfer.agreement).await?;
+            if transfer.role == Role::Provider && row.is_some_and(|row| row.agreement.dataset == *dataset) {
+                self.go_on_transfer(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The step of a provider's transfer whose dataset is withdrawn.
+    pub(super) fn withdrawn_step() -> TransferStep {
+        TransferStep::Terminate("the provider withdrew the dataset".into())
+    }
+
+    /// A provider tells that it withdrew a dataset. The same again changes nothing.
+    pub async fn take_withdrawal(self: &Arc<Self>, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
+        self.take_quota(&from.participant)?;
+        match self.try_withdrawal(from, jws).await {
+            Ok(logged) => Ok(logged),
+            Err(error) => Err(self.refuse(from, Kind::MessageRefused, Facts::default(), error).await),
+        }
+    }
+
+    async fn try_withdrawal(&self, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
+        let (trust, now) = (self.trust(), self.now());
+        let signed = document::verify::<Withdrawal>(jws, |kid| trust.register.document_key(kid, now))
+            .map_err(|error| Error::invalid("withdrawal", error.to_string()))?;
+        let body = signed.body();
+        if body.publisher != from.participant {
+            return Err(Error::invalid("withdrawal", "it is signed by another member than the one that sent it"));
+        }
+        // Whoever has no agreement with us on it has nothing to take back.
+        let ours = self.parts.store.holders(&body.dataset).await?.contains(&from.participant);
+        if !ours || self.parts.store.recalled(&from.participant, &body.dataset).await?.is_some() {
+            return Ok(None);
+        }
+        let facts = Facts {
+            parties: vec![from.participant.clone()],
+            dataset: Some(body.dataset.clone()),
+            detail: object(json!({"reason": body.reason, "withdrawal": jws})),
+            ..Facts::default()
+        };
+        let write = Write::Recall {
+            provider: from.participant.clone(),
+            dataset: body.dataset.clone(),
+            reason: body.reason.to_string(),
+        };
+        match self.parts.store.commit(Change::new(self.draft(Kind::DatasetRecalled, facts)).write(write)).await {
+            Ok(mut logged) => Ok(logged.pop()),
+            Err(StoreError::Conflict(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

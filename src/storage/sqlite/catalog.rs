@@ -1,0 +1,61 @@
+//! What somebody may see of the catalog: by the keys that stand for it, so that a page costs what it holds, however many
+//! datasets there are.
+
+use super::reader::{bodies, parse};
+use crate::core::id::DatasetId;
+use crate::storage::{Seen, StoreError, VersionRow};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+/// The newest versions that somebody with one of `keys` may see, by id after `after`.
+pub fn visible(
+    connection: &Connection,
+    keys: &[String],
+    after: Option<&DatasetId>,
+    limit: i64,
+) -> Result<Vec<VersionRow>, StoreError> {
+    // Each key's part is in order already.
+    let part = "SELECT * FROM (SELECT dataset FROM visible INDEXED BY visible_present
+                WHERE key = ? AND gone = 0 AND dataset > ? ORDER BY dataset LIMIT ?)";
+    let parts = vec![part; keys.len()].join(" UNION ");
+    let after = after.map(DatasetId::to_string).unwrap_or_default();
+    let mut values = Vec::new();
+    for key in keys {
+        values.extend([Value::from(key.clone()), after.clone().into(), limit.into()]);
+    }
+    values.push(limit.into());
+    let sql = format!(
+        "SELECT v.body FROM ({parts} ORDER BY dataset LIMIT ?) p
+         JOIN version v ON v.dataset = p.dataset AND v.newest = 1 ORDER BY v.dataset"
+    );
+    bodies(connection, &sql, params_from_iter(values))
+}
+
+/// What changed for somebody with one of `keys` after `since`, in order.
+pub fn changes(connection: &Connection, keys: &[String], since: u64, limit: i64) -> Result<Vec<Seen>, StoreError> {
+    let part = "SELECT * FROM (SELECT dataset, change, gone FROM visible WHERE key = ? AND change > ?
+                ORDER BY change LIMIT ?)";
+    let parts = vec![part; keys.len()].join(" UNION ALL ");
+    let mut values = Vec::new();
+    for key in keys {
+        values.extend([Value::from(key.clone()), (since as i64).into(), limit.into()]);
+    }
+    values.push(limit.into());
+    // Seen by any key, it is seen.
+    let sql = format!(
+        "SELECT p.dataset, MAX(p.change), MIN(p.gone), v.body FROM ({parts}) p
+         LEFT JOIN version v ON v.dataset = p.dataset AND v.newest = 1
+         GROUP BY p.dataset ORDER BY MAX(p.change), p.dataset LIMIT ?"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let rows = select.query_map(params_from_iter(values), |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?, row.get(3)?))
+    })?;
+    rows.map(|row| {
+        let (dataset, change, gone, body): (String, i64, bool, Option<String>) = row?;
+        let dataset = DatasetId::parse(&dataset).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let version = body.filter(|_| !gone).as_deref().map(parse).transpose()?;
+        Ok(Seen { change: change as u64, dataset, version })
+    })
+    .collect()
+}

@@ -1,0 +1,104 @@
+//! What waits for a person, and what the person says.
+
+use super::*;
+use std::time::Duration;
+
+/// Between parks: the provider offers first, a person of the other park answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_offer_is_answered_by_a_person() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let text = records(3);
+    let (published, _) = a.publish("economic-indicator", &text, "ndjson", &research()).await;
+    let publisher = a.token_of("publisher").await;
+    let offer = json!({"consumer": b.id, "dataset": dataset_of(&published)});
+    let admin = b.token_of("admin").await;
+    let pending = async || {
+        for _ in 0..500 {
+            let found = b.get("admin", "/v1/pending").await["pending"].as_array().unwrap().clone();
+            if let Some(first) = found.first() {
+                return first.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no offer came: {}", b.log());
+    };
+    // Rejected, the provider is told why.
+    let (status, made) = a.call("POST", "/v1/offers", &publisher, Some(offer.clone())).await;
+    assert_eq!(status, 202, "{made}");
+    let waiting = pending().await;
+    assert_eq!(
+        (&waiting["role"], &waiting["peer"], &waiting["purpose"]),
+        (&json!("consumer"), &json!(a.id), &Value::Null)
+    );
+    let path = format!("/v1/pending/{}", waiting["id"].as_str().unwrap());
+    assert_eq!(b.get("admin", &path).await, waiting);
+    let no = json!({"approve": false, "comment": "no use for it"});
+    assert_eq!(b.call("POST", &path, &admin, Some(no.clone())).await.0, 200);
+    assert_eq!(b.call("POST", &path, &admin, Some(no)).await.0, 404, "once is enough");
+    // Approved, with a purpose and for an enterprise, it is delivered.
+    a.call("POST", "/v1/offers", &publisher, Some(offer)).await;
+    let waiting = pending().await;
+    let path = format!("/v1/pending/{}", waiting["id"].as_str().unwrap());
+    let word =
+        |purpose: Value, enterprise: Value| json!({"approve": true, "purpose": purpose, "enterprise": enterprise});
+    assert_eq!(b.call("POST", &path, &admin, Some(word(Value::Null, ENTERPRISE.into()))).await.0, 400);
+    assert_eq!(b.call("POST", &path, &admin, Some(word("research".into(), Value::Null))).await.0, 400);
+    let (status, said) = b.call("POST", &path, &admin, Some(word("research".into(), ENTERPRISE.into()))).await;
+    assert_eq!(status, 200, "{said}");
+    let view = b.wait(&json!({"id": waiting["id"]}), 30).await;
+    assert_eq!(view["stage"], "verified", "{view} {} {}", a.log(), b.log());
+    assert_eq!(b.data(&view, "ndjson").await, text);
+    run_a.settle().await;
+    run_b.settle().await;
+    let ended = a.entries().await.into_iter().find(|row| row["entry"]["detail"]["state"] == "TERMINATED").unwrap();
+    assert!(ended["entry"]["detail"]["reason"].as_str().unwrap().contains("no use for it"), "{ended}");
+    let ruled = kinds(&b.entries().await).iter().filter(|kind| *kind == "negotiation.ruled").count();
+    assert_eq!(ruled, 2);
+    run_a.stop();
+    run_b.stop();
+}
+
+/// A policy that wants a person's word: the request waits, and gets what the person says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_decides_where_the_policy_says_so() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &consent()).await;
+    let ask = async || b.begin_request(&a, dataset_of(&published), "research").await;
+    let (first, second) = (ask().await, ask().await);
+    let mut pending = Vec::new();
+    for _ in 0..500 {
+        pending = a.get("publisher", "/v1/pending").await["pending"].as_array().unwrap().clone();
+        if pending.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(pending.len(), 2, "{}", a.log());
+    assert!(pending.iter().all(|one| one["purpose"] == "research" && one["enterprise"] == ENTERPRISE), "{pending:?}");
+    assert_eq!(b.wait(&first, 0).await["stage"], "requested");
+    // By the command line, as a person would.
+    let token = a.token_of("publisher").await;
+    let say = |args: &[&str]| {
+        let node = ["--node", &a.management, "--token", &token];
+        good(&[&["requests"], args, &node].concat())
+    };
+    let ids: Vec<&str> = pending.iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(say(&["list"])["pending"].as_array().unwrap().len(), 2);
+    assert_eq!(say(&["show", ids[0]])["peer"], b.id);
+    say(&["approve", ids[0], "--comment", "as agreed by telephone"]);
+    say(&["reject", ids[1], "--comment", "not this year"]);
+    let ends = [b.wait(&first, 30).await, b.wait(&second, 30).await];
+    let stages: Vec<&str> = ends.iter().map(|end| end["stage"].as_str().unwrap()).collect();
+    assert!(stages.contains(&"verified") && stages.contains(&"refused"), "{ends:?}");
+    let refused = ends.iter().find(|end| end["stage"] == "refused").unwrap();
+    assert!(refused["reason"].as_str().unwrap().contains("not this year"), "{refused}");
+    assert_eq!(a.get("publisher", "/v1/pending").await["pending"], json!([]));
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+}

@@ -1,0 +1,240 @@
+//! What a peer can send wrongly; pages and filters of the catalog.
+
+use super::*;
+
+/// What a peer can send wrongly, and what it gets: status, error type, names, reason; an entry, and nothing else changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_messages_get_the_protocols_errors() {
+    let alliance = Alliance::new();
+    let (edc, other) =
+        (Connector::start(&alliance, "edc", false).await, Connector::start(&alliance, "other", false).await);
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    a.publish("economic-indicator", &records(1), "ndjson", &consent()).await;
+    let (caller, stranger) = (Caller::new(&alliance, &edc, &a), Caller::new(&alliance, &other, &a));
+    let dataset = caller.catalog().await.remove(0);
+    let good = caller.request(&dataset, "urn:x:1", None);
+    // Unknown properties are ignored; the same again is answered the same way, and is the same negotiation.
+    let mut more = good.clone();
+    more["unheard-of"] = json!({"of": ["this"]});
+    let (status, first) = caller.post("/negotiations/request", &more).await;
+    assert_eq!(status, 201, "{first}");
+    let (status, again) = caller.post("/negotiations/request", &more).await;
+    assert_eq!((status, &again), (201, &first));
+    let provider = first["providerPid"].as_str().unwrap().to_owned();
+    let own = format!("/negotiations/{provider}");
+    let with = |name: &str, value: Value| {
+        let mut altered = good.clone();
+        altered[name] = value;
+        altered
+    };
+    let about = |kind: &str, more: Value| {
+        let mut members = json!({"consumerPid": "urn:x:1", "providerPid": provider});
+        members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        message(kind, members)
+    };
+    let event = |kind: &str| about("ContractNegotiationEventMessage", json!({"eventType": kind}));
+    let verification = || about("ContractAgreementVerificationMessage", json!({}));
+    let negotiation = "ContractNegotiationError";
+    let cases = [
+        ("no context", "/negotiations/request", with("@context", json!(null)), 400, negotiation),
+        ("another context", "/negotiations/request", with("@context", json!(["https://other"])), 400, negotiation),
+        ("a context that is no list", "/negotiations/request", with("@context", json!(CONTEXT)), 400, negotiation),
+        ("another type", "/negotiations/request", with("@type", json!("ContractOfferMessage")), 400, negotiation),
+        ("no process", "/negotiations/request", with("consumerPid", json!(null)), 400, negotiation),
+        ("a process with a slash", "/negotiations/request", with("consumerPid", json!("a/b")), 400, negotiation),
+        ("the same process", "/negotiations/request", with("consumerPid", json!("urn:x:1")), 400, negotiation),
+        ("no callback", "/negotiations/request", with("callbackAddress", json!(null)), 400, negotiation),
+        (
+            "a foreign callback",
+            "/negotiations/request",
+            with("callbackAddress", json!("https://169.254.169.254/")),
+            400,
+            negotiation,
+        ),
+        (
+            "another's callback",
+            "/negotiations/request",
+            with("callbackAddress", json!(other.endpoint)),
+            400,
+            negotiation,
+        ),
+        (
+            "a callback without TLS",
+            "/negotiations/request",
+            with("callbackAddress", json!("http://edc.example")),
+            400,
+            negotiation,
+        ),
+        (
+            "an unknown offer",
+            "/negotiations/request",
+            {
+                let mut unknown = with("consumerPid", json!("urn:x:8"));
+                unknown["offer"] = json!({"@id": "x", "@type": "Offer", "permission": [{"action": "use"}]});
+                unknown
+            },
+            404,
+            negotiation,
+        ),
+        (
+            "an unknown term",
+            "/negotiations/request",
+            {
+                let mut odd = with("consumerPid", json!("urn:x:9"));
+                odd["offer"]["permission"] = json!([{"action": "use", "constraint": [{"leftOperand": "moon", "operator": "eq", "rightOperand": "full"}]}]);
+                odd
+            },
+            400,
+            negotiation,
+        ),
+        ("a verification too early", &format!("{own}/agreement/verification"), verification(), 400, negotiation),
+        ("an acceptance of no offer", &format!("{own}/events"), event("ACCEPTED"), 400, negotiation),
+        ("the provider's own event", &format!("{own}/events"), event("FINALIZED"), 400, negotiation),
+        ("no event at all", &format!("{own}/events"), event("EXPLODED"), 400, negotiation),
+        ("a counter to no offer", &format!("{own}/request"), with("providerPid", json!(provider)), 400, negotiation),
+        (
+            "an offer by the consumer",
+            &format!("{own}/offers"),
+            {
+                let mut o = with("providerPid", json!(provider));
+                o["@type"] = json!("ContractOfferMessage");
+                o
+            },
+            400,
+            negotiation,
+        ),
+        (
+            "another's name for it",
+            &format!("{own}/events"),
+            {
+                let mut e = event("ACCEPTED");
+                e["consumerPid"] = json!("urn:x:2");
+                e
+            },
+            400,
+            negotiation,
+        ),
+        (
+            "another process than the path",
+            &format!("{own}/events"),
+            {
+                let mut e = event("ACCEPTED");
+                e["providerPid"] = json!("urn:x:2");
+                e
+            },
+            400,
+            negotiation,
+        ),
+        (
+            "an unknown agreement",
+            "/transfers/request",
+            message(
+                "TransferRequestMessage",
+                json!({"consumerPid": "urn:x:t", "agreementId": "x", "format": "HttpData-PULL", "callbackAddress": edc.endpoint}),
+            ),
+            404,
+            "TransferError",
+        ),
+        (
+            "a filter of another kind",
+            "/catalog/request",
+            message("CatalogRequestMessage", json!({"filter": ["SELECT 1"]})),
+            400,
+            "CatalogError",
+        ),
+        (
+            "a filter on the moon",
+            "/catalog/request",
+            message(
+                "CatalogRequestMessage",
+                json!({"filter": [{"property": "moon", "operator": "eq", "value": "full"}]}),
+            ),
+            400,
+            "CatalogError",
+        ),
+    ];
+    for (what, path, body, status, kind) in cases {
+        let before = a.entries().await.len();
+        let (found, said) = caller.post(path, &body).await;
+        assert_eq!((found, said["@type"].as_str()), (status, Some(kind)), "{what}: {said}");
+        assert!(said["@context"][0] == CONTEXT && said["code"].is_string(), "{what}: {said}");
+        assert!(said["reason"][0].as_str().is_some_and(|reason| reason.len() > 10), "{what}: {said}");
+        if kind == negotiation && path.starts_with(&own) && !what.starts_with("another process") {
+            assert_eq!(said["providerPid"], json!(provider), "{what}: {said}");
+            assert!(said["consumerPid"].is_string(), "{what}: {said}");
+        }
+        let entries = a.entries().await;
+        assert_eq!(kinds(&entries[before..]), ["message.refused"], "{what}");
+        assert_eq!(caller.get(&own).await.1["state"], "REQUESTED", "{what}");
+    }
+    // Unknown and unauthorised look alike, but for the name.
+    let (status, hidden) = stranger.get(&own).await;
+    let (unknown_status, unknown) = stranger.get("/negotiations/urn:x:none").await;
+    assert_eq!((status, unknown_status), (404, 404));
+    assert_eq!(hidden.to_string().replace(&provider, "P"), unknown.to_string().replace("urn:x:none", "P"));
+    let (status, _) =
+        stranger.post(&format!("{own}/termination"), &about("ContractNegotiationTerminationMessage", json!({}))).await;
+    assert_eq!(status, 404);
+    // What is no message at all.
+    let url = |path: &str| format!("{}/dsp/2025-1{path}", a.endpoint);
+    let request = || caller.client.post(url("/negotiations/request"));
+    let long = format!("{{\"x\":\"{}\"}}", "y".repeat(600_000));
+    let json_type = ("content-type", "application/json");
+    for (what, request, status) in [
+        ("too long", request().header(json_type.0, json_type.1).body(long), 413),
+        ("prose", request().header("content-type", "text/plain").body("hello"), 415),
+        ("no type", request().body("{}"), 415),
+        ("no JSON", request().header(json_type.0, json_type.1).body("{"), 400),
+        ("a list", request().header(json_type.0, json_type.1).body("[]"), 400),
+        ("deep", request().header(json_type.0, json_type.1).body("[".repeat(10_000)), 400),
+        ("nothing there", caller.client.get(url("/nothing")), 404),
+        ("another method", caller.client.delete(url("/negotiations/request")), 404),
+    ] {
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{what}");
+    }
+    run.stop();
+}
+
+/// A large catalog comes in pages that link to the next; filters choose; each costs what it holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_have_pages_and_filters() {
+    let alliance = Alliance::new();
+    let connector = Connector::start(&alliance, "edc", false).await;
+    let [a] = alliance.parks(["park-a"]);
+    let here = a.start_here(Default::default()).await;
+    let rows = 250;
+    crate::find::fill(&here.node, rows).await;
+    let caller = Caller::new(&alliance, &connector, &a);
+    let url = format!("{}/dsp/2025-1/catalog/request", a.endpoint);
+    let body = message("CatalogRequestMessage", json!({}));
+    let (mut address, mut seen, mut pages) = (url.clone(), Vec::new(), 0);
+    loop {
+        let answer = caller.client.post(&address).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let page: Value = answer.json().await.unwrap();
+        assert_eq!((&page["@type"], &page["participantId"]), (&json!("Catalog"), &json!(a.id)));
+        let ids = page["dataset"].as_array().unwrap().iter().map(|dataset| dataset["@id"].as_str().unwrap().to_owned());
+        seen.extend(ids);
+        pages += 1;
+        let Some(link) = link else { break };
+        let target = link.strip_prefix('<').unwrap().split_once(">; rel=\"next\"").unwrap().0;
+        address = format!("{}{target}", a.endpoint);
+    }
+    assert_eq!((pages, seen.len()), (3, rows));
+    assert!(seen.is_sorted());
+    let filtered = async |filter: Value| -> Vec<String> {
+        let body = message("CatalogRequestMessage", json!({"filter": filter}));
+        let page: Value = caller.client.post(&url).json(&body).send().await.unwrap().json().await.unwrap();
+        let found = page["dataset"].as_array().cloned().unwrap_or_default();
+        found.iter().map(|dataset| dataset["title"].as_str().unwrap().to_owned()).collect()
+    };
+    let condition = |property: &str, operator: &str, value: &str| json!({"property": property, "operator": operator, "value": value});
+    assert_eq!(filtered(json!([condition("title", "eq", "Dataset 7")])).await, ["Dataset 7"]);
+    assert_eq!(filtered(json!([condition("title", "contains", "SET 24")])).await.len(), 11);
+    let two = json!([condition("title", "contains", "set 24"), condition("theme", "eq", "energy")]);
+    assert!(filtered(two).await.len() < 11);
+    assert_eq!(filtered(json!([condition("issued", "gteq", "2099-01-01T00:00:00Z")])).await, Vec::<String>::new());
+    here.stop().await;
+}

@@ -1,0 +1,214 @@
+//! Finding data across the alliance, and withdrawing it.
+
+use crate::harness::*;
+use crosspark::audit::entry::{Draft, Facts, Kind};
+use crosspark::catalog::About;
+use crosspark::core::digest::Digest;
+use crosspark::core::id::Text;
+use crosspark::core::random::SystemRandomness;
+use crosspark::dataset::manifest::SchemaRef;
+use crosspark::policy::Policy;
+use crosspark::service::Node;
+use crosspark::storage::{Change, VersionRow, Write};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Dataset versions without records, straight into the store.
+pub async fn fill(node: &Node, rows: usize) {
+    let text = |text: String| Text::parse(&text).unwrap();
+    let policy = Policy::from_value(&json!({"permission": [{"action": "use"}]})).unwrap();
+    for n in 0..rows {
+        let digest = Digest::of(n.to_string().as_bytes());
+        let theme = text(["energy", "biology", "computing"][n % 3].to_owned());
+        let row = VersionRow {
+            dataset: format!("urn:x:{n:06}").parse().unwrap(),
+            version: 1,
+            title: text(format!("Dataset {n}")),
+            description: String::new(),
+            offer: format!("urn:o:{n}").parse().unwrap(),
+            policy: policy.to_value(),
+            policy_digest: policy.digest(),
+            manifest: n.to_string(),
+            manifest_digest: digest,
+            schema: SchemaRef { id: "urn:crosspark:schema:enterprise".into(), version: "1.0.0".into(), digest },
+            records: 1,
+            bytes: 1,
+            blob: digest,
+            wrapped_key: String::new(),
+            published: node.now(),
+            about: About { theme: Some(theme), ..About::default() },
+            audience: policy.audience(),
+            withdrawn: None,
+        };
+        let entry = Draft::new(Kind::DatasetPublished, Facts::default(), &SystemRandomness::new());
+        node.store().commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await.unwrap();
+    }
+}
+
+/// Publishes by the command line, with more said of it.
+async fn publish(park: &Park, title: &str, more: &[&str], policy: &Value) -> Value {
+    let (file, policy_file) = (park.folder.with_extension("ndjson"), park.folder.with_extension("policy"));
+    std::fs::write(&file, records(1)).unwrap();
+    std::fs::write(&policy_file, policy.to_string()).unwrap();
+    let token = park.token_of("publisher").await;
+    let mut args =
+        vec!["publish", text(&file), "--schema", "urn:crosspark:schema:economic-indicator", "--title", title];
+    args.extend(["--policy", text(&policy_file), "--node", &park.management, "--token", &token]);
+    args.extend(more);
+    good(&args)
+}
+
+async fn search(park: &Park, query: &str) -> Value {
+    park.get("requester", &format!("/v1/search?{query}")).await
+}
+
+fn titles(found: &Value) -> Vec<&str> {
+    found["datasets"].as_array().unwrap().iter().map(|hit| hit["offered"]["title"].as_str().unwrap()).collect()
+}
+
+/// Searches until it is as it should be: the index is kept in the background.
+async fn searched(park: &Park, query: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..200 {
+        let found = search(park, query).await;
+        if wanted(&found) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{query}: {} {}", search(park, query).await, park.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_place_to_search_what_all_parks_offer() {
+    let alliance = Alliance::new();
+    let [a, b, c] = alliance.parks(["park-a", "park-b", "park-c"]);
+    let (run_a, run_c) = (a.start().await, c.start().await);
+    let open = json!({"permission": [{"action": "use"}]});
+    let only_c = policy(&[("recipient", "eq", json!(c.id))]);
+    let samples = a.folder.with_extension("samples");
+    std::fs::write(&samples, records(2)).unwrap();
+    let said =
+        ["--theme", "energy", "--licence", "CC-BY-4.0", "--contact", "data@park-a.example", "--frequency", "monthly"];
+    let said = [&said[..], &["--samples", text(&samples), "--description", "科技园区企业用电量, by industry"]].concat();
+    publish(&a, "Energy use of enterprises 企业能耗", &said, &open).await;
+    publish(&a, "Secret of A", &[], &only_c).await;
+    publish(&a, "Listed of A", &["--listed"], &only_c).await;
+    publish(&c, "Compute capacities 算力资源", &["--theme", "computing"], &open).await;
+    // A node reads its peers' catalogs when it starts.
+    let run_b = b.start().await;
+    let all = searched(&b, "q=", |found| found["total"] == 3).await;
+    assert!(!titles(&all).contains(&"Secret of A"), "{all}");
+    let facets = &all["facets"];
+    assert_eq!(facets["park"], json!([[a.id, 2], [c.id, 1]]));
+    assert_eq!(facets["theme"], json!([["computing", 1], ["energy", 1]]));
+    assert_eq!(facets["freshness"], json!([["day", 3]]));
+    let energy = "Energy use of enterprises 企业能耗";
+    for (query, expected) in [
+        ("q=能耗", vec![energy]),
+        ("q=园区", vec![energy]),
+        ("q=区企", vec![energy]),
+        ("q=能", vec![energy]),
+        ("q=园企", vec![]),
+        ("q=enterprise", vec![energy]),
+        ("q=Industries 企业", vec![energy]),
+        ("q=算力 capacity", vec!["Compute capacities 算力资源"]),
+        ("q=energy capacity", vec![]),
+        ("theme=energy", vec![energy]),
+        ("q=&park=did:web:park-c.example", vec!["Compute capacities 算力资源"]),
+        ("sort=title", vec!["Compute capacities 算力资源", energy, "Listed of A"]),
+        ("fresh=day&q=listed", vec!["Listed of A"]),
+        ("q=\"; DROP TABLE found; --", vec![]),
+    ] {
+        assert_eq!(titles(&search(&b, query).await), expected, "{query}");
+    }
+    let hit = search(&b, "q=能耗").await["datasets"][0]["offered"].clone();
+    let about =
+        json!({"theme": "energy", "licence": "CC-BY-4.0", "contact": "data@park-a.example", "frequency": "monthly"});
+    for (name, value) in about.as_object().unwrap() {
+        assert_eq!(&hit["about"][name], value, "{hit}");
+    }
+    assert_eq!(hit["about"]["samples"].as_array().unwrap().len(), 2);
+    let listed = search(&b, "q=listed").await["datasets"][0]["offered"].clone();
+    assert!(listed["refused"].as_str().unwrap().contains("not among the recipients"), "{listed}");
+    // What is listed for all may be used by some: the policy still decides.
+    let refused = b.request(&a, listed["dataset"].as_str().unwrap(), "research").await;
+    assert_eq!(refused["stage"], "refused", "{refused}");
+    // For people.
+    let token = b.token_of("requester").await;
+    let output = crosspark(&["search", "能耗", "--node", &b.management, "--token", &token]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && shown.contains(energy) && shown.contains("1 found"), "{shown}");
+    run_a.stop();
+    run_b.stop();
+    run_c.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_follows_what_changes() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run_a = a.start().await;
+    let here = b.start_here(Default::default()).await;
+    let open = json!({"permission": [{"action": "use"}]});
+    let first = publish(&a, "First", &[], &open).await;
+    publish(&a, "Second", &[], &open).await;
+    here.node.refresh_index().await;
+    assert_eq!(search(&b, "").await["total"], 2);
+    // A new version that this park may not see any more is gone.
+    let only_a = policy(&[("recipient", "eq", json!("did:web:nobody.example"))]);
+    publish(&a, "First", &["--dataset", dataset_of(&first)], &only_a).await;
+    publish(&a, "Third", &[], &open).await;
+    here.node.refresh_index().await;
+    assert_eq!(titles(&search(&b, "sort=title").await), ["Second", "Third"]);
+    // Only what changed was read: nothing.
+    here.node.refresh_index().await;
+    assert_eq!(titles(&search(&b, "sort=title").await), ["Second", "Third"]);
+    // A park that is away is still shown, as stale.
+    run_a.stop();
+    here.node.refresh_index().await;
+    let found = search(&b, "sort=title").await;
+    assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_string()), "{found}");
+    let run_a = a.start().await;
+    here.node.refresh_index().await;
+    let found = search(&b, "sort=title").await;
+    assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_null()), "{found}");
+    // A member that is suspended is not shown.
+    alliance.command("suspend", &a);
+    here.node.install_register(alliance.register().trim(), "test").await.unwrap();
+    here.node.refresh_index().await;
+    assert_eq!(search(&b, "").await["total"], 0);
+    here.stop().await;
+    run_a.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_withdrawn_ends() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run_a = a.start().await;
+    let here = b.start_here(Default::default()).await;
+    let published = publish(&a, "Sample", &[], &json!({"permission": [{"action": "use"}]})).await;
+    let dataset = dataset_of(&published);
+    here.node.refresh_index().await;
+    assert_eq!(search(&b, "q=sample").await["total"], 1);
+    let view = b.request(&a, dataset, "research").await;
+    assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &Value::Null), "{view}");
+    let token = a.token_of("publisher").await;
+    let args = ["withdraw", dataset, "--reason", "it had errors", "--node", &a.management, "--token", &token];
+    assert_eq!(good(&args)["told"], 1);
+    assert!(!crosspark(&args).status.success(), "once is enough");
+    assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
+    here.node.refresh_index().await;
+    assert_eq!(search(&b, "q=sample").await["total"], 0);
+    // Whoever has it is told, and keeps it: that cannot be taken back.
+    run_a.settle().await;
+    let view = b.wait(&view, 0).await;
+    assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &json!("it had errors")), "{view}");
+    assert!(b.entries().await.iter().any(|row| row["entry"]["kind"] == "dataset.recalled"));
+    // Nobody gets it any more.
+    assert!(b.try_request(&a, dataset, "research").await.is_none());
+    let body = json!({"title": "Sample", "schema": "urn:crosspark:schema:economic-indicator"});
+    let _ = body;
+    here.stop().await;
+    run_a.stop();
+}
