@@ -32,9 +32,9 @@ use crosspark::negotiation::{Negotiation, Role, State as Stage};
 use crosspark::policy::{Channel, Decision, Policy};
 use crosspark::protocol::{self, Connection, wire_message};
 use crosspark::service::ports::{
-    Answer, DecisionMaker, NegotiationStep, Peer, PeerError, PeerPage, PlainData, Says, TransferStep,
+    Answer, DecisionMaker, Letter, NegotiationStep, Peer, PeerError, PeerPage, PlainData, Says, TransferStep,
 };
-use crosspark::service::{Ask, Message, Node, User, UserRole};
+use crosspark::service::{Ask, Node, User, UserRole};
 use crosspark::storage::{AgreementRow, Change, VersionRow, Write};
 use crosspark::transfer::{State as Phase, Transfer};
 use futures_util::stream::BoxStream;
@@ -195,16 +195,10 @@ fn not_asked<T>() -> Result<T, PeerError> {
 
 #[async_trait]
 impl Peer for KitPeer {
-    async fn deliver(
-        &self,
-        to: &Member,
-        callback: Option<&Endpoint>,
-        message: &Message,
-        token: Option<&str>,
-    ) -> Result<Answer<Option<ProcessId>>, PeerError> {
+    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
         tokio::time::sleep(PAUSE).await;
-        let (path, body) = wire_message(message, &self.own, &to.id, token);
-        let url = callback.unwrap_or(&to.endpoint).join(&path).replace("https://", "http://");
+        let (path, body) = wire_message(letter, &self.own, &to.id);
+        let url = letter.callback.unwrap_or(&to.endpoint).join(&path).replace("https://", "http://");
         let body = to_kit(&body.to_string());
         let mut last = PeerError::Invalid("not sent".into());
         for pause in RETRIES {
@@ -212,7 +206,7 @@ impl Peer for KitPeer {
             match request.timeout(Duration::from_secs(3)).send().await {
                 Ok(answer) if answer.status().is_success() => {
                     let answer: Value = answer.json().await.unwrap_or_default();
-                    let name = message.named_in().and_then(|name| answer.get(name)?.as_str());
+                    let name = letter.message.named_in().and_then(|name| answer.get(name)?.as_str());
                     return Ok(Answer { body: name.and_then(|pid| ProcessId::parse(pid).ok()), promise: None });
                 }
                 Ok(answer) => last = PeerError::Invalid(answer.status().to_string()),

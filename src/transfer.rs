@@ -109,6 +109,9 @@ pub struct Transfer {
     /// Who paused it: only that side goes on with it.
     #[serde(default)]
     pub paused_by: Option<Role>,
+    /// Who ended it.
+    #[serde(default)]
+    pub ended_by: Option<Role>,
     /// When plain text was first served under it, which counted as a use.
     #[serde(default)]
     pub pulled: Option<Timestamp>,
@@ -133,11 +136,23 @@ impl Transfer {
     /// Moves it, consuming the old state.
     pub fn apply(mut self, by: Role, event: Event, now: Timestamp) -> Result<Self, Illegal> {
         let illegal = || Illegal { event: format!("{event:?} by the {by:?}").to_lowercase(), state: self.state.name() };
-        self.state = self.state.next(by, event).ok_or_else(illegal)?;
+        self.state = self.state.next(by, event).or_else(|| self.crossed(by, event)).ok_or_else(illegal)?;
         self.paused_by = (event == Event::Suspend).then_some(by);
+        self.ended_by = self.state.is_final().then_some(by);
         self.revision += 1;
         self.updated = now;
         Ok(self)
+    }
+
+    /// Both sides may end a transfer, so that their last messages can cross on the way. The provider's counts: the consumer,
+    /// which has ended it by itself, takes it, so that both come to the same end. (The specification says nothing of it.)
+    fn crossed(&self, by: Role, event: Event) -> Option<State> {
+        let ended_alone = self.role == Role::Consumer && self.ended_by == Some(Role::Consumer);
+        match event {
+            Event::Complete if ended_alone && by == Role::Provider => Some(State::Completed),
+            Event::Terminate if ended_alone && by == Role::Provider => Some(State::Terminated),
+            _ => None,
+        }
     }
 
     /// Remembers a message that moved it.

@@ -13,8 +13,8 @@ use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
-use crate::service::ports::{Answer, Peer, PeerError, PeerPage, PlainData};
-use crate::service::{DocumentKey, Message, trace};
+use crate::service::ports::{Answer, Letter, Peer, PeerError, PeerPage, PlainData};
+use crate::service::{DocumentKey, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -248,15 +248,10 @@ impl Peer for HttpPeer {
         parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)
     }
 
-    async fn deliver(
-        &self,
-        to: &Member,
-        callback: Option<&Endpoint>,
-        message: &Message,
-        token: Option<&str>,
-    ) -> Result<Answer<Option<ProcessId>>, PeerError> {
-        let (path, body) = wire::outgoing(message, &self.endpoint, &to.id, token);
-        let address = match (&to.connector, callback) {
+    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+        let (path, body) = wire::outgoing(letter, &self.endpoint, &to.id);
+        let message = letter.message;
+        let address = match (&to.connector, letter.callback) {
             (None, _) if message.is_ours() => to.endpoint.join(&path),
             (Some(_), Some(callback)) => callback.join(&path),
             _ => base_of(to) + &path,

@@ -7,6 +7,7 @@ use crate::core::json;
 use crate::core::time::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Negotiation, Role};
+use crate::service::ports::Letter;
 use crate::service::{
     ContractOffer, ContractRequest, DataAddress, Error, Message, PlainAgreement, Termination, Terms, TransferRequest,
 };
@@ -206,7 +207,16 @@ pub fn transfer(transfer: &Transfer) -> Value {
 
 /// An outgoing message of the node at the endpoint `own`: path below the receiver's base of the protocol (or, of our data
 /// plane, below its endpoint), and body.
-pub fn outgoing(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<&str>) -> (String, Value) {
+pub fn outgoing(letter: &Letter<'_>, own: &Endpoint, to: &ParticipantId) -> (String, Value) {
+    let (path, mut body) = written(letter.message, own, to, letter.token);
+    if let Value::Object(body) = &mut body {
+        // What is said twice is two messages: only by their names can the receiver tell them from one that came twice.
+        body.insert("@id".into(), letter.id.to_string().into());
+    }
+    (path, body)
+}
+
+fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<&str>) -> (String, Value) {
     let callback = own.join(BASE);
     match message {
         Message::ContractRequest { pid, peer_pid, offer, dataset, policy, claim } => {

@@ -3,7 +3,7 @@
 
 use super::Node;
 use super::message::Message;
-use super::ports::PeerError;
+use super::ports::{Letter, PeerError};
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::{MessageId, ParticipantId, ProcessId};
 use crate::core::limits;
@@ -124,7 +124,8 @@ impl Node {
             _ => None,
         };
         let callback = row.callback.as_ref().filter(|address| member.callbacks.iter().any(|all| all.covers(address)));
-        let delivered = self.parts.peer.deliver(member, callback, &message, token.as_deref()).await;
+        let letter = Letter { id: &row.id, callback, message: &message, token: token.as_deref() };
+        let delivered = self.parts.peer.deliver(member, &letter).await;
         if let Err(PeerError::Refused { promise, .. }) = &delivered {
             self.keep_promise(&row.to, promise.clone()).await;
         }

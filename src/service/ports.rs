@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use crate::core::digest::Digest;
-use crate::core::id::{DatasetId, ProcessId};
+use crate::core::id::{DatasetId, MessageId, ProcessId};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::negotiation::Negotiation;
@@ -54,6 +54,18 @@ pub struct Answer<T> {
     pub promise: Option<String>,
 }
 
+/// A message on its way.
+pub struct Letter<'a> {
+    /// Its own name: the same message again has the same, and another one with the same words another.
+    pub id: &'a MessageId,
+    /// Where another connector wants it, if it said so: the register covers it.
+    pub callback: Option<&'a Endpoint>,
+    /// The message.
+    pub message: &'a Message,
+    /// What goes with a transfer's start.
+    pub token: Option<&'a str>,
+}
+
 /// A page of a peer's catalog.
 pub struct PeerPage {
     /// The catalog.
@@ -79,15 +91,8 @@ pub trait Peer: Send + Sync {
     async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerPage, PeerError>;
     /// One dataset of it.
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError>;
-    /// Delivers a message; answers with the other side's name for the process. Another connector gets it at `callback`,
-    /// which the register covers, if it named one. `token` goes with a transfer's start.
-    async fn deliver(
-        &self,
-        to: &Member,
-        callback: Option<&Endpoint>,
-        message: &Message,
-        token: Option<&str>,
-    ) -> Result<Answer<Option<ProcessId>>, PeerError>;
+    /// Delivers a message; answers with the other side's name for the process that it opens.
+    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError>;
     /// A manifest.
     async fn manifest(&self, to: &Member, digest: &Digest) -> Result<String, PeerError>;
     /// Sealed bytes from `range`.

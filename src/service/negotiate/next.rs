@@ -11,7 +11,7 @@ use crate::core::id::{AgreementId, KeyId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document;
-use crate::negotiation::{Event, Negotiation, Role, Signatures, State};
+use crate::negotiation::{Event, Illegal, Negotiation, Role, Signatures, State};
 use crate::policy::{self, Decision, Policy, PolicyError};
 use crate::storage::{AgreementRow, Change, Guard, StoreError, Write};
 use serde_json::Value;
@@ -129,7 +129,7 @@ impl Node {
     async fn offer(&self, old: Negotiation, now: Timestamp) -> Result<Option<Change>, StoreError> {
         let version = self.parts.store.version_by_offer(&old.subject.offer).await?;
         let Some(version) = version else { return Err(StoreError::Conflict("the offer")) };
-        let Ok(mut next) = old.apply(Role::Provider, Event::Offer, now) else { return Ok(None) };
+        let Ok(mut next) = by_own(old, Event::Offer, now) else { return Ok(None) };
         next.subject.policy = version.policy;
         let (facts, message) = (moved(&next, Role::Provider), Message::offer(&next));
         Ok(Some(self.change_of(next, facts, Some(message))))
@@ -137,7 +137,7 @@ impl Node {
 
     fn counter(&self, old: Negotiation, policy: &Value, now: Timestamp) -> Option<Change> {
         let policy = Policy::from_value(policy).ok()?.to_value();
-        let mut next = old.apply(Role::Consumer, Event::Request, now).ok()?;
+        let mut next = by_own(old, Event::Request, now).ok()?;
         (next.subject.policy, next.subject.asked) = (policy.clone(), Some(policy));
         self.claim_anew(&mut next, now)?;
         let (facts, message) = (moved(&next, Role::Consumer), Message::request(&next, self.is_connector(&next.peer)));
@@ -145,7 +145,7 @@ impl Node {
     }
 
     fn accept(&self, old: Negotiation, now: Timestamp) -> Option<Change> {
-        let mut next = old.apply(Role::Consumer, Event::Accept, now).ok()?;
+        let mut next = by_own(old, Event::Accept, now).ok()?;
         self.claim_anew(&mut next, now)?;
         let message = Message::accept(&next, self.is_connector(&next.peer))?;
         let facts = moved(&next, Role::Consumer);
@@ -200,7 +200,7 @@ impl Node {
         };
         let id = agreement.id.clone();
         let signed = document::sign(agreement, &self.document_key());
-        let Ok(mut next) = old.apply(Role::Provider, Event::Agree, now) else { return Ok(None) };
+        let Ok(mut next) = by_own(old, Event::Agree, now) else { return Ok(None) };
         next.agreement = Some(Signatures { provider: Some(signed.jws().to_owned()), consumer: None });
         let Some(peer_pid) = next.peer_pid.clone() else { return Ok(None) };
         let message = Message::ContractAgreement {
@@ -227,7 +227,7 @@ impl Node {
                 (Some(signed.clone()), Signatures { provider: Some(provider), consumer: Some(signed) })
             }
         };
-        let mut next = old.apply(Role::Consumer, Event::Verify, now).ok()?;
+        let mut next = by_own(old, Event::Verify, now).ok()?;
         next.agreement = Some(signatures);
         let message =
             Message::ContractVerification { pid: next.id.clone(), peer_pid: next.peer_pid.clone()?, agreement };
@@ -236,7 +236,7 @@ impl Node {
     }
 
     fn finalize(&self, old: Negotiation, now: Timestamp) -> Option<Change> {
-        let next = old.apply(Role::Provider, Event::Finalize, now).ok()?;
+        let next = by_own(old, Event::Finalize, now).ok()?;
         let row = self.agreement_row(&next, self.is_connector(&next.peer)).ok()?;
         let message = Message::ContractFinalized { pid: next.id.clone(), peer_pid: next.peer_pid.clone()? };
         let facts = moved(&next, Role::Provider);
@@ -300,4 +300,10 @@ impl Node {
             used: 0,
         })
     }
+}
+
+/// Moves a negotiation by this node's own side: a step of the other side is none of ours, whoever decides.
+fn by_own(negotiation: Negotiation, event: Event, now: Timestamp) -> Result<Negotiation, Illegal> {
+    let by = negotiation.role;
+    negotiation.apply(by, event, now)
 }

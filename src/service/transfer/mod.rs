@@ -290,6 +290,7 @@ pub fn request_under(
         callback: None,
         data: None,
         paused_by: None,
+        ended_by: None,
         pulled: None,
         token_until: None,
         wrapped_token: None,

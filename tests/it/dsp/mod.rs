@@ -118,7 +118,9 @@ fn address_of(start: &Value) -> (String, String) {
 async fn read(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let bytes = response.bytes().await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    assert_eq!(broken(&body), Vec::<String>::new());
+    (status, body)
 }
 
 /// A client without certificate that takes any server.

@@ -238,3 +238,22 @@ async fn catalogs_have_pages_and_filters() {
     assert_eq!(filtered(json!([condition("issued", "gteq", "2099-01-01T00:00:00Z")])).await, Vec::<String>::new());
     here.stop().await;
 }
+
+/// What checks the messages finds those that break a rule.
+#[test]
+fn the_rules_bite() {
+    let offer = json!({"@id": "o", "@type": "Offer", "target": "d", "permission": [{"action": "use"}]});
+    let good = json!({"consumerPid": "c", "offer": offer, "callbackAddress": "https://c.example"});
+    assert_eq!(broken(&message("ContractRequestMessage", good.clone())), Vec::<String>::new());
+    let mut empty = good.clone();
+    empty["offer"]["permission"][0]["constraint"] = json!([]);
+    assert_eq!(broken(&message("ContractRequestMessage", empty)).len(), 1);
+    if std::env::var("CROSSPARK_DSP_SCHEMAS").is_ok() {
+        let (mut both, mut odd) = (good.clone(), good);
+        both["providerPid"] = json!("p");
+        odd["offer"]["permission"] = json!([{"constraint": [{"leftOperand": "purpose"}]}]);
+        for wrong in [both, odd] {
+            assert_ne!(broken(&message("ContractRequestMessage", wrong)), Vec::<String>::new());
+        }
+    }
+}

@@ -40,6 +40,8 @@ type Answers = Arc<Mutex<Vec<(String, Vec<u8>, &'static str)>>>;
 #[derive(Clone, Default)]
 struct Ears {
     heard: Arc<Mutex<Vec<Heard>>>,
+    /// Messages that break the protocol's rules.
+    wrong: Arc<Mutex<Vec<String>>>,
     answers: Answers,
 }
 
@@ -57,6 +59,9 @@ async fn hear(State(ears): State<Ears>, request: Request) -> Response {
     let token = bearer_of(request.headers());
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if body.is_object() {
+        ears.wrong.lock().unwrap().extend(super::broken(&body));
+    }
     ears.heard.lock().unwrap().push(Heard { path: path.clone(), body: body.clone(), token });
     if let Some((_, answer, kind)) = ears.answers.lock().unwrap().iter().find(|(known, ..)| *known == path) {
         return ([("content-type", *kind)], Bytes::from(answer.clone())).into_response();
@@ -164,6 +169,13 @@ impl Connector {
     /// Its bearer token for a park.
     pub fn bearer(&self, audience: &str) -> Option<String> {
         Some(bearer::make(self.token_key.as_ref()?, &audience.parse().unwrap(), SystemClock.now()))
+    }
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        let wrong = self.ears.wrong.lock().unwrap();
+        assert!(std::thread::panicking() || wrong.is_empty(), "{wrong:#?}");
     }
 }
 

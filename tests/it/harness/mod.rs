@@ -2,9 +2,11 @@
 //! must be empty and its log must verify.
 
 mod connector;
+mod rules;
 mod running;
 
 pub use connector::{CONTEXT, Connector, message, own_name};
+pub use rules::broken;
 pub use running::{Here, Running};
 
 use crosspark::assembly::{self, Overrides};

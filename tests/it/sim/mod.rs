@@ -4,5 +4,6 @@
 mod faults;
 mod peer;
 mod seeds;
+mod tables;
 mod uses;
 mod world;

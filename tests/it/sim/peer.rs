@@ -11,8 +11,7 @@ use crosspark::core::id::{DatasetId, ParticipantId, ProcessId};
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
 use crosspark::protocol::{BASE, Connection, wire_message};
-use crosspark::service::Message;
-use crosspark::service::ports::{Answer, Peer, PeerError, PeerPage, PlainData};
+use crosspark::service::ports::{Answer, Letter, Peer, PeerError, PeerPage, PlainData};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http_body_util::BodyExt;
@@ -112,6 +111,18 @@ impl SimPeer {
         Ok(Got { status: parts.status, headers: parts.headers, body })
     }
 
+    /// A message as it is, through clear air; its status.
+    pub async fn deliver_raw(
+        net: &Net,
+        about: &Connection,
+        to: &ParticipantId,
+        path: &str,
+        body: &Value,
+    ) -> Option<u16> {
+        let got = Self::arrive(net, about, to, &post(format!("{BASE}{path}"), body)).await;
+        got.ok().map(|got| got.status.as_u16())
+    }
+
     /// Sends through the weather.
     async fn call(&self, to: &Member, sent: Sent) -> Result<Got, PeerError> {
         self.life.go_on().await;
@@ -174,15 +185,9 @@ impl Peer for SimPeer {
         Ok(value(&self.call(to, get(format!("{BASE}/catalog/datasets/{id}"))).await?.body))
     }
 
-    async fn deliver(
-        &self,
-        to: &Member,
-        _callback: Option<&Endpoint>,
-        message: &Message,
-        token: Option<&str>,
-    ) -> Result<Answer<Option<ProcessId>>, PeerError> {
-        let (path, body) = wire_message(message, &self.own, &to.id, token);
-        let path = if message.is_ours() { path } else { format!("{BASE}{path}") };
+    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+        let (path, body) = wire_message(letter, &self.own, &to.id);
+        let path = if letter.message.is_ours() { path } else { format!("{BASE}{path}") };
         let sent = match body {
             Value::String(jws) => {
                 let kind = (header::CONTENT_TYPE, "application/jose".to_owned());
@@ -191,7 +196,7 @@ impl Peer for SimPeer {
             body => post(path, &body),
         };
         let got = self.call(to, sent).await?;
-        let (answer, name) = (value(&got.body), message.named_in());
+        let (answer, name) = (value(&got.body), letter.message.named_in());
         let pid = name.and_then(|name| answer.get(name)?.as_str()).map(|pid| pid.parse().unwrap());
         Ok(Answer { body: pid, promise: promise(&got.headers) })
     }

@@ -33,18 +33,18 @@ fn one_seed(seed: u64) {
     });
 }
 
-/// How many seeds; `CROSSPARK_SEEDS=FROM..TO` runs others.
-fn seeds() -> std::ops::Range<u64> {
+/// Which seeds; `CROSSPARK_SEEDS=FROM..TO` runs others.
+pub fn seeds_or(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let range = std::env::var("CROSSPARK_SEEDS").ok();
     let range = range.as_deref().and_then(|text| text.split_once(".."));
-    range.map_or(0..2_000, |(from, to)| from.parse().unwrap()..to.parse().unwrap())
+    range.map_or(usual, |(from, to)| from.parse().unwrap()..to.parse().unwrap())
 }
 
 /// Whatever the network loses, doubles, delays and reorders, and wherever storage fails or a node dies: in the end the
 /// dataset is delivered, counted once, and both logs verify.
 #[test]
 fn every_seed_ends_well() {
-    let (seeds, next) = (seeds(), AtomicU64::new(0));
+    let (seeds, next) = (seeds_or(0..2_000), AtomicU64::new(0));
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -20,7 +20,7 @@ use crosspark::index::Index;
 use crosspark::ingest::Format;
 use crosspark::protocol::{self, Connection};
 use crosspark::schema;
-use crosspark::service::ports::PolicyDecides;
+use crosspark::service::ports::{DecisionMaker, PolicyDecides};
 use crosspark::service::{DocumentKey, Node, Once, Parts, Publication, RequestStage, Trust, User, UserRole};
 use crosspark::storage::interposed::Interposed;
 use crosspark::storage::memory::{Disk, MemoryStore};
@@ -179,6 +179,7 @@ pub struct World {
     weather: Arc<Weather>,
     sites: [Site; 2],
     alive: Mutex<[Option<Alive>; 2]>,
+    decisions: OnceLock<Arc<dyn DecisionMaker>>,
 }
 
 impl World {
@@ -230,7 +231,18 @@ impl World {
             weather: Arc::new(weather),
             sites,
             alive: Mutex::new([None, None]),
+            decisions: OnceLock::new(),
         })
+    }
+
+    /// From the start on, somebody else decides at both parks.
+    pub fn decided_by(&self, who: Arc<dyn DecisionMaker>) {
+        assert!(self.decisions.set(who).is_ok(), "before any node starts");
+    }
+
+    /// Sends a message of `from` to the other park's protocol routes; the answer's status.
+    pub async fn send(&self, from: usize, path: &str, body: &Value) -> Option<u16> {
+        SimPeer::deliver_raw(&self.net, &self.sites[from].about, &self.id(1 - from), path, body).await
     }
 
     /// The register that follows the one that all began with.
@@ -299,7 +311,7 @@ impl World {
             clock: self.clock.clone(),
             random: site.random.clone(),
             peer: Arc::new(peer),
-            decisions: Arc::new(PolicyDecides),
+            decisions: self.decisions.get_or_init(|| Arc::new(PolicyDecides)).clone(),
             schemas: schema::built_in(),
             token_key: made.kek().token_key().clone(),
             trust: Arc::new(Trust {
@@ -343,6 +355,13 @@ impl World {
         let source = std::io::Cursor::new(records(300).into_bytes());
         let published = self.node(A).unwrap().publish(&user(), publication(), None, source).await;
         published.map(|published| published.dataset)
+    }
+
+    /// Publishes a few records under a policy.
+    pub async fn publish_under(&self, policy: Value) -> DatasetId {
+        let source = std::io::Cursor::new(records(2).into_bytes());
+        let publication = Publication { policy, ..publication() };
+        self.living(A).await.publish(&user(), publication, None, source).await.unwrap().dataset
     }
 
     pub async fn publish_once(&self, node: &Arc<Node>, once: &Once) -> Result<(), crosspark::service::Error> {
