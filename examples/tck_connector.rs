@@ -346,6 +346,7 @@ async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow
             listen,
             endpoint: Endpoint::parse(&format!("https://localhost:{}", listen.port()))?,
             allow_private_addresses: true,
+            writes_per_member_a_minute: 12_000,
         },
         management: ManagementListener { listen },
         alliance: None,

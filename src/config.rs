@@ -1,6 +1,7 @@
 //! A node's configuration: one TOML file. An unknown key, a bad value or a missing file is an error that names it.
 
 use crate::core::id::ParticipantId;
+use crate::core::limits;
 use crate::identity::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -43,6 +44,13 @@ pub struct PeerListener {
     /// Whether peers on loopback and private networks may be dialled.
     #[serde(default)]
     pub allow_private_addresses: bool,
+    /// Log entries that one member may cause in a minute; more is refused and counted.
+    #[serde(default = "writes_usual")]
+    pub writes_per_member_a_minute: u32,
+}
+
+fn writes_usual() -> u32 {
+    limits::WRITES_PER_MEMBER_A_MINUTE
 }
 
 /// The listener for this park's own users.

@@ -348,6 +348,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         schemas: schema::built_in(),
         trust: Arc::new(trust),
         sequence,
+        writes_per_member_a_minute: config.peer.writes_per_member_a_minute,
         gate,
         log_keys,
     };

@@ -5,6 +5,7 @@ use super::{Outcome, done, output};
 use crate::config::{self, AllianceSource, Config, Log, ManagementListener, PeerListener};
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
+use crate::core::limits;
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock};
 use crate::enrol::{self, NewNode, Wanted};
@@ -163,6 +164,7 @@ async fn init(args: Init, json: bool) -> Outcome {
             listen: args.listen,
             endpoint: args.endpoint,
             allow_private_addresses: args.allow_private_addresses,
+            writes_per_member_a_minute: limits::WRITES_PER_MEMBER_A_MINUTE,
         },
         management: ManagementListener { listen: args.management },
         alliance: args.alliance_url.map(|url| AllianceSource { url, ca_file: None }),

@@ -148,8 +148,8 @@ pub const PROCESS_MESSAGES_MAX: usize = 64;
 pub const NEGOTIATION_MOVES_MAX: u64 = 64;
 /// Negotiations that one member may have open at once.
 pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
-/// Log entries that one member may cause in a minute; more is refused and counted.
-pub const WRITES_PER_MEMBER_A_MINUTE_MAX: u32 = 12_000;
+/// Log entries that one member may cause in a minute, unless the configuration says otherwise; more is refused and counted.
+pub const WRITES_PER_MEMBER_A_MINUTE: u32 = 12_000;
 /// Jobs that the writer commits in one transaction.
 pub const COMMIT_BATCH_MAX: usize = 512;
 /// Jobs waiting for the writer.

@@ -162,6 +162,8 @@ pub struct Parts {
     pub trust: Arc<Trust>,
     /// The sequence of its register, for whoever tells it to peers.
     pub sequence: Arc<AtomicU64>,
+    /// Log entries that one member may cause in a minute.
+    pub writes_per_member_a_minute: u32,
     /// Whether changes are taken.
     pub gate: Arc<Gate>,
     /// Every key with which it ever signed checkpoints.

@@ -9,7 +9,7 @@ use crate::core::id::{MessageId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{self, Negotiation};
-use crate::storage::{Change, Chore, Outgoing, StoreError, Write};
+use crate::storage::{Change, Chore, Due, Outgoing, StoreError, Write};
 use crate::transfer::{self, Transfer};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ const ABANDONED: &str = "abandoned";
 type Sending = Arc<Mutex<HashSet<(ParticipantId, MessageId)>>>;
 
 /// Takes a place for a message, unless it is under way, or too many are: in all, or to its receiver.
-fn take_place(sending: &Sending, row: &Outgoing) -> bool {
+fn take_place(sending: &Sending, row: &Due) -> bool {
     let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
     let to_same = sending.iter().filter(|(to, _)| *to == row.to).count();
     sending.len() < PARALLEL
@@ -80,8 +80,16 @@ impl Node {
             }
             let (node, sending) = (self.clone(), sending.clone());
             tokio::spawn(async move {
-                let key = (row.to.clone(), row.id.clone());
-                super::trace::within(row.trace, node.send(row)).await;
+                let key = (row.to, row.id);
+                match node.parts.store.outgoing(&key.1).await {
+                    Ok(Some(row)) => super::trace::within(row.trace, node.send(row)).await,
+                    // Given up meanwhile.
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a message of the outbox could not be read");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
                 sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
                 node.outbox_wake.notify_one();
             });
@@ -132,20 +140,22 @@ impl Node {
         let delivered = delivered?;
         self.keep_promise(&row.to, delivered.promise).await;
         if let Some(peer_pid) = delivered.body {
-            self.learn_name(&row.process, peer_pid).await;
+            self.learn_name(&message, &row.process, peer_pid).await;
         }
         Ok(())
     }
 
     /// The other side's name for a process: what this side says next needs it. If it is not learnt here, the other side's
     /// next message tells it.
-    async fn learn_name(self: &Arc<Self>, process: &ProcessId, peer_pid: ProcessId) {
+    async fn learn_name(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
         let chore = Chore::Named { process: process.clone(), peer_pid };
         if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
             tracing::warn!(%error, %process, "the other side's name for a process could not be kept");
         }
-        self.go_on_negotiation(process);
-        self.go_on_transfer(process);
+        match message {
+            Message::TransferRequest { .. } => self.go_on_transfer(process),
+            _ => self.go_on_negotiation(process),
+        }
     }
 
     /// The message will not be taken: logged, and the process ends, on this side and on the other.

@@ -181,14 +181,14 @@ pub struct Counter(Mutex<BTreeMap<Stranger, u64>>);
 pub struct Quotas(Mutex<HashMap<ParticipantId, (i64, u32)>>);
 
 impl Quotas {
-    fn take(&self, member: &ParticipantId, minute: i64) -> bool {
+    fn take(&self, member: &ParticipantId, minute: i64, max: u32) -> bool {
         let mut quotas = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let quota = quotas.entry(member.clone()).or_insert((minute, 0));
         if quota.0 != minute {
             *quota = (minute, 0);
         }
         quota.1 = quota.1.saturating_add(1);
-        quota.1 <= limits::WRITES_PER_MEMBER_A_MINUTE_MAX
+        quota.1 <= max
     }
 }
 
@@ -235,7 +235,7 @@ impl Node {
 
     /// Whether the member may cause another entry; over its quota it is counted and turned away.
     pub fn take_quota(self: &Arc<Self>, member: &ParticipantId) -> Result<(), Error> {
-        if self.quotas.take(member, self.now().ms() / 60_000) {
+        if self.quotas.take(member, self.now().ms() / 60_000, self.parts.writes_per_member_a_minute) {
             return Ok(());
         }
         self.count_stranger(Stranger::OverQuota);

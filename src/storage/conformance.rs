@@ -97,7 +97,12 @@ async fn conforms(store: &dyn Store) {
     store.commit(sends).await.unwrap();
     let due = async || -> Vec<u64> {
         let rows = store.outbox_due(SystemClock.now().plus_ms(1_000), 10).await.unwrap();
-        rows.iter().map(|row| row.message["n"].as_u64().unwrap()).collect()
+        let mut found = Vec::new();
+        for row in rows {
+            assert_eq!(row.to, park());
+            found.push(store.outgoing(&row.id).await.unwrap().unwrap().message["n"].as_u64().unwrap());
+        }
+        found
     };
     assert_eq!(due().await, [1, 3]);
     let later = SystemClock.now().plus_ms(60_000);

@@ -2,12 +2,14 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
+    AgreementRow, Change, Chore, Due, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
     Store, StoreError, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, OfferId, ParticipantId, ProcessId, TokenId};
+use crate::core::id::{
+    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
+};
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
@@ -95,7 +97,8 @@ pass_through! {
     token(hash: &Digest) -> Found<TokenRow>;
     once(token: &TokenId, key: &str) -> Found<OnceRow>;
     tokens() -> Listed<TokenRow>;
-    outbox_due(now: Timestamp, limit: usize) -> Listed<Outgoing>;
+    outbox_due(now: Timestamp, limit: usize) -> Listed<Due>;
+    outgoing(id: &MessageId) -> Found<Outgoing>;
     outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
     figures() -> Result<Figures, StoreError>;
     checkpoint() -> Found<String>;

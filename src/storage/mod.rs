@@ -17,8 +17,8 @@ pub mod sqlite;
 
 pub use gate::Gate;
 pub use rows::{
-    AgreementRow, EntryRow, Figures, Holding, HoldingState, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind, Seen,
-    TokenRow, VersionRow,
+    AgreementRow, Due, EntryRow, Figures, Holding, HoldingState, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
+    Seen, TokenRow, VersionRow,
 };
 
 use crate::audit::entry::{Draft, FieldOpening, Opening};
@@ -349,7 +349,9 @@ pub trait Store: Send + Sync {
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
 
     /// The next message of each process that is due.
-    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Outgoing>, StoreError>;
+    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError>;
+    /// A message of the outbox.
+    async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError>;
     /// When the next message after `now` is due, and how many wait in all.
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 

@@ -211,6 +211,15 @@ pub struct Outgoing {
     pub attempts: u32,
 }
 
+/// A message that is due: who gets it is known before it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The message.
+    pub id: MessageId,
+    /// To whom.
+    pub to: ParticipantId,
+}
+
 impl Outgoing {
     /// The message for where the other side wants it.
     pub fn to(mut self, callback: &Option<Endpoint>) -> Self {

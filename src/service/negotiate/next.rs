@@ -22,24 +22,24 @@ impl Node {
     pub(in crate::service) fn go_on_negotiation(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            let found = node.parts.store.negotiation(&id).await.ok().flatten().and_then(|n| n.trace);
-            let steps = async {
-                let mut pause = Pause::default();
-                loop {
-                    match node.step_negotiation(&id).await {
-                        Ok(true) => pause = Pause::default(),
-                        Ok(false) => break,
-                        Err(error) => pause.after(&error, &id).await,
-                    }
+            let mut pause = Pause::default();
+            loop {
+                let done = match node.parts.store.negotiation(&id).await {
+                    Ok(None) => break,
+                    Ok(Some(old)) => trace::within(old.trace, node.step_negotiation(old)).await,
+                    Err(error) => Err(error),
+                };
+                match done {
+                    Ok(true) => pause = Pause::default(),
+                    Ok(false) => break,
+                    Err(error) => pause.after(&error, &id).await,
                 }
-            };
-            trace::within(found, steps).await;
+            }
         });
     }
 
     /// One step, if there is one to do.
-    async fn step_negotiation(self: &Arc<Self>, id: &ProcessId) -> Result<bool, StoreError> {
-        let Some(old) = self.parts.store.negotiation(id).await? else { return Ok(false) };
+    async fn step_negotiation(self: &Arc<Self>, old: Negotiation) -> Result<bool, StoreError> {
         if old.state.is_final() {
             return Ok(false);
         }

@@ -21,24 +21,24 @@ impl Node {
     pub(in crate::service) fn go_on_transfer(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
-            let found = node.parts.store.transfer(&id).await.ok().flatten().and_then(|t| t.trace);
-            let steps = async {
-                let mut pause = Pause::default();
-                loop {
-                    match node.step_transfer(&id).await {
-                        Ok(true) => pause = Pause::default(),
-                        Ok(false) => break,
-                        Err(error) => pause.after(&error, &id).await,
-                    }
+            let mut pause = Pause::default();
+            loop {
+                let done = match node.parts.store.transfer(&id).await {
+                    Ok(None) => break,
+                    Ok(Some(old)) => trace::within(old.trace, node.step_transfer(old)).await,
+                    Err(error) => Err(error),
+                };
+                match done {
+                    Ok(true) => pause = Pause::default(),
+                    Ok(false) => break,
+                    Err(error) => pause.after(&error, &id).await,
                 }
-            };
-            trace::within(found, steps).await;
+            }
         });
     }
 
     /// One step, if there is one to do.
-    async fn step_transfer(self: &Arc<Self>, id: &ProcessId) -> Result<bool, StoreError> {
-        let Some(old) = self.parts.store.transfer(id).await? else { return Ok(false) };
+    async fn step_transfer(self: &Arc<Self>, old: Transfer) -> Result<bool, StoreError> {
         if old.role == Role::Consumer && old.state == State::Started && old.format == SEALED {
             self.deliver(&old.id);
             return Ok(false);

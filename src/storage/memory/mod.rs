@@ -4,14 +4,14 @@
 mod state;
 
 use super::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
+    AgreementRow, Change, Chore, Due, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
     Store, StoreError, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, OfferId, ParticipantId, ProcessId, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
 };
 use crate::core::limits;
 use crate::core::time::{Clock, Timestamp};
@@ -283,10 +283,14 @@ impl Store for MemoryStore {
         Ok(self.disk.state().tokens.values().cloned().collect())
     }
 
-    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Listed<Outgoing> {
+    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Listed<Due> {
         let state = self.disk.state();
         let due = state.first_messages().into_iter().filter(|(_, due)| *due <= now);
-        Ok(due.take(limit).map(|(message, _)| message.clone()).collect())
+        Ok(due.take(limit).map(|(message, _)| Due { id: message.id.clone(), to: message.to.clone() }).collect())
+    }
+
+    async fn outgoing(&self, id: &MessageId) -> Found<Outgoing> {
+        Ok(self.disk.state().outbox.values().find(|(message, _)| message.id == *id).map(|(message, _)| message.clone()))
     }
 
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {

@@ -337,8 +337,8 @@ pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) ->
         one(
             connection,
             "the outbox",
-            "INSERT INTO outbox (id, process, due, since, attempts, body) VALUES (?1, ?2, ?3, ?3, 0, ?4)",
-            params![message.id.as_str(), message.process.as_str(), now.ms(), to_text(message)?],
+            "INSERT INTO outbox (id, process, receiver, due, since, attempts, body) VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5)",
+            params![message.id.as_str(), message.process.as_str(), message.to.as_str(), now.ms(), to_text(message)?],
         )?;
     }
     Ok(())

@@ -59,7 +59,7 @@ fn connect(path: &Path, writable: bool) -> Result<Connection, StoreError> {
         // `secure_delete` overwrites erased personal values and keys with zeroes.
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1000;",
+             PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -32768;",
         )?;
     }
     connection.busy_timeout(std::time::Duration::from_secs(5))?;

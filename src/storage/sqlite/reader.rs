@@ -4,14 +4,16 @@ use super::apply::secret_columns;
 use super::{SqliteStore, catalog, connect, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, KeyId, OfferId, ParticipantId, ProcessId, TokenId};
+use crate::core::id::{
+    AgreementId, DatasetId, EntryId, HoldingId, IdError, KeyId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
+};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
-    AgreementRow, Change, Chore, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
-    Seen, Store, StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Chore, Due, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret,
+    SecretKind, Seen, Store, StoreError, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -32,6 +34,20 @@ impl Readers {
     pub fn open(path: PathBuf) -> Result<Self, StoreError> {
         let idle = Arc::new(Mutex::new(vec![connect(&path, false)?]));
         Ok(Self { path, idle, permits: Arc::new(Semaphore::new(limits::READERS_MAX)) })
+    }
+
+    /// Looks up one row by a key. That takes microseconds, less than handing it to another thread and back would.
+    async fn point<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let permit = self.permits.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => connect(&self.path, false)?,
+        };
+        let result = work(&connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        drop(permit);
+        result
     }
 
     async fn read<T: Send + 'static>(
@@ -111,12 +127,12 @@ impl Store for SqliteStore {
 
     async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError> {
         let sql = "SELECT jws FROM register WHERE sequence = ?1";
-        self.readers.read(move |c| scalar(c, sql, [sequence as i64])).await
+        self.readers.point(move |c| scalar(c, sql, [sequence as i64])).await
     }
 
     async fn register_sequence(&self) -> Result<u64, StoreError> {
         let sql = "SELECT COALESCE(MAX(sequence), 0) FROM register";
-        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
+        self.readers.point(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
     }
 
     async fn roots(&self) -> Result<Vec<String>, StoreError> {
@@ -168,7 +184,7 @@ impl Store for SqliteStore {
 
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError> {
         let id = id.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM version WHERE dataset = ?1 AND newest = 1", [id])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM version WHERE dataset = ?1 AND newest = 1", [id])).await
     }
 
     async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<VersionRow>, StoreError> {
@@ -194,7 +210,7 @@ impl Store for SqliteStore {
 
     async fn last_change(&self) -> Result<u64, StoreError> {
         let sql = "SELECT COALESCE(MAX(change), 0) FROM visible";
-        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
+        self.readers.point(move |c| Ok(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64)).await
     }
 
     async fn holders(&self, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError> {
@@ -213,17 +229,17 @@ impl Store for SqliteStore {
     async fn recalled(&self, provider: &ParticipantId, dataset: &DatasetId) -> Result<Option<String>, StoreError> {
         let (provider, dataset) = (provider.to_string(), dataset.to_string());
         let sql = "SELECT reason FROM recalled WHERE provider = ?1 AND dataset = ?2";
-        self.readers.read(move |c| scalar(c, sql, [provider, dataset])).await
+        self.readers.point(move |c| scalar(c, sql, [provider, dataset])).await
     }
 
     async fn version_by_manifest(&self, manifest: &Digest) -> Result<Option<VersionRow>, StoreError> {
         let manifest = manifest.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM version WHERE manifest = ?1", [manifest])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM version WHERE manifest = ?1", [manifest])).await
     }
 
     async fn version_by_offer(&self, offer: &OfferId) -> Result<Option<VersionRow>, StoreError> {
         let offer = offer.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM version WHERE offer = ?1 AND newest = 1", [offer])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM version WHERE offer = ?1 AND newest = 1", [offer])).await
     }
 
     async fn has_version_of(&self, blob: &Digest) -> Result<bool, StoreError> {
@@ -235,13 +251,13 @@ impl Store for SqliteStore {
     async fn negotiation(&self, id: &ProcessId) -> Result<Option<Negotiation>, StoreError> {
         let id = id.to_string();
         self.readers
-            .read(move |c| body(c, "SELECT body FROM process WHERE id = ?1 AND kind = 'negotiation'", [id]))
+            .point(move |c| body(c, "SELECT body FROM process WHERE id = ?1 AND kind = 'negotiation'", [id]))
             .await
     }
 
     async fn transfer(&self, id: &ProcessId) -> Result<Option<Transfer>, StoreError> {
         let id = id.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM process WHERE id = ?1 AND kind = 'transfer'", [id])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM process WHERE id = ?1 AND kind = 'transfer'", [id])).await
     }
 
     async fn process_by_peer(&self, peer: &ParticipantId, pid: &ProcessId) -> Result<Option<ProcessId>, StoreError> {
@@ -251,7 +267,7 @@ impl Store for SqliteStore {
                 scalar(c, "SELECT id FROM process WHERE peer = ?1 AND peer_pid = ?2", [peer, pid])?;
             id.map(|id| ProcessId::parse(&id).map_err(|error| StoreError::Corrupt(error.to_string()))).transpose()
         };
-        self.readers.read(read).await
+        self.readers.point(read).await
     }
 
     async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError> {
@@ -275,7 +291,7 @@ impl Store for SqliteStore {
     async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError> {
         let id = negotiation.to_string();
         let sql = "SELECT body FROM process WHERE negotiation = ?1 ORDER BY started DESC, id LIMIT 1";
-        self.readers.read(move |c| body(c, sql, [id])).await
+        self.readers.point(move |c| body(c, sql, [id])).await
     }
 
     async fn requests(
@@ -299,33 +315,33 @@ impl Store for SqliteStore {
             row.used = scalar::<i64>(c, "SELECT used FROM agreement WHERE id = ?1", [&id])?.unwrap_or(0) as u64;
             Ok(Some(row))
         };
-        self.readers.read(read).await
+        self.readers.point(read).await
     }
 
     async fn has_agreement_on(&self, peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError> {
         let (peer, manifest) = (peer.to_string(), manifest.to_string());
         let sql = "SELECT 1 FROM agreement WHERE manifest = ?1 AND peer = ?2 LIMIT 1";
-        self.readers.read(move |c| Ok(scalar::<i64>(c, sql, [manifest, peer])?.is_some())).await
+        self.readers.point(move |c| Ok(scalar::<i64>(c, sql, [manifest, peer])?.is_some())).await
     }
 
     async fn release(&self, request: &Digest) -> Result<Option<ReleaseRow>, StoreError> {
         let request = request.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM release WHERE request = ?1", [request])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM release WHERE request = ?1", [request])).await
     }
 
     async fn receipt(&self, transfer: &ProcessId) -> Result<Option<String>, StoreError> {
         let id = transfer.to_string();
-        self.readers.read(move |c| scalar(c, "SELECT jws FROM receipt WHERE transfer = ?1", [id])).await
+        self.readers.point(move |c| scalar(c, "SELECT jws FROM receipt WHERE transfer = ?1", [id])).await
     }
 
     async fn holding(&self, id: &HoldingId) -> Result<Option<Holding>, StoreError> {
         let id = id.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM holding WHERE id = ?1", [id])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM holding WHERE id = ?1", [id])).await
     }
 
     async fn holding_of(&self, transfer: &ProcessId) -> Result<Option<Holding>, StoreError> {
         let id = transfer.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM holding WHERE transfer = ?1", [id])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM holding WHERE transfer = ?1", [id])).await
     }
 
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError> {
@@ -335,7 +351,7 @@ impl Store for SqliteStore {
 
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError> {
         let hash = hash.to_string();
-        self.readers.read(move |c| body(c, "SELECT body FROM token WHERE hash = ?1", [hash])).await
+        self.readers.point(move |c| body(c, "SELECT body FROM token WHERE hash = ?1", [hash])).await
     }
 
     async fn once(&self, token: &TokenId, key: &str) -> Result<Option<OnceRow>, StoreError> {
@@ -348,29 +364,41 @@ impl Store for SqliteStore {
             let request = Digest::parse(&request).map_err(|error| StoreError::Corrupt(error.to_string()))?;
             Ok(Some(OnceRow { token, key, request, answer, at: Timestamp::from_ms(at) }))
         };
-        self.readers.read(read).await
+        self.readers.point(read).await
     }
 
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
         self.readers.read(|c| bodies(c, "SELECT body FROM token ORDER BY id", [])).await
     }
 
-    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Outgoing>, StoreError> {
+    async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError> {
         let read = move |c: &Connection| {
             let mut select = c.prepare_cached(
-                "SELECT body, attempts FROM outbox o WHERE due <= ?1
+                "SELECT id, receiver FROM outbox o WHERE due <= ?1
                  AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process) ORDER BY n LIMIT ?2",
             )?;
             let rows = select.query_map(params![now.ms(), rows_max(limit)], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
             })?;
             rows.map(|row| {
-                let (text, attempts) = row?;
-                Ok(Outgoing { attempts, ..parse(&text)? })
+                let (id, to) = row?;
+                let corrupt = |error: IdError| StoreError::Corrupt(error.to_string());
+                Ok(Due { id: MessageId::parse(&id).map_err(corrupt)?, to: ParticipantId::parse(&to).map_err(corrupt)? })
             })
             .collect()
         };
         self.readers.read(read).await
+    }
+
+    async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError> {
+        let id = id.to_string();
+        let read = move |c: &Connection| {
+            let sql = "SELECT body, attempts FROM outbox WHERE id = ?1";
+            let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?));
+            let found = c.prepare_cached(sql)?.query_row([id], row).optional()?;
+            found.map(|(text, attempts)| Ok(Outgoing { attempts, ..parse(&text)? })).transpose()
+        };
+        self.readers.point(read).await
     }
 
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
@@ -378,8 +406,8 @@ impl Store for SqliteStore {
             // Only the first message of each process can be next.
             let due = scalar::<Option<i64>>(
                 c,
-                "SELECT MIN(due) FROM outbox o WHERE due > ?1
-                 AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process)",
+                // Also of one that waits behind another: then it is looked once too often.
+                "SELECT MIN(due) FROM outbox WHERE due > ?1",
                 [now.ms()],
             )?;
             let count = scalar::<i64>(c, "SELECT COUNT(*) FROM outbox", [])?.unwrap_or(0);
@@ -407,12 +435,12 @@ impl Store for SqliteStore {
     }
 
     async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.readers.read(|c| scalar(c, "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1", [])).await
+        self.readers.point(|c| scalar(c, "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1", [])).await
     }
 
     async fn checkpoint_at(&self, size: u64) -> Result<Option<String>, StoreError> {
         let sql = "SELECT note FROM checkpoint WHERE size = ?1";
-        self.readers.read(move |c| scalar(c, sql, [size as i64])).await
+        self.readers.point(move |c| scalar(c, sql, [size as i64])).await
     }
 
     async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
@@ -453,7 +481,7 @@ impl Store for SqliteStore {
     async fn peer_checkpoint(&self, participant: &ParticipantId) -> Result<Option<String>, StoreError> {
         let id = participant.to_string();
         self.readers
-            .read(move |c| {
+            .point(move |c| {
                 scalar(c, "SELECT note FROM peer_checkpoint WHERE participant = ?1 ORDER BY size DESC LIMIT 1", [id])
             })
             .await

@@ -68,6 +68,9 @@ CREATE TABLE quarantine (
   key TEXT NOT NULL, public TEXT NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, public)) STRICT;
 ", "
 CREATE INDEX process_open_negotiations ON process (id) WHERE open = 1 AND kind = 'negotiation';
+ALTER TABLE outbox ADD COLUMN receiver TEXT NOT NULL DEFAULT '';
+UPDATE outbox SET receiver = json_extract(body, '$.to');
+CREATE INDEX outbox_by_due ON outbox (due);
 CREATE TABLE visible (
   key TEXT NOT NULL, dataset TEXT NOT NULL, change INTEGER NOT NULL, gone INTEGER NOT NULL,
   PRIMARY KEY (key, dataset)) STRICT, WITHOUT ROWID;

@@ -320,6 +320,7 @@ impl World {
                 quarantine: Default::default(),
             }),
             sequence: Arc::default(),
+            writes_per_member_a_minute: 12_000,
             gate: Arc::default(),
             log_keys: Vec::new(),
         })
