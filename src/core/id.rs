@@ -1,6 +1,7 @@
 //! Identifiers, each a type of its own with a private field and a parsing constructor.
 
 use super::random::{self, Random};
+use super::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 
@@ -76,6 +77,14 @@ macro_rules! opaque_id {
                     && text != "." && text != "..";
                 fits.then(|| Self(text.to_owned()))
                     .ok_or_else(|| refuse($kind, text, "1 to 200 letters, digits and :._~-@+=, are allowed"))
+            }
+
+            /// A new `urn:uuid:` with a UUID that begins with the time (version 7, RFC 9562 section 5.7): where many are kept,
+            /// the new ones are beside each other.
+            pub fn generate_at(now: Timestamp, random: &dyn Random) -> Self {
+                let ms = u64::try_from(now.ms()).unwrap_or(0);
+                let uuid = uuid::Builder::from_unix_timestamp_millis(ms, &random::bytes(random)).into_uuid();
+                Self(format!("urn:uuid:{uuid}"))
             }
 
             /// A new `urn:uuid:` with a random (version 4) UUID.

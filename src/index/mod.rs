@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const FILE: &str = "index.db";
 
 /// The version of its tables: another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE found (
@@ -31,7 +31,7 @@ CREATE INDEX found_participant ON found (participant, published DESC, n);
 CREATE INDEX found_schema ON found (schema, published DESC, n);
 CREATE INDEX found_theme ON found (theme, published DESC, n);
 CREATE VIRTUAL TABLE words USING fts5 (
-  title, other, content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');
+  title, other, facets, content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');
 CREATE TABLE source (
   participant TEXT PRIMARY KEY, change INTEGER, standing TEXT NOT NULL, refreshed INTEGER NOT NULL,
   away INTEGER, problem TEXT) STRICT;
@@ -243,10 +243,9 @@ fn put(connection: &Connection, peer: &str, offered: &Offered, refresh: Timestam
         )?;
     let licence = offered.about.licence.as_ref().map(|text| text.as_str()).unwrap_or_default();
     let other = [&offered.description, theme, licence, schema, offered.dataset.as_str(), peer].join(" ");
-    connection.prepare_cached("INSERT INTO words (rowid, title, other) VALUES (?1, ?2, ?3)")?.execute(params![
-        n,
-        words::for_index(offered.title.as_str()),
-        words::for_index(&other)
-    ])?;
+    let facets = [words::facet("park", peer), words::facet("schema", schema), words::facet("theme", theme)].join(" ");
+    let sql = "INSERT INTO words (rowid, title, other, facets) VALUES (?1, ?2, ?3, ?4)";
+    let (title, other) = (words::for_index(offered.title.as_str()), words::for_index(&other));
+    connection.prepare_cached(sql)?.execute(params![n, title, other, facets])?;
     Ok(())
 }

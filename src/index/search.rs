@@ -125,21 +125,25 @@ struct Conditions {
 
 impl Conditions {
     fn of(query: &Query, now: Timestamp) -> Self {
-        let mut found = Self { from: "found f", sql: "1".into(), values: Vec::new() };
-        if let Some(expression) = words::for_query(&query.words) {
-            found.from = "words JOIN found f ON f.n = words.rowid";
-            found.and("words MATCH ?", expression.into());
-        }
-        let wanted = [
-            ("f.participant = ?", query.park.as_ref().map(|park| Value::from(park.to_string()))),
-            ("f.schema = ?", query.schema.clone().map(Value::from)),
-            ("f.theme = ?", query.theme.clone().map(Value::from)),
-            ("f.published >= ?", query.fresh.map(|fresh| Value::from(fresh.since(now)))),
+        let park = query.park.as_ref().map(ParticipantId::to_string);
+        let facets = [
+            ("park", "f.participant = ?", park),
+            ("schema", "f.schema = ?", query.schema.clone()),
+            ("theme", "f.theme = ?", query.theme.clone()),
         ];
-        for (sql, value) in wanted {
-            if let Some(value) = value {
-                found.and(sql, value);
+        let wanted = facets.into_iter().filter_map(|(name, sql, value)| Some((name, sql, value?)));
+        let mut found = Self { from: "found f", sql: "1".into(), values: Vec::new() };
+        match words::for_query(&query.words) {
+            Some(expression) => {
+                // The full text index narrows by the facets itself.
+                let facets = wanted.map(|(name, _, value)| format!(" AND facets : {}", words::facet(name, &value)));
+                found.from = "words JOIN found f ON f.n = words.rowid";
+                found.and("words MATCH ?", (expression + &facets.collect::<String>()).into());
             }
+            None => wanted.for_each(|(_, sql, value)| found.and(sql, value.into())),
+        }
+        if let Some(fresh) = query.fresh {
+            found.and("f.published >= ?", fresh.since(now).into());
         }
         found
     }
@@ -152,65 +156,89 @@ impl Conditions {
     fn has_words(&self) -> bool {
         self.from.starts_with("words")
     }
+}
 
-    /// At most so many as are counted, the newest in the index first.
-    fn candidates(&self, columns: &str) -> String {
-        let order = if self.has_words() { "words.rowid" } else { "f.n" };
-        let max = limits::SEARCH_COUNTED_MAX;
-        format!("SELECT {columns} FROM {} WHERE {} ORDER BY {order} DESC LIMIT {max}", self.from, self.sql)
-    }
+/// Something that was found, before it is read.
+struct Candidate {
+    n: i64,
+    title: String,
+    published: i64,
+    rank: f64,
 }
 
 pub fn search(connection: &Connection, query: &Query, now: Timestamp) -> Result<Page, IndexError> {
     let conditions = Conditions::of(query, now);
-    let (total, facets) = count(connection, &conditions, now)?;
-    let order = match (query.sort, conditions.has_words()) {
-        (Sort::Relevance, true) => "rank, f.n DESC",
-        (Sort::Title, _) => "f.title, f.n",
-        _ => "f.published DESC, f.n",
-    };
-    // Ranking everything that a common word finds would take long: the newest of it is ranked.
-    let ranked = query.sort == Sort::Relevance && conditions.has_words();
-    let (from, sql) = if ranked {
-        let rank = conditions.candidates("f.n AS n, bm25(words, 4.0, 1.0) AS rank");
-        (format!("({rank}) c JOIN found f ON f.n = c.n"), "1".to_owned())
+    let (mut candidates, facets) = candidates(connection, query, &conditions, now)?;
+    let total = candidates.len();
+    let rows = if conditions.has_words() {
+        match query.sort {
+            Sort::Relevance => candidates.sort_by(|a, b| a.rank.total_cmp(&b.rank).then(b.n.cmp(&a.n))),
+            Sort::Newest => candidates.sort_by_key(|one| (std::cmp::Reverse(one.published), one.n)),
+            Sort::Title => candidates.sort_by(|a, b| a.title.cmp(&b.title).then(a.n.cmp(&b.n))),
+        }
+        candidates.iter().skip(query.offset).take(query.limit).map(|one| one.n).collect()
     } else {
-        (conditions.from.to_owned(), conditions.sql.clone())
+        ordered(connection, query, &conditions)?
     };
-    let sql = format!(
-        "SELECT f.participant, f.body, s.refreshed, s.away FROM {from} LEFT JOIN source s ON s.participant = f.participant
-         WHERE {sql} ORDER BY {order} LIMIT {} OFFSET {}",
-        query.limit, query.offset
-    );
+    let datasets = rows.into_iter().map(|n| hit(connection, n)).collect::<Result<_, _>>()?;
+    Ok(Page { datasets, total, more: total >= limits::SEARCH_COUNTED_MAX, facets })
+}
+
+/// Without words, the tables are in order already.
+fn ordered(connection: &Connection, query: &Query, conditions: &Conditions) -> Result<Vec<i64>, IndexError> {
+    let order = if query.sort == Sort::Title { "f.title, f.n" } else { "f.published DESC, f.n" };
+    let (limit, offset) = (query.limit, query.offset);
+    let sql =
+        format!("SELECT f.n FROM found f WHERE {} ORDER BY {order} LIMIT {limit} OFFSET {offset}", conditions.sql);
     let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query(params_from_iter(conditions.values.iter()))?;
-    let mut datasets = Vec::new();
-    while let Some(row) = rows.next()? {
-        let broken = |error: &dyn std::fmt::Display| IndexError(error.to_string());
-        let (participant, body): (String, String) = (row.get(0)?, row.get(1)?);
-        datasets.push(Hit {
-            participant: ParticipantId::parse(&participant).map_err(|error| broken(&error))?,
-            seen: Timestamp::from_ms(row.get::<_, Option<i64>>(2)?.unwrap_or(0)),
-            stale_since: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_ms),
-            offered: serde_json::from_str(&body).map_err(|error| broken(&error))?,
-        });
-    }
-    let more = total >= limits::SEARCH_COUNTED_MAX;
-    Ok(Page { datasets, total, more, facets })
+    let rows = select.query_map(params_from_iter(conditions.values.iter()), |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn hit(connection: &Connection, n: i64) -> Result<Hit, IndexError> {
+    let sql = "SELECT f.participant, f.body, s.refreshed, s.away FROM found f
+               LEFT JOIN source s ON s.participant = f.participant WHERE f.n = ?1";
+    let (participant, body, seen, away) = connection.prepare_cached(sql)?.query_row([n], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
+    })?;
+    let broken = |error: &dyn std::fmt::Display| IndexError(error.to_string());
+    Ok(Hit {
+        participant: ParticipantId::parse(&participant).map_err(|error| broken(&error))?,
+        seen: Timestamp::from_ms(seen.unwrap_or(0)),
+        stale_since: Option::<i64>::map(away, Timestamp::from_ms),
+        offered: serde_json::from_str(&body).map_err(|error| broken(&error))?,
+    })
 }
 
 type Facets = BTreeMap<&'static str, Vec<(String, usize)>>;
 
-/// Counts what is found, and its values.
-fn count(connection: &Connection, conditions: &Conditions, now: Timestamp) -> Result<(usize, Facets), IndexError> {
-    let sql = conditions.candidates("f.participant, f.schema, f.theme, f.published");
+/// What is found, at most so many as are counted, the newest in the index first; and how many have which value.
+fn candidates(
+    connection: &Connection,
+    query: &Query,
+    conditions: &Conditions,
+    now: Timestamp,
+) -> Result<(Vec<Candidate>, Facets), IndexError> {
+    let words = conditions.has_words();
+    let (order, rank) = match (words, query.sort) {
+        (true, Sort::Relevance) => ("words.rowid", "bm25(words, 4.0, 1.0, 0.0)"),
+        (true, _) => ("words.rowid", "0.0"),
+        (false, _) => ("f.n", "0.0"),
+    };
+    let title = if words && query.sort == Sort::Title { "f.title" } else { "''" };
+    let sql = format!(
+        "SELECT f.participant, f.schema, f.theme, f.published, f.n, {rank}, {title} FROM {} WHERE {}
+         ORDER BY {order} DESC LIMIT {}",
+        conditions.from,
+        conditions.sql,
+        limits::SEARCH_COUNTED_MAX
+    );
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params_from_iter(conditions.values.iter()))?;
     let mut counts: [BTreeMap<String, usize>; 3] = Default::default();
     let mut ages: BTreeMap<Fresh, usize> = BTreeMap::new();
-    let mut total = 0;
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        total += 1;
         for (n, counted) in counts.iter_mut().enumerate() {
             let value = row.get_ref(n)?.as_str().map_err(|error| IndexError(error.to_string()))?;
             match counted.get_mut(value) {
@@ -222,6 +250,7 @@ fn count(connection: &Connection, conditions: &Conditions, now: Timestamp) -> Re
         let published: i64 = row.get(3)?;
         let age = Fresh::ALL.into_iter().find(|fresh| published >= fresh.since(now)).unwrap_or(Fresh::Older);
         *ages.entry(age).or_default() += 1;
+        found.push(Candidate { n: row.get(4)?, published, rank: row.get(5)?, title: row.get(6)? });
     }
     let most_first = |counted: BTreeMap<String, usize>| {
         let mut values: Vec<_> = counted.into_iter().collect();
@@ -231,5 +260,5 @@ fn count(connection: &Connection, conditions: &Conditions, now: Timestamp) -> Re
     };
     let [parks, schemas, themes] = counts.map(most_first);
     let fresh = ages.into_iter().map(|(age, count)| (age.name().to_owned(), count)).collect();
-    Ok((total, BTreeMap::from([("park", parks), ("schema", schemas), ("theme", themes), ("freshness", fresh)])))
+    Ok((found, BTreeMap::from([("park", parks), ("schema", schemas), ("theme", themes), ("freshness", fresh)])))
 }

@@ -2,6 +2,8 @@
 //! characters for one word, and `trigram` finds nothing of two characters. So runs of Chinese, Japanese and Korean characters
 //! are given to it as pairs that overlap (科技园 as 科技 技园 园), and everything else as it is, for its Porter stemmer.
 
+use crate::core::digest::Digest;
+
 /// Whether a character belongs to a script that writes no spaces between words.
 fn is_unspaced(c: char) -> bool {
     matches!(c as u32,
@@ -47,6 +49,12 @@ pub fn for_index(text: &str) -> String {
     words.join(" ")
 }
 
+/// A value of a facet as one word: the full text index then narrows a search by itself.
+pub fn facet(name: &str, value: &str) -> String {
+    let digest = Digest::labelled("crosspark/facet/v1", &[name.as_bytes(), b"\0", value.as_bytes()]);
+    format!("f{}", &hex::encode(digest.as_bytes())[..24])
+}
+
 /// What a person typed, as a MATCH expression (SQLite FTS5 section 3): all of it must be there. None if it has no words.
 pub fn for_query(text: &str) -> Option<String> {
     let phrases: Vec<String> = runs(text)
@@ -57,7 +65,7 @@ pub fn for_query(text: &str) -> Option<String> {
             (false, run) => format!("\"{}\"", run.iter().collect::<String>()),
         })
         .collect();
-    (!phrases.is_empty()).then(|| phrases.join(" AND "))
+    (!phrases.is_empty()).then(|| format!("{{title other}} : ({})", phrases.join(" AND ")))
 }
 
 #[cfg(test)]
@@ -74,7 +82,8 @@ mod tests {
             ("\" OR title:x*", "OR title x", Some("\"OR\" AND \"title\" AND \"x\"")),
             ("  --  ", "", None),
         ] {
-            assert_eq!((for_index(text).as_str(), for_query(text).as_deref()), (indexed, query), "{text}");
+            let query = query.map(|query| format!("{{title other}} : ({query})"));
+            assert_eq!((for_index(text).as_str(), for_query(text)), (indexed, query), "{text}");
         }
     }
 }

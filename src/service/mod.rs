@@ -45,7 +45,7 @@ use crate::audit::entry::{Draft, Facts, Kind};
 use crate::audit::promise::Promise;
 use crate::blob::Blobs;
 use crate::core::digest::Digest;
-use crate::core::id::{KeyId, LogOrigin, ParticipantId, ProcessId};
+use crate::core::id::{EntryId, KeyId, LogOrigin, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::random::Random;
 use crate::core::time::{Clock, Timestamp};
@@ -415,7 +415,8 @@ impl Node {
     }
 
     fn draft(&self, kind: Kind, facts: Facts) -> Draft {
-        Draft::new(kind, facts, self.random())
+        let id = EntryId::generate_at(self.now(), self.random());
+        Draft { id, ..Draft::new(kind, facts, self.random()) }
     }
 
     /// The places for deliveries from a provider.

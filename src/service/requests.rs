@@ -124,7 +124,7 @@ impl Node {
         ask: Ask<'_>,
         once: Option<&Once>,
     ) -> Result<ProcessId, Error> {
-        let (now, id, provider) = (self.now(), ProcessId::generate(self.random()), ask.provider);
+        let (now, id, provider) = (self.now(), ProcessId::generate_at(self.now(), self.random()), ask.provider);
         let connector = self.trust().member(provider)?.connector.is_some();
         let (offer, dataset, policy) = ask.terms;
         let person = FieldOpening::new("person", user.person.clone(), self.random());

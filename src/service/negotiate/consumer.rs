@@ -67,7 +67,7 @@ impl Node {
                 enterprise: None,
             };
             let whom = (&from.participant, Some(offer.provider_pid.clone()), Some(offer.callback.clone()));
-            let id = ProcessId::generate(self.random());
+            let id = ProcessId::generate_at(self.now(), self.random());
             Ok(begin(id, (Role::Consumer, State::Offered), whom, subject, vec![offer.digest], self.now()))
         };
         let message = ("ContractOfferMessage", &offer.provider_pid, offer.digest, &offer.terms);

@@ -184,7 +184,7 @@ impl Node {
         let policy = Policy::from_value(&old.subject.policy).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         let life = now.plus_ms(limits::AGREEMENT_LIFE_MS);
         let agreement = Agreement {
-            id: AgreementId::generate(self.random()),
+            id: AgreementId::generate_at(self.now(), self.random()),
             provider: self.me().clone(),
             consumer: old.peer.clone(),
             dataset: version.dataset,

@@ -43,7 +43,7 @@ impl Node {
         let opened = async {
             let subject = self.asked_for(from, &request).await?;
             let whom = (&from.participant, Some(request.consumer_pid.clone()), Some(request.callback.clone()));
-            let id = ProcessId::generate(self.random());
+            let id = ProcessId::generate_at(self.now(), self.random());
             Ok(begin(id, (Role::Provider, State::Requested), whom, subject, vec![request.digest], self.now()))
         };
         let message = ("ContractRequestMessage", &request.consumer_pid, request.digest, &request.terms);
@@ -232,7 +232,7 @@ impl Node {
         trust.member(consumer)?;
         let version = self.parts.store.dataset(dataset).await?;
         let version = version.ok_or_else(|| Error::not_found(format!("there is no dataset {dataset} here")))?;
-        let (now, id) = (self.now(), ProcessId::generate(self.random()));
+        let (now, id) = (self.now(), ProcessId::generate_at(self.now(), self.random()));
         let subject = Subject { asked: None, ..subject_of(&version, version.policy.clone()) };
         let negotiation =
             begin(id.clone(), (Role::Provider, State::Offered), (consumer, None, None), subject, Vec::new(), now);

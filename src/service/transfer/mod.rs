@@ -278,7 +278,7 @@ pub fn request_under(
     now: Timestamp,
 ) -> Transfer {
     Transfer {
-        id: ProcessId::generate(random),
+        id: ProcessId::generate_at(now, random),
         role: Role::Consumer,
         peer: row.peer.clone(),
         peer_pid: None,
