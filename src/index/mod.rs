@@ -17,19 +17,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const FILE: &str = "index.db";
 
 /// The version of its tables: another one is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 1;
 
 const TABLES: &str = "
 CREATE TABLE found (
   n INTEGER PRIMARY KEY, participant TEXT NOT NULL, dataset TEXT NOT NULL, title TEXT NOT NULL, schema TEXT NOT NULL,
   theme TEXT NOT NULL, published INTEGER NOT NULL, refresh INTEGER NOT NULL, body TEXT NOT NULL,
   UNIQUE (participant, dataset)) STRICT;
-CREATE INDEX found_published ON found (published DESC, n);
 CREATE INDEX found_title ON found (title, n);
-CREATE INDEX found_facets ON found (n, participant, schema, theme, published);
-CREATE INDEX found_participant ON found (participant, published DESC, n);
-CREATE INDEX found_schema ON found (schema, published DESC, n);
-CREATE INDEX found_theme ON found (theme, published DESC, n);
+CREATE INDEX found_published ON found (published DESC, n, participant, schema, theme);
+CREATE INDEX found_participant ON found (participant, published DESC, n, schema, theme);
+CREATE INDEX found_schema ON found (schema, published DESC, n, participant, theme);
+CREATE INDEX found_theme ON found (theme, published DESC, n, participant, schema);
 CREATE VIRTUAL TABLE words USING fts5 (
   title, other, facets, content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');
 CREATE TABLE source (

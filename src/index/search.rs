@@ -221,14 +221,14 @@ fn candidates(
 ) -> Result<(Vec<Candidate>, Facets), IndexError> {
     let words = conditions.has_words();
     let (order, rank) = match (words, query.sort) {
-        (true, Sort::Relevance) => ("words.rowid", "bm25(words, 4.0, 1.0, 0.0)"),
-        (true, _) => ("words.rowid", "0.0"),
-        (false, _) => ("f.n", "0.0"),
+        (true, Sort::Relevance) => ("words.rowid DESC", "bm25(words, 4.0, 1.0, 0.0)"),
+        (true, _) => ("words.rowid DESC", "0.0"),
+        (false, _) => ("f.published DESC, f.n", "0.0"),
     };
     let title = if words && query.sort == Sort::Title { "f.title" } else { "''" };
     let sql = format!(
         "SELECT f.participant, f.schema, f.theme, f.published, f.n, {rank}, {title} FROM {} WHERE {}
-         ORDER BY {order} DESC LIMIT {}",
+         ORDER BY {order} LIMIT {}",
         conditions.from,
         conditions.sql,
         limits::SEARCH_COUNTED_MAX
