@@ -6,6 +6,7 @@ pub use filter::{Filter, FilterError};
 
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
+use crate::core::json;
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::dataset::manifest::SchemaRef;
@@ -143,6 +144,8 @@ impl Offered {
         let description: String =
             text("description").unwrap_or_default().chars().take(limits::DESCRIPTION_CHARS_MAX).collect();
         let samples: Vec<Value> = known(value, "crosspark:samples").unwrap_or_default();
+        let short_enough = json::to_canonical(&samples).len() <= limits::SAMPLES_BYTES_MAX;
+        let samples = if short_enough { samples } else { Vec::new() };
         Ok(Self {
             title,
             description,

@@ -166,6 +166,10 @@ pub const LOGGED_TEXT_CHARS_MAX: usize = 500;
 pub const SMALL_DOCUMENT_BYTES_MAX: usize = 8 * KIB;
 /// Datasets of one peer's catalog that are shown at once.
 pub const CATALOG_DATASETS_MAX: usize = 10_000;
+/// What the search index keeps of one dataset; of one that says more, nothing is kept.
+pub const INDEXED_DATASET_BYTES_MAX: usize = 64 * KIB;
+/// What the search index reads of one peer's catalog at a time.
+pub const INDEXED_BYTES_PER_PEER_MAX: usize = 256 * MIB;
 /// Datasets of one peer that the search index holds.
 pub const INDEXED_PER_PEER_MAX: usize = 100_000;
 /// What a search counts, and ranks; more is said to be more.

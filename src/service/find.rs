@@ -4,6 +4,7 @@ use super::Node;
 use super::refusal::Error;
 use crate::catalog::Offered;
 use crate::core::id::DatasetId;
+use crate::core::json;
 use crate::core::limits;
 use crate::identity::register::{Member, Status};
 use crate::index::{Batch, Cursor, IndexError, Page, Query};
@@ -54,7 +55,7 @@ impl Node {
         let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
         let before = before.filter(|cursor| cursor.standing == standing);
         let since = before.and_then(|cursor| cursor.change).filter(|_| peer.connector.is_none());
-        let (mut next, mut change, mut count) = (None::<String>, None, 0);
+        let (mut next, mut change, mut count, mut bytes) = (None::<String>, None, 0, 0);
         for n in 0..limits::CATALOG_PAGES_MAX {
             let page = self.parts.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| told(&error))?;
             if n == 0 {
@@ -62,13 +63,19 @@ impl Node {
                 change = page.body.get("crosspark:change").and_then(Value::as_u64);
             }
             let listed = page.body.get("dataset").and_then(Value::as_array);
-            let put: Vec<Offered> =
+            let mut put: Vec<Offered> =
                 listed.into_iter().flatten().filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
+            put.retain(|offered| {
+                let size = json::to_canonical(offered).len();
+                bytes += size;
+                size <= limits::INDEXED_DATASET_BYTES_MAX
+            });
             let gone = page.body.get("crosspark:withdrawn").and_then(Value::as_array);
             let gone = gone.into_iter().flatten().filter_map(|id| DatasetId::parse(id.as_str()?).ok()).collect();
             count += put.len();
             index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| told(&error))?;
-            next = page.next.filter(|_| count < limits::INDEXED_PER_PEER_MAX);
+            let full = count >= limits::INDEXED_PER_PEER_MAX || bytes >= limits::INDEXED_BYTES_PER_PEER_MAX;
+            next = page.next.filter(|_| !full);
             if next.is_none() {
                 break;
             }
