@@ -81,7 +81,7 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
     for (name, values) in found.get("facets").and_then(Value::as_object).into_iter().flatten() {
         let values = values.as_array().into_iter().flatten().take(8);
         let shown: Vec<String> = values
-            .filter_map(|pair| Some(format!("{} ({})", pair.get(0)?.as_str()?, pair.get(1)?.as_u64()?)))
+            .filter_map(|facet| Some(format!("{} ({})", facet.get("value")?.as_str()?, facet.get("count")?.as_u64()?)))
             .collect();
         if !shown.is_empty() {
             println!("  {name}: {}", shown.join(", "));

@@ -4,7 +4,7 @@
 mod search;
 mod words;
 
-pub use search::{Fresh, Hit, Page, Query, Sort};
+pub use search::{Facet, Facets, Fresh, Hit, Page, Query, Sort};
 
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, ParticipantId};

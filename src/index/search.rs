@@ -103,6 +103,15 @@ pub struct Hit {
     pub offered: Offered,
 }
 
+/// A value of a facet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facet {
+    /// The value.
+    pub value: String,
+    /// How many have it.
+    pub count: usize,
+}
+
 /// A page of what was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Page {
@@ -113,7 +122,7 @@ pub struct Page {
     /// Whether there are more than were counted.
     pub more: bool,
     /// Among those counted: by name, how many have which value.
-    pub facets: BTreeMap<&'static str, Vec<(String, usize)>>,
+    pub facets: Facets,
 }
 
 /// What of the tables is searched: SQL behind WHERE, and its parameters.
@@ -210,7 +219,8 @@ fn hit(connection: &Connection, n: i64) -> Result<Hit, IndexError> {
     })
 }
 
-type Facets = BTreeMap<&'static str, Vec<(String, usize)>>;
+/// Facets by name.
+pub type Facets = BTreeMap<&'static str, Vec<Facet>>;
 
 /// What is found, at most so many as are counted, the newest in the index first; and how many have which value.
 fn candidates(
@@ -253,12 +263,12 @@ fn candidates(
         found.push(Candidate { n: row.get(4)?, published, rank: row.get(5)?, title: row.get(6)? });
     }
     let most_first = |counted: BTreeMap<String, usize>| {
-        let mut values: Vec<_> = counted.into_iter().collect();
-        values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let mut values: Vec<_> = counted.into_iter().map(|(value, count)| Facet { value, count }).collect();
+        values.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
         values.truncate(limits::FACET_VALUES_MAX);
         values
     };
     let [parks, schemas, themes] = counts.map(most_first);
-    let fresh = ages.into_iter().map(|(age, count)| (age.name().to_owned(), count)).collect();
+    let fresh = ages.into_iter().map(|(age, count)| Facet { value: age.name().to_owned(), count }).collect();
     Ok((found, BTreeMap::from([("park", parks), ("schema", schemas), ("theme", themes), ("freshness", fresh)])))
 }

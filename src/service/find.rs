@@ -93,8 +93,9 @@ impl Node {
 
     /// Searches what the peers let this node see.
     pub async fn search(&self, query: Query) -> Result<Page, Error> {
-        if query.words.chars().count() > limits::SEARCH_CHARS_MAX {
-            let max = limits::SEARCH_CHARS_MAX;
+        let max = limits::SEARCH_CHARS_MAX;
+        let texts = [Some(&query.words), query.schema.as_ref(), query.theme.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.chars().count() > max) {
             return Err(Error::invalid("query", format!("a search has at most {max} characters")));
         }
         Ok(self.parts.index.search(query, self.now()).await?)

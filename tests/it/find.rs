@@ -99,9 +99,10 @@ async fn one_place_to_search_what_all_parks_offer() {
     let all = searched(&b, "q=", |found| found["total"] == 3).await;
     assert!(!titles(&all).contains(&"Secret of A"), "{all}");
     let facets = &all["facets"];
-    assert_eq!(facets["park"], json!([[a.id, 2], [c.id, 1]]));
-    assert_eq!(facets["theme"], json!([["computing", 1], ["energy", 1]]));
-    assert_eq!(facets["freshness"], json!([["day", 3]]));
+    let facet = |value: &str, count: u64| json!({"value": value, "count": count});
+    assert_eq!(facets["park"], json!([facet(&a.id, 2), facet(&c.id, 1)]));
+    assert_eq!(facets["theme"], json!([facet("computing", 1), facet("energy", 1)]));
+    assert_eq!(facets["freshness"], json!([facet("day", 3)]));
     let energy = "Energy use of enterprises 企业能耗";
     for (query, expected) in [
         ("q=能耗", vec![energy]),

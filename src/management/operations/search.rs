@@ -24,7 +24,8 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
         ("stale_since", or_null(time())),
         ("offered", shared_as("Dataset")),
     ]);
-    let value = json!({"type": "array", "prefixItems": [text(), count()], "minItems": 2, "maxItems": 2});
+    let value = object(&[("value", text()), ("count", count())]);
+    let words = || json!({"type": "string", "maxLength": limits::SEARCH_CHARS_MAX});
     let mut page = schema::page("datasets", hit);
     for (name, schema) in [("total", count()), ("more", flag()), ("facets", by_name(list(value)))] {
         page["properties"][name] = schema;
@@ -39,10 +40,10 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
             json_of(page),
         )
         .with([
-            query("q", schema::bytes(), "Words; all must be there."),
+            query("q", words(), "Words; all must be there."),
             query("park", schema::participant(), "Only of this park."),
-            query("schema", schema::bytes(), "Only under the schema with this `$id`."),
-            query("theme", schema::bytes(), "Only of this sector."),
+            query("schema", words(), "Only under the schema with this `$id`."),
+            query("theme", words(), "Only of this sector."),
             query("fresh", one_of(&fresh), "Not older than this."),
             query("sort", one_of(&["relevance", "newest", "title"]), "Order; `relevance` without."),
             query("after", schema::bytes(), "`next` of the page before."),
