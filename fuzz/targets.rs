@@ -7,7 +7,7 @@ use crosspark::audit::checkpoint::Checkpoint;
 use crosspark::audit::promise::Promise;
 use crosspark::audit::receipt::Receipt;
 use crosspark::audit::tile::TileId;
-use crosspark::catalog::Offered;
+use crosspark::catalog::{Filter, Offered};
 use crosspark::config::Config;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::{DatasetId, KeyId, ParticipantId, Text};
@@ -20,6 +20,7 @@ use crosspark::dataset::frame;
 use crosspark::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
 use crosspark::dataset::open::Package;
 use crosspark::dataset::release::{KeyAnswer, KeyRequest};
+use crosspark::identity::bearer;
 use crosspark::identity::document::{self, Document, MultiSigned};
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::join::{self, JoinRequest};
@@ -85,17 +86,22 @@ fn wire(data: &[u8]) {
     for kind in [
         "CatalogRequestMessage",
         "ContractRequestMessage",
+        "ContractOfferMessage",
         "ContractAgreementMessage",
         "ContractAgreementVerificationMessage",
         "ContractNegotiationEventMessage",
         "ContractNegotiationTerminationMessage",
         "TransferRequestMessage",
         "TransferStartMessage",
+        "TransferSuspensionMessage",
         "TransferCompletionMessage",
     ] {
         let Ok(message) = Incoming::read(data, kind) else { continue };
         let _ = (message.contract_request(), message.transfer_request(), message.agreement(), message.data_address());
+        let _ = (message.contract_offer(), message.terms(), message.claim(), message.signature());
         let _ = (message.pids(crosspark::negotiation::Role::Consumer), message.reason());
+        let filter = message.optional::<Vec<serde_json::Value>>("filter").ok().flatten();
+        let _ = filter.map(|conditions| Filter::read(&conditions));
     }
     if let Ok(value) = json::read_value(data)
         && let Ok(offered) = Offered::from_dcat(&value)
@@ -299,7 +305,19 @@ fn config(data: &[u8]) {
 }
 
 /// Ids, times, endpoints, headers: what is taken is written as it was read.
+/// A bearer token with these claims, signed by whoever may.
+fn token(claims: &[u8]) {
+    let key = key();
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{}"}}"#, key.id());
+    let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(claims));
+    let token = format!("{signed}.{}", base64url(&key.sign(signed.as_bytes())));
+    let me = key.id().participant();
+    let _ = bearer::verify(&token, &me, Timestamp::from_ms(1_000), |_| Some(key.public()));
+    let _ = bearer::verify(&String::from_utf8_lossy(claims), &me, Timestamp::from_ms(1_000), |_| Some(key.public()));
+}
+
 fn names(data: &[u8]) {
+    token(data);
     let text = String::from_utf8_lossy(data);
     if let Ok(id) = ParticipantId::parse(&text) {
         assert_eq!(id.as_str(), text);

@@ -272,3 +272,20 @@ fn candidates(
     let fresh = ages.into_iter().map(|(age, count)| Facet { value: age.name().to_owned(), count }).collect();
     Ok((found, BTreeMap::from([("park", parks), ("schema", schemas), ("theme", themes), ("freshness", fresh)])))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Index;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_typed_is_a_search(words in "[\\PC园能 \"*:^(){}+-]{0,40}") {
+            let index = Index::in_memory().unwrap();
+            let query = Query { words, limit: 5, ..Query::default() };
+            let page = search(&index.connection(), &query, Timestamp::from_ms(0)).unwrap();
+            prop_assert_eq!(page.total, 0);
+        }
+    }
+}
