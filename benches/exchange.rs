@@ -221,11 +221,12 @@ async fn searches(version: &VersionRow) {
             let put = part.iter().map(|n| offered(*n, version)).collect();
             index.take(&id, Batch { put, gone: Vec::new() }, now).await.unwrap();
         }
-        let cursor = Cursor { change: Some(1), standing: String::new() };
-        index.complete(&id, cursor, true, now).await.unwrap();
+        let cursor = Cursor { change: Some(1), standing: String::new(), whole: now };
+        index.complete(&id, cursor, now).await.unwrap();
     }
     println!("{total} datasets indexed in {:.1} s", begun.elapsed().as_secs_f64());
-    let all: [(&str, fn(&mut Query)); 8] = [
+    type Change = fn(&mut Query);
+    let all: [(&str, Change); 8] = [
         ("search: two rare words", |q| q.words = "第77777号 records".into()),
         ("search: two Chinese characters", |q| q.words = "算力".into()),
         ("search: a common word", |q| q.words = "records".into()),

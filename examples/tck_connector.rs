@@ -420,6 +420,7 @@ async fn seed(node: &Node, own: &ParticipantId) -> anyhow::Result<()> {
             agreement,
             provider: None,
             consumer: None,
+            approved: false,
             used: 0,
         };
         let entry = Draft::new(Kind::NegotiationMoved, Facts::default(), &random);

@@ -111,11 +111,13 @@ fn keys(
         }
         let public = Bytes(public);
         let before = taken.clone().find(|key| key.public == public && key.usage == usage);
-        let (id, from) = match before {
-            Some(key) => (key.id.clone(), key.from),
+        // A longer validity counts as a new key, which each park must confirm: not before it is needed.
+        let good_long = |key: &&KeyEntry| key.until > now.plus_ms(30 * 86_400_000);
+        let (id, from, until) = match before {
+            Some(key) => (key.id.clone(), key.from, Some(key).filter(good_long).map_or(until, |key| key.until)),
             None => {
                 next += 1;
-                (new.id.key(next), now)
+                (new.id.key(next), now, until)
             }
         };
         keys.push(KeyEntry { id, usage, public, from, until, proof: None });

@@ -126,6 +126,8 @@ pub const PUBLICATIONS_MAX: usize = 4;
 pub const PULL_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Plain downloads that are served at once: each frame is opened anew.
 pub const PULLS_MAX: usize = 16;
+/// Of one member.
+pub const PULLS_PER_MEMBER_MAX: usize = 4;
 /// Waiting for a place among them.
 pub const PULL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Datasets for which it is remembered where each frame's text ends.
@@ -168,7 +170,7 @@ pub const SMALL_DOCUMENT_BYTES_MAX: usize = 8 * KIB;
 pub const CATALOG_DATASETS_MAX: usize = 10_000;
 /// What the search index keeps of one dataset; of one that says more, nothing is kept.
 pub const INDEXED_DATASET_BYTES_MAX: usize = 64 * KIB;
-/// What the search index reads of one peer's catalog at a time.
+/// What the search index holds of one peer's catalog.
 pub const INDEXED_BYTES_PER_PEER_MAX: usize = 256 * MIB;
 /// Datasets of one peer that the search index holds.
 pub const INDEXED_PER_PEER_MAX: usize = 100_000;
@@ -194,6 +196,10 @@ pub const CATALOG_PAGES_MAX: usize = 2_000;
 pub const FILTER_CONDITIONS_MAX: usize = 16;
 /// Reading the peers' catalogs anew.
 pub const CATALOG_REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Reading the whole of a peer's catalog, not what changed alone.
+pub const CATALOG_WHOLE_EVERY_MS: i64 = 24 * 3_600_000;
+/// Peers' catalogs that are read at once.
+pub const CATALOGS_READ_AT_ONCE_MAX: usize = 4;
 /// Reading one peer's catalog.
 pub const CATALOG_READ_TIME_MAX: Duration = Duration::from_secs(300);
 /// Asking one peer for newer registers, after it had none that could be taken.

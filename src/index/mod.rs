@@ -8,6 +8,7 @@ pub use search::{Facet, Facets, Fresh, Hit, Page, Query, Sort};
 
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, ParticipantId};
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const FILE: &str = "index.db";
 
 /// The version of its tables: another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE found (
@@ -31,8 +32,16 @@ CREATE INDEX found_schema ON found (schema, published DESC, n, participant, them
 CREATE INDEX found_theme ON found (theme, published DESC, n, participant, schema);
 CREATE VIRTUAL TABLE words USING fts5 (
   title, other, facets, content = '', contentless_delete = 1, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE TABLE held (participant TEXT PRIMARY KEY, datasets INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+CREATE TRIGGER found_put AFTER INSERT ON found BEGIN
+  INSERT INTO held VALUES (new.participant, 1, octet_length(new.body))
+    ON CONFLICT (participant) DO UPDATE SET datasets = datasets + 1, bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER found_gone AFTER DELETE ON found BEGIN
+  UPDATE held SET datasets = datasets - 1, bytes = bytes - octet_length(old.body) WHERE participant = old.participant;
+END;
 CREATE TABLE source (
-  participant TEXT PRIMARY KEY, change INTEGER, standing TEXT NOT NULL, refreshed INTEGER NOT NULL,
+  participant TEXT PRIMARY KEY, change INTEGER, standing TEXT NOT NULL, refreshed INTEGER NOT NULL, whole INTEGER NOT NULL,
   away INTEGER, problem TEXT) STRICT;
 ";
 
@@ -54,6 +63,8 @@ pub struct Cursor {
     pub change: Option<u64>,
     /// The rights with which it was read: with others, other datasets are seen.
     pub standing: String,
+    /// When the whole of it was last read.
+    pub whole: Timestamp,
 }
 
 /// A part of a peer's catalog.
@@ -120,42 +131,44 @@ impl Index {
         let peer = peer.to_string();
         self.work(move |c| {
             let row = |row: &rusqlite::Row<'_>| {
-                Ok(Cursor { change: row.get::<_, Option<i64>>(0)?.map(|change| change as u64), standing: row.get(1)? })
+                let change = row.get::<_, Option<i64>>(0)?.map(|change| change as u64);
+                Ok(Cursor { change, standing: row.get(1)?, whole: Timestamp::from_ms(row.get(2)?) })
             };
-            let sql = "SELECT change, standing FROM source WHERE participant = ?1";
+            let sql = "SELECT change, standing, whole FROM source WHERE participant = ?1";
             Ok(c.prepare_cached(sql)?.query_row([peer], row).optional()?)
         })
         .await
     }
 
-    /// Takes a part of a peer's catalog. `refresh` marks what was seen in one reading.
-    pub async fn take(&self, peer: &ParticipantId, batch: Batch, refresh: Timestamp) -> Result<(), IndexError> {
+    /// Takes a part of a peer's catalog, as far as there is room for what one peer says; false if that is used up.
+    /// `refresh` marks what was seen in one reading.
+    pub async fn take(&self, peer: &ParticipantId, batch: Batch, refresh: Timestamp) -> Result<bool, IndexError> {
         let peer = peer.to_string();
         self.work(move |c| {
             let transaction = c.transaction()?;
             for id in batch.gone.iter().chain(batch.put.iter().map(|offered| &offered.dataset)) {
                 remove(&transaction, &peer, id.as_str())?;
             }
+            let mut room = true;
             for offered in &batch.put {
+                room = has_room(&transaction, &peer)?;
+                if !room {
+                    break;
+                }
                 put(&transaction, &peer, offered, refresh)?;
             }
-            Ok(transaction.commit()?)
+            transaction.commit()?;
+            Ok(room)
         })
         .await
     }
 
     /// A reading is complete. After a reading of the whole catalog, what it did not show is gone.
-    pub async fn complete(
-        &self,
-        peer: &ParticipantId,
-        cursor: Cursor,
-        whole: bool,
-        refresh: Timestamp,
-    ) -> Result<(), IndexError> {
+    pub async fn complete(&self, peer: &ParticipantId, cursor: Cursor, refresh: Timestamp) -> Result<(), IndexError> {
         let peer = peer.to_string();
         self.work(move |c| {
             let transaction = c.transaction()?;
-            if whole {
+            if cursor.whole == refresh {
                 let gone: Vec<String> = transaction
                     .prepare("SELECT dataset FROM found WHERE participant = ?1 AND refresh <> ?2")?
                     .query_map(params![peer, refresh.ms()], |row| row.get(0))?
@@ -163,10 +176,16 @@ impl Index {
                 gone.iter().try_for_each(|dataset| remove(&transaction, &peer, dataset))?;
             }
             transaction.execute(
-                "INSERT INTO source (participant, change, standing, refreshed) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO source (participant, change, standing, refreshed, whole) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (participant) DO UPDATE
-                 SET change = ?2, standing = ?3, refreshed = ?4, away = NULL, problem = NULL",
-                params![peer, cursor.change.map(|change| change as i64), cursor.standing, refresh.ms()],
+                 SET change = ?2, standing = ?3, refreshed = ?4, whole = ?5, away = NULL, problem = NULL",
+                params![
+                    peer,
+                    cursor.change.map(|change| change as i64),
+                    cursor.standing,
+                    refresh.ms(),
+                    cursor.whole.ms()
+                ],
             )?;
             Ok(transaction.commit()?)
         })
@@ -196,6 +215,7 @@ impl Index {
                 transaction
                     .execute("DELETE FROM words WHERE rowid IN (SELECT n FROM found WHERE participant = ?1)", [gone])?;
                 transaction.execute("DELETE FROM found WHERE participant = ?1", [gone])?;
+                transaction.execute("DELETE FROM held WHERE participant = ?1", [gone])?;
                 transaction.execute("DELETE FROM source WHERE participant = ?1", [gone])?;
             }
             Ok(transaction.commit()?)
@@ -216,6 +236,15 @@ fn remove(connection: &Connection, peer: &str, dataset: &str) -> Result<(), Inde
         connection.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([n])?;
     }
     Ok(())
+}
+
+fn has_room(connection: &Connection, peer: &str) -> Result<bool, IndexError> {
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as usize, row.get::<_, i64>(1)? as usize));
+    let sql = "SELECT datasets, bytes FROM held WHERE participant = ?1";
+    let held = connection.prepare_cached(sql)?.query_row([peer], row).optional()?;
+    Ok(held.is_none_or(|(datasets, bytes)| {
+        datasets < limits::INDEXED_PER_PEER_MAX && bytes < limits::INDEXED_BYTES_PER_PEER_MAX
+    }))
 }
 
 fn put(connection: &Connection, peer: &str, offered: &Offered, refresh: Timestamp) -> Result<(), IndexError> {

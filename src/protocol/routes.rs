@@ -229,7 +229,13 @@ struct About {
 
 impl About {
     fn inbound<'a>(&'a self, from: &'a Counterparty) -> Inbound<'a> {
-        Inbound { from, pid: &self.pid, peer_pid: &self.peer_pid, digest: self.message.digest }
+        Inbound {
+            from,
+            pid: &self.pid,
+            peer_pid: &self.peer_pid,
+            digest: self.message.digest,
+            named: self.message.named,
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Incoming {
     members: Map<String, Value>,
     /// Digest of its canonical form: the same message again has the same.
     pub digest: Digest,
+    /// Whether it has a name of its own (`@id`), so that what is said twice can be told from what came twice.
+    pub named: bool,
 }
 
 fn invalid(reason: impl Into<String>) -> Error {
@@ -50,7 +52,8 @@ impl Incoming {
         if members.get("@type").and_then(Value::as_str) != Some(kind) {
             return Err(invalid(format!("`@type` must be {kind}")));
         }
-        Ok(Self { members, digest: Digest::labelled("crosspark/message/v1", &[&canonical]) })
+        let named = members.get("@id").is_some_and(Value::is_string);
+        Ok(Self { members, named, digest: Digest::labelled("crosspark/message/v1", &[&canonical]) })
     }
 
     /// A member that must be there.

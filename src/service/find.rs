@@ -6,8 +6,10 @@ use crate::catalog::Offered;
 use crate::core::id::DatasetId;
 use crate::core::json;
 use crate::core::limits;
+use crate::core::time::Timestamp;
 use crate::identity::register::{Member, Status};
 use crate::index::{Batch, Cursor, IndexError, Page, Query};
+use futures_util::StreamExt as _;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -32,19 +34,20 @@ impl Node {
             tracing::warn!(%error, "the search index could not be cleaned");
         }
         // One that is slow must not keep the others' news away.
-        let all = peers.iter().map(|peer| async move {
-            let read = tokio::time::timeout(limits::CATALOG_READ_TIME_MAX, self.read_catalog(peer)).await;
-            let problem = match read {
-                Ok(Ok(())) => return,
-                Ok(Err(problem)) => problem,
-                Err(_) => "its catalog could not be read in time".to_owned(),
-            };
-            tracing::debug!(peer = %peer.id, problem, "a peer's catalog could not be read");
-            if let Err(error) = self.parts.index.away(&peer.id, &problem, self.now()).await {
-                tracing::warn!(%error, "that a peer is away could not be noted");
-            }
-        });
-        futures_util::future::join_all(all).await;
+        futures_util::stream::iter(&peers)
+            .for_each_concurrent(limits::CATALOGS_READ_AT_ONCE_MAX, |peer| async move {
+                let read = tokio::time::timeout(limits::CATALOG_READ_TIME_MAX, self.read_catalog(peer)).await;
+                let problem = match read {
+                    Ok(Ok(())) => return,
+                    Ok(Err(problem)) => problem,
+                    Err(_) => "its catalog could not be read in time".to_owned(),
+                };
+                tracing::debug!(peer = %peer.id, problem, "a peer's catalog could not be read");
+                if let Err(error) = self.parts.index.away(&peer.id, &problem, self.now()).await {
+                    tracing::warn!(%error, "that a peer is away could not be noted");
+                }
+            })
+            .await;
     }
 
     /// Reads one catalog: what changed since the last time, or all of it if the rights changed or the peer cannot tell.
@@ -53,9 +56,12 @@ impl Node {
         let (index, refresh) = (&self.parts.index, self.now());
         let standing = self.rights();
         let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
-        let before = before.filter(|cursor| cursor.standing == standing);
+        // What a policy shows from a day on, or until one, changes without being told.
+        let recent = |whole: Timestamp| refresh < whole.plus_ms(limits::CATALOG_WHOLE_EVERY_MS);
+        let before = before.filter(|cursor| cursor.standing == standing && recent(cursor.whole));
+        let whole = before.as_ref().map_or(refresh, |cursor| cursor.whole);
         let since = before.and_then(|cursor| cursor.change).filter(|_| peer.connector.is_none());
-        let (mut next, mut change, mut count, mut bytes) = (None::<String>, None, 0, 0);
+        let (mut next, mut change) = (None::<String>, None);
         for n in 0..limits::CATALOG_PAGES_MAX {
             let page = self.parts.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| told(&error))?;
             if n == 0 {
@@ -65,23 +71,18 @@ impl Node {
             let listed = page.body.get("dataset").and_then(Value::as_array);
             let mut put: Vec<Offered> =
                 listed.into_iter().flatten().filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
-            put.retain(|offered| {
-                let size = json::to_canonical(offered).len();
-                bytes += size;
-                size <= limits::INDEXED_DATASET_BYTES_MAX
-            });
+            put.retain(|offered| json::to_canonical(offered).len() <= limits::INDEXED_DATASET_BYTES_MAX);
             let gone = page.body.get("crosspark:withdrawn").and_then(Value::as_array);
-            let gone = gone.into_iter().flatten().filter_map(|id| DatasetId::parse(id.as_str()?).ok()).collect();
-            count += put.len();
-            index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| told(&error))?;
-            let full = count >= limits::INDEXED_PER_PEER_MAX || bytes >= limits::INDEXED_BYTES_PER_PEER_MAX;
-            next = page.next.filter(|_| !full);
+            let gone = gone.into_iter().flatten().take(limits::CATALOG_SCANNED_MAX);
+            let gone = gone.filter_map(|id| DatasetId::parse(id.as_str()?).ok()).collect();
+            let room = index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| told(&error))?;
+            next = page.next.filter(|_| room);
             if next.is_none() {
                 break;
             }
         }
-        let cursor = Cursor { change, standing };
-        index.complete(&peer.id, cursor, since.is_none(), refresh).await.map_err(|error| told(&error))
+        let whole = if since.is_none() { refresh } else { whole };
+        index.complete(&peer.id, Cursor { change, standing, whole }, refresh).await.map_err(|error| told(&error))
     }
 
     /// The rights of this node at its peers, as far as the register says: with others it sees other datasets.

@@ -190,6 +190,10 @@ impl Node {
             }
             return self.answered_meanwhile(user, once, error).await;
         }
+        // It is published, whatever else is to be done.
+        if let Err(error) = self.reconsider(&published.dataset).await {
+            tracing::warn!(%error, "negotiations about an earlier version go on at the next start");
+        }
         Ok(published)
     }
 

@@ -37,10 +37,13 @@ enum Stop {
     Never(String),
 }
 
+/// How a provider refuses while the transfer is paused: its message that says so may still be on the way.
+const PAUSED: &str = "the transfer is SUSPENDED";
+
 impl From<PeerError> for Stop {
     fn from(error: PeerError) -> Self {
         let reason = format!("the provider {error}");
-        if error.is_passing() { Self::Later(reason) } else { Self::Never(reason) }
+        if error.is_passing() || reason.contains(PAUSED) { Self::Later(reason) } else { Self::Never(reason) }
     }
 }
 
@@ -161,7 +164,6 @@ impl Node {
             ("digest", Some(signed.digest()) != agreement.manifest),
             ("publisher", body.publisher != agreement.provider),
             ("dataset", body.dataset != agreement.dataset),
-            ("policy", body.policy != agreement.policy_digest),
         ];
         match wrong.into_iter().find(|(_, wrong)| *wrong) {
             Some((what, _)) => Err(never(format!("the manifest's {what} is not what was agreed"))),
@@ -399,7 +401,9 @@ impl Node {
     /// The delivery will never verify: logged, the transfer ended, the bytes removed.
     async fn give_up(self: &Arc<Self>, id: &ProcessId, reason: &str) -> Result<(), Error> {
         tracing::warn!(process = %id, reason, "delivery failed");
-        let Some(transfer) = self.parts.store.transfer(id).await? else { return Ok(()) };
+        // One that was paused meanwhile is not given up: the peer refused what it need not give now.
+        let transfer = self.parts.store.transfer(id).await?.filter(|transfer| transfer.state != State::Suspended);
+        let Some(transfer) = transfer else { return Ok(()) };
         let Some(row) = self.parts.store.agreement(&transfer.agreement).await? else { return Ok(()) };
         let now = self.now();
         let holding = self.parts.store.holding_of(id).await?;

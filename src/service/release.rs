@@ -91,6 +91,9 @@ impl Node {
                 return Err(Some(Error::forbidden("policy", "the policy leaves this undetermined")));
             }
         };
+        if self.is_withdrawn(&case.row).await.map_err(Error::from)? {
+            return Err(Some(Error::forbidden("withdrawn", "the provider withdrew the dataset")));
+        }
         if let Some(earlier) = earlier {
             return Ok((earlier.answer, None));
         }
@@ -180,6 +183,7 @@ impl Node {
             .guard(Guard::Register(trust.register.body().sequence))
             .guard(Guard::Process(case.transfer.id, case.transfer.revision))
             .guard(Guard::Count(case.row.id.clone(), case.row.used))
+            .guard(Guard::Stands(manifest))
             .write(Write::Use { agreement: case.row.id, max: count_max })
             .write(Write::InsertRelease(Box::new(release)));
         match self.parts.store.commit(change).await {

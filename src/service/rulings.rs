@@ -75,9 +75,22 @@ impl Node {
         }
     }
 
+    /// Looks again at the negotiations about a dataset whose offer has changed or ended.
+    pub(super) async fn reconsider(self: &Arc<Self>, dataset: &DatasetId) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let open = self.parts.store.open_negotiations(after.as_ref(), limits::PAGE_ROWS_MAX).await?;
+            let Some(last) = open.last() else { return Ok(()) };
+            after = Some(last.id.clone());
+            for one in open.iter().filter(|one| one.role == Role::Provider && one.subject.dataset == *dataset) {
+                self.go_on_negotiation(&one.id);
+            }
+        }
+    }
+
     /// A page of what waits for a person, by id, and where the next one begins.
     pub async fn pending(
-        &self,
+        self: &Arc<Self>,
         after: Option<ProcessId>,
         limit: usize,
     ) -> Result<(Vec<Pending>, Option<ProcessId>), Error> {
@@ -90,8 +103,10 @@ impl Node {
                     return Ok((found, after));
                 }
                 after = Some(negotiation.id.clone());
-                if self.is_pending(&negotiation).await? {
-                    found.push(pending(negotiation));
+                match self.is_pending(&negotiation).await? {
+                    true => found.push(pending(negotiation)),
+                    // What it waited for may have become pointless: its policy's end passed.
+                    false => self.go_on_negotiation(&negotiation.id),
                 }
             }
             if last {

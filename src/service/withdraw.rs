@@ -49,6 +49,7 @@ impl Node {
             Err(error) => return Err(error.into()),
         }
         self.end_transfers_of(dataset).await?;
+        self.reconsider(dataset).await?;
         Ok(told)
     }
 

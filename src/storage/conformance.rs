@@ -2,13 +2,16 @@
 
 use super::memory::{Disk, MemoryStore};
 use super::sqlite::SqliteStore;
-use super::{Change, Chore, Guard, OnceRow, Outgoing, Store, StoreError, TokenRow, Write};
+use super::{Change, Chore, Guard, OnceRow, Outgoing, Store, StoreError, TokenRow, VersionRow, Write};
 use crate::audit::entry::{Draft, Facts, Kind};
+use crate::catalog::About;
 use crate::core::digest::Digest;
-use crate::core::id::{KeyId, MessageId, ParticipantId, ProcessId, Text, TokenId};
+use crate::core::id::{DatasetId, KeyId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock, Timestamp};
+use crate::dataset::manifest::SchemaRef;
 use crate::identity::key::SigningKey;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -125,11 +128,93 @@ async fn conforms(store: &dyn Store) {
     assert_eq!(store.leaves(size - 1, 10).await.unwrap().len(), 1);
 }
 
+fn version(n: u64, of_dataset: u64, audience: &[&str]) -> VersionRow {
+    let some = Digest::of(&[n.to_be_bytes(), of_dataset.to_be_bytes()].concat());
+    VersionRow {
+        dataset: dataset(n),
+        version: of_dataset,
+        title: Text::parse("x").unwrap(),
+        description: String::new(),
+        offer: OfferId::parse(&format!("urn:uuid:offer-{n}-{of_dataset}")).unwrap(),
+        policy: serde_json::Value::Null,
+        policy_digest: some,
+        manifest: String::new(),
+        manifest_digest: some,
+        schema: SchemaRef { id: "x".into(), version: "1.0.0".into(), digest: some },
+        records: 1,
+        bytes: 1,
+        blob: some,
+        wrapped_key: String::new(),
+        published: Timestamp::from_ms(0),
+        about: About::default(),
+        audience: audience.iter().map(|key| (*key).to_owned()).collect(),
+        withdrawn: None,
+    }
+}
+
+fn dataset(n: u64) -> DatasetId {
+    DatasetId::parse(&format!("urn:uuid:dataset-{n:04}")).unwrap()
+}
+
+/// What somebody with two keys sees change, told in parts, is what one who asks for all at once sees.
+async fn tells_every_change(store: &dyn Store) {
+    let put = async |row| store.commit(change().write(Write::InsertVersion(Box::new(row)))).await.map(drop).unwrap();
+    for n in 0..150 {
+        put(version(n, 1, if n % 2 == 0 { &["*"] } else { &["g:labs", "p:did:web:a.example"] })).await;
+    }
+    // Some change their audience from one key to another, some are nobody's any more, and some are withdrawn.
+    for n in 0..60 {
+        put(version(n, 2, [&["g:labs"][..], &["*"], &["p:did:web:other.example"]][n as usize % 3])).await;
+    }
+    for n in [3, 70, 71] {
+        let at = Timestamp::from_ms(1);
+        store.commit(change().write(Write::Withdraw { dataset: dataset(n), at })).await.unwrap();
+    }
+    let keys = ["*", "g:labs", "p:did:web:a.example"].map(str::to_owned);
+    let whole = store.changes(&keys, 0, 1_000).await.unwrap();
+    let mut told = BTreeMap::new();
+    let mut last = 0;
+    for seen in &whole {
+        assert!(seen.change > last, "each change has its place");
+        last = seen.change;
+        assert!(told.insert(seen.dataset.clone(), seen.version.as_ref().map(|row| row.version)).is_none());
+    }
+    let expected = (0..150).map(|n| {
+        let hidden = [3, 70, 71].contains(&n) || (n < 60 && n % 3 == 2);
+        (dataset(n), (!hidden).then_some(if n < 60 { 2 } else { 1 }))
+    });
+    assert_eq!(told, expected.collect());
+    for limit in [1, 7, 100] {
+        let (mut parts, mut since) = (Vec::new(), 0);
+        loop {
+            let part = store.changes(&keys, since, limit).await.unwrap();
+            let Some(newest) = part.last() else { break };
+            since = newest.change;
+            parts.extend(part);
+        }
+        assert_eq!(parts, whole, "in parts of {limit}");
+    }
+    // In the pages of the catalog stands what is not gone.
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.visible(&keys, after.as_ref(), 40).await.unwrap();
+        let Some(end) = page.last() else { break };
+        after = Some(end.dataset.clone());
+        pages.extend(page.into_iter().map(|row| row.dataset));
+    }
+    let seen = told.into_iter().filter_map(|(id, version)| version.map(|_| id));
+    assert_eq!(pages, seen.collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_backend() {
     let key = || Arc::new(SigningKey::from_seed(park().key(3), &Zeroizing::new([7; 32])));
     let (origin, clock) = (park().log_origin(0), Arc::new(SystemClock));
     let folder = tempfile::tempdir().unwrap();
-    conforms(&SqliteStore::open(folder.path(), origin.clone(), key(), clock.clone()).unwrap()).await;
-    conforms(&MemoryStore::open(&Disk::default(), origin, key(), clock)).await;
+    let sqlite = SqliteStore::open(folder.path(), origin.clone(), key(), clock.clone()).unwrap();
+    let memory = MemoryStore::open(&Disk::default(), origin, key(), clock);
+    for store in [&sqlite as &dyn Store, &memory] {
+        conforms(store).await;
+        tells_every_change(store).await;
+    }
 }

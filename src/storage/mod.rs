@@ -39,6 +39,8 @@ pub enum Guard {
     Register(u64),
     /// The offer stands, with this policy.
     Offer(OfferId, Digest),
+    /// The version with this manifest is not withdrawn.
+    Stands(Digest),
     /// The process is unchanged.
     Process(ProcessId, u64),
     /// The releases counted under the agreement.
@@ -348,7 +350,8 @@ pub trait Store: Send + Sync {
     /// All tokens.
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
 
-    /// The next message of each process that is due.
+    /// The next message of each process that is due: of each receiver at most
+    /// [`crate::core::limits::OUTBOX_PER_MEMBER_MAX`].
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError>;
     /// A message of the outbox.
     async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError>;

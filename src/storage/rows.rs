@@ -87,6 +87,9 @@ pub struct AgreementRow {
     /// The consumer's signature, JWS; another connector makes none.
     #[serde(default)]
     pub consumer: Option<String>,
+    /// Whether a person of the provider approved what led to it.
+    #[serde(default)]
+    pub approved: bool,
     /// Releases counted so far; kept by the store.
     #[serde(skip)]
     pub used: u64,

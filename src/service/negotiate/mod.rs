@@ -72,6 +72,15 @@ pub struct Inbound<'a> {
     pub peer_pid: &'a ProcessId,
     /// Digest of the message's canonical form.
     pub digest: Digest,
+    /// Whether the message has a name of its own.
+    pub named: bool,
+}
+
+impl Inbound<'_> {
+    /// Whether the message came before. Without a name of its own, only what came last can be told from what is said again.
+    pub fn is_repeated(&self, seen: &[Digest]) -> bool {
+        if self.named { seen.contains(&self.digest) } else { seen.last() == Some(&self.digest) }
+    }
 }
 
 /// What a ContractRequestMessage or ContractOfferMessage puts on the table.
@@ -124,7 +133,7 @@ impl Node {
                 let error = Error::not_found(format!("there is no negotiation {}", inbound.pid));
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
-            if old.seen.contains(&inbound.digest) {
+            if inbound.is_repeated(&old.seen) {
                 self.go_on_negotiation(&old.id);
                 return Ok(Moved::repeated(old));
             }

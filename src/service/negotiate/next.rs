@@ -297,6 +297,7 @@ impl Node {
             agreement: signed.into_body(),
             provider: signatures.provider,
             consumer: signatures.consumer,
+            approved: negotiation.ruling.as_ref().is_some_and(|ruling| ruling.approved),
             used: 0,
         })
     }

@@ -135,7 +135,7 @@ impl Node {
                 let error = Error::not_found(format!("there is no transfer {}", inbound.pid));
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
-            if old.seen.contains(&inbound.digest) {
+            if inbound.is_repeated(&old.seen) {
                 self.go_on_transfer(&old.id);
                 return Ok(Moved::repeated(old));
             }
@@ -264,8 +264,7 @@ pub fn policy_says(trust: &Trust, row: &AgreementRow, channel: Channel, now: Tim
     }
     let Ok(policy) = row.agreement.policy() else { return refused("policy", "the policy is not understood") };
     let (purpose, groups) = (row.agreement.purpose.as_ref(), &member.groups);
-    // There is no agreement without the word of a person where the policy wants it.
-    let (channel, approved) = (Some(channel), true);
+    let (channel, approved) = (Some(channel), row.approved);
     policy.evaluate(&policy::Facts { recipient: &row.peer, groups, purpose, now, used: row.used, channel, approved })
 }
 

@@ -50,7 +50,7 @@ impl Node {
         let (trust, now) = (self.trust(), self.now());
         trust.must_be_current(now)?;
         let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
-        let said = (old.role == Role::Provider).then(|| policy_says(&trust, &row, channel, now));
+        let said = (old.role == Role::Provider).then(|| policy_says(&trust, &as_seen_by(&row, &old), channel, now));
         let withdrawn = old.role == Role::Provider && self.is_withdrawn(&row).await?;
         let step = match withdrawn {
             true => Self::withdrawn_step(),
@@ -138,7 +138,7 @@ impl Node {
             let (trust, now, state) = (self.trust(), self.now(), old.state);
             trust.must_be_current(now)?;
             let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
-            let said = (old.role == Role::Provider).then(|| policy_says(&trust, &row, channel, now));
+            let said = (old.role == Role::Provider).then(|| policy_says(&trust, &as_seen_by(&row, &old), channel, now));
             let Some(change) = self.transfer_step(old, step.clone(), said, &row, now) else {
                 let reason = format!("this is not possible: the transfer is {}", state.name());
                 return Err(Error::invalid("conflict", reason));
@@ -179,4 +179,11 @@ impl Node {
         self.parts.store.commit(change).await?;
         Ok(id)
     }
+}
+
+/// The agreement as a transfer that goes on sees it: what it has used itself does not count against it. A release of the key,
+/// or the first byte of plain data, is decided again, by all that was used.
+fn as_seen_by(row: &AgreementRow, transfer: &Transfer) -> AgreementRow {
+    let own = u64::from(transfer.state == State::Suspended);
+    AgreementRow { used: row.used.saturating_sub(own), ..row.clone() }
 }

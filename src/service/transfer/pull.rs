@@ -2,12 +2,12 @@
 //! logged before the first byte, and cut as soon as the policy no longer holds. trust.md, "Agreement and release".
 
 use super::super::refusal::Error;
-use super::super::{Node, release};
+use super::super::{Counterparty, Node, release};
 use super::{moved, policy_says};
-use crate::audit::entry::{Decision as Logged, Kind};
+use crate::audit::entry::{Decision as Logged, Facts, Kind};
 use crate::blob::name_of;
 use crate::core::digest::Digest;
-use crate::core::id::ProcessId;
+use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::{OpenError, Package};
@@ -16,26 +16,43 @@ use crate::negotiation::Role;
 use crate::policy::{Channel, Decision};
 use crate::storage::{AgreementRow, Change, Guard, StoreError, VersionRow, Write};
 use crate::transfer::{State, Transfer};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// What is kept for all plain downloads.
 pub struct Pulls {
     places: Arc<Semaphore>,
+    /// One that reads slowly must not take the places of all.
+    of_members: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
     /// By blob, where each frame's text ends; the newest last.
     indexes: Mutex<VecDeque<(Digest, Arc<Vec<u64>>)>>,
 }
 
 impl Default for Pulls {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(limits::PULLS_MAX)), indexes: Mutex::default() }
+        let places = Arc::new(Semaphore::new(limits::PULLS_MAX));
+        Self { places, of_members: Mutex::default(), indexes: Mutex::default() }
     }
 }
 
 impl Pulls {
+    /// Places for one more download, its member's first: whoever waits for its own takes none of the others'.
+    async fn place(&self, member: &ParticipantId) -> Result<[OwnedSemaphorePermit; 2], Error> {
+        let own = {
+            let mut of_members = self.of_members.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(limits::PULLS_PER_MEMBER_MAX));
+            of_members.entry(member.clone()).or_insert_with(new).clone()
+        };
+        let both = async { Ok([own.acquire_owned().await?, self.places.clone().acquire_owned().await?]) };
+        match tokio::time::timeout(limits::PULL_WAIT_MAX, both).await {
+            Ok(Ok::<_, AcquireError>(places)) => Ok(places),
+            _ => Err(Error::Unavailable("too many plain downloads at once; try again".into())),
+        }
+    }
+
     fn known(&self, blob: &Digest) -> Option<Arc<Vec<u64>>> {
         let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
         indexes.iter().find(|(known, _)| known == blob).map(|(_, ends)| ends.clone())
@@ -53,10 +70,11 @@ impl Pulls {
 /// Plain data that is being served.
 pub struct Plain {
     node: Arc<Node>,
+    to: Counterparty,
     transfer: ProcessId,
     package: Package<File>,
     ends: Arc<Vec<u64>>,
-    _place: OwnedSemaphorePermit,
+    _places: [OwnedSemaphorePermit; 2],
 }
 
 impl Plain {
@@ -67,7 +85,7 @@ impl Plain {
 
     /// The text from `at` to the end of its frame, or to `end`. Whether it may still be served is asked each time.
     pub async fn piece(mut self, at: u64, end: u64) -> io::Result<(Vec<u8>, Self)> {
-        self.node.may_go_on(&self.transfer).await.map_err(|error| io::Error::other(error.to_string()))?;
+        self.node.may_go_on(&self.to, &self.transfer).await.map_err(|error| io::Error::other(error.to_string()))?;
         tokio::task::spawn_blocking(move || {
             let n = self.ends.partition_point(|frame_end| *frame_end <= at);
             let begin = n.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
@@ -82,11 +100,14 @@ impl Plain {
 
 impl Node {
     /// Plain data for a transfer whose token was good. The first time under a transfer it is decided, counted and logged.
-    pub(super) async fn serve_plain(self: &Arc<Self>, transfer: Transfer, row: AgreementRow) -> Result<Plain, Error> {
-        let place = tokio::time::timeout(limits::PULL_WAIT_MAX, self.pulls.places.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            return Err(Error::Unavailable("too many plain downloads at once; try again".into()));
-        };
+    pub(super) async fn serve_plain(
+        self: &Arc<Self>,
+        to: &Counterparty,
+        transfer: Transfer,
+        row: AgreementRow,
+        facts: &mut Facts,
+    ) -> Result<Plain, Error> {
+        let places = self.pulls.place(&to.participant).await?;
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
@@ -94,8 +115,8 @@ impl Node {
         let id = transfer.id.clone();
         // Opened first: what cannot be read is no use.
         let (package, ends) = self.open_own(&version).await?;
-        self.count_pull(transfer, row).await?;
-        Ok(Plain { node: self.clone(), transfer: id, package, ends, _place: place })
+        self.count_pull(transfer, row, manifest, facts).await?;
+        Ok(Plain { node: self.clone(), to: to.clone(), transfer: id, package, ends, _places: places })
     }
 
     async fn open_own(self: &Arc<Self>, version: &VersionRow) -> Result<(Package<File>, Arc<Vec<u64>>), Error> {
@@ -122,16 +143,27 @@ impl Node {
     }
 
     /// Decides, and on the first time counts and logs, in one commit under guards on what the decision read.
-    async fn count_pull(&self, mut transfer: Transfer, mut row: AgreementRow) -> Result<(), Error> {
+    async fn count_pull(
+        &self,
+        mut transfer: Transfer,
+        mut row: AgreementRow,
+        manifest: Digest,
+        refused: &mut Facts,
+    ) -> Result<(), Error> {
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
-            let now = self.now();
-            let trust = self.trust();
+            let (now, trust) = (self.now(), self.trust());
+            if self.is_withdrawn(&row).await? {
+                return Err(Error::forbidden("withdrawn", "the provider withdrew the dataset"));
+            }
             // A use that is counted already is not counted against itself.
             let used = row.used.saturating_sub(u64::from(transfer.pulled.is_some()));
             let said = policy_says(&trust, &AgreementRow { used, ..row.clone() }, Channel::Pull, now);
             let (rule, max) = match said {
                 Decision::Permitted { rule, count_max } => (rule, count_max),
-                Decision::Refused { reason, .. } => return Err(Error::forbidden("policy", reason)),
+                Decision::Refused { rule, reason } => {
+                    refused.rule = Some(rule);
+                    return Err(Error::forbidden("policy", reason));
+                }
                 Decision::Undetermined { .. } => {
                     return Err(Error::forbidden("policy", "the policy leaves this undetermined"));
                 }
@@ -149,6 +181,7 @@ impl Node {
             let change = Change::new(self.draft(Kind::DataReleased, facts))
                 .guard(Guard::Register(trust.register.body().sequence))
                 .guard(Guard::Count(row.id.clone(), row.used))
+                .guard(Guard::Stands(manifest))
                 .write(Write::Use { agreement: row.id.clone(), max })
                 .write(Write::PutTransfer(Box::new(next)));
             match self.parts.store.commit(change).await {
@@ -164,16 +197,25 @@ impl Node {
     }
 
     /// Whether the version that was agreed on is withdrawn.
-    pub(super) async fn is_withdrawn(&self, row: &AgreementRow) -> Result<bool, StoreError> {
+    pub(in crate::service) async fn is_withdrawn(&self, row: &AgreementRow) -> Result<bool, StoreError> {
         let Some(manifest) = row.agreement.manifest else { return Ok(false) };
         Ok(self.parts.store.version_by_manifest(&manifest).await?.is_some_and(|version| version.withdrawn.is_some()))
     }
 
-    /// Whether what is being served may still be served.
-    async fn may_go_on(&self, id: &ProcessId) -> Result<(), Error> {
+    /// Whether what is being served may still be served; where it is cut, the log says so.
+    async fn may_go_on(self: &Arc<Self>, to: &Counterparty, id: &ProcessId) -> Result<(), Error> {
+        let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
+        match self.still_allows(id, &mut facts).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refuse(to, Kind::DataRefused, facts, error).await),
+        }
+    }
+
+    async fn still_allows(&self, id: &ProcessId, facts: &mut Facts) -> Result<(), Error> {
         let gone = || Error::Internal("a transfer or its agreement is gone".into());
         let transfer = self.parts.store.transfer(id).await?.ok_or_else(gone)?;
         let mut row = self.parts.store.agreement(&transfer.agreement).await?.ok_or_else(gone)?;
+        *facts = moved(&transfer, Role::Provider, Some(&row));
         row.used = row.used.saturating_sub(1);
         if self.is_withdrawn(&row).await? {
             return Err(Error::forbidden("withdrawn", "the provider withdrew the dataset"));
@@ -182,7 +224,11 @@ impl Node {
         let good = transfer.state == State::Started && transfer.token_until.is_some_and(|until| now < until);
         match policy_says(&self.trust(), &row, Channel::Pull, now) {
             Decision::Permitted { .. } if good => Ok(()),
-            _ => Err(Error::forbidden("policy", "this may no longer be served")),
+            Decision::Refused { rule, reason } => {
+                facts.rule = Some(rule);
+                Err(Error::forbidden("policy", reason))
+            }
+            _ => Err(Error::forbidden("state", "the transfer or its token has ended")),
         }
     }
 }

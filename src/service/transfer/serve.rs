@@ -4,6 +4,7 @@ use super::super::access::counterparty;
 use super::super::refusal::Error;
 use super::super::release::must_stand;
 use super::super::{Counterparty, Node};
+use super::moved;
 use super::pull::Plain;
 use crate::audit::entry::{Facts, Kind};
 use crate::blob::{Blobs, name_of};
@@ -77,12 +78,10 @@ impl Node {
         id: &ProcessId,
         token: Option<&str>,
     ) -> Result<Data, Error> {
-        match self.try_serve(from, id, token).await {
+        let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
+        match self.try_serve(from, id, token, &mut facts).await {
             Ok(served) => Ok(served),
-            Err(error) => {
-                let facts = Facts { process: Some(id.clone()), ..Facts::default() };
-                Err(self.refuse(from, Kind::DataRefused, facts, error).await)
-            }
+            Err(error) => Err(self.refuse(from, Kind::DataRefused, facts, error).await),
         }
     }
 
@@ -91,6 +90,7 @@ impl Node {
         from: &Counterparty,
         id: &ProcessId,
         token: Option<&str>,
+        facts: &mut Facts,
     ) -> Result<Data, Error> {
         // While the state here may be an old one, nothing is served by it.
         self.must_be_writable()?;
@@ -105,11 +105,12 @@ impl Node {
         }
         let row = self.parts.store.agreement(&transfer.agreement).await?;
         let row = row.ok_or_else(|| Error::Internal("a transfer without agreement".into()))?;
+        *facts = moved(&transfer, Role::Provider, Some(&row));
         if !row.agreement.is_valid(self.now()) {
             return Err(Error::forbidden("agreement", "the agreement has ended"));
         }
         if transfer.format == PULL {
-            return self.serve_plain(transfer, row).await.map(|plain| Data::Plain(Box::new(plain)));
+            return self.serve_plain(from, transfer, row, facts).await.map(|plain| Data::Plain(Box::new(plain)));
         }
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;

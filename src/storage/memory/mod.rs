@@ -285,7 +285,12 @@ impl Store for MemoryStore {
 
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Listed<Due> {
         let state = self.disk.state();
-        let due = state.first_messages().into_iter().filter(|(_, due)| *due <= now);
+        let mut places: BTreeMap<&ParticipantId, usize> = BTreeMap::new();
+        let due = state.first_messages().into_iter().filter(|(_, due)| *due <= now).filter(|(message, _)| {
+            let place = places.entry(&message.to).or_default();
+            *place += 1;
+            *place <= limits::OUTBOX_PER_MEMBER_MAX
+        });
         Ok(due.take(limit).map(|(message, _)| Due { id: message.id.clone(), to: message.to.clone() }).collect())
     }
 

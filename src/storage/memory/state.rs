@@ -80,6 +80,10 @@ impl State {
                 let stands = |row: &VersionRow| self.newest(&row.dataset).is_some_and(|new| new.offer == *offer);
                 ("the offer", version.is_some_and(stands))
             }
+            Guard::Stands(manifest) => {
+                let stands = |row: &VersionRow| row.manifest_digest == *manifest && row.withdrawn.is_none();
+                ("the dataset", self.versions.iter().any(stands))
+            }
             Guard::Process(id, revision) => {
                 let negotiation = self.negotiations.get(id).map(|n| n.revision);
                 let transfer = self.transfers.get(id).map(|t| t.revision);

@@ -42,6 +42,12 @@ pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreErro
                 offer.to_string(),
                 policy.to_string(),
             ),
+            Guard::Stands(manifest) => (
+                "the dataset",
+                "SELECT 1 FROM version WHERE manifest = ?1 AND json_extract(body, '$.withdrawn') IS NULL AND ?2 = ''",
+                manifest.to_string(),
+                String::new(),
+            ),
             Guard::Process(id, revision) => (
                 "the process",
                 "SELECT 1 FROM process WHERE id = ?1 AND revision = CAST(?2 AS INTEGER)",

@@ -33,12 +33,20 @@ pub fn visible(
 
 /// What changed for somebody with one of `keys` after `since`, in order.
 pub fn changes(connection: &Connection, keys: &[String], since: u64, limit: i64) -> Result<Vec<Seen>, StoreError> {
-    let part = "SELECT * FROM (SELECT dataset, change, gone FROM visible WHERE key = ? AND change > ?
-                ORDER BY change LIMIT ?)";
-    let parts = vec![part; keys.len()].join(" UNION ALL ");
+    // What a later change of the same dataset made old, under whichever of the keys, is left out before the parts are cut:
+    // then each part is in order, and what is cut off comes after all that is told.
+    let any = vec!["?"; keys.len()].join(", ");
+    let part = format!(
+        "SELECT * FROM (SELECT dataset, change, gone FROM visible v WHERE key = ? AND change > ?
+         AND NOT EXISTS (SELECT 1 FROM visible w WHERE w.dataset = v.dataset AND w.change > v.change AND w.key IN ({any}))
+         ORDER BY change LIMIT ?)"
+    );
+    let parts = vec![part.as_str(); keys.len()].join(" UNION ALL ");
     let mut values = Vec::new();
     for key in keys {
-        values.extend([Value::from(key.clone()), (since as i64).into(), limit.into()]);
+        values.extend([Value::from(key.clone()), (since as i64).into()]);
+        values.extend(keys.iter().map(|key| Value::from(key.clone())));
+        values.push(limit.into());
     }
     values.push(limit.into());
     // Seen by any key, it is seen.

@@ -374,12 +374,16 @@ impl Store for SqliteStore {
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError> {
         let read = move |c: &Connection| {
             let mut select = c.prepare_cached(
-                "SELECT id, receiver FROM outbox o WHERE due <= ?1
-                 AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process) ORDER BY n LIMIT ?2",
+                // Of each receiver only so many as are sent to it at once: one that hangs must not hide the others' messages.
+                "SELECT id, receiver FROM (
+                   SELECT id, receiver, n, ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY n) AS place
+                   FROM outbox o WHERE due <= ?1 AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process))
+                 WHERE place <= ?3 ORDER BY n LIMIT ?2",
             )?;
-            let rows = select.query_map(params![now.ms(), rows_max(limit)], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-            })?;
+            let rows = select
+                .query_map(params![now.ms(), rows_max(limit), limits::OUTBOX_PER_MEMBER_MAX as i64], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                })?;
             rows.map(|row| {
                 let (id, to) = row?;
                 let corrupt = |error: IdError| StoreError::Corrupt(error.to_string());

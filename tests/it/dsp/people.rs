@@ -102,3 +102,65 @@ async fn a_person_decides_where_the_policy_says_so() {
     run_a.stop();
     run_b.stop();
 }
+
+/// A request that waits for a person ends when there is nothing left to decide on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_ends_with_the_dataset() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &consent()).await;
+    let asked = b.begin_request(&a, dataset_of(&published), "research").await;
+    for _ in 0..500 {
+        if a.get("publisher", "/v1/pending").await["pending"].as_array().unwrap().len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let token = a.token_of("publisher").await;
+    good(&[
+        "withdraw",
+        dataset_of(&published),
+        "--reason",
+        "it had errors",
+        "--node",
+        &a.management,
+        "--token",
+        &token,
+    ]);
+    let end = b.wait(&asked, 30).await;
+    assert_eq!(end["stage"], "refused", "{end} {}", a.log());
+    assert_eq!(a.get("publisher", "/v1/pending").await["pending"], json!([]));
+    run_a.stop();
+    run_b.stop();
+}
+
+/// Agreed on without a person, nothing is delivered that wants one's word.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_word_is_taken_for_granted() {
+    let alliance = Alliance::new();
+    let connector = Connector::start(&alliance, "edc", false).await;
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    let channel = json!({"leftOperand": "deliveryChannel", "operator": "eq", "rightOperand": "HttpData-PULL"});
+    let once = json!({"leftOperand": "count", "operator": "lteq", "rightOperand": "1"});
+    let terms = json!({"permission": [
+        {"action": "use", "constraint": [channel, once]},
+        {"action": "use", "constraint": [channel], "duty": [{"action": "obtainConsent"}]},
+    ]});
+    a.publish("economic-indicator", &records(2), "ndjson", &terms).await;
+    let caller = Caller::new(&alliance, &connector, &a);
+    let dataset = caller.catalog().await.remove(0);
+    let agreement = caller.agree(&dataset, "urn:x:n1", 0).await;
+    let (_, endpoint, token) = caller.transfer(&agreement, "urn:x:t1", 0).await;
+    assert_eq!(caller.fetch(&endpoint, &token, None).await.status(), 200);
+    let body = json!({
+        "consumerPid": "urn:x:t2", "agreementId": agreement, "format": "HttpData-PULL",
+        "callbackAddress": connector.endpoint,
+    });
+    assert_eq!(caller.post("/transfers/request", &message("TransferRequestMessage", body)).await.0, 201);
+    let end = connector.hears("TransferTerminationMessage", 0).await.body;
+    assert!(end["reason"][0].is_string(), "{end}");
+    assert_eq!(kinds(&a.entries().await).iter().filter(|kind| *kind == "data.released").count(), 1);
+    run.stop();
+}
