@@ -2,7 +2,7 @@
 //! datasets there are.
 
 use super::reader::{bodies, parse};
-use crate::core::id::DatasetId;
+use crate::core::id::{DatasetId, ParticipantId};
 use crate::storage::{Seen, StoreError, VersionRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -66,4 +66,12 @@ pub fn changes(connection: &Connection, keys: &[String], since: u64, limit: i64)
         Ok(Seen { change: change as u64, dataset, version })
     })
     .collect()
+}
+
+/// Who has an agreement on a dataset.
+pub fn holders(connection: &Connection, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError> {
+    let sql = "SELECT DISTINCT peer FROM agreement WHERE json_extract(body, '$.agreement.dataset') = ?1";
+    let mut select = connection.prepare_cached(sql)?;
+    let peers = select.query_map([dataset.as_str()], |row| row.get::<_, String>(0))?;
+    peers.map(|peer| ParticipantId::parse(&peer?).map_err(|error| StoreError::Corrupt(error.to_string()))).collect()
 }

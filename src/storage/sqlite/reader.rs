@@ -214,16 +214,8 @@ impl Store for SqliteStore {
     }
 
     async fn holders(&self, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError> {
-        let dataset = dataset.to_string();
-        let read = move |c: &Connection| {
-            let sql = "SELECT DISTINCT peer FROM agreement WHERE json_extract(body, '$.agreement.dataset') = ?1";
-            let mut select = c.prepare_cached(sql)?;
-            let peers = select.query_map([dataset], |row| row.get::<_, String>(0))?;
-            peers
-                .map(|peer| ParticipantId::parse(&peer?).map_err(|error| StoreError::Corrupt(error.to_string())))
-                .collect()
-        };
-        self.readers.read(read).await
+        let dataset = dataset.clone();
+        self.readers.read(move |c| catalog::holders(c, &dataset)).await
     }
 
     async fn recalled(&self, provider: &ParticipantId, dataset: &DatasetId) -> Result<Option<String>, StoreError> {
