@@ -126,6 +126,9 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
         RequestStage::Refused => eprintln!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
         stage => println!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
     }
+    if let Some(reason) = &view.withdrawn {
+        println!("The provider has withdrawn the dataset since: {reason}");
+    }
     Ok(code)
 }
 
@@ -136,8 +139,8 @@ async fn list(api: &Api, as_json: bool) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let requests = found.get("requests").and_then(Value::as_array).cloned().unwrap_or_default();
-    let names = ["id", "provider", "dataset", "purpose", "stage", "started"];
+    let names = ["id", "provider", "dataset", "purpose", "stage", "started", "withdrawn"];
     let rows = requests.iter().map(|request| names.iter().map(|name| output::text(request, name)).collect());
-    output::table(&["request", "provider", "dataset", "purpose", "stage", "started"], rows);
+    output::table(&["request", "provider", "dataset", "purpose", "stage", "started", "withdrawn"], rows);
     Ok(ExitCode::SUCCESS)
 }

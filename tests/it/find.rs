@@ -209,10 +209,14 @@ async fn what_is_withdrawn_ends() {
     let view = b.wait(&view, 0).await;
     assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &json!("it had errors")), "{view}");
     assert!(b.entries().await.iter().any(|row| row["entry"]["kind"] == "dataset.recalled"));
+    let (id, token) = (view["id"].as_str().unwrap(), b.token_of("requester").await);
+    for args in [vec!["request", "show", id], vec!["request", "list"]] {
+        let said = crosspark(&[&args[..], &["--node", &b.management, "--token", &token]].concat());
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.contains("it had errors"), "{said}");
+    }
     // Nobody gets it any more.
     assert!(b.try_request(&a, dataset, "research").await.is_none());
-    let body = json!({"title": "Sample", "schema": "urn:crosspark:schema:economic-indicator"});
-    let _ = body;
     here.stop().await;
     run_a.stop();
 }
