@@ -27,11 +27,14 @@ pub struct Args {
 pub async fn run(args: Args, json: bool) -> Outcome {
     let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string()));
     let format = format.with_context(|| format!("{}: say --format ndjson or --format csv", args.out.display()))?;
-    let (records, bytes) = fetch(&Api::new(&args.node)?, &args.request, format, &args.out).await?;
+    let api = Api::new(&args.node)?;
+    let (records, bytes) = fetch(&api, &args.request, format, &args.out).await?;
+    let withdrawn = super::request::show(&api, &args.request, 0).await?.withdrawn;
     if json {
-        output::json(&json!({"file": args.out, "records": records, "bytes": bytes}))?;
+        output::json(&json!({"file": args.out, "records": records, "bytes": bytes, "withdrawn": withdrawn}))?;
     } else {
         println!("Wrote {} records, {}, to {}.", records, output::bytes(bytes), args.out.display());
+        super::request::print_withdrawn(withdrawn.as_deref());
     }
     done()
 }

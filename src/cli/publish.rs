@@ -65,7 +65,10 @@ fn samples(path: &std::path::Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("the samples {}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(n, line)| json::read_value(line.as_bytes()).with_context(|| format!("sample in line {}", n + 1)))
+        .map(|(n, line)| {
+            json::read_value(line.as_bytes())
+                .with_context(|| format!("the samples are NDJSON, one record a line; line {} is none", n + 1))
+        })
         .collect()
 }
 

@@ -87,7 +87,8 @@ pub async fn create(
     Ok(serde_json::from_value(api.post("/v1/requests", &body).await?)?)
 }
 
-async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Result<RequestView> {
+/// How far a request is, after a change or `wait_seconds`.
+pub async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Result<RequestView> {
     let value = api.get(&format!("/v1/requests/{id}?wait={wait_seconds}")).await?;
     Ok(json::read(&serde_json::to_vec(&value)?)?)
 }
@@ -124,12 +125,21 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
             println!("The provider delivers plain data. Write it to a file: crosspark fetch {} --out FILE", view.id);
         }
         RequestStage::Refused => eprintln!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
+        RequestStage::Requested => {
+            println!("{}: requested; a person of the provider may have to decide.", view.id);
+            println!("Look again later: crosspark request show {}", view.id);
+        }
         stage => println!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
     }
-    if let Some(reason) = &view.withdrawn {
+    print_withdrawn(view.withdrawn.as_deref());
+    Ok(code)
+}
+
+/// Whoever holds the data must know that its provider no longer stands by it.
+pub fn print_withdrawn(reason: Option<&str>) {
+    if let Some(reason) = reason {
         println!("The provider has withdrawn the dataset since: {reason}");
     }
-    Ok(code)
 }
 
 async fn list(api: &Api, as_json: bool) -> Outcome {

@@ -256,7 +256,9 @@ pub enum RegisterError {
     #[error("ALARM: two different registers with sequence {0} are signed; ask the alliance operator at once")]
     Fork(u64),
     /// Its predecessor is not ours.
-    #[error("register {found} does not follow {installed}: bring the ones between first")]
+    #[error(
+        "register {found} does not follow {installed}: bring the ones between first (the operator keeps them in `registers`)"
+    )]
     Gap {
         /// Offered.
         found: u64,

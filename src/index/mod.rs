@@ -277,3 +277,53 @@ fn put(connection: &Connection, peer: &str, offered: &Offered, refresh: Timestam
     connection.prepare_cached(sql)?.execute(params![n, title, other, facets])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn offered(n: usize, description: &str) -> Offered {
+        let fields = json!({
+            "dataset": format!("urn:x:{n}"), "title": "x", "description": description,
+            "policy": null, "version": null, "schema": null, "records": null, "published": null,
+            "offer": "urn:o:1",
+        });
+        serde_json::from_value(fields).unwrap()
+    }
+
+    fn held(index: &Index) -> Vec<(i64, i64)> {
+        let connection = index.connection();
+        let mut select = connection.prepare("SELECT datasets, bytes FROM held ORDER BY participant").unwrap();
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[tokio::test]
+    async fn one_peer_gets_so_much_room() {
+        let (index, now) = (Index::in_memory().unwrap(), Timestamp::from_ms(0));
+        let [one, other] = ["did:web:a.example", "did:web:b.example"].map(|id| ParticipantId::parse(id).unwrap());
+        let put = |put: Vec<Offered>| Batch { put, gone: Vec::new() };
+        assert!(index.take(&one, put(vec![offered(1, "a"), offered(2, "b")]), now).await.unwrap());
+        let before = held(&index);
+        // The same again, and longer, then gone: what is held is counted each time.
+        assert!(index.take(&one, put(vec![offered(1, "a"), offered(2, "bcd")]), now).await.unwrap());
+        assert_eq!(held(&index), [(2, before[0].1 + 2)]);
+        let gone = vec![offered(2, "").dataset];
+        index.take(&one, Batch { put: Vec::new(), gone }, now).await.unwrap();
+        assert_eq!(held(&index)[0].0, 1);
+        // Full, nothing more is taken, in number or in bytes; what another says is.
+        for (column, most) in
+            [("datasets", limits::INDEXED_PER_PEER_MAX), ("bytes", limits::INDEXED_BYTES_PER_PEER_MAX)]
+        {
+            let sql = format!("UPDATE held SET {column} = {most}");
+            index.connection().execute(&sql, []).unwrap();
+            assert!(!index.take(&one, put(vec![offered(3, "")]), now).await.unwrap(), "{column}");
+            index.connection().execute("UPDATE held SET datasets = 1, bytes = 1", []).unwrap();
+        }
+        let search = |query| index.search(query, now);
+        assert_eq!(search(Query { limit: 9, ..Query::default() }).await.unwrap().total, 1);
+        assert!(index.take(&other, put(vec![offered(3, "")]), now).await.unwrap());
+        index.keep_only(vec![other]).await.unwrap();
+        assert_eq!(held(&index).len(), 1);
+    }
+}

@@ -149,6 +149,8 @@ impl Conditions {
                 found.from = "words JOIN found f ON f.n = words.rowid";
                 found.and("words MATCH ?", (expression + &facets.collect::<String>()).into());
             }
+            // Punctuation alone is no word, and nothing is found by it.
+            None if !query.words.trim().is_empty() => found.sql = "0".into(),
             None => wanted.for_each(|(_, sql, value)| found.and(sql, value.into())),
         }
         if let Some(fresh) = query.fresh {

@@ -10,7 +10,7 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document;
 use crate::negotiation::{Negotiation, Role, Ruling, State};
-use crate::policy::{Decision, Missing};
+use crate::policy::{self, Decision, Missing, Policy};
 use crate::storage::{Change, Guard, StoreError, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -123,6 +123,10 @@ impl Node {
     async fn waiting(&self, id: &ProcessId) -> Result<Negotiation, Error> {
         match self.parts.store.negotiation(id).await? {
             Some(found) if self.is_pending(&found).await? => Ok(found),
+            Some(Negotiation { ruling: Some(ruling), .. }) => {
+                let said = if ruling.approved { "approved" } else { "rejected" };
+                Err(Error::not_found(format!("{id} was {said} already, at {}", ruling.at)))
+            }
             _ => Err(Error::not_found(format!("nothing waits for a person under the name {id}"))),
         }
     }
@@ -135,7 +139,7 @@ impl Node {
         next.ruling = Some(Ruling { approved: word.approve, comment: word.comment.clone(), at: now });
         let person = FieldOpening::new("person", user.person.clone(), self.random());
         if next.role == Role::Consumer && word.approve {
-            self.claim_offer(user, word, &mut next, &person, now)?;
+            self.claim_offer(user, word, &mut next, &person, now).await?;
             next.subject.asked = Some(terms);
         }
         let mut facts = negotiate::moved(&next, next.role);
@@ -161,7 +165,7 @@ impl Node {
     }
 
     /// Whoever accepts an offer claims what for and for whom.
-    fn claim_offer(
+    async fn claim_offer(
         &self,
         user: &User,
         word: &Word,
@@ -169,13 +173,14 @@ impl Node {
         person: &FieldOpening,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let purpose = word.purpose.clone().or_else(|| {
-            let policy = crate::policy::Policy::from_value(&next.subject.policy).ok();
-            policy.and_then(|policy| policy.sole_purpose().cloned())
-        });
-        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "say what for: `purpose` is missing"))?;
-        let enterprise = user.enterprise.clone().or_else(|| word.enterprise.clone());
-        let missing = || Error::invalid("enterprise", "say on whose behalf: `enterprise` is missing");
+        let policy = Policy::from_value(&next.subject.policy).map_err(|error| Error::Internal(error.to_string()))?;
+        let purpose = word.purpose.as_ref().or(policy.sole_purpose());
+        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "say what for: `purpose` is missing"))?.clone();
+        self.would_be_permitted(&policy, &purpose, now)?;
+        let enterprise = match &user.enterprise {
+            Some(own) => own.clone(),
+            None => self.enterprise_here(word.enterprise.as_ref(), now).await?,
+        };
         let claim = Claim {
             consumer: self.me().clone(),
             provider: next.peer.clone(),
@@ -183,13 +188,51 @@ impl Node {
             offer: next.subject.offer.clone(),
             dataset: next.subject.dataset.clone(),
             purpose,
-            enterprise: enterprise.ok_or_else(missing)?,
+            enterprise,
             person: person.commitment(),
             issued: now,
         };
         let signed = document::sign(claim, &self.document_key());
         negotiate::claimed(&mut next.subject, signed.body(), signed.jws());
         Ok(())
+    }
+
+    /// An offer is used up by accepting it for something that its policy refuses: the person is told before.
+    fn would_be_permitted(&self, policy: &Policy, purpose: &Text, now: Timestamp) -> Result<(), Error> {
+        let trust = self.trust();
+        let member = trust.member(self.me())?;
+        let facts = policy::Facts {
+            recipient: self.me(),
+            groups: &member.groups,
+            purpose: Some(purpose),
+            now,
+            used: 0,
+            channel: None,
+            approved: true,
+        };
+        match policy.evaluate(&facts) {
+            Decision::Refused { reason, .. } => {
+                Err(Error::invalid("policy", format!("the offer's policy says no: {reason}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The enterprise that was named, if this park knows it: a claim is signed for it, and its requesters fetch the data.
+    async fn enterprise_here(&self, named: Option<&Text>, now: Timestamp) -> Result<Text, Error> {
+        let missing = || Error::invalid("enterprise", "say on whose behalf: `enterprise` is missing");
+        let named = named.ok_or_else(missing)?;
+        let tokens = self.parts.store.tokens().await?;
+        let good = tokens.iter().filter(|token| !token.revoked && now < token.expires);
+        match good.into_iter().any(|token| token.enterprise.as_ref() == Some(named)) {
+            true => Ok(named.clone()),
+            false => Err(Error::invalid(
+                "enterprise",
+                format!(
+                    "nobody of `{named}` has a token here who could fetch the data; make one first, or check the name"
+                ),
+            )),
+        }
     }
 }
 

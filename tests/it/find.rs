@@ -1,16 +1,20 @@
 //! Finding data across the alliance, and withdrawing it.
 
 use crate::harness::*;
+use crosspark::assembly::Overrides;
 use crosspark::audit::entry::{Draft, Facts, Kind};
 use crosspark::catalog::About;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::Text;
 use crosspark::core::random::SystemRandomness;
+use crosspark::core::time::{Clock as _, SystemClock};
 use crosspark::dataset::manifest::SchemaRef;
 use crosspark::policy::Policy;
 use crosspark::service::Node;
 use crosspark::storage::{Change, VersionRow, Write};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// Dataset versions without records, straight into the store.
@@ -122,6 +126,7 @@ async fn one_place_to_search_what_all_parks_offer() {
         ("sort=title", vec!["Compute capacities 算力资源", energy, "Listed of A"]),
         ("fresh=day&q=listed", vec!["Listed of A"]),
         ("q=\"; DROP TABLE found; --", vec![]),
+        ("q=*", vec![]),
     ] {
         assert_eq!(titles(&search(&b, query).await), expected, "{query}");
     }
@@ -210,7 +215,8 @@ async fn what_is_withdrawn_ends() {
     assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &json!("it had errors")), "{view}");
     assert!(b.entries().await.iter().any(|row| row["entry"]["kind"] == "dataset.recalled"));
     let (id, token) = (view["id"].as_str().unwrap(), b.token_of("requester").await);
-    for args in [vec!["request", "show", id], vec!["request", "list"]] {
+    let out = b.folder.with_extension("fetched.ndjson");
+    for args in [vec!["request", "show", id], vec!["request", "list"], vec!["fetch", id, "--out", text(&out)]] {
         let said = crosspark(&[&args[..], &["--node", &b.management, "--token", &token]].concat());
         let said = String::from_utf8(said.stdout).unwrap();
         assert!(said.contains("it had errors"), "{said}");
@@ -219,4 +225,24 @@ async fn what_is_withdrawn_ends() {
     assert!(b.try_request(&a, dataset, "research").await.is_none());
     here.stop().await;
     run_a.stop();
+}
+
+/// What a policy hides from a day on changes without being told: the whole is read once a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_time_hides_is_gone_within_a_day() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let clock = Arc::new(Moved(AtomicI64::new(0)));
+    let overrides = || Overrides { clock: Some(clock.clone()), ..Overrides::default() };
+    let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
+    let soon = SystemClock.now().plus_ms(3_600_000).to_string();
+    publish(&a, "For an hour", &[], &policy(&[("dateTime", "lt", json!(soon))])).await;
+    publish(&a, "For good", &[], &json!({"permission": [{"action": "use"}]})).await;
+    here_b.node.refresh_index().await;
+    assert_eq!(search(&b, "").await["total"], 2);
+    clock.0.store(25 * 3_600_000, Ordering::SeqCst);
+    here_b.node.refresh_index().await;
+    assert_eq!(titles(&search(&b, "").await), ["For good"]);
+    here_a.stop().await;
+    here_b.stop().await;
 }

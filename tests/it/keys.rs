@@ -3,7 +3,7 @@
 
 use crate::harness::*;
 use crosspark::assembly::Overrides;
-use crosspark::core::time::{Clock, SystemClock, Timestamp};
+use crosspark::core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -245,15 +245,6 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
     run_b.settle().await;
     run_a.stop();
     run_b.stop();
-}
-
-/// A clock that a test moves.
-struct Moved(AtomicI64);
-
-impl Clock for Moved {
-    fn now(&self) -> Timestamp {
-        SystemClock.now().plus_ms(self.0.load(Ordering::SeqCst))
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

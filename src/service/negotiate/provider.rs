@@ -13,7 +13,9 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document;
 use crate::identity::endpoint::Endpoint;
+use crate::identity::register::Member;
 use crate::negotiation::{Event, Negotiation, Role, Signatures, State, Subject};
+use crate::policy::{Channel, Policy};
 use crate::storage::{Change, Guard, StoreError, VersionRow, Write};
 use serde_json::json;
 use std::sync::Arc;
@@ -229,10 +231,14 @@ impl Node {
         dataset: &DatasetId,
     ) -> Result<ProcessId, Error> {
         let trust = self.trust();
-        trust.member(consumer)?;
+        if consumer == self.me() {
+            return Err(Error::invalid("consumer", "this park has the dataset itself; offer it to another member"));
+        }
         let version = self.parts.store.dataset(dataset).await?;
         let version = version.ok_or_else(|| Error::not_found(format!("there is no dataset {dataset} here")))?;
-        let (now, id) = (self.now(), ProcessId::generate_at(self.now(), self.random()));
+        may_be_offered(&version, trust.member(consumer)?)?;
+        let now = self.now();
+        let id = ProcessId::generate_at(now, self.random());
         let subject = Subject { asked: None, ..subject_of(&version, version.policy.clone()) };
         let negotiation =
             begin(id.clone(), (Role::Provider, State::Offered), (consumer, None, None), subject, Vec::new(), now);
@@ -247,6 +253,23 @@ impl Node {
             .send(message);
         self.parts.store.commit(change).await?;
         Ok(id)
+    }
+}
+
+/// Another connector cannot open what is sealed for a crosspark node.
+fn may_be_offered(version: &VersionRow, consumer: &Member) -> Result<(), Error> {
+    let policy = Policy::from_value(&version.policy).map_err(|error| Error::Internal(error.to_string()))?;
+    let plain = policy.permissions().iter().any(|permission| permission.channels().contains(&Channel::Pull));
+    match consumer.connector.is_some() && !plain {
+        true => Err(Error::invalid(
+            "consumer",
+            format!(
+                "{} takes plain data only, and the policy does not permit that: publish a version whose policy has the \
+                 `deliveryChannel` HttpData-PULL",
+                consumer.id
+            ),
+        )),
+        false => Ok(()),
     }
 }
 

@@ -232,3 +232,23 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_member_leaves_places_for_others() {
+        let pulls = Pulls::default();
+        let [one, other] = ["did:web:a.example", "did:web:b.example"].map(|id| ParticipantId::parse(id).unwrap());
+        let mut held = Vec::new();
+        for _ in 0..limits::PULLS_PER_MEMBER_MAX {
+            held.push(pulls.place(&one).await.unwrap());
+        }
+        assert!(matches!(pulls.place(&one).await, Err(Error::Unavailable(_))));
+        assert_eq!(pulls.places.available_permits(), limits::PULLS_MAX - limits::PULLS_PER_MEMBER_MAX);
+        held.push(pulls.place(&other).await.unwrap());
+        drop(held.remove(0));
+        assert!(pulls.place(&one).await.is_ok());
+    }
+}

@@ -24,6 +24,9 @@ async fn a_first_offer_is_answered_by_a_person() {
         }
         panic!("no offer came: {}", b.log());
     };
+    let (status, said) =
+        a.call("POST", "/v1/offers", &publisher, Some(json!({"consumer": a.id, "dataset": offer["dataset"]}))).await;
+    assert!(status == 400 && said.to_string().contains("another member"), "{said}");
     // Rejected, the provider is told why.
     let (status, made) = a.call("POST", "/v1/offers", &publisher, Some(offer.clone())).await;
     assert_eq!(status, 202, "{made}");
@@ -36,7 +39,8 @@ async fn a_first_offer_is_answered_by_a_person() {
     assert_eq!(b.get("admin", &path).await, waiting);
     let no = json!({"approve": false, "comment": "no use for it"});
     assert_eq!(b.call("POST", &path, &admin, Some(no.clone())).await.0, 200);
-    assert_eq!(b.call("POST", &path, &admin, Some(no)).await.0, 404, "once is enough");
+    let (status, said) = b.call("POST", &path, &admin, Some(no)).await;
+    assert!(status == 404 && said.to_string().contains("was rejected already"), "once is enough: {said}");
     // Approved, with a purpose and for an enterprise, it is delivered.
     a.call("POST", "/v1/offers", &publisher, Some(offer)).await;
     let waiting = pending().await;
@@ -45,6 +49,15 @@ async fn a_first_offer_is_answered_by_a_person() {
         |purpose: Value, enterprise: Value| json!({"approve": true, "purpose": purpose, "enterprise": enterprise});
     assert_eq!(b.call("POST", &path, &admin, Some(word(Value::Null, ENTERPRISE.into()))).await.0, 400);
     assert_eq!(b.call("POST", &path, &admin, Some(word("research".into(), Value::Null))).await.0, 400);
+    // Nothing is claimed for somebody who is not here, or for what the policy refuses; the offer still waits.
+    b.token_of("requester").await;
+    for (purpose, enterprise, told) in
+        [("research", "Nobody's", "nobody of `Nobody's`"), ("selling", ENTERPRISE, "`selling` is not permitted")]
+    {
+        let (status, said) = b.call("POST", &path, &admin, Some(word(purpose.into(), enterprise.into()))).await;
+        assert!(status == 400 && said.to_string().contains(told), "{status} {said}");
+        assert_eq!(b.get("admin", &path).await, waiting);
+    }
     let (status, said) = b.call("POST", &path, &admin, Some(word("research".into(), ENTERPRISE.into()))).await;
     assert_eq!(status, 200, "{said}");
     let view = b.wait(&json!({"id": waiting["id"]}), 30).await;
@@ -149,8 +162,13 @@ async fn no_word_is_taken_for_granted() {
         {"action": "use", "constraint": [channel], "duty": [{"action": "obtainConsent"}]},
     ]});
     a.publish("economic-indicator", &records(2), "ndjson", &terms).await;
+    let (sealed, _) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
+    let offer = json!({"consumer": connector.id, "dataset": dataset_of(&sealed)});
+    let (status, said) = a.call("POST", "/v1/offers", &a.token_of("publisher").await, Some(offer)).await;
+    assert!(status == 400 && said.to_string().contains("plain data only"), "{said}");
     let caller = Caller::new(&alliance, &connector, &a);
-    let dataset = caller.catalog().await.remove(0);
+    let dataset =
+        caller.catalog().await.into_iter().find(|one| one["distribution"].to_string().contains("PULL")).unwrap();
     let agreement = caller.agree(&dataset, "urn:x:n1", 0).await;
     let (_, endpoint, token) = caller.transfer(&agreement, "urn:x:t1", 0).await;
     assert_eq!(caller.fetch(&endpoint, &token, None).await.status(), 200);

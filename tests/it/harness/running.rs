@@ -1,10 +1,12 @@
 //! Nodes that run: as processes, or in this one.
 
 use super::Park;
+use crosspark::core::time::{Clock, SystemClock, Timestamp};
 use crosspark::net::own_node_client;
 use crosspark::service::Node;
 use std::process::{Child, Command};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -109,5 +111,14 @@ impl Drop for Running<'_> {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// A clock that a test moves.
+pub struct Moved(pub AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_ms(self.0.load(Ordering::SeqCst))
     }
 }
