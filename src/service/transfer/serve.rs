@@ -100,12 +100,12 @@ impl Node {
         if !token.is_some_and(|token| self.token_is_good(token, &transfer, from)) {
             return Err(Error::forbidden("token", "the transfer token is missing, wrong or expired"));
         }
-        if transfer.state != State::Started {
-            return Err(Error::forbidden("state", format!("the transfer is {}", transfer.state.name())));
-        }
         let row = self.parts.store.agreement(&transfer.agreement).await?;
         let row = row.ok_or_else(|| Error::Internal("a transfer without agreement".into()))?;
         *facts = moved(&transfer, Role::Provider, Some(&row));
+        if transfer.state != State::Started {
+            return Err(Error::forbidden("state", format!("the transfer is {}", transfer.state.name())));
+        }
         if !row.agreement.is_valid(self.now()) {
             return Err(Error::forbidden("agreement", "the agreement has ended"));
         }

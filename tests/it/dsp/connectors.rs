@@ -103,6 +103,43 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
     }
 }
 
+/// A download that is under way ends when the transfer is paused, and the log says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_cut() {
+    let alliance = Alliance::new();
+    let connector = Connector::start(&alliance, "edc", false).await;
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    // More than the connection holds while nobody reads.
+    let note = "园".repeat(2_000);
+    let line = |n: usize| format!("{{\"area\":\"A{n}\",\"note\":\"{note}\",\"period\":\"2024\",\"value\":1}}\n");
+    let text: String = (0..8_000).map(line).collect();
+    let (published, _) = a.publish("economic-indicator", &text, "ndjson", &plain(9)).await;
+    let caller = Caller::new(&alliance, &connector, &a);
+    let dataset = caller.catalog().await.remove(0);
+    let agreement = caller.agree(&dataset, "urn:x:n1", 0).await;
+    let (transfer, endpoint, token) = caller.transfer(&agreement, "urn:x:t1", 0).await;
+    let mut answer = caller.fetch(&endpoint, &token, None).await;
+    let mut came = answer.chunk().await.unwrap().unwrap().len();
+    let step = json!({"step": "suspend"});
+    a.call("POST", &format!("/v1/transfers/{transfer}"), &a.token_of("admin").await, Some(step)).await;
+    let broken = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => came += chunk.len(),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(broken && came < text.len(), "{came} of {}", text.len());
+    let entries = a.entries().await;
+    let refused: Vec<&Value> = entries.iter().filter(|row| row["entry"]["kind"] == "data.refused").collect();
+    assert_eq!(refused.len(), 1);
+    let entry = &refused[0]["entry"];
+    assert_eq!((&entry["dataset"], &entry["agreement"]), (&published["dataset"], &json!(agreement)), "{entry}");
+    assert_eq!(entry["rule"], "state", "{entry}");
+    run.stop();
+}
+
 /// A park asks another connector, gets plain data through, and keeps none of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_park_gets_a_connectors_data() {
