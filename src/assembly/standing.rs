@@ -102,6 +102,9 @@ pub async fn work(node: Arc<Node>, folder: PathBuf) {
         loop {
             node.warn_of_expiries(&mut said);
             tokio::time::sleep(limits::EXPIRY_LOOKED_EVERY).await;
+            if let Err(error) = node.go_on_with_all().await {
+                tracing::warn!(%error, "whether processes ended with time could not be looked at");
+            }
         }
     };
     tokio::join!(outbox, compare, expiries);

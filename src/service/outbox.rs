@@ -36,7 +36,7 @@ fn take_place(sending: &Sending, row: &Due) -> bool {
 impl Node {
     /// Runs until the node is dropped. Also goes on with every process that a restart interrupted.
     pub async fn run_outbox(self: Arc<Self>) {
-        while let Err(error) = self.resume().await {
+        while let Err(error) = self.go_on_with_all().await {
             tracing::error!(%error, "interrupted processes could not be read yet");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -63,8 +63,9 @@ impl Node {
         }
     }
 
-    /// Goes on with every process that is not over: the same functions as on the normal path.
-    async fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Goes on with every process that is not over: the same functions as on the normal path. After a
+    /// restart, and now and then: what one waits for may have ended with time.
+    pub async fn go_on_with_all(self: &Arc<Self>) -> Result<(), StoreError> {
         let (negotiations, transfers) = self.parts.store.open_processes().await?;
         negotiations.iter().for_each(|id| self.go_on_negotiation(id));
         transfers.iter().for_each(|id| self.go_on_transfer(id));

@@ -90,7 +90,7 @@ impl Node {
 
     /// A page of what waits for a person, by id, and where the next one begins.
     pub async fn pending(
-        self: &Arc<Self>,
+        &self,
         after: Option<ProcessId>,
         limit: usize,
     ) -> Result<(Vec<Pending>, Option<ProcessId>), Error> {
@@ -103,10 +103,8 @@ impl Node {
                     return Ok((found, after));
                 }
                 after = Some(negotiation.id.clone());
-                match self.is_pending(&negotiation).await? {
-                    true => found.push(pending(negotiation)),
-                    // What it waited for may have become pointless: its policy's end passed.
-                    false => self.go_on_negotiation(&negotiation.id),
+                if self.is_pending(&negotiation).await? {
+                    found.push(pending(negotiation));
                 }
             }
             if last {

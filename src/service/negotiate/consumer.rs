@@ -1,9 +1,10 @@
 //! Consumer's side: the provider offers, agrees, finalizes.
 
 use super::super::message::Message;
+use super::super::process::{Inbound, Moved};
 use super::super::refusal::Error;
 use super::super::{Counterparty, Node, Trust, transfer};
-use super::{BAD_AGREEMENT, Inbound, Moved, Terms, begin, check_callback};
+use super::{BAD_AGREEMENT, Terms, begin, check_callback};
 use crate::agreement::{Agreement, Claim, Versions};
 use crate::audit::entry::Kind;
 use crate::core::digest::Digest;

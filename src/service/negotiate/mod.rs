@@ -8,6 +8,7 @@ mod provider;
 pub use consumer::{ContractOffer, PlainAgreement};
 pub use provider::ContractRequest;
 
+use super::process::{Inbound, Moved};
 use super::refusal::Error;
 use super::register::object;
 use super::{Counterparty, Node, Trust};
@@ -27,61 +28,6 @@ use std::sync::Arc;
 
 /// The rule of a refused agreement.
 const BAD_AGREEMENT: &str = "agreement";
-
-/// A process after a message, and the entry of its move (none if the message was a repetition).
-#[derive(Debug, Clone)]
-pub struct Moved<T> {
-    /// The process.
-    pub process: T,
-    /// The entry.
-    pub logged: Option<crate::storage::Logged>,
-}
-
-impl<T> Moved<T> {
-    /// A repetition: nothing moved.
-    pub fn repeated(process: T) -> Self {
-        Self { process, logged: None }
-    }
-}
-
-/// The pauses of a step that did not succeed: none at first after a conflict, growing after anything else.
-#[derive(Default)]
-pub struct Pause(u32);
-
-impl Pause {
-    /// Waits as long as `error` and the tries so far demand.
-    pub async fn after(&mut self, error: &StoreError, process: &ProcessId) {
-        self.0 = self.0.saturating_add(1);
-        if matches!(error, StoreError::Conflict(_)) && self.0 as usize <= limits::CONFLICT_RETRIES_MAX {
-            return;
-        }
-        tracing::warn!(%error, %process, tries = self.0, "a process could not go on yet");
-        let pause = std::time::Duration::from_millis(100 << self.0.min(12));
-        tokio::time::sleep(pause.min(limits::OUTBOX_BACKOFF_MAX)).await;
-    }
-}
-
-/// A message about a process, as it arrived.
-#[derive(Debug, Clone)]
-pub struct Inbound<'a> {
-    /// From whom.
-    pub from: &'a Counterparty,
-    /// The process, as this node names it.
-    pub pid: &'a ProcessId,
-    /// The process, as the sender names it.
-    pub peer_pid: &'a ProcessId,
-    /// Digest of the message's canonical form.
-    pub digest: Digest,
-    /// Whether the message has a name of its own.
-    pub named: bool,
-}
-
-impl Inbound<'_> {
-    /// Whether the message came before. Without a name of its own, only what came last can be told from what is said again.
-    pub fn is_repeated(&self, seen: &[Digest]) -> bool {
-        if self.named { seen.contains(&self.digest) } else { seen.last() == Some(&self.digest) }
-    }
-}
 
 /// What a ContractRequestMessage or ContractOfferMessage puts on the table.
 #[derive(Debug, Clone)]

@@ -2,9 +2,10 @@
 
 use super::super::message::Message;
 use super::super::ports::{NegotiationStep, Says};
+use super::super::process::go_on;
 use super::super::refusal::Error;
 use super::super::{Node, Trust, trace};
-use super::{Pause, moved};
+use super::moved;
 use crate::agreement::{Agreement, Claim, Versions};
 use crate::audit::entry::{Decision as Logged, Facts, Kind};
 use crate::core::id::{AgreementId, KeyId, ParticipantId, ProcessId};
@@ -21,18 +22,12 @@ impl Node {
     /// Does this side's next steps, as long as there is one, in the background.
     pub(in crate::service) fn go_on_negotiation(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
-        tokio::spawn(async move {
-            let mut pause = Pause::default();
-            loop {
-                let done = match node.parts.store.negotiation(&id).await {
-                    Ok(None) => break,
-                    Ok(Some(old)) => trace::within(old.trace, node.step_negotiation(old)).await,
-                    Err(error) => Err(error),
-                };
-                match done {
-                    Ok(true) => pause = Pause::default(),
-                    Ok(false) => break,
-                    Err(error) => pause.after(&error, &id).await,
+        go_on(id.clone(), move || {
+            let (node, id) = (node.clone(), id.clone());
+            async move {
+                match node.parts.store.negotiation(&id).await? {
+                    Some(old) => trace::within(old.trace, node.step_negotiation(old)).await,
+                    None => Ok(false),
                 }
             }
         });

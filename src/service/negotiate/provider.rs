@@ -1,10 +1,11 @@
 //! Provider's side: a consumer asks, counters, accepts, verifies; or this side makes the first offer.
 
 use super::super::message::Message;
+use super::super::process::{Inbound, Moved};
 use super::super::refusal::Error;
 use super::super::register::object;
 use super::super::{Counterparty, Node, Trust, User};
-use super::{BAD_AGREEMENT, Inbound, Moved, Terms, begin, check_callback, claimed, moved};
+use super::{BAD_AGREEMENT, Terms, begin, check_callback, claimed, moved};
 use crate::agreement::{Agreement, Claim};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;

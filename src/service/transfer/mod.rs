@@ -8,7 +8,8 @@ mod serve;
 pub use pull::Pulls;
 pub use serve::{Data, token_place};
 
-use super::negotiate::{Moved, check_callback};
+use super::negotiate::check_callback;
+use super::process::Moved;
 use super::refusal::Error;
 use super::register::object;
 use super::{Counterparty, Inbound, Node, Trust, trace};

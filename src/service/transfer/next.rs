@@ -1,8 +1,8 @@
 //! What this side of a transfer does next: by decision, on the normal path and after a restart, or because a person says.
 
 use super::super::message::Message;
-use super::super::negotiate::Pause;
 use super::super::ports::TransferStep;
+use super::super::process::go_on;
 use super::super::refusal::Error;
 use super::super::{Node, User, trace};
 use super::{moved, policy_says};
@@ -20,18 +20,12 @@ impl Node {
     /// Does this side's next steps, as long as there is one, in the background.
     pub(in crate::service) fn go_on_transfer(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
-        tokio::spawn(async move {
-            let mut pause = Pause::default();
-            loop {
-                let done = match node.parts.store.transfer(&id).await {
-                    Ok(None) => break,
-                    Ok(Some(old)) => trace::within(old.trace, node.step_transfer(old)).await,
-                    Err(error) => Err(error),
-                };
-                match done {
-                    Ok(true) => pause = Pause::default(),
-                    Ok(false) => break,
-                    Err(error) => pause.after(&error, &id).await,
+        go_on(id.clone(), move || {
+            let (node, id) = (node.clone(), id.clone());
+            async move {
+                match node.parts.store.transfer(&id).await? {
+                    Some(old) => trace::within(old.trace, node.step_transfer(old)).await,
+                    None => Ok(false),
                 }
             }
         });
