@@ -21,8 +21,8 @@ use crosspark::dataset::manifest::SchemaRef;
 use crosspark::index::{Batch, Cursor, Index, Query};
 use crosspark::negotiation::{Negotiation, Role, State, Subject};
 use crosspark::policy::{Channel, Decision, Policy};
-use crosspark::service::ports::{DecisionMaker, NegotiationStep, PolicyDecides, Says, TransferStep};
-use crosspark::service::{Ask, Node, User, UserRole};
+use crosspark::service::ports::{Assessment, DecisionMaker, NegotiationStep, PolicyDecides, TransferStep};
+use crosspark::service::{NegotiationRequest, Node, User, UserRole};
 use crosspark::storage::{Change, VersionRow, Write};
 use crosspark::transfer::Transfer;
 use futures_util::StreamExt;
@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 struct NoDelivery;
 
 impl DecisionMaker for NoDelivery {
-    fn negotiation(&self, negotiation: &Negotiation, says: &Says) -> NegotiationStep {
+    fn negotiation(&self, negotiation: &Negotiation, says: &Assessment) -> NegotiationStep {
         PolicyDecides.negotiation(negotiation, says)
     }
     fn transfer(&self, transfer: &Transfer, policy: Option<&Decision>) -> TransferStep {
@@ -72,7 +72,12 @@ impl Pair {
         let begun = Instant::now();
         let terms = (self.version.offer.clone(), self.version.dataset.clone(), self.version.policy.clone());
         let purpose = text("research");
-        let ask = Ask { provider: &self.provider, terms, purpose: &purpose, enterprise: text(harness::ENTERPRISE) };
+        let ask = NegotiationRequest {
+            provider: &self.provider,
+            terms,
+            purpose: &purpose,
+            enterprise: text(harness::ENTERPRISE),
+        };
         let id = self.consumer.ask(&user(), ask, None).await.unwrap();
         let mut seen = 0;
         loop {
@@ -137,7 +142,7 @@ fn finished(n: usize, peer: &ParticipantId, role: Role, version: &VersionRow) ->
 async fn commit_all(node: &Arc<Node>, changes: impl Iterator<Item = Write>) {
     let random = SystemRandomness::new();
     let mut all = futures_util::stream::iter(changes.map(|write| {
-        let change = Change::new(Draft::new(Kind::NegotiationMoved, Facts::default(), &random)).write(write);
+        let change = Change::new(Draft::new(Kind::NegotiationTransition, Facts::default(), &random)).write(write);
         let node = node.clone();
         async move { node.store().commit(change).await.map(drop) }
     }))
@@ -221,7 +226,7 @@ async fn searches(version: &VersionRow) {
             let put = part.iter().map(|n| offered(*n, version)).collect();
             index.take(&id, Batch { put, gone: Vec::new() }, now).await.unwrap();
         }
-        let cursor = Cursor { change: Some(1), standing: String::new(), whole: now };
+        let cursor = Cursor { change: Some(1), groups: String::new(), whole: now };
         index.complete(&id, cursor, now).await.unwrap();
     }
     println!("{total} datasets indexed in {:.1} s", begun.elapsed().as_secs_f64());
@@ -258,7 +263,7 @@ async fn main() {
     for park in [&a, &b] {
         let path = park.folder.join("crosspark.toml");
         let toml = std::fs::read_to_string(&path).unwrap();
-        let free = toml.replace("writes_per_member_a_minute = 12000", "writes_per_member_a_minute = 4000000000");
+        let free = toml.replace("writes_per_member_per_minute = 12000", "writes_per_member_per_minute = 4000000000");
         assert_ne!(toml, free);
         std::fs::write(&path, free).unwrap();
     }

@@ -32,9 +32,9 @@ use crosspark::negotiation::{Negotiation, Role, State as Stage};
 use crosspark::policy::{Channel, Decision, Policy};
 use crosspark::protocol::{self, Connection, wire_message};
 use crosspark::service::ports::{
-    Answer, DecisionMaker, Letter, NegotiationStep, Peer, PeerError, PeerPage, PlainData, Says, TransferStep,
+    Answer, Assessment, DecisionMaker, Envelope, NegotiationStep, Peer, PeerError, PeerPage, PlainData, TransferStep,
 };
-use crosspark::service::{Ask, Node, User, UserRole};
+use crosspark::service::{NegotiationRequest, Node, User, UserRole};
 use crosspark::storage::{AgreementRow, Change, VersionRow, Write};
 use crosspark::transfer::{State as Phase, Transfer};
 use futures_util::stream::BoxStream;
@@ -141,7 +141,7 @@ fn scripted(script: Script, id: &str, state: &str, revision: u64) -> Option<&'st
 struct Scripted;
 
 impl DecisionMaker for Scripted {
-    fn negotiation(&self, negotiation: &Negotiation, _says: &Says) -> NegotiationStep {
+    fn negotiation(&self, negotiation: &Negotiation, _says: &Assessment) -> NegotiationStep {
         let script = if negotiation.role == Role::Provider { PROVIDED } else { CONSUMED };
         let dataset = negotiation.subject.dataset.as_str();
         match scripted(script, dataset, negotiation.state.name(), negotiation.revision) {
@@ -195,7 +195,7 @@ fn not_asked<T>() -> Result<T, PeerError> {
 
 #[async_trait]
 impl Peer for KitPeer {
-    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+    async fn deliver(&self, to: &Member, letter: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
         tokio::time::sleep(PAUSE).await;
         let (path, body) = wire_message(letter, &self.own, &to.id);
         let url = letter.callback.unwrap_or(&to.endpoint).join(&path).replace("https://", "http://");
@@ -206,7 +206,7 @@ impl Peer for KitPeer {
             match request.timeout(Duration::from_secs(3)).send().await {
                 Ok(answer) if answer.status().is_success() => {
                     let answer: Value = answer.json().await.unwrap_or_default();
-                    let name = letter.message.named_in().and_then(|name| answer.get(name)?.as_str());
+                    let name = letter.message.answer_pid_member().and_then(|name| answer.get(name)?.as_str());
                     return Ok(Answer { body: name.and_then(|pid| ProcessId::parse(pid).ok()), promise: None });
                 }
                 Ok(answer) => last = PeerError::Invalid(answer.status().to_string()),
@@ -311,7 +311,8 @@ async fn initiate(State(node): State<Arc<Node>>, Json(wanted): Json<Initiate>) -
     let offer = wanted.offer_id.unwrap_or_default().parse().map_err(|e| error(&e))?;
     let dataset = wanted.dataset_id.unwrap_or_default().parse().map_err(|e| error(&e))?;
     let (purpose, enterprise) = (text("conformance"), text("Conformance"));
-    let ask = Ask { provider: &kit, terms: (offer, dataset, plain_policy()), purpose: &purpose, enterprise };
+    let ask =
+        NegotiationRequest { provider: &kit, terms: (offer, dataset, plain_policy()), purpose: &purpose, enterprise };
     node.ask(&user, ask, None).await.map(drop).map_err(|e| error(&e))
 }
 
@@ -346,7 +347,7 @@ async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow
             listen,
             endpoint: Endpoint::parse(&format!("https://localhost:{}", listen.port()))?,
             allow_private_addresses: true,
-            writes_per_member_a_minute: 12_000,
+            writes_per_member_per_minute: 12_000,
         },
         management: ManagementListener { listen },
         alliance: None,
@@ -423,7 +424,7 @@ async fn seed(node: &Node, own: &ParticipantId) -> anyhow::Result<()> {
             approved: false,
             used: 0,
         };
-        let entry = Draft::new(Kind::NegotiationMoved, Facts::default(), &random);
+        let entry = Draft::new(Kind::NegotiationTransition, Facts::default(), &random);
         node.store().commit(Change::new(entry).write(Write::InsertAgreement(Box::new(row)))).await?;
     }
     Ok(())

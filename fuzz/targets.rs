@@ -279,7 +279,7 @@ fn policy(data: &[u8]) {
             approved: false,
         };
         assert_eq!(policy.evaluate(&facts), again.evaluate(&facts));
-        assert!(policy.is_within(&again));
+        assert!(policy.is_subset_of(&again));
     }
 }
 

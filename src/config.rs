@@ -46,11 +46,11 @@ pub struct PeerListener {
     pub allow_private_addresses: bool,
     /// Log entries that one member may cause in a minute; more is refused and counted.
     #[serde(default = "writes_usual")]
-    pub writes_per_member_a_minute: u32,
+    pub writes_per_member_per_minute: u32,
 }
 
 fn writes_usual() -> u32 {
-    limits::WRITES_PER_MEMBER_A_MINUTE
+    limits::WRITES_PER_MEMBER_PER_MINUTE
 }
 
 /// The listener for this park's own users.

@@ -130,7 +130,7 @@ pub struct Negotiation {
     pub callback: Option<Endpoint>,
     /// What a person of this side decided.
     #[serde(default)]
-    pub ruling: Option<Ruling>,
+    pub ruling: Option<Approval>,
     /// The agreement, once there is one.
     pub agreement: Option<Signatures>,
     /// Why it was terminated.
@@ -171,7 +171,7 @@ pub struct Subject {
 
 /// A person's decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ruling {
+pub struct Approval {
     /// Yes or no.
     pub approved: bool,
     /// Why, for the other side and the log.

@@ -212,9 +212,9 @@ impl ClientCertVerifier for ProvenKey {
 
 /// What the peer listener presents at the moment; connections that are open keep what they began with.
 #[derive(Debug)]
-pub struct Presenting(RwLock<Arc<CertifiedKey>>);
+pub struct CertificateResolver(RwLock<Arc<CertifiedKey>>);
 
-impl Presenting {
+impl CertificateResolver {
     /// Presents `identity`.
     pub fn new(identity: &TlsIdentity) -> Result<Self, NetError> {
         Ok(Self(RwLock::new(certified(identity)?)))
@@ -227,7 +227,7 @@ impl Presenting {
     }
 }
 
-impl ResolvesServerCert for Presenting {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -239,12 +239,12 @@ fn certified(identity: &TlsIdentity) -> Result<Arc<CertifiedKey>, NetError> {
 }
 
 /// TLS for the peer listener: 1.3 only, http/1.1 only, asks for a client certificate.
-pub fn server_config(presenting: Arc<Presenting>) -> Result<ServerConfig, NetError> {
+pub fn server_config(resolver: Arc<CertificateResolver>) -> Result<ServerConfig, NetError> {
     let provider = provider();
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(ProvenKey(provider)))
-        .with_cert_resolver(presenting);
+        .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -11,7 +11,7 @@ use crate::identity::root::RootChain;
 use crate::identity::x509::Presented;
 use crate::keys::{Kek, KeyFile};
 use crate::net::TlsIdentity;
-use crate::storage::{Gate, sqlite};
+use crate::storage::{ReadOnlyMode, sqlite};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -144,13 +144,13 @@ pub fn own_entry(folder: &Path, me: &ParticipantId) -> Option<Member> {
 /// Signs checkpoints with the present log key, while the gate is open.
 pub struct LogSigner {
     key: RwLock<Arc<SigningKey>>,
-    gate: Arc<Gate>,
+    read_only: Arc<ReadOnlyMode>,
 }
 
 impl LogSigner {
     /// Signs with `key`.
-    pub fn new(key: SigningKey, gate: Arc<Gate>) -> Self {
-        Self { key: RwLock::new(Arc::new(key)), gate }
+    pub fn new(key: SigningKey, read_only: Arc<ReadOnlyMode>) -> Self {
+        Self { key: RwLock::new(Arc::new(key)), read_only }
     }
 
     /// From now on signs with `key`.
@@ -161,7 +161,7 @@ impl LogSigner {
 
 impl CheckpointSigner for LogSigner {
     fn is_ready(&self) -> bool {
-        self.gate.reason().is_none()
+        self.read_only.reason().is_none()
     }
 
     fn sign(&self, checkpoint: &Checkpoint) -> String {

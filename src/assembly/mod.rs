@@ -17,12 +17,12 @@ use crate::identity::register::{KeyName, Member, RegisterError, VerifiedRegister
 use crate::identity::root::{RootChain, RootError, VerifiedRoot};
 use crate::index::Index;
 use crate::keys::{Kek, KekError, KeyFile, KeyFileError};
-use crate::net::{AddressRule, MemberClients, NetError, Presenting, server_config};
+use crate::net::{AddressRule, CertificateResolver, MemberClients, NetError, server_config};
 use crate::protocol::HttpPeer;
 use crate::server::{Rules, serve};
 use crate::service::ports::{DecisionMaker, Peer, PolicyDecides};
-use crate::service::{DocumentKey, Node, Parts, Stranger, Trust};
-use crate::storage::{Gate, Store, StoreError, sqlite};
+use crate::service::{CountedRefusal, DocumentKey, Node, Parts, Trust};
+use crate::storage::{ReadOnlyMode, Store, StoreError, sqlite};
 use crate::{blob::Blobs, management, protocol, schema};
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -136,7 +136,7 @@ pub fn open_store(
     config: &Config,
     kek: &Kek,
     clock: Arc<dyn Clock>,
-    gate: Arc<Gate>,
+    read_only: Arc<ReadOnlyMode>,
 ) -> Result<(Arc<dyn Store>, Arc<LogSigner>), AssemblyError> {
     let listed = own_entry(&config.data, &config.participant);
     let key = identity::signing_key_of(&config.data, KeyUse::Log, kek, listed.as_ref(), clock.now())?;
@@ -146,7 +146,7 @@ pub fn open_store(
         let named = &config.participant;
         return Err(AssemblyError::Mismatch(format!("`participant` is {named}, the keys here are of {owner}")));
     }
-    let signer = Arc::new(LogSigner::new(key, gate));
+    let signer = Arc::new(LogSigner::new(key, read_only));
     let store = sqlite::open(&config.data, config.participant.log_origin(0), signer.clone(), clock)?;
     Ok((store, signer))
 }
@@ -192,23 +192,23 @@ pub struct Assembled {
     /// The node.
     pub node: Arc<Node>,
     config: Config,
-    acting: Arc<Acting>,
+    active: Arc<ActiveKeys>,
     newer: mpsc::Receiver<(ParticipantId, u64)>,
     _lock: File,
 }
 
 /// What a node acts with, changed while it runs.
-struct Acting {
+struct ActiveKeys {
     folder: PathBuf,
     kek_file: PathBuf,
     clock: Arc<dyn Clock>,
-    presenting: Arc<Presenting>,
+    resolver: Arc<CertificateResolver>,
     clients: Arc<MemberClients>,
     signer: Arc<LogSigner>,
     alliance: Arc<RwLock<Option<AllianceSource>>>,
 }
 
-impl Acting {
+impl ActiveKeys {
     /// The keys of this very node that are filed as in quarantine although it has them in its folder.
     async fn held(&self, node: &Node) -> Result<Vec<KeyName>, AssemblyError> {
         let mut waiting = node.store().quarantined().await?;
@@ -227,7 +227,7 @@ impl Acting {
         let kek = Kek::load(&self.kek_file)?;
         let member = own_member(node.me(), &trust)?;
         let keys = OwnKeys::load(&self.folder, &kek, member, self.clock.now())?;
-        self.presenting.change(&keys.tls)?;
+        self.resolver.change(&keys.tls)?;
         self.clients.change(keys.tls, trust.roots.ca().map(<[u8]>::to_vec).collect());
         self.signer.change(keys.log);
         node.use_document_key(keys.document);
@@ -292,9 +292,9 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
     let random: Arc<dyn Random> = Arc::new(SystemRandomness::new());
     let kek = Kek::load(&config.kek_file)?;
-    let gate = Arc::new(Gate::default());
-    gate.shut("it is starting");
-    let (mut store, signer) = open_store(&config, &kek, clock.clone(), gate.clone())?;
+    let read_only = Arc::new(ReadOnlyMode::default());
+    read_only.enter("it is starting");
+    let (mut store, signer) = open_store(&config, &kek, clock.clone(), read_only.clone())?;
     if let Some(wrap) = overrides.store {
         store = wrap(store);
     }
@@ -306,7 +306,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let keys = OwnKeys::load(&config.data, &kek, member, clock.now())?;
     let ca = trust.roots.ca().map(<[u8]>::to_vec).collect();
     let rule = AddressRule { allow_private: config.peer.allow_private_addresses };
-    let presenting = Arc::new(Presenting::new(&keys.tls)?);
+    let resolver = Arc::new(CertificateResolver::new(&keys.tls)?);
     let clients = Arc::new(MemberClients::new(keys.tls, ca, rule, clock.clone()));
     let sequence = Arc::new(AtomicU64::new(0));
     let (report, newer) = mpsc::channel(16);
@@ -320,11 +320,11 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         store.clone(),
         report,
     );
-    let acting = Acting {
+    let active = ActiveKeys {
         folder: config.data.clone(),
         kek_file: config.kek_file.clone(),
         clock: clock.clone(),
-        presenting,
+        resolver,
         clients,
         signer,
         alliance: Arc::new(RwLock::new(config.alliance.clone())),
@@ -348,20 +348,20 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         schemas: schema::built_in(),
         trust: Arc::new(trust),
         sequence,
-        writes_per_member_a_minute: config.peer.writes_per_member_a_minute,
-        gate,
+        writes_per_member_per_minute: config.peer.writes_per_member_per_minute,
+        read_only,
         log_keys,
     };
     let node = Node::new(parts).map_err(|error| file_error(Path::new("schemas"), error))?;
     node.set_certificate_end(keys.certificate_until);
-    Ok(Assembled { node, config, acting: Arc::new(acting), newer, _lock: held })
+    Ok(Assembled { node, config, active: Arc::new(active), newer, _lock: held })
 }
 
 impl Assembled {
     /// What reads the configuration and keys again while the node runs.
     pub fn reloader(&self) -> Reloader {
-        let (node, acting, config) = (self.node.clone(), self.acting.clone(), Arc::new(self.config.clone()));
-        Reloader { node, acting, config }
+        let (node, active, config) = (self.node.clone(), self.active.clone(), Arc::new(self.config.clone()));
+        Reloader { node, active, config }
     }
 
     /// Listens and serves until `stop` turns true; then finishes what is in flight and signs the log's tail.
@@ -371,9 +371,9 @@ impl Assembled {
         let (peers, users) = (bind(self.config.peer.listen)?, bind(self.config.management.listen)?);
         standing::compare_at_start(&self.node, &self.config.data).await;
         let (peers, users) = (listen(peers)?, listen(users)?);
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(self.acting.presenting.clone())?));
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(self.active.resolver.clone())?));
         let node = self.node.clone();
-        let shed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || node.count_stranger(Stranger::Shed));
+        let shed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || node.count_refusal(CountedRefusal::Shed));
         let known = self.node.clone();
         let peer_rules = Rules {
             shed: shed.clone(),
@@ -382,7 +382,7 @@ impl Assembled {
             per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
             per_key_max: limits::CONNECTIONS_PER_MEMBER_MAX,
             in_flight_per_caller_max: limits::REQUESTS_PER_MEMBER_MAX,
-            in_flight_strangers_max: limits::REQUESTS_OF_STRANGERS_MAX,
+            in_flight_unauthenticated_max: limits::REQUESTS_UNAUTHENTICATED_MAX,
             is_known: Arc::new(move |pin| known.trust().register.member_by_pin(pin, known.now()).is_some()),
             open: self.node.counters().connections.clone(),
         };
@@ -392,7 +392,7 @@ impl Assembled {
             request_time_max: None,
             per_address_max: limits::CONNECTIONS_MAX,
             in_flight_per_caller_max: limits::REQUESTS_IN_FLIGHT_MAX,
-            in_flight_strangers_max: limits::REQUESTS_IN_FLIGHT_MAX,
+            in_flight_unauthenticated_max: limits::REQUESTS_IN_FLIGHT_MAX,
             open: Arc::default(),
             ..peer_rules.clone()
         };
@@ -401,8 +401,8 @@ impl Assembled {
             management = %self.config.management.listen, "ready"
         );
         let work = tokio::spawn(standing::work(self.node.clone(), self.config.data.clone()));
-        let refresh = tokio::spawn(refresh::refresh(self.node.clone(), self.acting.alliance.clone()));
-        let follow = tokio::spawn(follow_trust(self.node.clone(), self.acting.clone()));
+        let refresh = tokio::spawn(refresh::refresh(self.node.clone(), self.active.alliance.clone()));
+        let follow = tokio::spawn(follow_trust(self.node.clone(), self.active.clone()));
         let find = tokio::spawn(refresh::keep_index(self.node.clone()));
         let node = self.node.clone();
         let catch_up = tokio::spawn(async move {
@@ -427,14 +427,14 @@ impl Assembled {
 #[derive(Clone)]
 pub struct Reloader {
     node: Arc<Node>,
-    acting: Arc<Acting>,
+    active: Arc<ActiveKeys>,
     config: Arc<Config>,
 }
 
 impl Reloader {
     /// Reads them again; what cannot be taken is said, and stays as it was. Connections and transfers go on.
     pub fn reload(&self, path: &Path) {
-        let (config, keys) = (self.acting.reload_config(path, &self.config), self.acting.reload_keys(&self.node));
+        let (config, keys) = (self.active.reload_config(path, &self.config), self.active.reload_keys(&self.node));
         match config.and(keys) {
             Ok(()) => tracing::info!("configuration, keys and certificates read again"),
             Err(error) => tracing::error!(%error, "not everything could be read again; the rest stays as it was"),
@@ -443,11 +443,11 @@ impl Reloader {
 }
 
 /// A register may list new keys of this node, and a root document another certification authority.
-async fn follow_trust(node: Arc<Node>, acting: Arc<Acting>) {
+async fn follow_trust(node: Arc<Node>, active: Arc<ActiveKeys>) {
     let mut changes = node.trust_changes();
     loop {
-        node.gate().opened().await;
-        match acting.held(&node).await {
+        node.read_only().left().await;
+        match active.held(&node).await {
             Ok(held) if !held.is_empty() => {
                 if let Err(error) = node.confirm_own_keys(held).await {
                     tracing::error!(%error, "this node's own new keys could not be confirmed");
@@ -459,7 +459,7 @@ async fn follow_trust(node: Arc<Node>, acting: Arc<Acting>) {
         if changes.changed().await.is_err() {
             return;
         }
-        if let Err(error) = acting.reload_keys(&node) {
+        if let Err(error) = active.reload_keys(&node) {
             tracing::error!(%error, "this node goes on with the keys that it had");
         }
     }

@@ -18,7 +18,7 @@ pub async fn refresh(node: Arc<Node>, source: Arc<RwLock<Option<AllianceSource>>
             }
         }
         node.refresh_from_peers().await;
-        tokio::time::sleep(limits::REGISTER_REFRESH_EVERY).await;
+        tokio::time::sleep(limits::REGISTER_REFRESH_INTERVAL).await;
     }
 }
 
@@ -28,7 +28,7 @@ pub async fn keep_index(node: Arc<Node>) {
     loop {
         node.refresh_index().await;
         tokio::select! {
-            () = tokio::time::sleep(limits::CATALOG_REFRESH_EVERY) => {}
+            () = tokio::time::sleep(limits::CATALOG_REFRESH_INTERVAL) => {}
             changed = changes.changed() => if changed.is_err() { return },
         }
     }
@@ -56,7 +56,7 @@ async fn refresh_from_alliance(node: &Node, url: &str, roots: Option<&[u8]>) -> 
         return Ok(());
     }
     // Only a register that stands on an unknown root document makes it worth to ask for one.
-    for _ in 0..limits::ROOTS_AT_ONCE_MAX {
+    for _ in 0..limits::ROOTS_PER_FETCH_MAX {
         let trust = node.trust();
         if VerifiedRegister::verify_in(&newest, &trust.roots).is_ok() {
             break;

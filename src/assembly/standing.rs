@@ -4,7 +4,7 @@ use super::files;
 use crate::core::id::ParticipantId;
 use crate::core::limits;
 use crate::durable::write_whole;
-use crate::service::{Behind, Node};
+use crate::service::{LogBehind, Node};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use std::sync::Arc;
 /// folder is unsettled: restored from a backup, or once found to be behind.
 pub async fn compare_at_start(node: &Node, folder: &Path) {
     if is_unsettled(folder) {
-        node.gate().shut("it was restored from a backup, and its log is being compared with what the peers saw of it");
+        node.read_only()
+            .enter("it was restored from a backup, and its log is being compared with what the peers saw of it");
         return settle(node, folder).await;
     }
-    match node.compare_log(limits::COMPARE_AT_START_MAX).await {
+    match node.compare_log(limits::LOG_COMPARE_AT_START_MAX).await {
         Err(behind) => refuse(node, folder, &behind),
         Ok(_) => begin(node, folder).await,
     }
@@ -27,9 +28,9 @@ fn is_unsettled(folder: &Path) -> bool {
 }
 
 /// The node is behind what others saw. That, and what shows it, is not forgotten at a restart, whoever is away then.
-fn refuse(node: &Node, folder: &Path, behind: &Behind) {
+fn refuse(node: &Node, folder: &Path, behind: &LogBehind) {
     tracing::error!(reason = behind.reason, "ALARM: this node is read-only");
-    node.gate().shut(&behind.reason);
+    node.read_only().enter(&behind.reason);
     if let Err(error) = write_whole(&folder.join(files::RESTORED), behind.note.as_bytes()) {
         tracing::error!(%error, "that this node is behind could not be filed");
     }
@@ -57,13 +58,13 @@ async fn settle(node: &Node, folder: &Path) {
     };
     let reason = format!("it was restored from a backup, and {missing}");
     tracing::warn!(reason, "this node is read-only");
-    node.gate().shut(reason);
+    node.read_only().enter(reason);
 }
 
 async fn begin(node: &Node, folder: &Path) {
     let unsettled = is_unsettled(folder);
     if let Err(error) = node.begin_writing(unsettled).await {
-        return node.gate().shut(error.to_string());
+        return node.read_only().enter(error.to_string());
     }
     if unsettled {
         tracing::info!("the restored log is the one that every peer saw; this node goes on");
@@ -77,13 +78,13 @@ async fn begin(node: &Node, folder: &Path) {
 pub async fn work(node: Arc<Node>, folder: PathBuf) {
     let sending = node.clone();
     let outbox = async move {
-        sending.gate().opened().await;
+        sending.read_only().left().await;
         sending.run_outbox().await;
     };
     let compare = async {
         loop {
-            let shut = node.gate().reason().is_some();
-            let pause = if shut { limits::COMPARE_RESTORED_EVERY } else { limits::REGISTER_REFRESH_EVERY };
+            let shut = node.read_only().reason().is_some();
+            let pause = if shut { limits::LOG_COMPARE_RESTORED_INTERVAL } else { limits::REGISTER_REFRESH_INTERVAL };
             tokio::time::sleep(pause).await;
             if shut && is_unsettled(&folder) {
                 settle(&node, &folder).await;
@@ -93,7 +94,7 @@ pub async fn work(node: Arc<Node>, folder: PathBuf) {
                 Err(behind) => refuse(&node, &folder, &behind),
                 // The start did not get as far: a full disk, say.
                 Ok(_) if shut => begin(&node, &folder).await,
-                Ok(_) => node.see_checkpoints().await,
+                Ok(_) => node.observe_checkpoints().await,
             }
         }
     };
@@ -101,8 +102,8 @@ pub async fn work(node: Arc<Node>, folder: PathBuf) {
         let mut said = BTreeMap::new();
         loop {
             node.warn_of_expiries(&mut said);
-            tokio::time::sleep(limits::EXPIRY_LOOKED_EVERY).await;
-            if let Err(error) = node.go_on_with_all().await {
+            tokio::time::sleep(limits::EXPIRY_CHECK_INTERVAL).await;
+            if let Err(error) = node.advance_all().await {
                 tracing::warn!(%error, "whether processes ended with time could not be looked at");
             }
         }

@@ -60,13 +60,13 @@ pub enum Kind {
     DatasetRecalled,
     /// A negotiation moved.
     #[serde(rename = "negotiation.moved")]
-    NegotiationMoved,
+    NegotiationTransition,
     /// A person said yes or no to a negotiation that waited.
     #[serde(rename = "negotiation.ruled")]
-    RequestRuled,
+    NegotiationDecided,
     /// A transfer moved.
     #[serde(rename = "transfer.moved")]
-    TransferMoved,
+    TransferTransition,
     /// A message of a process was refused.
     #[serde(rename = "message.refused")]
     MessageRefused,

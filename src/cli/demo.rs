@@ -109,7 +109,7 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
             RESEARCH,
             Format::Ndjson,
         ),
-        (vr, "Figures of the parks / 园区指标", "economic-indicator", INDICATORS, MEMBERS, Format::Csv),
+        (vr, "StoreStats of the parks / 园区指标", "economic-indicator", INDICATORS, MEMBERS, Format::Csv),
         (vr, "Enterprises of the park / 园区企业", "enterprise", ENTERPRISES, MEMBERS, Format::Csv),
     ];
     for (n, (park, title, schema, text, policy, format)) in samples.into_iter().enumerate() {

@@ -164,7 +164,7 @@ async fn init(args: Init, json: bool) -> Outcome {
             listen: args.listen,
             endpoint: args.endpoint,
             allow_private_addresses: args.allow_private_addresses,
-            writes_per_member_a_minute: limits::WRITES_PER_MEMBER_A_MINUTE,
+            writes_per_member_per_minute: limits::WRITES_PER_MEMBER_PER_MINUTE,
         },
         management: ManagementListener { listen: args.management },
         alliance: args.alliance_url.map(|url| AllianceSource { url, ca_file: None }),

@@ -69,11 +69,11 @@ pub const PEER_ANSWER_BYTES_MAX: usize = 8 * MIB;
 /// Connections of one listener that the system holds until the node takes them (listen(2), backlog).
 pub const CONNECTIONS_WAITING_MAX: u32 = 1_024;
 /// Connections on one listener that have not said anything yet: they cost little, and must not keep others out.
-pub const SILENT_CONNECTIONS_MAX: usize = 16_384;
+pub const CONNECTIONS_SILENT_MAX: usize = 16_384;
 /// Open connections on one listener that have said something.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// When less than a quarter of the places is free, connections without a request are asked to make room this often.
-pub const SCARCITY_EVERY: Duration = Duration::from_millis(500);
+pub const IDLE_SHED_INTERVAL: Duration = Duration::from_millis(500);
 /// Open connections with one client key.
 pub const CONNECTIONS_PER_MEMBER_MAX: usize = 256;
 /// Requests in flight on one listener, from head to the last byte of the answer.
@@ -81,19 +81,19 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Requests in flight of one caller on the peer listener.
 pub const REQUESTS_PER_MEMBER_MAX: usize = 128;
 /// Requests in flight of all callers together whose key is no member's.
-pub const REQUESTS_OF_STRANGERS_MAX: usize = 64;
+pub const REQUESTS_UNAUTHENTICATED_MAX: usize = 64;
 /// What a caller that was turned away is told to wait.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
-/// Whoever reads an answer must take [`WRITE_WINDOW_BYTES_MIN`] in this time.
-pub const WRITE_WINDOW: Duration = Duration::from_secs(30);
-/// Bytes that a reader must take in one [`WRITE_WINDOW`].
-pub const WRITE_WINDOW_BYTES_MIN: usize = 64 * KIB;
+/// Whoever reads an answer must take [`WRITE_PROGRESS_BYTES_MIN`] in this time.
+pub const WRITE_PROGRESS_TIME: Duration = Duration::from_secs(30);
+/// Bytes that a reader must take in one [`WRITE_PROGRESS_TIME`].
+pub const WRITE_PROGRESS_BYTES_MIN: usize = 64 * KIB;
 /// Reads of registers, checkpoints and tiles at once by whoever asks: strangers must not take all readers of the database.
 pub const OPEN_READS_MAX: usize = 2;
 /// Waiting for a place among the open reads.
 pub const OPEN_READ_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a container that are read from disk at once for one download.
-pub const SERVE_BYTES: u64 = 256 * KIB as u64;
+pub const SERVE_CHUNK_BYTES: u64 = 256 * KIB as u64;
 /// Open connections of one address on the peer listener that no member's key was proven for.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 /// Until a connection says something, until there is a place for it, and for its TLS handshake: each.
@@ -133,7 +133,7 @@ pub const PULL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Datasets for which it is remembered where each frame's text ends.
 pub const PULL_INDEXES_MAX: usize = 16;
 /// Members that are dialled back at once, for their own diagnosis.
-pub const REACHES_MAX: usize = 4;
+pub const REACH_CHECKS_MAX: usize = 4;
 /// Silence inside an upload of records.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Long poll on the management API.
@@ -141,17 +141,17 @@ pub const WAIT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Entries of one page in any listing.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Bytes asked for in one range of a download.
-pub const RANGE_BYTES: u64 = 8 * MIB as u64;
+pub const DOWNLOAD_RANGE_BYTES: u64 = 8 * MIB as u64;
 
 // ---- Processes ----
 /// Messages of one process that are remembered to recognise repetitions.
 pub const PROCESS_MESSAGES_MAX: usize = 64;
 /// Moves of one negotiation: whoever offers and counters without end is refused.
-pub const NEGOTIATION_MOVES_MAX: u64 = 64;
+pub const NEGOTIATION_TRANSITIONS_MAX: u64 = 64;
 /// Negotiations that one member may have open at once.
 pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
 /// Log entries that one member may cause in a minute, unless the configuration says otherwise; more is refused and counted.
-pub const WRITES_PER_MEMBER_A_MINUTE: u32 = 12_000;
+pub const WRITES_PER_MEMBER_PER_MINUTE: u32 = 12_000;
 /// Jobs that the writer commits in one transaction.
 pub const COMMIT_BATCH_MAX: usize = 512;
 /// Jobs waiting for the writer.
@@ -187,7 +187,7 @@ pub const SAMPLES_MAX: usize = 20;
 /// All of them together.
 pub const SAMPLES_BYTES_MAX: usize = 32 * KIB;
 /// Datasets on one page of the catalog.
-pub const CATALOG_PAGE: usize = 100;
+pub const CATALOG_PAGE_DATASETS: usize = 100;
 /// Datasets that are looked at for one page: a filter that few pass gets a short page, and a link to the next.
 pub const CATALOG_SCANNED_MAX: usize = 2_000;
 /// Pages that are read of a peer's catalog.
@@ -195,11 +195,11 @@ pub const CATALOG_PAGES_MAX: usize = 2_000;
 /// Conditions in one filter.
 pub const FILTER_CONDITIONS_MAX: usize = 16;
 /// Reading the peers' catalogs anew.
-pub const CATALOG_REFRESH_EVERY: Duration = Duration::from_secs(60);
+pub const CATALOG_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Reading the whole of a peer's catalog, not what changed alone.
-pub const CATALOG_WHOLE_EVERY_MS: i64 = 24 * 3_600_000;
+pub const CATALOG_FULL_REFRESH_MS: i64 = 24 * 3_600_000;
 /// Peers' catalogs that are read at once.
-pub const CATALOGS_READ_AT_ONCE_MAX: usize = 4;
+pub const CATALOG_READS_MAX: usize = 4;
 /// Reading one peer's catalog.
 pub const CATALOG_READ_TIME_MAX: Duration = Duration::from_secs(300);
 /// Asking one peer for newer registers, after it had none that could be taken.
@@ -207,7 +207,7 @@ pub const CATCH_UP_PAUSE_MS: i64 = 60_000;
 /// Fetching one register.
 pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Root documents that are fetched on one occasion; there is one in years.
-pub const ROOTS_AT_ONCE_MAX: usize = 16;
+pub const ROOTS_PER_FETCH_MAX: usize = 16;
 /// Refused registers that are remembered, so that each is logged once.
 pub const REFUSED_REGISTERS_MAX: usize = 1_000;
 /// Longest pause between two deliveries of one message.
@@ -221,7 +221,7 @@ pub const EXPIRY_WARNED_DAYS: [i64; 4] = [30, 14, 7, 1];
 /// Days before the end of the last administrator's token at which it is said.
 pub const ADMIN_TOKEN_WARNED_DAYS: i64 = 7;
 /// How often it is looked.
-pub const EXPIRY_LOOKED_EVERY: Duration = Duration::from_secs(3_600);
+pub const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(3_600);
 /// A message that waits longer is warned of.
 pub const OUTBOX_AGE_WARNED_SECONDS: i64 = 600;
 /// Entries without a checkpoint for longer are warned of.
@@ -241,13 +241,13 @@ pub const TRANSFER_TOKEN_LIFE_MS: i64 = 24 * 3_600_000;
 /// Checkpoints are published at most this often.
 pub const CHECKPOINT_INTERVAL_MS: i64 = 10_000;
 /// Counted refusals are flushed into one entry this long after the first.
-pub const REFUSALS_COUNTED_EVERY: Duration = Duration::from_secs(60);
+pub const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// Register refresh from the alliance and peers.
-pub const REGISTER_REFRESH_EVERY: Duration = Duration::from_secs(60);
+pub const REGISTER_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Asking the peers at start what they saw of this node's log; those that do not answer hold nothing up.
-pub const COMPARE_AT_START_MAX: Duration = Duration::from_secs(2);
+pub const LOG_COMPARE_AT_START_MAX: Duration = Duration::from_secs(2);
 /// Asking them again while a restored node waits for all of them.
-pub const COMPARE_RESTORED_EVERY: Duration = Duration::from_secs(5);
+pub const LOG_COMPARE_RESTORED_INTERVAL: Duration = Duration::from_secs(5);
 /// Life of a register.
 pub const REGISTER_LIFE_MS: i64 = 14 * 86_400_000;
 /// Age of a claim when it arrives: its message may have waited in the consumer's outbox.

@@ -38,7 +38,7 @@ pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clo
         };
         let mut change = Change::new(Draft::new(Kind::KekChanged, facts, random));
         for secret in old {
-            let rewrapped = kek.rewrap(secret.place(), &secret.wrapped, random).map_err(AssemblyError::from)?;
+            let rewrapped = kek.rewrap(secret.cell(), &secret.wrapped, random).map_err(AssemblyError::from)?;
             let wrapped = rewrapped.ok_or_else(|| file_error(&config.data, "a secret was listed twice"))?;
             change.writes.push(Write::Rewrap { secret, wrapped });
             count += 1;

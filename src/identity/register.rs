@@ -41,7 +41,7 @@ impl KeyEntry {
     }
 
     /// Whether it gives no more than `other` gave: the same key, not longer valid.
-    pub fn is_within(&self, other: &Self) -> bool {
+    pub fn is_subset_of(&self, other: &Self) -> bool {
         let same = self.id == other.id && self.usage == other.usage && self.public == other.public;
         same && self.from >= other.from && self.until <= other.until
     }
@@ -347,7 +347,7 @@ impl VerifiedRegister {
         for later in &next.stated.members {
             let Some(stated) = self.stated.members.iter().find(|member| member.id == later.id) else { continue };
             let believed = self.member(&later.id);
-            let known = |key: &KeyEntry| stated.keys.iter().any(|old| key.is_within(old));
+            let known = |key: &KeyEntry| stated.keys.iter().any(|old| key.is_subset_of(old));
             let proven = |key: &KeyEntry| believed.is_some_and(|member| key.is_proven_by(member, next.stated.issued));
             found.extend(later.keys.iter().filter(|key| !known(key) && !proven(key)).map(KeyEntry::name));
         }

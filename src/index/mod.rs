@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const FILE: &str = "index.db";
 
 /// The version of its tables: another one is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE found (
@@ -41,7 +41,7 @@ CREATE TRIGGER found_gone AFTER DELETE ON found BEGIN
   UPDATE held SET datasets = datasets - 1, bytes = bytes - octet_length(old.body) WHERE participant = old.participant;
 END;
 CREATE TABLE source (
-  participant TEXT PRIMARY KEY, change INTEGER, standing TEXT NOT NULL, refreshed INTEGER NOT NULL, whole INTEGER NOT NULL,
+  participant TEXT PRIMARY KEY, change INTEGER, groups TEXT NOT NULL, refreshed INTEGER NOT NULL, whole INTEGER NOT NULL,
   away INTEGER, problem TEXT) STRICT;
 ";
 
@@ -62,7 +62,7 @@ pub struct Cursor {
     /// The last change that was seen, if the peer counts them.
     pub change: Option<u64>,
     /// The rights with which it was read: with others, other datasets are seen.
-    pub standing: String,
+    pub groups: String,
     /// When the whole of it was last read.
     pub whole: Timestamp,
 }
@@ -132,9 +132,9 @@ impl Index {
         self.work(move |c| {
             let row = |row: &rusqlite::Row<'_>| {
                 let change = row.get::<_, Option<i64>>(0)?.map(|change| change as u64);
-                Ok(Cursor { change, standing: row.get(1)?, whole: Timestamp::from_ms(row.get(2)?) })
+                Ok(Cursor { change, groups: row.get(1)?, whole: Timestamp::from_ms(row.get(2)?) })
             };
-            let sql = "SELECT change, standing, whole FROM source WHERE participant = ?1";
+            let sql = "SELECT change, groups, whole FROM source WHERE participant = ?1";
             Ok(c.prepare_cached(sql)?.query_row([peer], row).optional()?)
         })
         .await
@@ -176,13 +176,13 @@ impl Index {
                 gone.iter().try_for_each(|dataset| remove(&transaction, &peer, dataset))?;
             }
             transaction.execute(
-                "INSERT INTO source (participant, change, standing, refreshed, whole) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO source (participant, change, groups, refreshed, whole) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (participant) DO UPDATE
-                 SET change = ?2, standing = ?3, refreshed = ?4, whole = ?5, away = NULL, problem = NULL",
+                 SET change = ?2, groups = ?3, refreshed = ?4, whole = ?5, away = NULL, problem = NULL",
                 params![
                     peer,
                     cursor.change.map(|change| change as i64),
-                    cursor.standing,
+                    cursor.groups,
                     refresh.ms(),
                     cursor.whole.ms()
                 ],

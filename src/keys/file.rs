@@ -1,6 +1,6 @@
 //! A private key in a file of its own: 0600, wrapped under the key-encryption key.
 
-use super::kek::{Kek, KekError, Place};
+use super::kek::{Cell, Kek, KekError};
 use crate::core::id::KeyId;
 use crate::core::json;
 use crate::core::random::Random;
@@ -59,8 +59,8 @@ impl KeyFile {
         kek: &Kek,
         random: &dyn Random,
     ) -> Result<(), KeyFileError> {
-        let place = Place { table: "key-file", row: id.as_str(), column: usage };
-        let wrapped = kek.wrap(place, secret, random);
+        let cell = Cell { table: "key-file", row: id.as_str(), column: usage };
+        let wrapped = kek.wrap(cell, secret, random);
         let file = Self { format: "key-file/1".into(), id: id.clone(), usage: usage.to_owned(), wrapped };
         create_private(path, &json::to_canonical(&file))
             .map_err(|error| KeyFileError::File { path: path.to_owned(), reason: error.to_string() })
@@ -114,8 +114,8 @@ impl KeyFile {
         for path in paths(folder)? {
             let mut file = Self::read(&path)?;
             let usage = file.usage.clone();
-            let place = Place { table: "key-file", row: file.id.as_str(), column: &usage };
-            let rewrapped = kek.rewrap(place, &file.wrapped, random);
+            let cell = Cell { table: "key-file", row: file.id.as_str(), column: &usage };
+            let rewrapped = kek.rewrap(cell, &file.wrapped, random);
             let rewrapped = rewrapped.map_err(|source| KeyFileError::Kek { path: path.clone(), source })?;
             if let Some(wrapped) = rewrapped {
                 file.wrapped = wrapped;
@@ -140,9 +140,9 @@ impl KeyFile {
         if file.format != "key-file/1" || file.usage != usage {
             return Err(fail(format!("expected a key for `{usage}`, found `{}`", file.usage)));
         }
-        let place = Place { table: "key-file", row: file.id.as_str(), column: usage };
+        let cell = Cell { table: "key-file", row: file.id.as_str(), column: usage };
         let secret =
-            kek.unwrap(place, &file.wrapped).map_err(|source| KeyFileError::Kek { path: path.to_owned(), source })?;
+            kek.unwrap(cell, &file.wrapped).map_err(|source| KeyFileError::Kek { path: path.to_owned(), source })?;
         Ok((file.id, secret))
     }
 }

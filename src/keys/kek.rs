@@ -23,7 +23,7 @@ struct WrappingKey {
 
 /// What a wrapped secret is bound to: moving it elsewhere makes it useless.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Cell<'a> {
     /// Table or kind of file.
     pub table: &'a str,
     /// Row.
@@ -105,10 +105,10 @@ impl Kek {
     }
 
     /// Wraps a secret: `ID.base64url(nonce || ciphertext)`.
-    pub fn wrap(&self, place: Place<'_>, secret: &[u8], random: &dyn Random) -> String {
+    pub fn wrap(&self, cell: Cell<'_>, secret: &[u8], random: &dyn Random) -> String {
         let nonce = random::bytes::<NONCE_BYTES>(random);
         let mut sealed = secret.to_vec();
-        let aad = Aad::from(self.current.aad(place));
+        let aad = Aad::from(self.current.aad(cell));
         self.current
             .key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
@@ -117,8 +117,8 @@ impl Kek {
     }
 
     /// Unwraps a secret.
-    pub fn unwrap(&self, place: Place<'_>, wrapped: &str) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        let error = || KekError::Unwrap(format!("{} {}", place.table, place.row));
+    pub fn unwrap(&self, cell: Cell<'_>, wrapped: &str) -> Result<Zeroizing<Vec<u8>>, KekError> {
+        let error = || KekError::Unwrap(format!("{} {}", cell.table, cell.row));
         let (id, encoded) = wrapped.split_once('.').ok_or_else(error)?;
         let mut bytes = Zeroizing::new(from_base64url(encoded).ok_or_else(error)?);
         let key = std::iter::once(&self.current).chain(&self.previous).find(|key| key.id == id).ok_or_else(error)?;
@@ -127,17 +127,17 @@ impl Kek {
         }
         let nonce = Nonce::try_assume_unique_for_key(&bytes[..NONCE_BYTES]).map_err(|_| error())?;
         let opened =
-            key.key.open_within(nonce, Aad::from(key.aad(place)), &mut bytes, NONCE_BYTES..).map_err(|_| error())?;
+            key.key.open_within(nonce, Aad::from(key.aad(cell)), &mut bytes, NONCE_BYTES..).map_err(|_| error())?;
         Ok(Zeroizing::new(opened.to_vec()))
     }
 
     /// The secret wrapped under the current key; none if it is already.
-    pub fn rewrap(&self, place: Place<'_>, wrapped: &str, random: &dyn Random) -> Result<Option<String>, KekError> {
+    pub fn rewrap(&self, cell: Cell<'_>, wrapped: &str, random: &dyn Random) -> Result<Option<String>, KekError> {
         if wrapped.split_once('.').is_some_and(|(id, _)| id == self.current.id) {
             return Ok(None);
         }
-        let secret = self.unwrap(place, wrapped)?;
-        Ok(Some(self.wrap(place, &secret, random)))
+        let secret = self.unwrap(cell, wrapped)?;
+        Ok(Some(self.wrap(cell, &secret, random)))
     }
 }
 
@@ -150,8 +150,8 @@ impl WrappingKey {
         Self { id: hex::encode(&id.as_bytes()[..4]), key: LessSafeKey::new(key), tokens }
     }
 
-    fn aad(&self, place: Place<'_>) -> Vec<u8> {
-        [self.id.as_str(), place.table, place.row, place.column, "1"].join("\0").into_bytes()
+    fn aad(&self, cell: Cell<'_>) -> Vec<u8> {
+        [self.id.as_str(), cell.table, cell.row, cell.column, "1"].join("\0").into_bytes()
     }
 }
 
@@ -187,24 +187,24 @@ mod tests {
         let (path, random) = (folder.path().join("kek"), SystemRandomness::new());
         let kek = Kek::create(&path, &random).unwrap();
         assert!(Kek::create(&path, &random).is_err(), "never overwrites");
-        let place = Place { table: "t", row: "r", column: "c" };
-        let wrapped = kek.wrap(place, b"secret", &random);
-        assert_eq!(&Kek::load(&path).unwrap().unwrap(place, &wrapped).unwrap()[..], b"secret");
-        assert!(kek.unwrap(Place { row: "s", ..place }, &wrapped).is_err());
+        let cell = Cell { table: "t", row: "r", column: "c" };
+        let wrapped = kek.wrap(cell, b"secret", &random);
+        assert_eq!(&Kek::load(&path).unwrap().unwrap(cell, &wrapped).unwrap()[..], b"secret");
+        assert!(kek.unwrap(Cell { row: "s", ..cell }, &wrapped).is_err());
         let other = Kek::create(&folder.path().join("other"), &random).unwrap();
-        assert!(other.unwrap(place, &wrapped).is_err());
-        assert!(kek.unwrap(place, &wrapped[..wrapped.len() - 2]).is_err());
+        assert!(other.unwrap(cell, &wrapped).is_err());
+        assert!(kek.unwrap(cell, &wrapped[..wrapped.len() - 2]).is_err());
         // The key changes: what is old opens until the change ends, and is wrapped anew meanwhile.
         let tokens = kek.token_key().clone();
         let changing = Kek::begin_change(&path, &random).unwrap();
         assert_eq!(Kek::begin_change(&path, &random).unwrap().id(), changing.id(), "an interrupted change goes on");
         assert_eq!((changing.token_key(), changing.id() == kek.id()), (&tokens, false));
-        let rewrapped = changing.rewrap(place, &wrapped, &random).unwrap().unwrap();
-        assert_eq!(changing.rewrap(place, &rewrapped, &random).unwrap(), None);
-        assert!(changing.unwrap(place, &wrapped).is_ok() && kek.unwrap(place, &rewrapped).is_err());
+        let rewrapped = changing.rewrap(cell, &wrapped, &random).unwrap().unwrap();
+        assert_eq!(changing.rewrap(cell, &rewrapped, &random).unwrap(), None);
+        assert!(changing.unwrap(cell, &wrapped).is_ok() && kek.unwrap(cell, &rewrapped).is_err());
         Kek::end_change(&path).unwrap();
         let changed = Kek::load(&path).unwrap();
-        assert!(changed.unwrap(place, &rewrapped).is_ok() && changed.unwrap(place, &wrapped).is_err());
+        assert!(changed.unwrap(cell, &rewrapped).is_ok() && changed.unwrap(cell, &wrapped).is_err());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -4,4 +4,4 @@ mod file;
 mod kek;
 
 pub use file::{KeyFile, KeyFileError};
-pub use kek::{Kek, KekError, Place};
+pub use kek::{Cell, Kek, KekError};

@@ -3,7 +3,7 @@
 use super::api::App;
 use super::error::Problem;
 use crate::core::json;
-use crate::service::{Error, Once};
+use crate::service::{Error, IdempotencyKey};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -93,7 +93,7 @@ impl FromRequestParts<App> for Key {
 
 impl Key {
     /// For the request that these parts make.
-    pub fn of(self, parts: &[&[u8]]) -> Result<Option<Once>, Problem> {
-        Ok(self.0.map(|key| Once::new(&key, parts)).transpose()?)
+    pub fn of(self, parts: &[&[u8]]) -> Result<Option<IdempotencyKey>, Problem> {
+        Ok(self.0.map(|key| IdempotencyKey::new(&key, parts)).transpose()?)
     }
 }

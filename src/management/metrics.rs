@@ -38,7 +38,7 @@ pub fn render(participant: &str, health: &Health) -> String {
     text.gauge("warnings", "What needs attention; crosspark status tells it in words.", health.warnings.len() as f64);
     let days: Vec<_> = health.expiries.iter().map(|expiry| (label("what", &expiry.what), expiry.days as f64)).collect();
     text.metric("expiry_days", "gauge", "Whole days until it ends.", &days);
-    text.gauge("outbox_messages", "Messages that wait to be delivered.", health.figures.outbox as f64);
+    text.gauge("outbox_messages", "Messages that wait to be delivered.", health.stats.outbox as f64);
     text.gauge("outbox_oldest_seconds", "For how long the oldest waits.", health.outbox_oldest_seconds as f64);
     text.gauge("open_processes", "Negotiations and transfers that are not over.", health.open_processes as f64);
     text.gauge("deliveries", "Deliveries to this node under way.", health.deliveries as f64);
@@ -49,7 +49,7 @@ pub fn render(participant: &str, health: &Health) -> String {
     text.metric("refusals_total", "counter", "Refusals since the start.", &refusals);
     text.gauge("peer_connections", "Open connections of peers.", health.connections as f64);
     text.gauge("quarantined_keys", "Keys that wait to be confirmed.", health.quarantine as f64);
-    text.gauge("database_bytes", "Size of the database.", health.figures.bytes as f64);
+    text.gauge("database_bytes", "Size of the database.", health.stats.bytes as f64);
     if let Some((free, total)) = health.disk {
         text.gauge("disk_free_bytes", "Free bytes where sealed bytes are.", free as f64);
         text.gauge("disk_total_bytes", "All bytes there.", total as f64);

@@ -11,7 +11,7 @@ mod user;
 
 use crate::core::trace::TraceId;
 use crate::protocol::TRACE_HEADER;
-use crate::service::{Node, Stranger, trace};
+use crate::service::{CountedRefusal, Node, trace};
 use api::{Api, App, AppParts};
 use axum::Router;
 use axum::extract::State;
@@ -42,11 +42,11 @@ async fn traced(State(app): State<App>, request: axum::extract::Request, next: a
 }
 
 async fn no_route(State(app): State<App>) -> Problem {
-    app.node.count_stranger(Stranger::NoRoute);
+    app.node.count_refusal(CountedRefusal::NoRoute);
     Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path; /docs tells what there is")
 }
 
 async fn no_method(State(app): State<App>) -> Problem {
-    app.node.count_stranger(Stranger::NoRoute);
+    app.node.count_refusal(CountedRefusal::NoRoute);
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method; /docs tells which")
 }

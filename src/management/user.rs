@@ -2,7 +2,7 @@
 
 use super::api::App;
 use super::error::Problem;
-use crate::service::{Node, Stranger, User, UserRole};
+use crate::service::{CountedRefusal, Node, User, UserRole};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -56,7 +56,7 @@ async fn authorize(
         None => None,
     };
     let Some(user) = user else {
-        node.count_stranger(Stranger::NoToken);
+        node.count_refusal(CountedRefusal::NoToken);
         let detail =
             "this node does not know the token, or it has expired or was revoked; a token is good at one node only";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));

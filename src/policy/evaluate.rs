@@ -276,12 +276,12 @@ mod tests {
             sealed.evaluate(&Facts { channel: Some(Channel::Sealed), ..facts }),
             Decision::Permitted { .. }
         ));
-        assert!(sealed.is_within(&self::policy(vec![constraint(
+        assert!(sealed.is_subset_of(&self::policy(vec![constraint(
             "deliveryChannel",
             "isAnyOf",
             json!(["crosspark-sealed", "HttpData-PULL"])
         )])));
-        assert!(!self::policy(vec![constraint("deliveryChannel", "eq", json!("HttpData-PULL"))]).is_within(&sealed));
+        assert!(!self::policy(vec![constraint("deliveryChannel", "eq", json!("HttpData-PULL"))]).is_subset_of(&sealed));
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
             narrow in any_policy(), wide in any_policy(), who in "[a-d]", purpose in "[a-d]", s in 0i64..10,
             used in 0u64..5, pull in any::<bool>(), approved in any::<bool>()
         ) {
-            prop_assert!(narrow.is_within(&narrow));
+            prop_assert!(narrow.is_subset_of(&narrow));
             let (recipient, groups, purpose) = (park(&who), BTreeSet::new(), Text::parse(&purpose).unwrap());
             let facts = Facts {
                 recipient: &recipient, groups: &groups, purpose: Some(&purpose), now: Timestamp::from_ms(s * 1_000), used,
@@ -332,7 +332,7 @@ mod tests {
             let audience = narrow.audience();
             let named = audience.contains("*") || audience.contains(&format!("p:{recipient}"));
             prop_assert!(named || !permits(&narrow), "whoever is permitted is in the audience");
-            if narrow.is_within(&wide) && permits(&narrow) {
+            if narrow.is_subset_of(&wide) && permits(&narrow) {
                 prop_assert!(permits(&wide), "{:?} within {:?}", narrow, wide);
             }
         }

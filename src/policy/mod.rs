@@ -2,9 +2,9 @@
 //! a person approves; nothing else.
 
 mod evaluate;
-mod narrow;
+mod subset;
 mod odrl;
 
 pub use evaluate::{Decision, Facts, Missing};
-pub use narrow::EVERYBODY;
 pub use odrl::{Channel, Constraint, Permission, Policy, PolicyError, Recipients};
+pub use subset::EVERYBODY;

@@ -13,7 +13,7 @@ use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
-use crate::service::ports::{Answer, Letter, Peer, PeerError, PeerPage, PlainData};
+use crate::service::ports::{Answer, Envelope, Peer, PeerError, PeerPage, PlainData};
 use crate::service::{DocumentKey, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
@@ -248,7 +248,7 @@ impl Peer for HttpPeer {
         parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)
     }
 
-    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+    async fn deliver(&self, to: &Member, letter: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
         let (path, body) = wire::outgoing(letter, &self.endpoint, &to.id);
         let message = letter.message;
         let address = match (&to.connector, letter.callback) {
@@ -266,8 +266,10 @@ impl Peer for HttpPeer {
         let body = read(response, limits::DOCUMENT_BYTES_MAX).await?;
         // Other connectors answer some messages with nothing.
         let value = if body.is_empty() { Value::Null } else { parse(&body)? };
-        let pid =
-            message.named_in().and_then(|name| value.get(name)?.as_str()).and_then(|pid| ProcessId::parse(pid).ok());
+        let pid = message
+            .answer_pid_member()
+            .and_then(|name| value.get(name)?.as_str())
+            .and_then(|pid| ProcessId::parse(pid).ok());
         Ok(Answer { body: pid, promise })
     }
 

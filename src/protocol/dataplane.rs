@@ -36,8 +36,8 @@ pub fn routes() -> Router<App> {
         .layer(axum::middleware::from_fn_with_state(places, open_read));
     Router::new()
         .merge(open)
-        .route("/register", post(take_register))
-        .route("/root", post(take_root))
+        .route("/register", post(accept_register))
+        .route("/root", post(accept_root))
         .route("/schemas/{digest}", get(schema))
         .route("/manifests/{digest}", get(manifest))
         .route("/data/{transfer}", get(data))
@@ -76,7 +76,7 @@ async fn newest_register(State(app): State<App>) -> Answer {
 
 /// A member whom this node does not know yet brings the register that lists it. It must hold a certificate of the
 /// alliance; the register proves itself.
-async fn take_register(State(app): State<App>, request: Request) -> Answer {
+async fn accept_register(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
     app.node.require_certificate(connection.presented.as_deref()).map_err(problem)?;
     // Registers are large: few are read at once.
@@ -84,7 +84,7 @@ async fn take_register(State(app): State<App>, request: Request) -> Answer {
     let _place = app.registers.try_acquire().map_err(|_| busy())?;
     let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;
     let jws = body.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
-    app.node.offered_register(&jws).await.map_err(problem)?;
+    app.node.accept_register(&jws).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -94,11 +94,11 @@ async fn register(State(app): State<App>, Path(sequence): Path<String>) -> Answe
 }
 
 /// A member that knows a newer root document brings it; the document proves itself.
-async fn take_root(State(app): State<App>, request: Request) -> Answer {
+async fn accept_root(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
     app.node.require_certificate(connection.presented.as_deref()).map_err(problem)?;
     let body = read_body(request.into_body(), limits::ROOT_BYTES_MAX).await.unwrap_or_default();
-    app.node.offered_root(&body).await.map_err(problem)?;
+    app.node.accept_root(&body).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -124,7 +124,7 @@ async fn checkpoint(State(app): State<App>) -> Answer {
 
 /// The newest checkpoint of the caller's own log that this node holds; empty if it holds none.
 async fn seen(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
-    let note = app.node.seen_of(&from.participant).await.map_err(problem)?;
+    let note = app.node.observed_checkpoint(&from.participant).await.map_err(problem)?;
     Ok(text("text/plain; charset=utf-8", note.unwrap_or_default()))
 }
 
@@ -211,7 +211,7 @@ async fn data(State(app): State<App>, Fetching(from, id): Fetching, headers: Hea
         }
         let (bytes, served) = match served {
             Data::Sealed(sealed) => {
-                let wanted = (end - at).min(limits::SERVE_BYTES) as usize;
+                let wanted = (end - at).min(limits::SERVE_CHUNK_BYTES) as usize;
                 let read = move || sealed.range(at, wanted).map(|bytes| (bytes, sealed));
                 let (bytes, sealed) = tokio::task::spawn_blocking(read).await??;
                 if bytes.len() < wanted {
@@ -286,7 +286,7 @@ async fn receipt(
 ) -> Answer {
     let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
     let jws = read_jws(&app, &from, request).await?;
-    match app.node.take_receipt(&from, &id, &jws).await {
+    match app.node.accept_receipt(&from, &id, &jws).await {
         Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
         Err(error) => Err(problem(error).to(&app.node, &from)),
     }
@@ -295,7 +295,7 @@ async fn receipt(
 /// A provider withdrew a dataset.
 async fn withdrawal(State(app): State<App>, ActiveMember(from): ActiveMember, request: Request) -> Answer {
     let jws = read_jws(&app, &from, request).await?;
-    match app.node.take_withdrawal(&from, &jws).await {
+    match app.node.accept_withdrawal(&from, &jws).await {
         Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
         Err(error) => Err(problem(error).to(&app.node, &from)),
     }

@@ -37,7 +37,7 @@ impl FromRequestParts<App> for AnyMember {
         };
         let first = who().await.map_err(|error| Failure::of(family, error));
         // Whoever is behind fetches before it decides. trust.md, "The register".
-        let told = told_sequence(&parts.headers);
+        let told = stated_sequence(&parts.headers);
         let newest = app.node.trust().register.body().sequence;
         match first {
             Ok(from) if told > newest => {
@@ -57,7 +57,7 @@ pub fn bearer_of(headers: &HeaderMap) -> Option<&str> {
     value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))
 }
 
-fn told_sequence(headers: &HeaderMap) -> u64 {
+fn stated_sequence(headers: &HeaderMap) -> u64 {
     headers.get(REGISTER_HEADER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 

@@ -9,7 +9,7 @@ use crate::core::id::{DatasetId, ProcessId};
 use crate::core::trace::TraceId;
 use crate::identity::x509::Presented;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::{Counterparty, Error, Inbound, Moved, Node, Place, Stranger, trace};
+use crate::service::{CountedRefusal, Counterparty, Error, Inbound, Node, PageStart, Transition, trace};
 use crate::storage::Logged;
 use crate::transfer::Transfer;
 use axum::extract::{Path, Query, State};
@@ -89,7 +89,7 @@ async fn tell_register(
     let mut response = trace::within(trace, next.run(request)).await;
     // A refusal that no handler logged or counted (a path, query or range that cannot be read) is counted here.
     if response.status().is_client_error() && response.extensions().get::<Traced>().is_none() {
-        app.node.count_stranger(Stranger::NoRoute);
+        app.node.count_refusal(CountedRefusal::NoRoute);
     }
     let sequence = app.node.trust().register.body().sequence;
     response.headers_mut().insert(REGISTER_HEADER, HeaderValue::from(sequence));
@@ -113,12 +113,12 @@ struct Page {
 }
 
 impl Page {
-    fn place(self) -> Result<Option<Place>, Error> {
+    fn start(self) -> Result<Option<PageStart>, Error> {
         match self {
-            Self { since: Some(since), .. } => Ok(Some(Place::Since(since))),
+            Self { since: Some(since), .. } => Ok(Some(PageStart::Since(since))),
             Self { after: Some(id), .. } => {
                 let id = DatasetId::parse(&id).map_err(|error| Error::invalid("after", error.to_string()))?;
-                Ok(Some(Place::After(id)))
+                Ok(Some(PageStart::After(id)))
             }
             Self { .. } => Ok(None),
         }
@@ -137,15 +137,15 @@ async fn catalog(
     let read = Incoming::read(&body, "CatalogRequestMessage").and_then(|message| {
         let filter = message.optional::<Vec<Value>>("filter")?.unwrap_or_default();
         let filter = Filter::read(&filter).map_err(|error| Error::invalid("filter", error.to_string()))?;
-        Ok((filter, page.place()?))
+        Ok((filter, page.start()?))
     });
-    let (filter, place) = call.read(read).await?;
-    let page = app.node.catalog(&from, &filter, place.as_ref()).await.map_err(refuse)?;
+    let (filter, start) = call.read(read).await?;
+    let page = app.node.catalog(&from, &filter, start.as_ref()).await.map_err(refuse)?;
     let mut response = Json(wire::envelope("Catalog", page.catalog)).into_response();
     if let Some(next) = page.next {
         let query = match next {
-            Place::After(id) => format!("after={id}"),
-            Place::Since(change) => format!("since={change}"),
+            PageStart::After(id) => format!("after={id}"),
+            PageStart::Since(change) => format!("since={change}"),
         };
         let link = format!("<{BASE}/catalog/request?{query}>; rel=\"next\"");
         let link = HeaderValue::from_str(&link).map_err(|error| refuse(Error::Internal(error.to_string())))?;
@@ -206,11 +206,11 @@ impl<'a> Call<'a> {
         self.read(about).await
     }
 
-    fn negotiation(&self, status: StatusCode, outcome: Result<Moved<Negotiation>, Error>) -> Answer {
+    fn negotiation(&self, status: StatusCode, outcome: Result<Transition<Negotiation>, Error>) -> Answer {
         self.answer(status, outcome.map(|moved| (wire::negotiation(&moved.process), moved.logged)))
     }
 
-    fn transfer(&self, status: StatusCode, outcome: Result<Moved<Transfer>, Error>) -> Answer {
+    fn transfer(&self, status: StatusCode, outcome: Result<Transition<Transfer>, Error>) -> Answer {
         self.answer(status, outcome.map(|moved| (wire::transfer(&moved.process), moved.logged)))
     }
 
@@ -306,14 +306,14 @@ async fn counter_offer(
 async fn negotiation(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let call = Call::about_path(&app, &from, Family::Negotiation, &pid);
     let pid = call.read(segment::<ProcessId>(&pid)).await?;
-    let outcome = app.node.negotiation_for(&from, &pid).await.map(Moved::repeated);
+    let outcome = app.node.negotiation_for(&from, &pid).await.map(Transition::repeated);
     call.negotiation(StatusCode::OK, outcome)
 }
 
 async fn transfer(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let call = Call::about_path(&app, &from, Family::Transfer, &pid);
     let pid = call.read(segment::<ProcessId>(&pid)).await?;
-    let outcome = app.node.transfer_for(&from, &pid).await.map(Moved::repeated);
+    let outcome = app.node.transfer_for(&from, &pid).await.map(Transition::repeated);
     call.transfer(StatusCode::OK, outcome)
 }
 

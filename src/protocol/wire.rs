@@ -7,7 +7,7 @@ use crate::core::json;
 use crate::core::time::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::ports::Letter;
+use crate::service::ports::Envelope;
 use crate::service::{
     ContractOffer, ContractRequest, DataAddress, Error, Message, PlainAgreement, Termination, Terms, TransferRequest,
 };
@@ -210,7 +210,7 @@ pub fn transfer(transfer: &Transfer) -> Value {
 
 /// An outgoing message of the node at the endpoint `own`: path below the receiver's base of the protocol (or, of our data
 /// plane, below its endpoint), and body.
-pub fn outgoing(letter: &Letter<'_>, own: &Endpoint, to: &ParticipantId) -> (String, Value) {
+pub fn outgoing(letter: &Envelope<'_>, own: &Endpoint, to: &ParticipantId) -> (String, Value) {
     let (path, mut body) = written(letter.message, own, to, letter.token);
     if let Value::Object(body) = &mut body {
         // What is said twice is two messages: only by their names can the receiver tell them from one that came twice.

@@ -1,7 +1,7 @@
 //! Listeners: TLS, limits, graceful shutdown.
 
-mod paced;
-mod places;
+mod write_timeout;
+mod permits;
 
 use crate::core::digest::Digest;
 use crate::core::limits;
@@ -13,8 +13,7 @@ use axum::http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use paced::Paced;
-use places::{Caller, Flights, Full, Holding, Place, Places};
+use permits::{Caller, GuardedBody, InFlight, Overload, Permit, Permits};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
+use write_timeout::WriteTimeout;
 
 /// How one listener serves.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub struct Rules {
     /// Requests in flight of one caller.
     pub in_flight_per_caller_max: usize,
     /// Requests in flight of all callers together that have no known key.
-    pub in_flight_strangers_max: usize,
+    pub in_flight_unauthenticated_max: usize,
     /// Whether a member has this key: anybody can make a key, and as many as they like.
     pub is_known: Arc<dyn Fn(&Digest) -> bool + Send + Sync>,
     /// Told of every connection or request that was turned away before any handler saw it.
@@ -53,26 +53,26 @@ pub struct Rules {
 
 /// What all connections of one listener share.
 #[derive(Clone)]
-struct House {
+struct ListenerState {
     router: Router,
     rules: Rules,
     stop: watch::Receiver<bool>,
-    places: Arc<Semaphore>,
-    keys: Places<Caller>,
-    flights: Flights,
-    scarcity: Arc<Scarcity>,
+    permits: Arc<Semaphore>,
+    keys: Permits<Caller>,
+    in_flight: InFlight,
+    idle_shedding: Arc<IdleShedding>,
 }
 
 /// Tells connections without a request to make room, when places are few.
-struct Scarcity {
+struct IdleShedding {
     times: watch::Sender<u64>,
     told: Mutex<Instant>,
 }
 
-impl Scarcity {
+impl IdleShedding {
     fn tell(&self) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() > limits::SCARCITY_EVERY {
+        if told.elapsed() > limits::IDLE_SHED_INTERVAL {
             *told = Instant::now();
             self.times.send_modify(|times| *times += 1);
         }
@@ -82,33 +82,33 @@ impl Scarcity {
 /// Accepts connections until `stop` turns true, then lets requests in flight finish within
 /// [`limits::DRAIN_TIME_MAX`].
 pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop: watch::Receiver<bool>) {
-    let silent = Arc::new(Semaphore::new(limits::SILENT_CONNECTIONS_MAX));
-    let addresses = Places::default();
-    let house = House {
+    let silent = Arc::new(Semaphore::new(limits::CONNECTIONS_SILENT_MAX));
+    let addresses = Permits::default();
+    let state = ListenerState {
         router,
-        places: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
-        flights: Flights::new(
+        permits: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
+        in_flight: InFlight::new(
             limits::REQUESTS_IN_FLIGHT_MAX,
-            rules.in_flight_strangers_max,
+            rules.in_flight_unauthenticated_max,
             rules.in_flight_per_caller_max,
         ),
         rules,
         stop: stop.clone(),
-        keys: Places::default(),
-        scarcity: Arc::new(Scarcity { times: watch::Sender::new(0), told: Mutex::new(Instant::now()) }),
+        keys: Permits::default(),
+        idle_shedding: Arc::new(IdleShedding { times: watch::Sender::new(0), told: Mutex::new(Instant::now()) }),
     };
     let mut connections = JoinSet::new();
     loop {
-        // A full house waits in the kernel's queue.
+        // When all are taken, newcomers wait in the kernel's queue.
         let next = async {
-            let permit = silent.clone().acquire_owned().await;
-            (permit, listener.accept().await)
+            let unread = silent.clone().acquire_owned().await;
+            (unread, listener.accept().await)
         };
-        let (permit, accepted) = tokio::select! {
+        let (unread, accepted) = tokio::select! {
             next = next => next,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let Ok(permit) = permit else { break };
+        let Ok(unread) = unread else { break };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -118,20 +118,20 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
                 continue;
             }
         };
-        let Some(place) = addresses.take(&Caller::at(address.ip()), house.rules.per_address_max) else {
-            (house.rules.shed)();
+        let Some(of_address) = addresses.take(&Caller::at(address.ip()), state.rules.per_address_max) else {
+            (state.rules.shed)();
             continue;
         };
-        let house = house.clone();
+        let state = state.clone();
         connections.spawn(async move {
-            house.rules.open.fetch_add(1, Ordering::Relaxed);
-            if let Some(_place) = speaks(&stream, &house).await {
-                drop(permit);
-                connection(stream, address, place, &house).await;
+            state.rules.open.fetch_add(1, Ordering::Relaxed);
+            if let Some(_permit) = first_byte(&stream, &state).await {
+                drop(unread);
+                connection(stream, address, of_address, &state).await;
             } else {
-                (house.rules.shed)();
+                (state.rules.shed)();
             }
-            house.rules.open.fetch_sub(1, Ordering::Relaxed);
+            state.rules.open.fetch_sub(1, Ordering::Relaxed);
         });
         while connections.try_join_next().is_some() {}
     }
@@ -142,8 +142,8 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
 }
 
 /// Waits until the other end says something, and then for a place.
-async fn speaks(stream: &TcpStream, house: &House) -> Option<OwnedSemaphorePermit> {
-    let mut stop = house.stop.clone();
+async fn first_byte(stream: &TcpStream, state: &ListenerState) -> Option<OwnedSemaphorePermit> {
+    let mut stop = state.stop.clone();
     let mut first = [0; 1];
     let said = tokio::select! {
         said = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, stream.peek(&mut first)) => said,
@@ -152,49 +152,49 @@ async fn speaks(stream: &TcpStream, house: &House) -> Option<OwnedSemaphorePermi
     if !matches!(said, Ok(Ok(1..))) {
         return None;
     }
-    if house.places.available_permits() < limits::CONNECTIONS_MAX / 4 {
-        house.scarcity.tell();
+    if state.permits.available_permits() < limits::CONNECTIONS_MAX / 4 {
+        state.idle_shedding.tell();
     }
-    let place = house.places.clone().acquire_owned();
-    tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, place).await.ok()?.ok()
+    let permit = state.permits.clone().acquire_owned();
+    tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, permit).await.ok()?.ok()
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, place: Place<Caller>, house: &House) {
+async fn connection(stream: TcpStream, address: SocketAddr, permit: Permit<Caller>, state: &ListenerState) {
     // Small answers leave at once.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &house.rules.tls else {
+    let Some(tls) = &state.rules.tls else {
         let about = Connection { presented: None, address: Some(address) };
-        return requests(stream, Caller::at(address.ip()), about, house, place).await;
+        return requests(stream, Caller::at(address.ip()), about, state, permit).await;
     };
     match tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let presented = certificates.and_then(|der| Presented::parse(der).ok()).map(Arc::new);
-            let known = presented.as_ref().map(|presented| presented.pin()).filter(|pin| (house.rules.is_known)(pin));
+            let known = presented.as_ref().map(|presented| presented.pin()).filter(|pin| (state.rules.is_known)(pin));
             // A member's connections are counted by its key, those of strangers by their address: several members may be
             // behind one address.
-            let (caller, place) = match known {
-                None => (Caller::at(address.ip()), Some(place)),
+            let (caller, permit) = match known {
+                None => (Caller::at(address.ip()), Some(permit)),
                 Some(pin) => {
-                    drop(place);
+                    drop(permit);
                     let member = Caller::Key(pin);
-                    let place = house.keys.take(&member, house.rules.per_key_max);
-                    (member, place)
+                    let permit = state.keys.take(&member, state.rules.per_key_max);
+                    (member, permit)
                 }
             };
-            let Some(place) = place else {
-                return (house.rules.shed)();
+            let Some(permit) = permit else {
+                return (state.rules.shed)();
             };
             let about = Connection { presented, address: Some(address) };
-            requests(stream, caller, about, house, place).await;
+            requests(stream, caller, about, state, permit).await;
         }
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "TLS handshake failed");
-            (house.rules.shed)();
+            (state.rules.shed)();
         }
         Err(_) => {
             tracing::debug!(%address, "TLS handshake took too long");
-            (house.rules.shed)();
+            (state.rules.shed)();
         }
     }
 }
@@ -203,27 +203,27 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     caller: Caller,
     about: Connection,
-    house: &House,
-    _place: Place<Caller>,
+    state: &ListenerState,
+    _permit: Permit<Caller>,
 ) {
     let under_way = Arc::new(AtomicUsize::new(0));
-    let (counted, serving) = (under_way.clone(), house.clone());
+    let (counted, serving) = (under_way.clone(), state.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(about.clone());
-        let (house, caller, busy) = (serving.clone(), caller.clone(), Busy::new(&counted));
-        async move { respond(&house, &caller, request.map(Body::new), busy).await }
+        let (state, caller, busy) = (serving.clone(), caller.clone(), Busy::new(&counted));
+        async move { respond(&state, &caller, request.map(Body::new), busy).await }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER_TIME_MAX)
         .max_headers(100)
-        .serve_connection(TokioIo::new(Paced::new(stream)), service);
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service);
     let mut serving = std::pin::pin!(serving);
-    let (mut stop, mut scarce, opened) = (house.stop.clone(), house.scarcity.times.subscribe(), Instant::now());
+    let (mut stop, mut scarce, opened) = (state.stop.clone(), state.idle_shedding.times.subscribe(), Instant::now());
     let room_needed = async {
         while scarce.changed().await.is_ok() {
             // A newcomer gets the time to say what it wants.
-            if under_way.load(Ordering::SeqCst) == 0 && opened.elapsed() > limits::SCARCITY_EVERY {
+            if under_way.load(Ordering::SeqCst) == 0 && opened.elapsed() > limits::IDLE_SHED_INTERVAL {
                 return;
             }
         }
@@ -231,7 +231,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     tokio::select! {
         _ = serving.as_mut() => return,
-        () = room_needed => (house.rules.shed)(),
+        () = room_needed => (state.rules.shed)(),
         _ = stop.wait_for(|stop| *stop) => {}
     }
     serving.as_mut().graceful_shutdown();
@@ -255,42 +255,42 @@ impl Drop for Busy {
 }
 
 async fn respond(
-    house: &House,
+    state: &ListenerState,
     caller: &Caller,
     request: Request<Body>,
     busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
-    let flight = match house.flights.take(caller) {
-        Ok(flight) => Arc::new(flight),
+    let request_permit = match state.in_flight.take(caller) {
+        Ok(request_permit) => Arc::new(request_permit),
         Err(full) => {
-            (house.rules.shed)();
+            (state.rules.shed)();
             return Ok(match full {
-                Full::Caller => turned_away(StatusCode::TOO_MANY_REQUESTS, "you have too many requests in flight"),
-                Full::House => turned_away(StatusCode::SERVICE_UNAVAILABLE, "the node is busy"),
+                Overload::Caller => turned_away(StatusCode::TOO_MANY_REQUESTS, "you have too many requests in flight"),
+                Overload::Node => turned_away(StatusCode::SERVICE_UNAVAILABLE, "the node is busy"),
             });
         }
     };
     // A task of its own: a caller that hangs up, or a time that is over, abandons the answer and never the work
     // between a commit and what follows it. As long as there is work, it has its place.
-    let (router, working) = (house.router.clone(), flight.clone());
+    let (router, working) = (state.router.clone(), request_permit.clone());
     let work = tokio::spawn(async move {
         let answer = router.oneshot(request).await;
         drop(working);
         answer
     });
-    let answer = match house.rules.request_time_max {
+    let answer = match state.rules.request_time_max {
         Some(time_max) => tokio::time::timeout(time_max, work).await,
         None => Ok(work.await),
     };
     match answer {
-        Ok(Ok(Ok(answer))) => Ok(answer.map(|body| Holding::body(body, (flight, busy)))),
+        Ok(Ok(Ok(answer))) => Ok(answer.map(|body| GuardedBody::body(body, (request_permit, busy)))),
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(error)) => {
             tracing::error!(%error, "a request's handler failed");
             Ok(turned_away(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
         }
         Err(_) => {
-            (house.rules.shed)();
+            (state.rules.shed)();
             Ok(turned_away(StatusCode::REQUEST_TIMEOUT, "the request took too long"))
         }
     }

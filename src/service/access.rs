@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, decided anew at every request: a resumed or long-lived connection gives
 //! no right that the register has taken away.
 
-use super::refusal::{Error, Stranger, detail};
+use super::refusal::{CountedRefusal, Error, detail};
 use super::{Node, Trust};
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::{KeyId, ParticipantId, Text};
@@ -50,16 +50,24 @@ impl Node {
     /// The member behind a certificate.
     pub async fn authenticate(self: &Arc<Self>, presented: Option<&Presented>) -> Result<Counterparty, Error> {
         let (trust, now) = (self.trust(), self.now());
-        let stranger = |node: &Arc<Self>, reason: Stranger, text: &str| {
-            node.count_stranger(reason);
+        let stranger = |node: &Arc<Self>, reason: CountedRefusal, text: &str| {
+            node.count_refusal(reason);
             Err(Error::forbidden("membership", text))
         };
         let Some(presented) = presented else {
-            return stranger(self, Stranger::NoCertificate, "present the client certificate that the alliance issued");
+            return stranger(
+                self,
+                CountedRefusal::NoCertificate,
+                "present the client certificate that the alliance issued",
+            );
         };
         let pin = presented.pin();
         let Some(member) = trust.register.member_by_pin(&pin, now) else {
-            return stranger(self, Stranger::Unknown, "the certificate's key belongs to no member of the alliance");
+            return stranger(
+                self,
+                CountedRefusal::Unknown,
+                "the certificate's key belongs to no member of the alliance",
+            );
         };
         let counterparty = counterparty(member, &trust);
         // Another connector may bring a certificate of its own: there the pin alone decides.
@@ -87,7 +95,7 @@ impl Node {
         match member {
             Ok(Some(member)) => self.on_a_current_register(counterparty(member, &trust), &trust),
             Ok(None) | Err(_) => {
-                self.count_stranger(Stranger::Unknown);
+                self.count_refusal(CountedRefusal::Unknown);
                 let reason = member.err().map_or("no member has this key".to_owned(), |error| error.to_string());
                 Err(Error::forbidden("membership", reason))
             }
@@ -100,7 +108,7 @@ impl Node {
         trust: &Trust,
     ) -> Result<Counterparty, Error> {
         if !trust.register.is_current(self.now()) {
-            self.count_stranger(Stranger::RegisterExpired);
+            self.count_refusal(CountedRefusal::RegisterExpired);
             return Err(Error::Unavailable(
                 "this node's register has expired; the alliance operator must renew it".into(),
             ));

@@ -20,12 +20,12 @@ pub struct CatalogPage {
     /// As DCAT.
     pub catalog: Value,
     /// Where the next one begins.
-    pub next: Option<Place>,
+    pub next: Option<PageStart>,
 }
 
 /// Where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum PageStart {
     /// After this dataset.
     After(DatasetId),
     /// After this change.
@@ -60,17 +60,17 @@ impl Node {
         &self,
         to: &Counterparty,
         filter: &Filter,
-        place: Option<&Place>,
+        start: Option<&PageStart>,
     ) -> Result<CatalogPage, Error> {
         // Taken before anything is read: what changes meanwhile is read again next time.
         let change = self.parts.store.last_change().await?;
-        let since = match place {
-            Some(Place::Since(since)) => Some(*since),
+        let since = match start {
+            Some(PageStart::Since(since)) => Some(*since),
             _ => filter.since,
         };
         let (found, gone, next) = match since {
             Some(since) => self.changed_for(to, filter, since).await?,
-            None => self.listed_for(to, filter, place).await?,
+            None => self.listed_for(to, filter, start).await?,
         };
         let mut catalog = catalog::to_dcat(self.me(), &self.dsp_endpoint(), &found);
         catalog["crosspark:change"] = change.into();
@@ -84,20 +84,20 @@ impl Node {
         &self,
         to: &Counterparty,
         filter: &Filter,
-        place: Option<&Place>,
-    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<Place>), Error> {
+        start: Option<&PageStart>,
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
         let keys = keys_of(to);
-        let mut after = match place {
-            Some(Place::After(id)) => Some(id.clone()),
+        let mut after = match start {
+            Some(PageStart::After(id)) => Some(id.clone()),
             _ => None,
         };
         let mut seen: Vec<Offered> = Vec::new();
-        for _ in 0..limits::CATALOG_SCANNED_MAX / limits::CATALOG_PAGE {
-            let rows = self.parts.store.visible(&keys, after.as_ref(), limits::CATALOG_PAGE).await?;
-            let last = rows.len() < limits::CATALOG_PAGE;
+        for _ in 0..limits::CATALOG_SCANNED_MAX / limits::CATALOG_PAGE_DATASETS {
+            let rows = self.parts.store.visible(&keys, after.as_ref(), limits::CATALOG_PAGE_DATASETS).await?;
+            let last = rows.len() < limits::CATALOG_PAGE_DATASETS;
             for row in rows {
-                if seen.len() == limits::CATALOG_PAGE {
-                    return Ok((seen, Vec::new(), after.map(Place::After)));
+                if seen.len() == limits::CATALOG_PAGE_DATASETS {
+                    return Ok((seen, Vec::new(), after.map(PageStart::After)));
                 }
                 after = Some(row.dataset.clone());
                 seen.extend(self.seen_by(row, to).filter(|offered| filter.passes(offered)));
@@ -106,7 +106,7 @@ impl Node {
                 return Ok((seen, Vec::new(), None));
             }
         }
-        Ok((seen, Vec::new(), after.map(Place::After)))
+        Ok((seen, Vec::new(), after.map(PageStart::After)))
     }
 
     async fn changed_for(
@@ -114,10 +114,10 @@ impl Node {
         to: &Counterparty,
         filter: &Filter,
         since: u64,
-    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<Place>), Error> {
-        let rows = self.parts.store.changes(&keys_of(to), since, limits::CATALOG_PAGE).await?;
-        let full = rows.len() == limits::CATALOG_PAGE;
-        let next = rows.last().filter(|_| full).map(|last| Place::Since(last.change));
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
+        let rows = self.parts.store.changes(&keys_of(to), since, limits::CATALOG_PAGE_DATASETS).await?;
+        let full = rows.len() == limits::CATALOG_PAGE_DATASETS;
+        let next = rows.last().filter(|_| full).map(|last| PageStart::Since(last.change));
         let (mut seen, mut gone) = (Vec::new(), Vec::new());
         for row in rows {
             // What nobody in this place could ever see is not named.

@@ -35,7 +35,7 @@ impl Node {
         }
         // One that is slow must not keep the others' news away.
         futures_util::stream::iter(&peers)
-            .for_each_concurrent(limits::CATALOGS_READ_AT_ONCE_MAX, |peer| async move {
+            .for_each_concurrent(limits::CATALOG_READS_MAX, |peer| async move {
                 let read = tokio::time::timeout(limits::CATALOG_READ_TIME_MAX, self.read_catalog(peer)).await;
                 let problem = match read {
                     Ok(Ok(())) => return,
@@ -54,11 +54,11 @@ impl Node {
     async fn read_catalog(&self, peer: &Member) -> Result<(), String> {
         let told = |error: &dyn std::fmt::Display| error.to_string();
         let (index, refresh) = (&self.parts.index, self.now());
-        let standing = self.rights();
+        let groups = self.rights();
         let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
         // What a policy shows from a day on, or until one, changes without being told.
-        let recent = |whole: Timestamp| refresh < whole.plus_ms(limits::CATALOG_WHOLE_EVERY_MS);
-        let before = before.filter(|cursor| cursor.standing == standing && recent(cursor.whole));
+        let recent = |whole: Timestamp| refresh < whole.plus_ms(limits::CATALOG_FULL_REFRESH_MS);
+        let before = before.filter(|cursor| cursor.groups == groups && recent(cursor.whole));
         let whole = before.as_ref().map_or(refresh, |cursor| cursor.whole);
         let since = before.and_then(|cursor| cursor.change).filter(|_| peer.connector.is_none());
         let (mut next, mut change) = (None::<String>, None);
@@ -82,7 +82,7 @@ impl Node {
             }
         }
         let whole = if since.is_none() { refresh } else { whole };
-        index.complete(&peer.id, Cursor { change, standing, whole }, refresh).await.map_err(|error| told(&error))
+        index.complete(&peer.id, Cursor { change, groups, whole }, refresh).await.map_err(|error| told(&error))
     }
 
     /// The rights of this node at its peers, as far as the register says: with others it sees other datasets.

@@ -5,7 +5,7 @@ use super::{Node, UserRole};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::Status;
-use crate::storage::Figures;
+use crate::storage::StoreStats;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub struct Health {
     pub expiries: Vec<Expiry>,
     /// The store.
     #[serde(skip)]
-    pub figures: Figures,
+    pub stats: StoreStats,
     /// Seconds for which the oldest message waits.
     pub outbox_oldest_seconds: i64,
     /// Entries of the log.
@@ -104,24 +104,24 @@ impl Node {
 
     /// How this node is doing.
     pub async fn health(&self) -> Result<Health, Error> {
-        let (figures, now) = (self.parts.store.figures().await?, self.now());
+        let (stats, now) = (self.parts.store.stats().await?, self.now());
         let age = |since: Option<Timestamp>| since.map_or(0, |since| now.ms().saturating_sub(since.ms()) / 1_000);
         let mut health = Health {
-            read_only: self.parts.gate.reason(),
+            read_only: self.parts.read_only.reason(),
             expiries: self.expiries(),
-            outbox_oldest_seconds: age(figures.outbox_since),
-            log_entries: figures.entries,
-            log_unsigned: figures.entries.saturating_sub(figures.signed),
-            open_processes: figures.open_processes,
+            outbox_oldest_seconds: age(stats.outbox_since),
+            log_entries: stats.entries,
+            log_unsigned: stats.entries.saturating_sub(stats.signed),
+            open_processes: stats.open_processes,
             deliveries: self.delivering().len() as u64,
             disk: self.parts.received.space().ok(),
             quarantine: self.trust().quarantine.len() as u64,
             connections: self.counters.connections.load(std::sync::atomic::Ordering::Relaxed),
             refusals: self.counters.refusals(),
             warnings: Vec::new(),
-            figures,
+            stats,
         };
-        health.warnings = health.judge(age(health.figures.signed_at));
+        health.warnings = health.judge(age(health.stats.signed_at));
         health.warnings.extend(self.standing().map(str::to_owned));
         health.warnings.extend(self.last_admin_token(now).await?);
         Ok(health)

@@ -166,7 +166,7 @@ impl Message {
     }
 
     /// Where the answer tells the other side's name for a process that this message opens; none if it opens none.
-    pub fn named_in(&self) -> Option<&'static str> {
+    pub fn answer_pid_member(&self) -> Option<&'static str> {
         match self {
             Self::ContractRequest { peer_pid: None, .. } | Self::TransferRequest { .. } => Some("providerPid"),
             Self::ContractOffer { peer_pid: None, .. } => Some("consumerPid"),
@@ -223,16 +223,16 @@ impl Message {
 
     /// The end of a transfer; none if the other side's name for it is not known.
     pub fn end_of_transfer(transfer: &Transfer, code: &str, reason: &str) -> Option<Self> {
-        Some(Self::TransferTermination(told_of(transfer, code, reason)?))
+        Some(Self::TransferTermination(termination_of(transfer, code, reason)?))
     }
 
     /// The pause of a transfer; none if the other side's name for it is not known.
     pub fn pause_of_transfer(transfer: &Transfer, reason: &str) -> Option<Self> {
-        Some(Self::TransferSuspension(told_of(transfer, "suspended", reason)?))
+        Some(Self::TransferSuspension(termination_of(transfer, "suspended", reason)?))
     }
 }
 
-fn told_of(transfer: &Transfer, code: &str, reason: &str) -> Option<Termination> {
+fn termination_of(transfer: &Transfer, code: &str, reason: &str) -> Option<Termination> {
     let (role, pid) = (transfer.role, transfer.id.clone());
     let (code, reason) = (code.to_owned(), reason.to_owned());
     Some(Termination { role, pid, peer_pid: transfer.peer_pid.clone()?, code, reason })

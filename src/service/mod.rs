@@ -28,18 +28,18 @@ mod transfer;
 mod withdraw;
 
 pub use access::{Counterparty, Standing};
-pub use catalog::{CatalogPage, Place};
+pub use catalog::{CatalogPage, PageStart};
 pub use health::{Expiry, Health};
 pub use message::{Message, Termination};
 pub use negotiate::{ContractOffer, ContractRequest, PlainAgreement, Terms};
-pub use once::Once;
-pub use process::{Inbound, Moved};
+pub use once::IdempotencyKey;
+pub use process::{Inbound, Transition};
 pub use publish::{Publication, Published};
-pub use recovery::Behind;
-pub use refusal::{Error, Stranger};
+pub use recovery::LogBehind;
+pub use refusal::{CountedRefusal, Error};
 pub use register::object;
-pub use requests::{Ask, Opened, RequestStage, RequestView};
-pub use rulings::{Pending, Word};
+pub use requests::{NegotiationRequest, Opened, RequestStage, RequestView};
+pub use rulings::{ApprovalDecision, PendingApproval};
 pub use token::{NewToken, Role as UserRole, User, mint as mint_token, usual_days};
 pub use transfer::{Data, DataAddress, TransferRequest};
 
@@ -61,8 +61,8 @@ use crate::index::Index;
 use crate::keys::Kek;
 use crate::schema::{Schema, Validator};
 use crate::storage::Write;
-use crate::storage::interposed::Interposed;
-use crate::storage::{Change, Chore, Gate, Logged, Store, StoreError};
+use crate::storage::interceptor::Intercepted;
+use crate::storage::{Change, Logged, Maintenance, ReadOnlyMode, Store, StoreError};
 use ports::{DecisionMaker, Peer};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -83,7 +83,7 @@ pub struct Trust {
 
 impl Trust {
     /// Nothing is decided, for or against anybody, on a register that has expired: the decision waits for the next one.
-    pub fn must_be_current(&self, at: Timestamp) -> Result<(), StoreError> {
+    pub fn ensure_current(&self, at: Timestamp) -> Result<(), StoreError> {
         if self.register.is_current(at) {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl Trust {
 }
 
 /// A schema and its validator.
-pub struct Compiled {
+pub struct CompiledSchema {
     /// The schema.
     pub schema: Schema,
     /// Compiled.
@@ -165,9 +165,9 @@ pub struct Parts {
     /// The sequence of its register, for whoever tells it to peers.
     pub sequence: Arc<AtomicU64>,
     /// Log entries that one member may cause in a minute.
-    pub writes_per_member_a_minute: u32,
+    pub writes_per_member_per_minute: u32,
     /// Whether changes are taken.
-    pub gate: Arc<Gate>,
+    pub read_only: Arc<ReadOnlyMode>,
     /// Every key with which it ever signed checkpoints.
     pub log_keys: Vec<PublicKey>,
 }
@@ -177,7 +177,7 @@ pub struct Node {
     parts: Parts,
     trust: watch::Sender<Arc<Trust>>,
     certificate_end: AtomicI64,
-    schemas: BTreeMap<Digest, Arc<Compiled>>,
+    schemas: BTreeMap<Digest, Arc<CompiledSchema>>,
     strangers: refusal::Counter,
     quotas: refusal::Quotas,
     /// Deliveries under way, so that none runs twice.
@@ -225,7 +225,7 @@ impl Counters {
         self.count(kind.name());
     }
 
-    fn turned_away(&self, reason: Stranger) {
+    fn turned_away(&self, reason: CountedRefusal) {
         self.count(reason.name().to_owned());
     }
 
@@ -240,10 +240,10 @@ impl Node {
     pub fn new(mut parts: Parts) -> Result<Arc<Self>, crate::schema::SchemaError> {
         let mut schemas = BTreeMap::new();
         for schema in std::mem::take(&mut parts.schemas) {
-            let compiled = Compiled { validator: schema.validator()?, schema };
+            let compiled = CompiledSchema { validator: schema.validator()?, schema };
             schemas.insert(compiled.schema.digest(), Arc::new(compiled));
         }
-        parts.store = Arc::new(Interposed::new(parts.store.clone(), parts.gate.clone()));
+        parts.store = Arc::new(Intercepted::new(parts.store.clone(), parts.read_only.clone()));
         parts.sequence.store(parts.trust.register.body().sequence, Ordering::Relaxed);
         Ok(Arc::new(Self {
             trust: watch::Sender::new(parts.trust.clone()),
@@ -262,7 +262,7 @@ impl Node {
             refused_registers: Mutex::default(),
             outbox_wake: tokio::sync::Notify::new(),
             counters: Counters::default(),
-            reaching: Semaphore::new(limits::REACHES_MAX),
+            reaching: Semaphore::new(limits::REACH_CHECKS_MAX),
             believed_only: Mutex::default(),
             register_confirmed: AtomicBool::new(false),
         }))
@@ -380,7 +380,7 @@ impl Node {
     /// Commits a change of what is believed. While no changes are taken it is kept: suspensions count all the same, and
     /// the right peers are asked.
     async fn commit_trust(&self, change: Change) -> Result<(), StoreError> {
-        if let Some(reason) = self.parts.gate.reason() {
+        if let Some(reason) = self.parts.read_only.reason() {
             let mut kept = self.believed_only();
             if kept.changes.len() >= limits::PAGE_ROWS_MAX {
                 return Err(StoreError::ReadOnly(reason));
@@ -433,9 +433,9 @@ impl Node {
     }
 
     /// The schemas of the register that this node knows.
-    pub fn known_schemas(&self) -> Vec<Arc<Compiled>> {
+    pub fn known_schemas(&self) -> Vec<Arc<CompiledSchema>> {
         let trust = self.trust();
-        let listed = |compiled: &&Arc<Compiled>| {
+        let listed = |compiled: &&Arc<CompiledSchema>| {
             trust.register.body().schemas.iter().any(|entry| entry.digest == compiled.schema.digest())
         };
         self.schemas.values().filter(listed).cloned().collect()
@@ -454,7 +454,7 @@ impl Node {
     }
 
     /// Keeps a promise that a peer made, if it is signed by that peer and made to this node.
-    async fn keep_promise(&self, from: &ParticipantId, jws: Option<String>) {
+    async fn store_promise(&self, from: &ParticipantId, jws: Option<String>) {
         let Some(jws) = jws else { return };
         let (trust, now) = (self.trust(), self.now());
         let verified = document::verify::<Promise>(&jws, |kid| trust.register.document_key(kid, now));
@@ -465,8 +465,8 @@ impl Node {
                     && promise.body().origin == from.log_origin(0) =>
             {
                 let entry = promise.body().entry.clone();
-                let chore = Chore::Promise { participant: from.clone(), entry, jws };
-                if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
+                let task = Maintenance::Promise { participant: from.clone(), entry, jws };
+                if let Err(error) = self.parts.store.maintain(vec![task]).await {
                     tracing::warn!(%error, peer = %from, "a peer's promise could not be kept");
                 }
             }
@@ -477,7 +477,7 @@ impl Node {
 
     /// Signs a checkpoint over all entries now: before the node stops, or before the log is exported.
     pub async fn seal_log(&self) -> Result<(), Error> {
-        self.flush_strangers().await;
-        Ok(self.parts.store.housekeep(vec![Chore::Checkpoint]).await?)
+        self.flush_counted_refusals().await;
+        Ok(self.parts.store.maintain(vec![Maintenance::Checkpoint]).await?)
     }
 }

@@ -5,19 +5,19 @@ use super::refusal::Error;
 use super::{Node, Published, User};
 use crate::core::digest::{Digest, KeyedHasher};
 use crate::core::limits;
-use crate::storage::{OnceRow, StoreError, Write};
+use crate::storage::{IdempotencyRow, StoreError, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read};
 
 /// A request that its user marked with a key.
 #[derive(Debug, Clone)]
-pub struct Once {
+pub struct IdempotencyKey {
     key: String,
     request: Digest,
 }
 
-impl Once {
+impl IdempotencyKey {
     /// Marks the request with `parts` by `key`: 1 to 128 visible ASCII characters.
     pub fn new(key: &str, parts: &[&[u8]]) -> Result<Self, Error> {
         let fits =
@@ -47,7 +47,7 @@ impl<R: Read> Read for Tee<R> {
     }
 }
 
-impl Once {
+impl IdempotencyKey {
     /// The same mark for a request whose records were read through `tee`.
     pub(super) fn with_records<R>(&self, tee: Tee<R>) -> Self {
         let records = tee.hasher.map(|hasher| hasher.finish().to_string()).unwrap_or_default();
@@ -61,7 +61,7 @@ impl Node {
     pub(super) async fn published_before(
         &self,
         user: &User,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         source: impl Read + Send + 'static,
     ) -> Result<Result<Published, impl Read + Send + 'static>, Error> {
         let Some(once) = once else { return Ok(Err(source)) };
@@ -86,7 +86,11 @@ impl Node {
     }
 
     /// The answer that the same request got before; another request under the same key is refused.
-    pub async fn answered<T: DeserializeOwned>(&self, user: &User, once: Option<&Once>) -> Result<Option<T>, Error> {
+    pub async fn answered<T: DeserializeOwned>(
+        &self,
+        user: &User,
+        once: Option<&IdempotencyKey>,
+    ) -> Result<Option<T>, Error> {
         let Some(once) = once else { return Ok(None) };
         let Some(known) = self.parts.store.once(&user.token, &once.key).await? else { return Ok(None) };
         if known.request != once.request {
@@ -96,18 +100,23 @@ impl Node {
     }
 
     /// What makes the next request with this key find `answer`.
-    pub(super) fn remember(&self, user: &User, once: Option<&Once>, answer: &impl Serialize) -> Option<Write> {
+    pub(super) fn remember(
+        &self,
+        user: &User,
+        once: Option<&IdempotencyKey>,
+        answer: &impl Serialize,
+    ) -> Option<Write> {
         let once = once?;
         let answer = serde_json::to_string(answer).unwrap_or_default();
         let (token, key, at) = (user.token.clone(), once.key.clone(), self.now());
-        Some(Write::Once(OnceRow { token, key, request: once.request, answer, at }))
+        Some(Write::IdempotencyKey(IdempotencyRow { token, key, request: once.request, answer, at }))
     }
 
     /// The answer after a commit that failed: perhaps the same request was at work twice at once.
     pub(super) async fn answered_meanwhile<T: DeserializeOwned>(
         &self,
         user: &User,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         error: StoreError,
     ) -> Result<T, Error> {
         match self.answered(user, once).await? {

@@ -3,13 +3,13 @@
 
 use super::Node;
 use super::message::Message;
-use super::ports::{Letter, PeerError};
+use super::ports::{Envelope, PeerError};
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::{MessageId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{self, Negotiation};
-use crate::storage::{Change, Chore, Due, Outgoing, StoreError, Write};
+use crate::storage::{Change, Due, Maintenance, Outgoing, StoreError, Write};
 use crate::transfer::{self, Transfer};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ fn take_place(sending: &Sending, row: &Due) -> bool {
 impl Node {
     /// Runs until the node is dropped. Also goes on with every process that a restart interrupted.
     pub async fn run_outbox(self: Arc<Self>) {
-        while let Err(error) = self.go_on_with_all().await {
+        while let Err(error) = self.advance_all().await {
             tracing::error!(%error, "interrupted processes could not be read yet");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -65,10 +65,10 @@ impl Node {
 
     /// Goes on with every process that is not over: the same functions as on the normal path. After a
     /// restart, and now and then: what one waits for may have ended with time.
-    pub async fn go_on_with_all(self: &Arc<Self>) -> Result<(), StoreError> {
+    pub async fn advance_all(self: &Arc<Self>) -> Result<(), StoreError> {
         let (negotiations, transfers) = self.parts.store.open_processes().await?;
-        negotiations.iter().for_each(|id| self.go_on_negotiation(id));
-        transfers.iter().for_each(|id| self.go_on_transfer(id));
+        negotiations.iter().for_each(|id| self.advance_negotiation(id));
+        transfers.iter().for_each(|id| self.advance_transfer(id));
         Ok(())
     }
 
@@ -103,11 +103,11 @@ impl Node {
     async fn send(self: &Arc<Self>, row: Outgoing) {
         let outcome = self.try_send(&row).await;
         let done = match outcome {
-            Ok(()) => self.parts.store.housekeep(vec![Chore::Sent(row.id.clone())]).await,
+            Ok(()) => self.parts.store.maintain(vec![Maintenance::Sent(row.id.clone())]).await,
             Err(error) if error.is_passing() && row.attempts + 1 < limits::OUTBOX_ATTEMPTS_MAX => {
                 tracing::debug!(%error, to = %row.to, process = %row.process, attempts = row.attempts, "message not delivered yet");
                 let at = self.now().plus_ms(backoff_ms(row.attempts));
-                self.parts.store.housekeep(vec![Chore::Retry { id: row.id.clone(), at }]).await
+                self.parts.store.maintain(vec![Maintenance::Retry { id: row.id.clone(), at }]).await
             }
             Err(error) => self.abandon(&row, &error).await,
         };
@@ -121,7 +121,7 @@ impl Node {
         let message = Message::read(row)
             .ok_or_else(|| PeerError::Invalid("this version does not know the message in the outbox".into()))?;
         let (trust, now) = (self.trust(), self.now());
-        trust.must_be_current(now).map_err(|error| PeerError::Unreachable(error.to_string()))?;
+        trust.ensure_current(now).map_err(|error| PeerError::Unreachable(error.to_string()))?;
         let member = trust.register.member(&row.to);
         let member = member.ok_or_else(|| PeerError::Unreachable(format!("{} is not in the register", row.to)))?;
         let token = match &message {
@@ -133,13 +133,13 @@ impl Node {
             _ => None,
         };
         let callback = row.callback.as_ref().filter(|address| member.callbacks.iter().any(|all| all.covers(address)));
-        let letter = Letter { id: &row.id, callback, message: &message, token: token.as_deref() };
+        let letter = Envelope { id: &row.id, callback, message: &message, token: token.as_deref() };
         let delivered = self.parts.peer.deliver(member, &letter).await;
         if let Err(PeerError::Refused { promise, .. }) = &delivered {
-            self.keep_promise(&row.to, promise.clone()).await;
+            self.store_promise(&row.to, promise.clone()).await;
         }
         let delivered = delivered?;
-        self.keep_promise(&row.to, delivered.promise).await;
+        self.store_promise(&row.to, delivered.promise).await;
         if let Some(peer_pid) = delivered.body {
             self.learn_name(&message, &row.process, peer_pid).await;
         }
@@ -149,13 +149,13 @@ impl Node {
     /// The other side's name for a process: what this side says next needs it. If it is not learnt here, the other side's
     /// next message tells it.
     async fn learn_name(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
-        let chore = Chore::Named { process: process.clone(), peer_pid };
-        if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
+        let task = Maintenance::Named { process: process.clone(), peer_pid };
+        if let Err(error) = self.parts.store.maintain(vec![task]).await {
             tracing::warn!(%error, %process, "the other side's name for a process could not be kept");
         }
         match message {
-            Message::TransferRequest { .. } => self.go_on_transfer(process),
-            _ => self.go_on_negotiation(process),
+            Message::TransferRequest { .. } => self.advance_transfer(process),
+            _ => self.advance_negotiation(process),
         }
     }
 

@@ -9,20 +9,20 @@ use crate::core::id::ParticipantId;
 use crate::core::limits;
 use crate::identity::key::KeyUse;
 use crate::identity::register::Member;
-use crate::storage::{Change, Chore};
+use crate::storage::{Change, Maintenance};
 use serde_json::json;
 
 impl Node {
     /// Looks at every active peer's newest checkpoint and keeps it, so that each can be told what others saw of it.
-    pub async fn see_checkpoints(&self) {
+    pub async fn observe_checkpoints(&self) {
         let trust = self.trust();
         for member in trust.register.body().peers(&self.parts.me) {
-            let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.see_checkpoint(member)).await;
+            let _ = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.observe_checkpoint(member)).await;
         }
     }
 
     /// The provider's newest checkpoint, verified and kept; what was seen before never becomes smaller.
-    pub(super) async fn see_checkpoint(&self, provider: &Member) -> Option<String> {
+    pub(super) async fn observe_checkpoint(&self, provider: &Member) -> Option<String> {
         let now = self.now();
         let keys: Vec<_> = provider.keys_for(KeyUse::Log, now).map(|(_, key)| key).collect();
         let origin = provider.id.log_origin(0);
@@ -42,8 +42,8 @@ impl Node {
             }
             (_, Some((new, note))) => {
                 let (participant, size) = (provider.id.clone(), new.size);
-                let chore = Chore::PeerCheckpoint { participant, size, note: note.clone() };
-                if let Err(error) = self.parts.store.housekeep(vec![chore]).await {
+                let task = Maintenance::PeerCheckpoint { participant, size, note: note.clone() };
+                if let Err(error) = self.parts.store.maintain(vec![task]).await {
                     tracing::warn!(%error, "a peer's checkpoint could not be kept");
                 }
                 Some(note)
@@ -61,16 +61,19 @@ impl Node {
             ..Facts::default()
         };
         let logged = self.parts.store.commit(Change::new(self.draft(Kind::PeerAlarm, facts))).await;
-        let kept =
-            notes.last().map(|note| Chore::PeerCheckpoint { participant: peer.id.clone(), size, note: note.clone() });
-        let kept = self.parts.store.housekeep(kept.into_iter().collect()).await;
+        let kept = notes.last().map(|note| Maintenance::PeerCheckpoint {
+            participant: peer.id.clone(),
+            size,
+            note: note.clone(),
+        });
+        let kept = self.parts.store.maintain(kept.into_iter().collect()).await;
         if let Err(error) = logged.map(drop).and(kept) {
             tracing::error!(%error, "the alarm could not be logged");
         }
     }
 
     /// The newest checkpoint of `participant`'s log that this node holds.
-    pub async fn seen_of(&self, participant: &ParticipantId) -> Result<Option<String>, Error> {
+    pub async fn observed_checkpoint(&self, participant: &ParticipantId) -> Result<Option<String>, Error> {
         Ok(self.parts.store.peer_checkpoint(participant).await?)
     }
 }

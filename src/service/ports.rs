@@ -55,7 +55,7 @@ pub struct Answer<T> {
 }
 
 /// A message on its way.
-pub struct Letter<'a> {
+pub struct Envelope<'a> {
     /// Its own name: the same message again has the same, and another one with the same words another.
     pub id: &'a MessageId,
     /// Where another connector wants it, if it said so: the register covers it.
@@ -92,7 +92,7 @@ pub trait Peer: Send + Sync {
     /// One dataset of it.
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError>;
     /// Delivers a message; answers with the other side's name for the process that it opens.
-    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError>;
+    async fn deliver(&self, to: &Member, letter: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError>;
     /// A manifest.
     async fn manifest(&self, to: &Member, digest: &Digest) -> Result<String, PeerError>;
     /// Sealed bytes from `range`.
@@ -157,7 +157,7 @@ pub enum TransferStep {
 
 /// What a decision on a negotiation can rest on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Says {
+pub struct Assessment {
     /// Provider: what the policy says of the consumer under the terms on the table.
     pub policy: Option<Decision>,
     /// Provider: whether what is asked for is within the offer. Consumer: whether what is offered gives all that was
@@ -169,7 +169,7 @@ pub struct Says {
 /// the service refuses a step that the policy does not permit. It is asked again after each step, until it waits.
 pub trait DecisionMaker: Send + Sync {
     /// The next step of a negotiation.
-    fn negotiation(&self, negotiation: &Negotiation, says: &Says) -> NegotiationStep;
+    fn negotiation(&self, negotiation: &Negotiation, says: &Assessment) -> NegotiationStep;
     /// The next step of a transfer. `policy` is what the policy says of the consumer, where this side is the provider.
     fn transfer(&self, transfer: &Transfer, policy: Option<&Decision>) -> TransferStep;
     /// Consumer: how to ask for the data once the negotiation is finalized; none if not at once.
@@ -180,7 +180,7 @@ pub trait DecisionMaker: Send + Sync {
 pub struct PolicyDecides;
 
 impl DecisionMaker for PolicyDecides {
-    fn negotiation(&self, negotiation: &Negotiation, says: &Says) -> NegotiationStep {
+    fn negotiation(&self, negotiation: &Negotiation, says: &Assessment) -> NegotiationStep {
         use crate::negotiation::{Role, State};
         use NegotiationStep::{Accept, Agree, Finalize, Offer, Terminate, Verify, Wait};
         let rejected = negotiation.ruling.as_ref().filter(|ruling| !ruling.approved);

@@ -30,14 +30,14 @@ impl Inbound<'_> {
 
 /// A process after a message, and the entry of its move (none if the message was a repetition).
 #[derive(Debug, Clone)]
-pub struct Moved<T> {
+pub struct Transition<T> {
     /// The process.
     pub process: T,
     /// The entry.
     pub logged: Option<crate::storage::Logged>,
 }
 
-impl<T> Moved<T> {
+impl<T> Transition<T> {
     /// A repetition: nothing moved.
     pub fn repeated(process: T) -> Self {
         Self { process, logged: None }
@@ -46,7 +46,7 @@ impl<T> Moved<T> {
 
 /// Does this side's next steps in a process, one after the other, in the background. `step` tells whether there was one to
 /// do.
-pub(super) fn go_on<F>(process: ProcessId, step: impl Fn() -> F + Send + 'static)
+pub(super) fn run_steps<F>(process: ProcessId, step: impl Fn() -> F + Send + 'static)
 where
     F: Future<Output = Result<bool, StoreError>> + Send,
 {

@@ -2,7 +2,7 @@
 
 use super::refusal::Error;
 use super::register::object;
-use super::{Compiled, Node, Once, User};
+use super::{CompiledSchema, IdempotencyKey, Node, User};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
 use crate::catalog::About;
@@ -18,7 +18,7 @@ use crate::dataset::manifest::{
 };
 use crate::identity::document;
 use crate::ingest::{Chunks, Format};
-use crate::keys::Place;
+use crate::keys::Cell;
 use crate::policy::{EVERYBODY, Policy};
 use crate::storage::{Change, HoldingState, StoreError, VersionRow, Write};
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ impl Node {
         self: &Arc<Self>,
         user: &User,
         publication: Publication,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         source: impl Read + Send + 'static,
     ) -> Result<Published, Error> {
         let source = match self.published_before(user, once, source).await? {
@@ -89,7 +89,7 @@ impl Node {
             Err(source) => source,
         };
         // Nothing is sealed that could not be filed.
-        self.must_be_writable()?;
+        self.ensure_writable()?;
         match self.try_publish(user, publication, once, source).await {
             Err(error) => {
                 let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
@@ -111,7 +111,7 @@ impl Node {
         self: &Arc<Self>,
         user: &User,
         publication: Publication,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         source: impl Read + Send + 'static,
     ) -> Result<Published, Error> {
         if publication.description.chars().count() > limits::DESCRIPTION_CHARS_MAX {
@@ -142,8 +142,8 @@ impl Node {
 
         let manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
         let signed = document::sign(manifest, &self.document_key());
-        let place = format!("{dataset}/{version}");
-        let place = Place { table: "version", row: &place, column: "key" };
+        let cell = format!("{dataset}/{version}");
+        let cell = Cell { table: "version", row: &cell, column: "key" };
         let row = VersionRow {
             dataset: dataset.clone(),
             version,
@@ -158,7 +158,7 @@ impl Node {
             records: assembled.records,
             bytes: assembled.size,
             blob: assembled.digest,
-            wrapped_key: self.parts.kek.wrap(place, key.expose(), self.random()),
+            wrapped_key: self.parts.kek.wrap(cell, key.expose(), self.random()),
             published: signed.body().published,
             audience: audience(&policy, &publication.about),
             about: publication.about,
@@ -238,9 +238,9 @@ impl Node {
         self.parts.store.commit(change).await.map(drop)
     }
 
-    fn schema_named(&self, name: &str) -> Result<Arc<Compiled>, Error> {
+    fn schema_named(&self, name: &str) -> Result<Arc<CompiledSchema>, Error> {
         let known = self.known_schemas();
-        let named = |c: &&Arc<Compiled>| c.schema.id() == name || c.schema.digest().to_string() == name;
+        let named = |c: &&Arc<CompiledSchema>| c.schema.id() == name || c.schema.digest().to_string() == name;
         known.iter().find(named).cloned().ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|compiled| compiled.schema.id()).collect();
             Error::invalid("schema", format!("no shared schema `{name}`; there are: {}", names.join(", ")))
@@ -261,7 +261,7 @@ impl Node {
 
     fn manifest(
         &self,
-        compiled: &Compiled,
+        compiled: &CompiledSchema,
         dataset: &DatasetId,
         version: u64,
         format: Format,
@@ -303,7 +303,7 @@ fn audience(policy: &Policy, about: &About) -> BTreeSet<String> {
 }
 
 /// What is shown of the records must be records.
-fn check_samples(samples: &[Value], compiled: &Compiled) -> Result<(), Error> {
+fn check_samples(samples: &[Value], compiled: &CompiledSchema) -> Result<(), Error> {
     let refuse = |reason: String| Err(Error::invalid("samples", reason));
     if samples.len() > limits::SAMPLES_MAX {
         return refuse(format!("more than {} samples", limits::SAMPLES_MAX));
@@ -325,7 +325,7 @@ fn check_samples(samples: &[Value], compiled: &Compiled) -> Result<(), Error> {
 /// The part that runs on threads of its own.
 struct Sealing {
     node: Arc<Node>,
-    compiled: Arc<Compiled>,
+    compiled: Arc<CompiledSchema>,
     format: Format,
     aad: Vec<u8>,
     key: DataKey,

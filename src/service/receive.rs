@@ -5,7 +5,7 @@ use super::message::Message;
 use super::ports::PeerError;
 use super::refusal::Error;
 use super::register::object;
-use super::transfer::{moved, token_place};
+use super::transfer::{moved, token_cell};
 use super::{Node, publish, trace};
 use crate::agreement::Agreement;
 use crate::audit::entry::{Decision, Facts, Kind};
@@ -20,7 +20,7 @@ use crate::dataset::release::{HPKE, KeyAnswer, KeyRequest, OneTimeKey};
 use crate::identity::document::{self, Signed};
 use crate::identity::key::Bytes;
 use crate::identity::register::{Member, Status};
-use crate::keys::Place;
+use crate::keys::Cell;
 use crate::negotiation::Role;
 use crate::storage::{AgreementRow, Change, Holding, HoldingState, StoreError, Write};
 use crate::transfer::{Event, State, Transfer};
@@ -65,8 +65,8 @@ fn pause(attempt: u32) -> Duration {
 }
 
 /// Where a holding's data key is wrapped.
-pub fn key_place(holding: &HoldingId) -> Place<'_> {
-    Place { table: "holding", row: holding.as_str(), column: "key" }
+pub fn key_cell(holding: &HoldingId) -> Cell<'_> {
+    Cell { table: "holding", row: holding.as_str(), column: "key" }
 }
 
 fn never(error: impl std::fmt::Display) -> Stop {
@@ -224,14 +224,14 @@ impl Node {
             return Ok(());
         }
         let token = delivery.transfer.wrapped_token.as_deref().ok_or_else(|| never("there is no transfer token"))?;
-        let token = self.parts.kek.unwrap(token_place(&delivery.transfer.id), token).map_err(never)?;
+        let token = self.parts.kek.unwrap(token_cell(&delivery.transfer.id), token).map_err(never)?;
         let token = std::str::from_utf8(&token).map_err(never)?;
         let mut part = blobs.part(&name)?;
         if part.size() > holding.bytes {
             part.restart()?;
         }
         while part.size() < holding.bytes {
-            let end = holding.bytes.min(part.size() + limits::RANGE_BYTES);
+            let end = holding.bytes.min(part.size() + limits::DOWNLOAD_RANGE_BYTES);
             let wanted = end - part.size();
             let range = part.size()..end;
             let mut stream = self.parts.peer.data(&delivery.provider, &delivery.provider_pid, token, range).await?;
@@ -260,7 +260,7 @@ impl Node {
 
     /// Signs a key request; its one-time key is stored, wrapped, before anybody is asked.
     async fn prepare_request(&self, delivery: &Delivery, holding: Holding) -> Result<Holding, Stop> {
-        let seen = self.see_checkpoint(&delivery.provider).await;
+        let seen = self.observe_checkpoint(&delivery.provider).await;
         let one_time = OneTimeKey::generate(self.random());
         let (agreement, now) = (&delivery.row.agreement, self.now());
         let request = KeyRequest {
@@ -279,8 +279,8 @@ impl Node {
             expires: now.plus_ms(limits::KEY_REQUEST_LIFE_MS),
         };
         let signed = document::sign(request, &self.document_key());
-        let place = Place { table: "holding", row: holding.id.as_str(), column: "one-time-key" };
-        let wrapped = self.parts.kek.wrap(place, one_time.expose(), self.random());
+        let cell = Cell { table: "holding", row: holding.id.as_str(), column: "one-time-key" };
+        let wrapped = self.parts.kek.wrap(cell, one_time.expose(), self.random());
         let next = Holding {
             revision: holding.revision + 1,
             state: HoldingState::Asked,
@@ -303,15 +303,15 @@ impl Node {
             return Box::pin(self.obtain_key(delivery, fresh)).await;
         }
         let wrapped = holding.wrapped_one_time_key.clone().ok_or_else(missing)?;
-        let place = Place { table: "holding", row: holding.id.as_str(), column: "one-time-key" };
-        let one_time = self.parts.kek.unwrap(place, &wrapped).map_err(never)?;
+        let cell = Cell { table: "holding", row: holding.id.as_str(), column: "one-time-key" };
+        let one_time = self.parts.kek.unwrap(cell, &wrapped).map_err(never)?;
         let one_time = OneTimeKey::from_slice(&one_time).ok_or_else(missing)?;
         let answered = self.parts.peer.key(&delivery.provider, &delivery.provider_pid, &jws).await;
         if let Err(PeerError::Refused { promise, .. }) = &answered {
-            self.keep_promise(&delivery.provider.id, promise.clone()).await;
+            self.store_promise(&delivery.provider.id, promise.clone()).await;
         }
         let answered = answered?;
-        self.keep_promise(&delivery.provider.id, answered.promise).await;
+        self.store_promise(&delivery.provider.id, answered.promise).await;
         let (trust, now) = (self.trust(), self.now());
         let answer = document::verify::<KeyAnswer>(&answered.body, |kid| trust.register.document_key(kid, now));
         let answer = answer.map_err(never)?.into_body();
@@ -326,7 +326,7 @@ impl Node {
         let next = Holding {
             revision: holding.revision + 1,
             state: HoldingState::Keyed,
-            wrapped_key: Some(self.parts.kek.wrap(key_place(&holding.id), key.expose(), self.random())),
+            wrapped_key: Some(self.parts.kek.wrap(key_cell(&holding.id), key.expose(), self.random())),
             wrapped_one_time_key: None,
             updated: now,
             ..holding
@@ -337,7 +337,7 @@ impl Node {
 
     fn kept_key(&self, holding: &Holding) -> Result<DataKey, Stop> {
         let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| never("the key is missing"))?;
-        let key = self.parts.kek.unwrap(key_place(&holding.id), wrapped).map_err(never)?;
+        let key = self.parts.kek.unwrap(key_cell(&holding.id), wrapped).map_err(never)?;
         DataKey::from_slice(&key).ok_or_else(|| never("a data key has 32 bytes"))
     }
 
@@ -387,7 +387,7 @@ impl Node {
             peer_pid: delivery.provider_pid,
         };
         let change = Change::new(self.draft(Kind::DatasetReceived, facts))
-            .entry(self.draft(Kind::TransferMoved, moved(&transfer, Role::Consumer, Some(&delivery.row))))
+            .entry(self.draft(Kind::TransferTransition, moved(&transfer, Role::Consumer, Some(&delivery.row))))
             .send(receipt.outgoing(&transfer.peer, &transfer.id, self.random()))
             .send(done.outgoing(&transfer.peer, &transfer.id, self.random()))
             .write(Write::PutHolding(Box::new(next)))
@@ -429,7 +429,7 @@ impl Node {
             let message = Message::end_of_transfer(&ended, "rejected", reason);
             change.outbox.extend(message.map(|message| message.outgoing(&ended.peer, &ended.id, self.random())));
             change = change
-                .entry(self.draft(Kind::TransferMoved, moved(&ended, Role::Consumer, Some(&row))))
+                .entry(self.draft(Kind::TransferTransition, moved(&ended, Role::Consumer, Some(&row))))
                 .write(Write::PutTransfer(Box::new(ended)));
         }
         self.parts.store.commit(change).await?;

@@ -8,7 +8,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::ParticipantId;
 use crate::identity::key::{KeyUse, PublicKey};
-use crate::storage::{Change, Gate, StoreError};
+use crate::storage::{Change, ReadOnlyMode, StoreError};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ const ADVICE: &str = "nothing is changed or signed any more, so that no history 
 
 /// What shows that this log is not the one that others saw.
 #[derive(Debug, Clone)]
-pub struct Behind {
+pub struct LogBehind {
     /// For people.
     pub reason: String,
     /// The checkpoint that this folder never signed.
@@ -29,13 +29,13 @@ pub struct Behind {
 
 impl Node {
     /// Whether changes are taken.
-    pub fn gate(&self) -> &Gate {
-        &self.parts.gate
+    pub fn read_only(&self) -> &ReadOnlyMode {
+        &self.parts.read_only
     }
 
     /// Nothing is served or answered by a state that may be an old one.
-    pub(super) fn must_be_writable(&self) -> Result<(), Error> {
-        self.parts.gate.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason).into()))
+    pub(super) fn ensure_writable(&self) -> Result<(), Error> {
+        self.parts.read_only.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason).into()))
     }
 
     /// Whether anybody had this node's register, or a newer one that it took, since the start.
@@ -45,7 +45,7 @@ impl Node {
 
     /// Compares this log with the newest checkpoint of it that each active peer holds. The peers that did not answer in
     /// `time_max`; or what shows that this log is not whole.
-    pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, Behind> {
+    pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, LogBehind> {
         let trust = self.trust();
         let asked = trust.register.body().peers(&self.parts.me).map(|member| async move {
             let seen = tokio::time::timeout(time_max, self.parts.peer.seen(member)).await;
@@ -69,10 +69,10 @@ impl Node {
         Ok(silent)
     }
 
-    async fn compare_with(&self, holder: &str, seen: &Checkpoint, note: &str) -> Result<(), Behind> {
+    async fn compare_with(&self, holder: &str, seen: &Checkpoint, note: &str) -> Result<(), LogBehind> {
         // Every checkpoint that ever left this node was stored first.
         let stored = self.parts.store.checkpoint_at(seen.size).await;
-        let behind = |reason: String| Behind { reason, note: note.to_owned() };
+        let behind = |reason: String| LogBehind { reason, note: note.to_owned() };
         match stored {
             Ok(Some(stored)) if stored.starts_with(&seen.body()) => Ok(()),
             Ok(_) => Err(behind(format!(
@@ -85,7 +85,7 @@ impl Node {
     }
 
     /// Compares this log with a checkpoint of it that was seen before, and found to be missing here.
-    pub async fn compare_with_seen(&self, note: &str) -> Result<(), Behind> {
+    pub async fn compare_with_seen(&self, note: &str) -> Result<(), LogBehind> {
         match self.own_checkpoint(note) {
             Some(seen) => self.compare_with("a peer that was asked earlier", &seen, note).await,
             None => Ok(()),
@@ -108,7 +108,7 @@ impl Node {
         if let Err(error) = self.sweep().await {
             tracing::warn!(%error, "sealed bytes that nothing refers to could not be removed yet");
         }
-        self.parts.gate.open();
+        self.parts.read_only.leave();
         self.commit_believed().await?;
         if restored { self.resume_log().await } else { Ok(()) }
     }
@@ -121,7 +121,7 @@ impl Node {
 
     /// Dials a member back, at its endpoint in the register: for its own diagnosis.
     pub async fn reach(self: &Arc<Self>, from: &Counterparty) -> Result<Result<(), PeerError>, Error> {
-        self.take_quota(&from.participant)?;
+        self.charge_quota(&from.participant)?;
         let _place = self.reaching.try_acquire().map_err(|_| Error::TooMany)?;
         let trust = self.trust();
         Ok(self.parts.peer.reach(trust.member(&from.participant)?).await)

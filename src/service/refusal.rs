@@ -137,7 +137,7 @@ impl From<StoreError> for Error {
 
 /// Why a caller that is no member was refused; part of the log's counted entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stranger {
+pub enum CountedRefusal {
     /// Without certificate.
     NoCertificate,
     /// With a certificate whose key is no member's.
@@ -156,7 +156,7 @@ pub enum Stranger {
     NoRoute,
 }
 
-impl Stranger {
+impl CountedRefusal {
     /// Its name in the log and in the figures.
     pub fn name(self) -> &'static str {
         match self {
@@ -174,7 +174,7 @@ impl Stranger {
 
 /// Refusals that are counted, not logged one by one: a stranger must not be able to fill the log.
 #[derive(Default)]
-pub struct Counter(Mutex<BTreeMap<Stranger, u64>>);
+pub struct Counter(Mutex<BTreeMap<CountedRefusal, u64>>);
 
 /// Log entries that each member caused in the present minute.
 #[derive(Default)]
@@ -195,7 +195,7 @@ impl Quotas {
 impl Node {
     /// Counts a refusal of a caller that is not worth an entry of its own. The first one starts a timer, which writes
     /// one entry for all that came until then.
-    pub fn count_stranger(self: &Arc<Self>, reason: Stranger) {
+    pub fn count_refusal(self: &Arc<Self>, reason: CountedRefusal) {
         self.counters.turned_away(reason);
         let first = {
             let mut counts = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,8 +207,8 @@ impl Node {
             let node = self.clone();
             tokio::spawn(async move {
                 loop {
-                    tokio::time::sleep(limits::REFUSALS_COUNTED_EVERY).await;
-                    if node.flush_strangers().await {
+                    tokio::time::sleep(limits::REFUSAL_COUNT_INTERVAL).await;
+                    if node.flush_counted_refusals().await {
                         break;
                     }
                 }
@@ -217,7 +217,7 @@ impl Node {
     }
 
     /// Writes what was counted into the log; false if it could not be and is counted on.
-    pub async fn flush_strangers(&self) -> bool {
+    pub async fn flush_counted_refusals(&self) -> bool {
         let counts = std::mem::take(&mut *self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner));
         if counts.is_empty() {
             return true;
@@ -234,23 +234,23 @@ impl Node {
     }
 
     /// Whether the member may cause another entry; over its quota it is counted and turned away.
-    pub fn take_quota(self: &Arc<Self>, member: &ParticipantId) -> Result<(), Error> {
-        if self.quotas.take(member, self.now().ms() / 60_000, self.parts.writes_per_member_a_minute) {
+    pub fn charge_quota(self: &Arc<Self>, member: &ParticipantId) -> Result<(), Error> {
+        if self.quotas.take(member, self.now().ms() / 60_000, self.parts.writes_per_member_per_minute) {
             return Ok(());
         }
-        self.count_stranger(Stranger::OverQuota);
+        self.count_refusal(CountedRefusal::OverQuota);
         Err(Error::TooMany)
     }
 
     /// Logs the refusal of a member and returns it with its entry; faults of this node pass through.
     pub async fn refuse(self: &Arc<Self>, from: &Counterparty, kind: Kind, mut facts: Facts, error: Error) -> Error {
         if matches!(error, Error::TooMany) {
-            self.count_stranger(Stranger::OverQuota);
+            self.count_refusal(CountedRefusal::OverQuota);
         }
         if !error.is_refusal() {
             return error;
         }
-        if let Err(over) = self.take_quota(&from.participant) {
+        if let Err(over) = self.charge_quota(&from.participant) {
             return over;
         }
         facts.parties = vec![from.participant.clone()];

@@ -1,7 +1,7 @@
 //! Registers: taken from a file, the alliance's URL or any peer; verified, logged, and never taken back. A member's new
 //! key that its old key did not sign is in quarantine until an administrator of this node has confirmed it.
 
-use super::refusal::{Error, Stranger, detail};
+use super::refusal::{CountedRefusal, Error, detail};
 use super::{Node, Trust};
 use crate::audit::entry::{Decision, Facts, Kind};
 use crate::core::digest::Digest;
@@ -178,12 +178,12 @@ impl Node {
 
     /// Takes a register that a caller brings who may not be a member yet, but holds a certificate of the alliance.
     /// What is refused is counted, not logged one by one, as the caller may be anybody who ever was a member.
-    pub async fn offered_register(self: &Arc<Self>, jws: &str) -> Result<(), Error> {
+    pub async fn accept_register(self: &Arc<Self>, jws: &str) -> Result<(), Error> {
         let trust = self.trust();
         match trust.register.successor(jws, &trust.roots) {
             Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "brought by a member").await.map(drop),
             Err(error) => {
-                self.count_stranger(Stranger::Register);
+                self.count_refusal(CountedRefusal::Register);
                 Err(Error::invalid("register", error.to_string()))
             }
         }
@@ -193,7 +193,7 @@ impl Node {
     pub fn require_certificate(self: &Arc<Self>, presented: Option<&Presented>) -> Result<(), Error> {
         let (trust, now) = (self.trust(), self.now());
         if presented.is_none_or(|presented| presented.check(trust.roots.ca(), Side::Client, now).is_err()) {
-            self.count_stranger(Stranger::NoCertificate);
+            self.count_refusal(CountedRefusal::NoCertificate);
             return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
         }
         Ok(())

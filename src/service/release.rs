@@ -3,7 +3,7 @@
 
 use super::refusal::Error;
 use super::register::object;
-use super::transfer::policy_says;
+use super::transfer::evaluate_agreement;
 use super::{Counterparty, Node, Trust};
 use crate::audit::entry::{Decision as Said, Facts, Kind};
 use crate::audit::receipt::Receipt;
@@ -15,7 +15,7 @@ use crate::dataset::container::DataKey;
 use crate::dataset::release::{HPKE, KeyAnswer, KeyRequest, seal};
 use crate::identity::document::{self, Signed};
 use crate::identity::key::{Bytes, base64url};
-use crate::keys::Place;
+use crate::keys::Cell;
 use crate::negotiation::Role;
 use crate::policy::{Channel, Decision};
 use crate::storage::{AgreementRow, Change, Guard, Logged, ReleaseRow, StoreError, VersionRow, Write};
@@ -40,8 +40,8 @@ impl Node {
         id: &ProcessId,
         request: &str,
     ) -> Result<(String, Option<Logged>), Error> {
-        self.take_quota(&from.participant)?;
-        self.must_be_writable()?;
+        self.charge_quota(&from.participant)?;
+        self.ensure_writable()?;
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
             let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
             match self.try_release(from, id, request, &mut facts).await {
@@ -80,7 +80,7 @@ impl Node {
         let earlier = self.parts.store.release(&request.digest()).await.map_err(Error::from)?;
         let counted = u64::from(earlier.is_some());
         let as_before = AgreementRow { used: case.row.used.saturating_sub(counted), ..case.row.clone() };
-        let (rule, count_max) = match policy_says(&trust, &as_before, Channel::Sealed, now) {
+        let (rule, count_max) = match evaluate_agreement(&trust, &as_before, Channel::Sealed, now) {
             Decision::Permitted { rule, count_max } => (rule, count_max),
             Decision::Refused { rule, reason } => {
                 facts.rule = Some(rule);
@@ -156,7 +156,7 @@ impl Node {
         let manifest = case.row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await.map_err(Error::from)?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
-        must_stand(&version)?;
+        ensure_not_withdrawn(&version)?;
         let key = data_key(self, &version)?;
         let one_time = &request.body().key.0;
         let (enc, sealed) =
@@ -204,13 +204,13 @@ impl Node {
     }
 
     /// Takes a receipt. The same again changes nothing; another for the same transfer is refused.
-    pub async fn take_receipt(
+    pub async fn accept_receipt(
         self: &Arc<Self>,
         from: &Counterparty,
         id: &ProcessId,
         jws: &str,
     ) -> Result<Option<Logged>, Error> {
-        self.take_quota(&from.participant)?;
+        self.charge_quota(&from.participant)?;
         match self.try_receipt(from, id, jws).await {
             Ok(logged) => Ok(logged),
             Err(error) => {
@@ -272,13 +272,13 @@ impl Node {
 /// The data key of a version of this node's own.
 pub(super) fn data_key(node: &Node, version: &VersionRow) -> Result<DataKey, Error> {
     let row = format!("{}/{}", version.dataset, version.version);
-    let place = Place { table: "version", row: &row, column: "key" };
-    let key = node.parts.kek.unwrap(place, &version.wrapped_key).map_err(|e| Error::Internal(e.to_string()))?;
+    let cell = Cell { table: "version", row: &row, column: "key" };
+    let key = node.parts.kek.unwrap(cell, &version.wrapped_key).map_err(|e| Error::Internal(e.to_string()))?;
     DataKey::from_slice(&key).ok_or_else(|| Error::Internal("a data key has 32 bytes".into()))
 }
 
 /// Nothing is delivered of what was withdrawn, whatever was agreed.
-pub(super) fn must_stand(version: &VersionRow) -> Result<(), Error> {
+pub(super) fn ensure_not_withdrawn(version: &VersionRow) -> Result<(), Error> {
     match version.withdrawn {
         Some(at) => Err(Error::forbidden("withdrawn", format!("the provider withdrew the dataset at {at}"))),
         None => Ok(()),

@@ -5,8 +5,8 @@ use super::message::Message;
 use super::ports::PlainData;
 use super::refusal::Error;
 use super::register::object;
-use super::transfer::token_place;
-use super::{Node, Once, User, negotiate};
+use super::transfer::token_cell;
+use super::{IdempotencyKey, Node, User, negotiate};
 use crate::agreement::Claim;
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::catalog::Offered;
@@ -18,7 +18,7 @@ use crate::dataset::manifest::Manifest;
 use crate::dataset::open::Package;
 use crate::identity::document;
 use crate::identity::register::Status;
-use crate::keys::Place;
+use crate::keys::Cell;
 use crate::negotiation::{Negotiation, Role, State, Subject};
 use crate::storage::{Change, Holding, HoldingState, Write};
 use crate::transfer::{self, PULL};
@@ -80,7 +80,7 @@ pub struct RequestView {
 }
 
 /// What a consumer asks a provider for.
-pub struct Ask<'a> {
+pub struct NegotiationRequest<'a> {
     /// Whom.
     pub provider: &'a ParticipantId,
     /// For which offer, of which dataset, under which policy.
@@ -99,7 +99,7 @@ impl Node {
         provider: &ParticipantId,
         dataset: &DatasetId,
         purpose: &Text,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
     ) -> Result<ProcessId, Error> {
         if let Some(id) = self.answered(user, once).await? {
             return Ok(id);
@@ -113,7 +113,12 @@ impl Node {
         if offered.dataset != *dataset {
             return Err(Error::invalid("catalog", "the peer answered with another dataset"));
         }
-        let ask = Ask { provider, terms: (offered.offer, dataset.clone(), offered.policy), purpose, enterprise };
+        let ask = NegotiationRequest {
+            provider,
+            terms: (offered.offer, dataset.clone(), offered.policy),
+            purpose,
+            enterprise,
+        };
         self.ask(user, ask, once).await
     }
 
@@ -121,8 +126,8 @@ impl Node {
     pub async fn ask(
         self: &std::sync::Arc<Self>,
         user: &User,
-        ask: Ask<'_>,
-        once: Option<&Once>,
+        ask: NegotiationRequest<'_>,
+        once: Option<&IdempotencyKey>,
     ) -> Result<ProcessId, Error> {
         let (now, id, provider) = (self.now(), ProcessId::generate_at(self.now(), self.random()), ask.provider);
         let connector = self.trust().member(provider)?.connector.is_some();
@@ -157,7 +162,7 @@ impl Node {
         let mut facts = negotiate::moved(&negotiation, Role::Consumer);
         facts.detail.insert("claim".into(), signed.jws().into());
         facts.detail.insert("token".into(), user.token.to_string().into());
-        let mut change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
+        let mut change = Change::new(self.draft(Kind::NegotiationTransition, facts).with_field(person))
             .write(Write::PutNegotiation(Box::new(negotiation)))
             .send(message.outgoing(provider, &id, self.random()));
         change.writes.extend(self.remember(user, once, &id));
@@ -299,9 +304,9 @@ impl Node {
         let holding = self.parts.store.holding(&holding).await?;
         let holding = holding.ok_or_else(|| Error::Internal("a request without its holding".into()))?;
         let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
-        let place = Place { table: "holding", row: holding.id.as_str(), column: "key" };
+        let cell = Cell { table: "holding", row: holding.id.as_str(), column: "key" };
         let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| Error::not_found("the key was destroyed"))?;
-        let key = self.parts.kek.unwrap(place, wrapped).map_err(|error| internal(&error))?;
+        let key = self.parts.kek.unwrap(cell, wrapped).map_err(|error| internal(&error))?;
         let key = DataKey::from_slice(&key).ok_or_else(|| internal(&"a data key has 32 bytes"))?;
         let manifest = self.manifest_of(&holding).await?;
         let file = self.parts.received.read(holding.id.as_str());
@@ -327,7 +332,7 @@ impl Node {
         let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
         let token = match &transfer.wrapped_token {
             Some(wrapped) => {
-                let token = self.parts.kek.unwrap(token_place(&transfer.id), wrapped).map_err(|e| internal(&e))?;
+                let token = self.parts.kek.unwrap(token_cell(&transfer.id), wrapped).map_err(|e| internal(&e))?;
                 Some(String::from_utf8(token.to_vec()).map_err(|e| internal(&e))?)
             }
             None => None,

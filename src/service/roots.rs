@@ -1,6 +1,6 @@
 //! Root documents after the first, and the keys that wait for an administrator's word.
 
-use super::refusal::{Error, Stranger};
+use super::refusal::{CountedRefusal, Error};
 use super::{Node, Trust, User};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
@@ -52,13 +52,13 @@ impl Node {
     }
 
     /// Takes a root document that a holder of one of the alliance's certificates brings. Refusals are counted.
-    pub async fn offered_root(self: &Arc<Self>, text: &[u8]) -> Result<(), Error> {
+    pub async fn accept_root(self: &Arc<Self>, text: &[u8]) -> Result<(), Error> {
         match self.trust().roots.extended(text) {
             Ok(_) => self.install_root(text, "brought by a member").await.map(drop),
             // One that is installed already, as likely as not.
             Err(RootError::Inconsistent(_)) => Ok(()),
             Err(error) => {
-                self.count_stranger(Stranger::Register);
+                self.count_refusal(CountedRefusal::Register);
                 Err(Error::invalid("root", error.to_string()))
             }
         }
@@ -71,7 +71,7 @@ impl Node {
             trust.register.successor(jws, &trust.roots),
             Err(RegisterError::Foreign | RegisterError::Document(DocumentError::UnknownKey { .. }))
         );
-        for _ in 0..if unknown { limits::ROOTS_AT_ONCE_MAX } else { 0 } {
+        for _ in 0..if unknown { limits::ROOTS_PER_FETCH_MAX } else { 0 } {
             let version = self.trust().roots.newest().body().version + 1;
             let fetch = tokio::time::timeout(limits::CATCH_UP_TIME_MAX, self.parts.peer.root(member, version)).await;
             let Ok(Ok(text)) = fetch else { return };

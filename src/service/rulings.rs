@@ -9,7 +9,7 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document;
-use crate::negotiation::{Negotiation, Role, Ruling, State};
+use crate::negotiation::{Approval, Negotiation, Role, State};
 use crate::policy::{self, Decision, Missing, Policy};
 use crate::storage::{Change, Guard, StoreError, Write};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Something that waits for a person.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pending {
+pub struct PendingApproval {
     /// The negotiation.
     pub id: ProcessId,
     /// This park's side: as provider it is asked, as consumer it is offered something.
@@ -40,7 +40,7 @@ pub struct Pending {
 /// What a person says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Word {
+pub struct ApprovalDecision {
     /// Yes or no.
     pub approve: bool,
     /// Why: the other side and the log are told.
@@ -83,7 +83,7 @@ impl Node {
             let Some(last) = open.last() else { return Ok(()) };
             after = Some(last.id.clone());
             for one in open.iter().filter(|one| one.role == Role::Provider && one.subject.dataset == *dataset) {
-                self.go_on_negotiation(&one.id);
+                self.advance_negotiation(&one.id);
             }
         }
     }
@@ -93,7 +93,7 @@ impl Node {
         &self,
         after: Option<ProcessId>,
         limit: usize,
-    ) -> Result<(Vec<Pending>, Option<ProcessId>), Error> {
+    ) -> Result<(Vec<PendingApproval>, Option<ProcessId>), Error> {
         let (mut found, mut after) = (Vec::new(), after);
         loop {
             let open = self.parts.store.open_negotiations(after.as_ref(), limits::PAGE_ROWS_MAX).await?;
@@ -114,7 +114,7 @@ impl Node {
     }
 
     /// One of them.
-    pub async fn pending_one(&self, id: &ProcessId) -> Result<Pending, Error> {
+    pub async fn pending_one(&self, id: &ProcessId) -> Result<PendingApproval, Error> {
         Ok(pending(self.waiting(id).await?))
     }
 
@@ -130,11 +130,16 @@ impl Node {
     }
 
     /// A person says yes or no. The negotiation goes on at once.
-    pub async fn rule(self: &Arc<Self>, user: &User, id: &ProcessId, word: &Word) -> Result<Negotiation, Error> {
+    pub async fn rule(
+        self: &Arc<Self>,
+        user: &User,
+        id: &ProcessId,
+        word: &ApprovalDecision,
+    ) -> Result<Negotiation, Error> {
         let (old, now) = (self.waiting(id).await?, self.now());
         let (revision, terms) = (old.revision, old.subject.policy.clone());
         let mut next = Negotiation { revision: revision + 1, updated: now, ..old };
-        next.ruling = Some(Ruling { approved: word.approve, comment: word.comment.clone(), at: now });
+        next.ruling = Some(Approval { approved: word.approve, comment: word.comment.clone(), at: now });
         let person = FieldOpening::new("person", user.person.clone(), self.random());
         if next.role == Role::Consumer && word.approve {
             self.claim_offer(user, word, &mut next, &person, now).await?;
@@ -147,12 +152,12 @@ impl Node {
         if let Some(comment) = &word.comment {
             facts.detail.insert("comment".into(), comment.to_string().into());
         }
-        let change = Change::new(self.draft(Kind::RequestRuled, facts).with_field(person))
+        let change = Change::new(self.draft(Kind::NegotiationDecided, facts).with_field(person))
             .guard(Guard::Register(self.trust().register.body().sequence))
             .write(Write::PutNegotiation(Box::new(next.clone())));
         match self.parts.store.commit(change).await {
             Ok(_) => {
-                self.go_on_negotiation(id);
+                self.advance_negotiation(id);
                 Ok(next)
             }
             Err(StoreError::Conflict(_)) => {
@@ -166,7 +171,7 @@ impl Node {
     async fn claim_offer(
         &self,
         user: &User,
-        word: &Word,
+        word: &ApprovalDecision,
         next: &mut Negotiation,
         person: &FieldOpening,
         now: Timestamp,
@@ -234,9 +239,9 @@ impl Node {
     }
 }
 
-fn pending(negotiation: Negotiation) -> Pending {
+fn pending(negotiation: Negotiation) -> PendingApproval {
     let subject = negotiation.subject;
-    Pending {
+    PendingApproval {
         id: negotiation.id,
         role: negotiation.role,
         peer: negotiation.peer,

@@ -2,7 +2,7 @@
 
 use super::refusal::Error;
 use super::register::object;
-use super::{Node, Once};
+use super::{IdempotencyKey, Node};
 use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::{Text, TokenId};
@@ -124,7 +124,7 @@ impl Node {
         &self,
         user: &User,
         new: &NewToken,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
     ) -> Result<(TokenRow, Zeroizing<String>), Error> {
         let told = |id: TokenId| {
             let reason = format!("the token {id} was made with this idempotency key, and its secret was told then");

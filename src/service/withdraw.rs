@@ -60,7 +60,7 @@ impl Node {
             let Some(transfer) = self.parts.store.transfer(&id).await? else { continue };
             let row = self.parts.store.agreement(&transfer.agreement).await?;
             if transfer.role == Role::Provider && row.is_some_and(|row| row.agreement.dataset == *dataset) {
-                self.go_on_transfer(&id);
+                self.advance_transfer(&id);
             }
         }
         Ok(())
@@ -72,8 +72,8 @@ impl Node {
     }
 
     /// A provider tells that it withdrew a dataset. The same again changes nothing.
-    pub async fn take_withdrawal(self: &Arc<Self>, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
-        self.take_quota(&from.participant)?;
+    pub async fn accept_withdrawal(self: &Arc<Self>, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
+        self.charge_quota(&from.participant)?;
         match self.try_withdrawal(from, jws).await {
             Ok(logged) => Ok(logged),
             Err(error) => Err(self.refuse(from, Kind::MessageRefused, Facts::default(), error).await),

@@ -2,7 +2,7 @@
 
 use super::memory::{Disk, MemoryStore};
 use super::sqlite::SqliteStore;
-use super::{Change, Chore, Guard, OnceRow, Outgoing, Store, StoreError, TokenRow, VersionRow, Write};
+use super::{Change, Guard, IdempotencyRow, Maintenance, Outgoing, Store, StoreError, TokenRow, VersionRow, Write};
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::catalog::About;
 use crate::core::digest::Digest;
@@ -56,7 +56,7 @@ async fn conforms(store: &dyn Store) {
     let doomed = change().write(Write::InsertToken(token(2))).write(Write::InsertToken(token(1)));
     assert_eq!(store.commit(doomed).await.map(drop), conflict("the token"));
     assert_eq!(store.commit(change().guard(Guard::Register(7))).await.map(drop), conflict("the register"));
-    assert_eq!((store.tokens().await.unwrap().len(), store.figures().await.unwrap().entries), (1, 1));
+    assert_eq!((store.tokens().await.unwrap().len(), store.stats().await.unwrap().entries), (1, 1));
     let id = token(1).id;
     store.commit(change().write(Write::RevokeToken(id.clone()))).await.unwrap();
     assert_eq!(store.commit(change().write(Write::RevokeToken(id.clone()))).await.map(drop), conflict("the token"));
@@ -86,9 +86,13 @@ async fn conforms(store: &dyn Store) {
 
     // One answer for one key of one token.
     let now = SystemClock.now();
-    let row = OnceRow { token: id.clone(), key: "k".into(), request: Digest::of(b"q"), answer: "1".into(), at: now };
-    store.commit(change().write(Write::Once(row.clone()))).await.unwrap();
-    assert_eq!(store.commit(change().write(Write::Once(row.clone()))).await.map(drop), conflict("the idempotency key"));
+    let row =
+        IdempotencyRow { token: id.clone(), key: "k".into(), request: Digest::of(b"q"), answer: "1".into(), at: now };
+    store.commit(change().write(Write::IdempotencyKey(row.clone()))).await.unwrap();
+    assert_eq!(
+        store.commit(change().write(Write::IdempotencyKey(row.clone()))).await.map(drop),
+        conflict("the idempotency key")
+    );
     assert_eq!(store.once(&id, "k").await.unwrap(), Some(row));
     assert_eq!(store.once(&token(2).id, "k").await.unwrap(), None);
 
@@ -109,17 +113,17 @@ async fn conforms(store: &dyn Store) {
     };
     assert_eq!(due().await, [1, 3]);
     let later = SystemClock.now().plus_ms(60_000);
-    store.housekeep(vec![Chore::Retry { id: message(1, "urn:uuid:p").id, at: later }]).await.unwrap();
+    store.maintain(vec![Maintenance::Retry { id: message(1, "urn:uuid:p").id, at: later }]).await.unwrap();
     assert_eq!(due().await, [3]);
     assert_eq!(store.outbox_next(SystemClock.now().plus_ms(1_000)).await.unwrap(), (Some(later), 3));
-    store.housekeep(vec![Chore::Sent(message(1, "urn:uuid:p").id)]).await.unwrap();
+    store.maintain(vec![Maintenance::Sent(message(1, "urn:uuid:p").id)]).await.unwrap();
     assert_eq!(due().await, [2, 3]);
     let gone = Write::DropMessage(message(1, "urn:uuid:p").id);
     assert_eq!(store.commit(change().write(gone)).await.map(drop), conflict("the outbox"));
 
     // What was signed is found by its size; the log is dense.
-    store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
-    let size = store.figures().await.unwrap().entries;
+    store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
+    let size = store.stats().await.unwrap().entries;
     let note = store.checkpoint().await.unwrap().unwrap();
     assert_eq!(store.checkpoint_at(size).await.unwrap(), Some(note));
     assert_eq!(store.checkpoint_at(size + 1).await.unwrap(), None);

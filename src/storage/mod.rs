@@ -9,16 +9,16 @@
 
 #[cfg(test)]
 mod conformance;
-mod gate;
-pub mod interposed;
+mod read_only;
+pub mod interceptor;
 pub mod memory;
 mod rows;
 pub mod sqlite;
 
-pub use gate::Gate;
+pub use read_only::ReadOnlyMode;
 pub use rows::{
-    AgreementRow, Due, EntryRow, Figures, Holding, HoldingState, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
-    Seen, TokenRow, VersionRow,
+    AgreementRow, Due, EntryRow, Holding, HoldingState, IdempotencyRow, Outgoing, ReleaseRow, Secret, SecretKind, Seen,
+    StoreStats, TokenRow, VersionRow,
 };
 
 use crate::audit::entry::{Draft, FieldOpening, Opening};
@@ -119,7 +119,7 @@ pub enum Write {
         wrapped: String,
     },
     /// The answer to a creation with an idempotency key, which must be new. Those of a week ago are forgotten.
-    Once(OnceRow),
+    IdempotencyKey(IdempotencyRow),
     /// A message is given up.
     DropMessage(MessageId),
     /// A receipt, one a transfer.
@@ -200,7 +200,7 @@ pub struct Logged {
 
 /// Bookkeeping that is no change of state: a closed list.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Chore {
+pub enum Maintenance {
     /// The message was delivered.
     Sent(MessageId),
     /// The other side's answer tells how it names the process; nothing is done if that is known, or taken.
@@ -267,7 +267,7 @@ pub trait Store: Send + Sync {
     /// Commits a change; its entries in order.
     async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError>;
     /// Does chores.
-    async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError>;
+    async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError>;
 
     /// The register with exactly this sequence.
     async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError>;
@@ -346,7 +346,7 @@ pub trait Store: Send + Sync {
     /// A token by the hash of its secret.
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError>;
     /// The creation with this token's idempotency key.
-    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<OnceRow>, StoreError>;
+    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError>;
     /// All tokens.
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
 
@@ -359,7 +359,7 @@ pub trait Store: Send + Sync {
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 
     /// How the store is doing.
-    async fn figures(&self) -> Result<Figures, StoreError>;
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
     /// The newest checkpoint of this node's log.
     async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
     /// The checkpoint of this node's log with this size, if one was ever signed.

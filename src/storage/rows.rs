@@ -8,7 +8,7 @@ use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
 use crate::dataset::manifest::SchemaRef;
 use crate::identity::endpoint::Endpoint;
-use crate::keys::Place;
+use crate::keys::Cell;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -249,7 +249,7 @@ pub struct EntryRow {
 
 /// A creation that was asked for with an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnceRow {
+pub struct IdempotencyRow {
     /// With which token.
     pub token: TokenId,
     /// The key.
@@ -264,7 +264,7 @@ pub struct OnceRow {
 
 /// How the store is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Figures {
+pub struct StoreStats {
     /// Entries of the log.
     pub entries: u64,
     /// Entries under the newest checkpoint.
@@ -307,13 +307,13 @@ pub struct Secret {
 
 impl Secret {
     /// What its wrapping is bound to.
-    pub fn place(&self) -> Place<'_> {
+    pub fn cell(&self) -> Cell<'_> {
         let (table, column) = match self.kind {
             SecretKind::VersionKey => ("version", "key"),
             SecretKind::HoldingKey => ("holding", "key"),
             SecretKind::OneTimeKey => ("holding", "one-time-key"),
             SecretKind::TransferToken => ("process", "token"),
         };
-        Place { table, row: &self.row, column }
+        Cell { table, row: &self.row, column }
     }
 }

@@ -404,7 +404,7 @@ fn drafts_before(delivery: &Delivery, register: &Digest, signatures: [&str; 2]) 
         draft(0, Kind::LogBegun, Facts::default()),
         draft(1, Kind::RegisterInstalled, installed),
         draft(2, Kind::DatasetPublished, published),
-        draft(3, Kind::NegotiationMoved, agreed).with_field(delivery.person.clone()),
+        draft(3, Kind::NegotiationTransition, agreed).with_field(delivery.person.clone()),
     ]
 }
 

@@ -225,7 +225,7 @@ async fn listings_have_pages_and_creations_happen_once() {
     let publisher = a.token_of("publisher").await;
     let publish = async |count: usize| {
         let metadata = json!({
-            "title": "Once", "schema": "urn:crosspark:schema:economic-indicator", "policy": research(), "format": "ndjson",
+            "title": "IdempotencyKey", "schema": "urn:crosspark:schema:economic-indicator", "policy": research(), "format": "ndjson",
         });
         let form =
             reqwest::multipart::Form::new().text("metadata", metadata.to_string()).text("records", records(count));

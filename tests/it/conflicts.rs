@@ -11,7 +11,7 @@ use crosspark::core::random::SystemRandomness;
 use crosspark::core::time::{Clock, SystemClock};
 use crosspark::negotiation::Role;
 use crosspark::policy::Policy;
-use crosspark::storage::interposed::{Interpose, Interposed};
+use crosspark::storage::interceptor::{Intercepted, Interceptor};
 use crosspark::storage::{Change, Logged, Store, StoreError, VersionRow, Write};
 use crosspark::transfer::{Event, State};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ struct Before {
 }
 
 #[async_trait]
-impl Interpose for Before {
+impl Interceptor for Before {
     async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
         let decided = change.entries().iter().any(|e| e.kind == self.kind && e.facts.decision.is_some());
         let meanwhile = if decided { self.meanwhile.lock().unwrap().take() } else { None };
@@ -59,7 +59,7 @@ async fn request_with(
     let conflicts = Arc::new(Mutex::new(Vec::new()));
     let seen = conflicts.clone();
     let wrap = move |inner| -> Arc<dyn Store> {
-        Arc::new(Interposed::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
+        Arc::new(Intercepted::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
     let overrides = Overrides { store: Some(Box::new(wrap)), ..Overrides::default() };
     let here = a.start_here(overrides).await;
@@ -104,7 +104,7 @@ async fn suspended_meanwhile() {
     let seen = conflicts.clone();
     let wrap = move |inner| -> Arc<dyn Store> {
         let kind = Kind::KeyReleased;
-        Arc::new(Interposed::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
+        Arc::new(Intercepted::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
     let here = a.start_here(Overrides { store: Some(Box::new(wrap)), ..Overrides::default() }).await;
     *slot.lock().unwrap() = Some(here.node.clone());
@@ -151,7 +151,7 @@ async fn ended_meanwhile() {
             assert_eq!(transfer.state, State::Started);
             let ended = transfer.apply(Role::Provider, Event::Terminate, SystemClock.now()).unwrap();
             let write = Write::PutTransfer(Box::new(ended));
-            store.commit(Change::new(entry(Kind::TransferMoved)).write(write)).await.unwrap();
+            store.commit(Change::new(entry(Kind::TransferTransition)).write(write)).await.unwrap();
         })
     });
     let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::KeyReleased, meanwhile).await;
@@ -183,7 +183,7 @@ async fn another_policy_meanwhile() {
             store.commit(Change::new(entry(Kind::DatasetPublished)).write(write)).await.unwrap();
         })
     });
-    let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::NegotiationMoved, meanwhile).await;
+    let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::NegotiationTransition, meanwhile).await;
     assert_eq!(end["stage"], "refused", "{end}");
     assert_eq!(conflicts, ["the offer"]);
     assert_eq!((released(&entries), rules(&entries)), (0, vec!["offer".to_owned()]));

@@ -232,7 +232,7 @@ async fn what_is_withdrawn_ends() {
 async fn what_time_hides_is_gone_within_a_day() {
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
-    let clock = Arc::new(Moved(AtomicI64::new(0)));
+    let clock = Arc::new(Transition(AtomicI64::new(0)));
     let overrides = || Overrides { clock: Some(clock.clone()), ..Overrides::default() };
     let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
     let soon = SystemClock.now().plus_ms(3_600_000).to_string();

@@ -2,7 +2,7 @@
 //! node's other work goes on.
 
 use crate::harness::*;
-use crosspark::net::{Presenting, TlsIdentity, server_config};
+use crosspark::net::{CertificateResolver, TlsIdentity, server_config};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ enum Mode {
     ClosesAtOnce,
     Silent,
     /// Sends this and closes.
-    Says(&'static str),
+    Assessment(&'static str),
     /// Sends this, then the other again and again.
     Repeats(&'static str, &'static str),
     /// Sends this, then a byte a second.
@@ -36,7 +36,7 @@ fn modes() -> Vec<(&'static str, Mode, &'static str)> {
     vec![
         ("closing", Mode::ClosesAtOnce, "cannot be reached"),
         ("silent", Mode::Silent, "no answer in time"),
-        ("garbage", Mode::Says("SMTP ready\r\n\r\n"), "cannot be reached"),
+        ("garbage", Mode::Assessment("SMTP ready\r\n\r\n"), "cannot be reached"),
         ("endless-head", Mode::Repeats("HTTP/1.1 200 OK\r\n", "x-more: and more of it\r\n"), "cannot be reached"),
         (
             "endless-body",
@@ -47,15 +47,19 @@ fn modes() -> Vec<(&'static str, Mode, &'static str)> {
             "longer than",
         ),
         ("dripping", Mode::Drips("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n["), "does not end in time"),
-        ("truncated", Mode::Says("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"dataset\":"), "cannot be reached"),
-        ("lying", Mode::Says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{\"dataset\":[]}"), "does not allow"),
+        (
+            "truncated",
+            Mode::Assessment("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"dataset\":"),
+            "cannot be reached",
+        ),
+        ("lying", Mode::Assessment("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{\"dataset\":[]}"), "does not allow"),
         (
             "redirecting",
-            Mode::Says("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
+            Mode::Assessment("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
             "refused (302)",
         ),
-        ("prose", Mode::Says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"), "does not allow"),
-        ("failing", Mode::Says("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno"), "refused (500"),
+        ("prose", Mode::Assessment("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"), "does not allow"),
+        ("failing", Mode::Assessment("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno"), "refused (500"),
         ("plain", Mode::Plain, "cannot be reached"),
         ("masked", Mode::OthersKey, "not the one that the register pins"),
     ]
@@ -69,7 +73,7 @@ async fn behave<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mode: Mode) ->
     let _ = stream.read(&mut head).await?;
     match mode {
         Mode::Silent => tokio::time::sleep(Duration::from_secs(100)).await,
-        Mode::Says(text) => {
+        Mode::Assessment(text) => {
             stream.write_all(text.as_bytes()).await?;
             stream.shutdown().await?;
         }
@@ -96,7 +100,8 @@ async fn behave<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mode: Mode) ->
 async fn serve_badly(park: &Park, identity: TlsIdentity, mode: Mode) {
     let address: SocketAddr = park.endpoint.strip_prefix("https://").unwrap().parse().unwrap();
     let listener = TcpListener::bind(address).await.unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(server_config(Arc::new(Presenting::new(&identity).unwrap())).unwrap()));
+    let acceptor =
+        TlsAcceptor::from(Arc::new(server_config(Arc::new(CertificateResolver::new(&identity).unwrap())).unwrap()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();

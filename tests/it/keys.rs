@@ -251,7 +251,7 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
 async fn a_lapsed_register_decides_nothing_and_recovers() {
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
-    let clock = Arc::new(Moved(AtomicI64::new(0)));
+    let clock = Arc::new(Transition(AtomicI64::new(0)));
     let overrides = || Overrides { clock: Some(clock.clone()), ..Overrides::default() };
     let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;

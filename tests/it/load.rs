@@ -4,7 +4,7 @@
 
 use crate::harness::*;
 use crosspark::core::id::ProcessId;
-use crosspark::keys::Place;
+use crosspark::keys::Cell;
 use crosspark::net::own_node_client;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
@@ -73,8 +73,8 @@ async fn started_transfer(a: &Park, b: &Park, dataset: &str) -> (String, String)
         if let Ok(body) = found {
             let transfer: Value = serde_json::from_str(&body).unwrap();
             let id: ProcessId = transfer["id"].as_str().unwrap().parse().unwrap();
-            let place = Place { table: "process", row: id.as_str(), column: "token" };
-            let token = b.kek().unwrap(place, transfer["wrapped_token"].as_str().unwrap()).unwrap();
+            let cell = Cell { table: "process", row: id.as_str(), column: "token" };
+            let token = b.kek().unwrap(cell, transfer["wrapped_token"].as_str().unwrap()).unwrap();
             let token = String::from_utf8(token.to_vec()).unwrap();
             return (transfer["peer_pid"].as_str().unwrap().to_owned(), token);
         }
@@ -264,7 +264,7 @@ async fn a_little() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; for figures, in a release build"]
+#[ignore = "takes minutes; for stats, in a release build"]
 async fn full() {
     let number = |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     run(Shape {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The samples of a node's figures, by name and labels.
-async fn figures(park: &Park) -> BTreeMap<String, f64> {
+async fn stats(park: &Park) -> BTreeMap<String, f64> {
     let response = own_node_client().unwrap().get(format!("{}/metrics", park.management)).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text().await.unwrap();
@@ -35,10 +35,10 @@ async fn figures_tell_what_happens() {
     let (run_a, run_b) = (a.start().await, b.start().await);
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     let dataset = dataset_of(&published);
-    let before = figures(&a).await;
+    let before = stats(&a).await;
     assert_eq!(b.request(&a, dataset, "advertising").await["stage"], "refused");
     let _ = a.call("GET", "/v1/tokens", "wrong", None).await;
-    let after = figures(&a).await;
+    let after = stats(&a).await;
     assert!(after["crosspark_log_entries"] > before["crosspark_log_entries"]);
     assert_eq!(after["crosspark_refusals_total{reason=\"no-token\"}"], 1.0);
     assert_eq!(after["crosspark_expiry_days{what=\"register\"}"], 13.0);

@@ -63,7 +63,7 @@ async fn entries(State(app): State<App>, Params(query): Params<EntriesQuery>) ->
 
 /// The newest checkpoint; what was counted is written into the log first.
 async fn checkpoint(State(app): State<App>) -> Answer {
-    app.node.flush_strangers().await;
+    app.node.flush_counted_refusals().await;
     let note = app.node.store().checkpoint().await.map_err(Error::from)?;
     Ok(note.unwrap_or_default().into_response())
 }

@@ -17,7 +17,7 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
     let open = |path, id, summary, gives| Operation::get(path, id, summary, OPEN, gives);
     api.add(open("/healthz", "alive", "Whether the node lives.", plain()), get(async || "ok\n"), app)
         .add(open("/readyz", "ready", "Whether the node can work, and why not.", plain()), get(ready), app)
-        .add(open("/metrics", "figures", "Figures for Prometheus.", plain()), get(figures), app)
+        .add(open("/metrics", "stats", "StoreStats for Prometheus.", plain()), get(stats), app)
         .add(open("/openapi.json", "openapi", "This document.", json_of(schema::any_object())), get(document), app)
         .add(open("/docs", "reference", "This document, for people.", text_of("text/html")), get(reference), app)
 }
@@ -26,7 +26,7 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
 async fn ready(State(app): State<App>) -> Answer {
     app.node.store().register_sequence().await.map_err(Error::from)?;
     let not = |code: &str, reason: &str| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, reason));
-    if let Some(reason) = app.node.gate().reason() {
+    if let Some(reason) = app.node.read_only().reason() {
         return not("read-only", &reason);
     }
     if !app.node.trust().register.is_current(app.node.now()) {
@@ -36,7 +36,7 @@ async fn ready(State(app): State<App>) -> Answer {
 }
 
 /// Nothing in it is anybody's secret; the listener is on loopback.
-async fn figures(State(app): State<App>) -> Answer {
+async fn stats(State(app): State<App>) -> Answer {
     let text = metrics::render(app.node.me().as_str(), &app.node.health().await?);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -10,7 +10,7 @@ use crate::management::schema::{
 };
 use crate::management::user::{ADMIN, AUDITOR, Caller, PUBLISHER};
 use crate::service::ports::TransferStep;
-use crate::service::{Error, Word};
+use crate::service::{ApprovalDecision, Error};
 use crate::transfer::Transfer;
 use axum::Json;
 use axum::extract::State;
@@ -125,7 +125,7 @@ async fn rule(
     State(app): State<App>,
     Caller(user): Caller,
     Named(id): Named<ProcessId>,
-    Body(word): Body<Word>,
+    Body(word): Body<ApprovalDecision>,
 ) -> Answer {
     let ruled = app.node.rule(&user, &id, &word).await?;
     Ok(Json(json!({"id": ruled.id, "state": ruled.state})).into_response())

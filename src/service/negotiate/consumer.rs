@@ -1,7 +1,7 @@
 //! Consumer's side: the provider offers, agrees, finalizes.
 
 use super::super::message::Message;
-use super::super::process::{Inbound, Moved};
+use super::super::process::{Inbound, Transition};
 use super::super::refusal::Error;
 use super::super::{Counterparty, Node, Trust, transfer};
 use super::{BAD_AGREEMENT, Terms, begin, check_callback};
@@ -53,7 +53,7 @@ impl Node {
         self: &Arc<Self>,
         from: &Counterparty,
         offer: ContractOffer,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         let opened = async {
             check_callback(&self.trust(), from, &offer.callback)?;
             let dataset = offer.terms.dataset.clone();
@@ -76,9 +76,13 @@ impl Node {
     }
 
     /// The provider answers with terms of its own. DSP 2025-1, "Contract Offer Message" with `consumerPid`.
-    pub async fn offered(self: &Arc<Self>, inbound: Inbound<'_>, terms: Terms) -> Result<Moved<Negotiation>, Error> {
+    pub async fn offered(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        terms: Terms,
+    ) -> Result<Transition<Negotiation>, Error> {
         self.move_negotiation(&inbound, Event::Offer, |_, next, _| {
-            terms.must_be_of(&next.subject.dataset)?;
+            terms.ensure_about(&next.subject.dataset)?;
             next.subject.policy = terms.policy()?.to_value();
             next.subject.offer = terms.offer.clone();
             Ok(())
@@ -92,7 +96,7 @@ impl Node {
         inbound: Inbound<'_>,
         signed: Option<&str>,
         plain: Option<&PlainAgreement>,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         let now = self.now();
         let taken = self.move_negotiation(&inbound, Event::Agree, |trust, next, _| {
             next.agreement = Some(match (&trust.member(&next.peer)?.connector, signed) {
@@ -191,8 +195,8 @@ impl Node {
 
     /// All is done; the transfer is asked for in the same commit. DSP 2025-1, "Contract Negotiation Event Message"
     /// FINALIZED.
-    pub async fn finalized(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Moved<Negotiation>, Error> {
-        self.move_negotiation(&inbound, Event::Finalize, |trust, next, besides| {
+    pub async fn finalized(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Transition<Negotiation>, Error> {
+        self.move_negotiation(&inbound, Event::Finalize, |trust, next, effects| {
             let connector = trust.member(&next.peer)?.connector.is_some();
             let row = self.agreement_row(next, connector)?;
             if let Some(channel) = self.parts.decisions.delivery(next, connector) {
@@ -203,11 +207,11 @@ impl Node {
                     format: channel.name().to_owned(),
                 };
                 let facts = transfer::moved(&transfer, Role::Consumer, Some(&row));
-                besides.entry = Some(self.draft(Kind::TransferMoved, facts));
-                besides.outbox.push(message.outgoing(&next.peer, &transfer.id, self.random()));
-                besides.writes.push(Write::PutTransfer(Box::new(transfer)));
+                effects.entry = Some(self.draft(Kind::TransferTransition, facts));
+                effects.outbox.push(message.outgoing(&next.peer, &transfer.id, self.random()));
+                effects.writes.push(Write::PutTransfer(Box::new(transfer)));
             }
-            besides.writes.push(Write::InsertAgreement(Box::new(row)));
+            effects.writes.push(Write::InsertAgreement(Box::new(row)));
             Ok(())
         })
         .await

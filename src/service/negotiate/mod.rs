@@ -8,7 +8,7 @@ mod provider;
 pub use consumer::{ContractOffer, PlainAgreement};
 pub use provider::ContractRequest;
 
-use super::process::{Inbound, Moved};
+use super::process::{Inbound, Transition};
 use super::refusal::Error;
 use super::register::object;
 use super::{Counterparty, Node, Trust};
@@ -46,7 +46,7 @@ impl Terms {
         Policy::from_value(&self.policy).map_err(|error| Error::invalid("policy", error.to_string()))
     }
 
-    fn must_be_of(&self, dataset: &DatasetId) -> Result<(), Error> {
+    fn ensure_about(&self, dataset: &DatasetId) -> Result<(), Error> {
         match &self.dataset {
             Some(other) if other != dataset => Err(Error::invalid("target", "the offer is of another dataset")),
             _ => Ok(()),
@@ -56,7 +56,7 @@ impl Terms {
 
 /// What a message's move brings with it in the same commit.
 #[derive(Default)]
-struct Besides {
+struct SideEffects {
     entry: Option<Draft>,
     writes: Vec<Write>,
     outbox: Vec<Outgoing>,
@@ -68,9 +68,9 @@ impl Node {
         self: &Arc<Self>,
         inbound: &Inbound<'_>,
         event: Event,
-        amend: impl Fn(&Trust, &mut Negotiation, &mut Besides) -> Result<(), Error>,
-    ) -> Result<Moved<Negotiation>, Error> {
-        self.take_quota(&inbound.from.participant)?;
+        amend: impl Fn(&Trust, &mut Negotiation, &mut SideEffects) -> Result<(), Error>,
+    ) -> Result<Transition<Negotiation>, Error> {
+        self.charge_quota(&inbound.from.participant)?;
         let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
         facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
@@ -80,14 +80,14 @@ impl Node {
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
             if inbound.is_repeated(&old.seen) {
-                self.go_on_negotiation(&old.id);
-                return Ok(Moved::repeated(old));
+                self.advance_negotiation(&old.id);
+                return Ok(Transition::repeated(old));
             }
             match self.moved_by_peer(inbound, event, old, &amend) {
                 Ok((next, change)) => match self.parts.store.commit(change).await {
                     Ok(logged) => {
-                        self.go_on_negotiation(&next.id);
-                        return Ok(Moved { process: next, logged: logged.into_iter().next() });
+                        self.advance_negotiation(&next.id);
+                        return Ok(Transition { process: next, logged: logged.into_iter().next() });
                     }
                     Err(StoreError::Conflict(_)) => {}
                     Err(error) => return Err(error.into()),
@@ -103,7 +103,7 @@ impl Node {
         inbound: &Inbound<'_>,
         event: Event,
         old: Negotiation,
-        amend: &impl Fn(&Trust, &mut Negotiation, &mut Besides) -> Result<(), Error>,
+        amend: &impl Fn(&Trust, &mut Negotiation, &mut SideEffects) -> Result<(), Error>,
     ) -> Result<(Negotiation, Change), Error> {
         let by = match old.role {
             Role::Consumer => Role::Provider,
@@ -112,23 +112,23 @@ impl Node {
         if old.peer_pid.as_ref().is_some_and(|pid| pid != inbound.peer_pid) {
             return Err(Error::invalid("pid", "the message names another process of the sender"));
         }
-        let endless = old.revision >= limits::NEGOTIATION_MOVES_MAX && event != Event::Terminate;
+        let endless = old.revision >= limits::NEGOTIATION_TRANSITIONS_MAX && event != Event::Terminate;
         if endless {
             return Err(Error::invalid("state", "this negotiation has gone back and forth too often; begin another"));
         }
         let mut next = old.apply(by, event, self.now()).map_err(|e| Error::invalid("state", e.to_string()))?;
         next.peer_pid = Some(inbound.peer_pid.clone());
         let mut next = next.remember(inbound.digest);
-        let mut besides = Besides::default();
-        amend(&self.trust(), &mut next, &mut besides)?;
-        let mut change = Change::new(self.draft(Kind::NegotiationMoved, moved(&next, by)))
+        let mut effects = SideEffects::default();
+        amend(&self.trust(), &mut next, &mut effects)?;
+        let mut change = Change::new(self.draft(Kind::NegotiationTransition, moved(&next, by)))
             .guard(Guard::Register(inbound.from.register))
             .write(Write::PutNegotiation(Box::new(next.clone())));
-        if let Some(entry) = besides.entry {
+        if let Some(entry) = effects.entry {
             change = change.entry(entry);
         }
-        change.writes.extend(besides.writes);
-        change.outbox.extend(besides.outbox);
+        change.writes.extend(effects.writes);
+        change.outbox.extend(effects.outbox);
         Ok((next, change))
     }
 
@@ -156,7 +156,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         reason: &str,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         self.move_negotiation(&inbound, Event::Terminate, |_, next, _| {
             next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
             Ok(())

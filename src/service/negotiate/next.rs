@@ -1,8 +1,8 @@
 //! What this side of a negotiation does next: on the normal path, and after a restart.
 
 use super::super::message::Message;
-use super::super::ports::{NegotiationStep, Says};
-use super::super::process::go_on;
+use super::super::ports::{Assessment, NegotiationStep};
+use super::super::process::run_steps;
 use super::super::refusal::Error;
 use super::super::{Node, Trust, trace};
 use super::moved;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 impl Node {
     /// Does this side's next steps, as long as there is one, in the background.
-    pub(in crate::service) fn go_on_negotiation(self: &Arc<Self>, id: &ProcessId) {
+    pub(in crate::service) fn advance_negotiation(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
-        go_on(id.clone(), move || {
+        run_steps(id.clone(), move || {
             let (node, id) = (node.clone(), id.clone());
             async move {
                 match node.parts.store.negotiation(&id).await? {
@@ -39,7 +39,7 @@ impl Node {
             return Ok(false);
         }
         let (trust, now) = (self.trust(), self.now());
-        trust.must_be_current(now)?;
+        trust.ensure_current(now)?;
         let (says, guards) = self.says(&trust, &old, now).await?;
         let step = self.parts.decisions.negotiation(&old, &says);
         let sequence = trust.register.body().sequence;
@@ -65,31 +65,33 @@ impl Node {
         trust: &Trust,
         old: &Negotiation,
         now: Timestamp,
-    ) -> Result<(Says, Vec<Guard>), StoreError> {
+    ) -> Result<(Assessment, Vec<Guard>), StoreError> {
         let corrupt = |error: PolicyError| StoreError::Corrupt(error.to_string());
         let terms = Policy::from_value(&old.subject.policy).map_err(corrupt)?;
         match (old.role, old.state) {
-            (Role::Provider, State::Requested | State::Accepted) => self.policy_says(trust, old, &terms, now).await,
+            (Role::Provider, State::Requested | State::Accepted) => {
+                self.evaluate_agreement(trust, old, &terms, now).await
+            }
             (Role::Consumer, State::Offered) => {
                 let asked = old.subject.asked.as_ref().map(Policy::from_value).transpose().map_err(corrupt)?;
-                let fits = asked.is_some_and(|asked| asked.is_within(&terms));
-                Ok((Says { policy: None, fits }, Vec::new()))
+                let fits = asked.is_some_and(|asked| asked.is_subset_of(&terms));
+                Ok((Assessment { policy: None, fits }, Vec::new()))
             }
-            _ => Ok((Says { policy: None, fits: true }, Vec::new())),
+            _ => Ok((Assessment { policy: None, fits: true }, Vec::new())),
         }
     }
 
     /// What the policy says of this consumer now.
-    async fn policy_says(
+    async fn evaluate_agreement(
         &self,
         trust: &Trust,
         negotiation: &Negotiation,
         terms: &Policy,
         now: Timestamp,
-    ) -> Result<(Says, Vec<Guard>), StoreError> {
+    ) -> Result<(Assessment, Vec<Guard>), StoreError> {
         let refused = |rule: &str, reason: &str, guards: Vec<Guard>| {
             let policy = Some(Decision::Refused { rule: rule.into(), reason: reason.into() });
-            Ok((Says { policy, fits: true }, guards))
+            Ok((Assessment { policy, fits: true }, guards))
         };
         let Some(version) = self.parts.store.version_by_offer(&negotiation.subject.offer).await? else {
             return refused("offer", "the offer no longer stands", Vec::new());
@@ -115,8 +117,8 @@ impl Node {
         };
         // Whoever may not have it at all gets no counter-offer.
         let says = match offered.evaluate(&facts) {
-            refusal @ Decision::Refused { .. } => Says { policy: Some(refusal), fits: true },
-            _ => Says { policy: Some(terms.evaluate(&facts)), fits: terms.is_within(&offered) },
+            refusal @ Decision::Refused { .. } => Assessment { policy: Some(refusal), fits: true },
+            _ => Assessment { policy: Some(terms.evaluate(&facts)), fits: terms.is_subset_of(&offered) },
         };
         Ok((says, guards))
     }
@@ -159,7 +161,7 @@ impl Node {
         self.trust().register.member(peer).is_some_and(|member| member.connector.is_some())
     }
 
-    async fn agree(&self, old: Negotiation, says: Says, now: Timestamp) -> Result<Option<Change>, StoreError> {
+    async fn agree(&self, old: Negotiation, says: Assessment, now: Timestamp) -> Result<Option<Change>, StoreError> {
         let rule = match says.policy {
             Some(Decision::Permitted { rule, .. }) if says.fits => rule,
             // Whoever decides may be stricter than the policy, never laxer.
@@ -260,7 +262,7 @@ impl Node {
     }
 
     fn change_of(&self, next: Negotiation, facts: Facts, message: Option<Message>) -> Change {
-        let change = Change::new(self.draft(Kind::NegotiationMoved, facts));
+        let change = Change::new(self.draft(Kind::NegotiationTransition, facts));
         let outgoing = message.map(|message| message.outgoing(&next.peer, &next.id, self.random()).to(&next.callback));
         let mut change = change.write(Write::PutNegotiation(Box::new(next)));
         change.outbox.extend(outgoing);

@@ -1,7 +1,7 @@
 //! Provider's side: a consumer asks, counters, accepts, verifies; or this side makes the first offer.
 
 use super::super::message::Message;
-use super::super::process::{Inbound, Moved};
+use super::super::process::{Inbound, Transition};
 use super::super::refusal::Error;
 use super::super::register::object;
 use super::super::{Counterparty, Node, Trust, User};
@@ -42,7 +42,7 @@ impl Node {
         self: &Arc<Self>,
         from: &Counterparty,
         request: ContractRequest,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         let opened = async {
             let subject = self.asked_for(from, &request).await?;
             let whom = (&from.participant, Some(request.consumer_pid.clone()), Some(request.callback.clone()));
@@ -60,15 +60,15 @@ impl Node {
         from: &Counterparty,
         (kind, peer_pid, digest, terms): (&str, &ProcessId, Digest, &Terms),
         opened: impl Future<Output = Result<Negotiation, Error>>,
-    ) -> Result<Moved<Negotiation>, Error> {
-        self.take_quota(&from.participant)?;
+    ) -> Result<Transition<Negotiation>, Error> {
+        self.charge_quota(&from.participant)?;
         let detail = object(json!({"message": kind, "offer": terms.offer}));
         let facts = Facts { dataset: terms.dataset.clone(), detail, ..Facts::default() };
         if let Some(id) = self.parts.store.process_by_peer(&from.participant, peer_pid).await? {
             let known = self.parts.store.negotiation(&id).await?;
             if let Some(known) = known.filter(|known| known.seen.contains(&digest)) {
-                self.go_on_negotiation(&known.id);
-                return Ok(Moved::repeated(known));
+                self.advance_negotiation(&known.id);
+                return Ok(Transition::repeated(known));
             }
             let error = Error::invalid("pid", format!("the process {peer_pid} exists already"));
             return Err(self.refuse(from, Kind::MessageRefused, facts, error).await);
@@ -80,19 +80,19 @@ impl Node {
             if let Some(claim) = &negotiation.subject.claim {
                 facts.detail.insert("claim".into(), claim.clone().into());
             }
-            let change = Change::new(self.draft(Kind::NegotiationMoved, facts))
+            let change = Change::new(self.draft(Kind::NegotiationTransition, facts))
                 .guard(Guard::Register(from.register))
                 .guard(Guard::OpenProcesses(from.participant.clone(), limits::OPEN_PROCESSES_PER_MEMBER_MAX))
                 .write(Write::PutNegotiation(Box::new(negotiation.clone())));
             match self.parts.store.commit(change).await {
-                Ok(mut logged) => Ok(Moved { process: negotiation, logged: logged.pop() }),
+                Ok(mut logged) => Ok(Transition { process: negotiation, logged: logged.pop() }),
                 Err(StoreError::Conflict("the number of open processes")) => Err(Error::TooMany),
                 Err(error) => Err(error.into()),
             }
         };
         match committed.await {
             Ok(moved) => {
-                self.go_on_negotiation(&moved.process.id);
+                self.advance_negotiation(&moved.process.id);
                 Ok(moved)
             }
             Err(error) => Err(self.refuse(from, Kind::MessageRefused, facts, error).await),
@@ -106,7 +106,7 @@ impl Node {
         let version = self.parts.store.version_by_offer(&request.terms.offer).await?;
         let missing = || Error::not_found(format!("there is no offer {}", request.terms.offer));
         let version = version.ok_or_else(missing)?;
-        request.terms.must_be_of(&version.dataset)?;
+        request.terms.ensure_about(&version.dataset)?;
         let asked = request.terms.policy()?;
         let mut subject = subject_of(&version, asked.to_value());
         let about = (&request.consumer_pid, &subject.offer.clone(), &version.dataset);
@@ -155,10 +155,10 @@ impl Node {
         inbound: Inbound<'_>,
         terms: Terms,
         claim: Option<&str>,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         self.move_negotiation(&inbound, Event::Request, |trust, next, _| {
             let subject = &mut next.subject;
-            terms.must_be_of(&subject.dataset)?;
+            terms.ensure_about(&subject.dataset)?;
             if terms.offer != subject.offer {
                 return Err(Error::invalid("offer", format!("this negotiation is about the offer {}", subject.offer)));
             }
@@ -181,7 +181,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         claim: Option<&str>,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         self.move_negotiation(&inbound, Event::Accept, |trust, next, _| {
             let subject = &mut next.subject;
             let about = (inbound.peer_pid, &subject.offer.clone(), &subject.dataset.clone());
@@ -201,7 +201,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         agreement: Option<&str>,
-    ) -> Result<Moved<Negotiation>, Error> {
+    ) -> Result<Transition<Negotiation>, Error> {
         let now = self.now();
         self.move_negotiation(&inbound, Event::Verify, |trust, next, _| {
             let ours = next.agreement.as_ref().and_then(|signatures| signatures.provider.clone());
@@ -247,7 +247,7 @@ impl Node {
         facts.detail.insert("token".into(), user.token.to_string().into());
         let message = Message::offer(&negotiation).outgoing(consumer, &id, self.random());
         let person = FieldOpening::new("person", user.person.clone(), self.random());
-        let change = Change::new(self.draft(Kind::NegotiationMoved, facts).with_field(person))
+        let change = Change::new(self.draft(Kind::NegotiationTransition, facts).with_field(person))
             .guard(Guard::Offer(version.offer, version.policy_digest))
             .guard(Guard::Register(trust.register.body().sequence))
             .write(Write::PutNegotiation(Box::new(negotiation)))

@@ -6,10 +6,10 @@ mod pull;
 mod serve;
 
 pub use pull::Pulls;
-pub use serve::{Data, token_place};
+pub use serve::{Data, token_cell};
 
 use super::negotiate::check_callback;
-use super::process::Moved;
+use super::process::Transition;
 use super::refusal::Error;
 use super::register::object;
 use super::{Counterparty, Inbound, Node, Trust, trace};
@@ -61,20 +61,20 @@ impl Node {
         self: &Arc<Self>,
         from: &Counterparty,
         request: TransferRequest,
-    ) -> Result<Moved<Transfer>, Error> {
-        self.take_quota(&from.participant)?;
+    ) -> Result<Transition<Transfer>, Error> {
+        self.charge_quota(&from.participant)?;
         if let Some(id) = self.parts.store.process_by_peer(&from.participant, &request.consumer_pid).await? {
             let known = self.parts.store.transfer(&id).await?;
             if let Some(known) = known.filter(|known| known.seen.contains(&request.digest)) {
-                self.go_on_transfer(&known.id);
-                return Ok(Moved::repeated(known));
+                self.advance_transfer(&known.id);
+                return Ok(Transition::repeated(known));
             }
             let error = Error::invalid("pid", format!("the process {} exists already", request.consumer_pid));
             return Err(self.refuse(from, Kind::MessageRefused, Facts::default(), error).await);
         }
         match self.open_transfer(from, &request).await {
             Ok(opened) => {
-                self.go_on_transfer(&opened.process.id);
+                self.advance_transfer(&opened.process.id);
                 Ok(opened)
             }
             Err(error) => {
@@ -88,7 +88,11 @@ impl Node {
         }
     }
 
-    async fn open_transfer(&self, from: &Counterparty, request: &TransferRequest) -> Result<Moved<Transfer>, Error> {
+    async fn open_transfer(
+        &self,
+        from: &Counterparty,
+        request: &TransferRequest,
+    ) -> Result<Transition<Transfer>, Error> {
         check_callback(&self.trust(), from, &request.callback)?;
         let channel = Channel::named(&request.format).ok_or_else(|| {
             let names = Channel::ALL.map(Channel::name).join(" and ");
@@ -110,12 +114,12 @@ impl Node {
             ..request_under(&row, channel, trace::current(), self.random(), self.now())
         };
         let facts = moved(&transfer, Role::Consumer, Some(&row));
-        let change = Change::new(self.draft(Kind::TransferMoved, facts))
+        let change = Change::new(self.draft(Kind::TransferTransition, facts))
             .guard(Guard::Register(from.register))
             .guard(Guard::OpenProcesses(from.participant.clone(), limits::OPEN_PROCESSES_PER_MEMBER_MAX))
             .write(Write::PutTransfer(Box::new(transfer.clone())));
         match self.parts.store.commit(change).await {
-            Ok(mut logged) => Ok(Moved { process: transfer, logged: logged.pop() }),
+            Ok(mut logged) => Ok(Transition { process: transfer, logged: logged.pop() }),
             Err(StoreError::Conflict("the number of open processes")) => Err(Error::TooMany),
             Err(error) => Err(error.into()),
         }
@@ -126,8 +130,8 @@ impl Node {
         inbound: &Inbound<'_>,
         event: Event,
         amend: impl Fn(&mut Transfer) -> Result<(), Error>,
-    ) -> Result<Moved<Transfer>, Error> {
-        self.take_quota(&inbound.from.participant)?;
+    ) -> Result<Transition<Transfer>, Error> {
+        self.charge_quota(&inbound.from.participant)?;
         let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
         facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
         for _ in 0..limits::CONFLICT_RETRIES_MAX {
@@ -137,8 +141,8 @@ impl Node {
                 return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
             };
             if inbound.is_repeated(&old.seen) {
-                self.go_on_transfer(&old.id);
-                return Ok(Moved::repeated(old));
+                self.advance_transfer(&old.id);
+                return Ok(Transition::repeated(old));
             }
             let moved_by_peer = || {
                 let by = if old.role == Role::Consumer { Role::Provider } else { Role::Consumer };
@@ -160,13 +164,13 @@ impl Node {
                 Err(error) => return Err(self.refuse(inbound.from, Kind::MessageRefused, facts, error).await),
             };
             let row = self.parts.store.agreement(&next.agreement).await?;
-            let change = Change::new(self.draft(Kind::TransferMoved, moved(&next, by, row.as_ref())))
+            let change = Change::new(self.draft(Kind::TransferTransition, moved(&next, by, row.as_ref())))
                 .guard(Guard::Register(inbound.from.register))
                 .write(Write::PutTransfer(Box::new(next.clone())));
             match self.parts.store.commit(change).await {
                 Ok(logged) => {
-                    self.go_on_transfer(&next.id);
-                    return Ok(Moved { process: next, logged: logged.into_iter().next() });
+                    self.advance_transfer(&next.id);
+                    return Ok(Transition { process: next, logged: logged.into_iter().next() });
                 }
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -181,7 +185,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         address: Option<&DataAddress>,
-    ) -> Result<Moved<Transfer>, Error> {
+    ) -> Result<Transition<Transfer>, Error> {
         let (trust, now) = (self.trust(), self.now());
         self.move_transfer(&inbound, Event::Start, |next| {
             if next.role == Role::Provider {
@@ -198,7 +202,7 @@ impl Node {
             if next.format == SEALED && address.token.is_none() {
                 return Err(Error::invalid("dataAddress", "`dataAddress` has no authorization"));
             }
-            let wrap = |token: &String| self.parts.kek.wrap(token_place(&next.id), token.as_bytes(), self.random());
+            let wrap = |token: &String| self.parts.kek.wrap(token_cell(&next.id), token.as_bytes(), self.random());
             next.wrapped_token = address.token.as_ref().map(wrap);
             next.data = Some(address.endpoint.clone());
             next.token_until = address.until;
@@ -208,7 +212,7 @@ impl Node {
     }
 
     /// Either side: done.
-    pub async fn transfer_completed(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Moved<Transfer>, Error> {
+    pub async fn transfer_completed(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Transition<Transfer>, Error> {
         self.move_transfer(&inbound, Event::Complete, |_| Ok(())).await
     }
 
@@ -217,7 +221,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         reason: &str,
-    ) -> Result<Moved<Transfer>, Error> {
+    ) -> Result<Transition<Transfer>, Error> {
         self.move_transfer(&inbound, Event::Suspend, |next| {
             next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
             Ok(())
@@ -230,7 +234,7 @@ impl Node {
         self: &Arc<Self>,
         inbound: Inbound<'_>,
         reason: &str,
-    ) -> Result<Moved<Transfer>, Error> {
+    ) -> Result<Transition<Transfer>, Error> {
         self.move_transfer(&inbound, Event::Terminate, |next| {
             next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
             Ok(())
@@ -253,7 +257,7 @@ impl Node {
 }
 
 /// What an agreement's policy says now.
-pub fn policy_says(trust: &Trust, row: &AgreementRow, channel: Channel, now: Timestamp) -> Decision {
+pub fn evaluate_agreement(trust: &Trust, row: &AgreementRow, channel: Channel, now: Timestamp) -> Decision {
     let refused = |rule: &str, reason: &str| Decision::Refused { rule: rule.into(), reason: reason.into() };
     let member = trust.register.member(&row.peer).filter(|member| member.status == Status::Active);
     let Some(member) = member else { return refused("membership", "not an active member") };

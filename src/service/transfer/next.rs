@@ -2,10 +2,10 @@
 
 use super::super::message::Message;
 use super::super::ports::TransferStep;
-use super::super::process::go_on;
+use super::super::process::run_steps;
 use super::super::refusal::Error;
 use super::super::{Node, User, trace};
-use super::{moved, policy_says};
+use super::{evaluate_agreement, moved};
 use crate::audit::entry::{Decision as Logged, FieldOpening, Kind};
 use crate::core::id::{AgreementId, ProcessId};
 use crate::core::limits;
@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 impl Node {
     /// Does this side's next steps, as long as there is one, in the background.
-    pub(in crate::service) fn go_on_transfer(self: &Arc<Self>, id: &ProcessId) {
+    pub(in crate::service) fn advance_transfer(self: &Arc<Self>, id: &ProcessId) {
         let (node, id) = (self.clone(), id.clone());
-        go_on(id.clone(), move || {
+        run_steps(id.clone(), move || {
             let (node, id) = (node.clone(), id.clone());
             async move {
                 match node.parts.store.transfer(&id).await? {
@@ -42,9 +42,10 @@ impl Node {
         }
         let Some(row) = self.parts.store.agreement(&old.agreement).await? else { return Ok(false) };
         let (trust, now) = (self.trust(), self.now());
-        trust.must_be_current(now)?;
+        trust.ensure_current(now)?;
         let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
-        let said = (old.role == Role::Provider).then(|| policy_says(&trust, &as_seen_by(&row, &old), channel, now));
+        let said =
+            (old.role == Role::Provider).then(|| evaluate_agreement(&trust, &as_seen_by(&row, &old), channel, now));
         let withdrawn = old.role == Role::Provider && self.is_withdrawn(&row).await?;
         let step = match withdrawn {
             true => Self::withdrawn_step(),
@@ -112,7 +113,7 @@ impl Node {
         };
         let mut facts = moved(&next, by, Some(row));
         (facts.rule, facts.decision) = (rule.or_else(|| Some("decision".into())), Some(decision));
-        let mut change = Change::new(self.draft(Kind::TransferMoved, facts));
+        let mut change = Change::new(self.draft(Kind::TransferTransition, facts));
         let message = message.map(|message| message.outgoing(&next.peer, &next.id, self.random()).to(&next.callback));
         change.outbox.extend(message);
         Some(change.write(Write::PutTransfer(Box::new(next))))
@@ -130,9 +131,10 @@ impl Node {
             let old = self.parts.store.transfer(id).await?.ok_or_else(missing)?;
             let row = self.parts.store.agreement(&old.agreement).await?.ok_or_else(missing)?;
             let (trust, now, state) = (self.trust(), self.now(), old.state);
-            trust.must_be_current(now)?;
+            trust.ensure_current(now)?;
             let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
-            let said = (old.role == Role::Provider).then(|| policy_says(&trust, &as_seen_by(&row, &old), channel, now));
+            let said =
+                (old.role == Role::Provider).then(|| evaluate_agreement(&trust, &as_seen_by(&row, &old), channel, now));
             let Some(change) = self.transfer_step(old, step.clone(), said, &row, now) else {
                 let reason = format!("this is not possible: the transfer is {}", state.name());
                 return Err(Error::invalid("conflict", reason));
@@ -141,7 +143,7 @@ impl Node {
             let change = change.by(person).guard(Guard::Register(trust.register.body().sequence));
             match self.parts.store.commit(change).await {
                 Ok(_) => {
-                    self.go_on_transfer(id);
+                    self.advance_transfer(id);
                     return self.parts.store.transfer(id).await?.ok_or_else(missing);
                 }
                 Err(StoreError::Conflict(_)) => {}
@@ -167,7 +169,7 @@ impl Node {
             format: channel.name().to_owned(),
         };
         let id = transfer.id.clone();
-        let change = Change::new(self.draft(Kind::TransferMoved, moved(&transfer, Role::Consumer, Some(&row))))
+        let change = Change::new(self.draft(Kind::TransferTransition, moved(&transfer, Role::Consumer, Some(&row))))
             .send(message.outgoing(&row.peer, &id, self.random()))
             .write(Write::PutTransfer(Box::new(transfer)));
         self.parts.store.commit(change).await?;

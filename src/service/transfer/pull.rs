@@ -3,7 +3,7 @@
 
 use super::super::refusal::Error;
 use super::super::{Counterparty, Node, release};
-use super::{moved, policy_says};
+use super::{evaluate_agreement, moved};
 use crate::audit::entry::{Decision as Logged, Facts, Kind};
 use crate::blob::name_of;
 use crate::core::digest::Digest;
@@ -40,7 +40,7 @@ impl Default for Pulls {
 
 impl Pulls {
     /// Places for one more download, its member's first: whoever waits for its own takes none of the others'.
-    async fn place(&self, member: &ParticipantId) -> Result<[OwnedSemaphorePermit; 2], Error> {
+    async fn cell(&self, member: &ParticipantId) -> Result<[OwnedSemaphorePermit; 2], Error> {
         let own = {
             let mut of_members = self.of_members.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Semaphore::new(limits::PULLS_PER_MEMBER_MAX));
@@ -85,7 +85,10 @@ impl Plain {
 
     /// The text from `at` to the end of its frame, or to `end`. Whether it may still be served is asked each time.
     pub async fn piece(mut self, at: u64, end: u64) -> io::Result<(Vec<u8>, Self)> {
-        self.node.may_go_on(&self.to, &self.transfer).await.map_err(|error| io::Error::other(error.to_string()))?;
+        self.node
+            .check_still_permitted(&self.to, &self.transfer)
+            .await
+            .map_err(|error| io::Error::other(error.to_string()))?;
         tokio::task::spawn_blocking(move || {
             let n = self.ends.partition_point(|frame_end| *frame_end <= at);
             let begin = n.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
@@ -107,11 +110,11 @@ impl Node {
         row: AgreementRow,
         facts: &mut Facts,
     ) -> Result<Plain, Error> {
-        let places = self.pulls.place(&to.participant).await?;
+        let places = self.pulls.cell(&to.participant).await?;
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
-        release::must_stand(&version)?;
+        release::ensure_not_withdrawn(&version)?;
         let id = transfer.id.clone();
         // Opened first: what cannot be read is no use.
         let (package, ends) = self.open_own(&version).await?;
@@ -157,7 +160,7 @@ impl Node {
             }
             // A use that is counted already is not counted against itself.
             let used = row.used.saturating_sub(u64::from(transfer.pulled.is_some()));
-            let said = policy_says(&trust, &AgreementRow { used, ..row.clone() }, Channel::Pull, now);
+            let said = evaluate_agreement(&trust, &AgreementRow { used, ..row.clone() }, Channel::Pull, now);
             let (rule, max) = match said {
                 Decision::Permitted { rule, count_max } => (rule, count_max),
                 Decision::Refused { rule, reason } => {
@@ -203,7 +206,7 @@ impl Node {
     }
 
     /// Whether what is being served may still be served; where it is cut, the log says so.
-    async fn may_go_on(self: &Arc<Self>, to: &Counterparty, id: &ProcessId) -> Result<(), Error> {
+    async fn check_still_permitted(self: &Arc<Self>, to: &Counterparty, id: &ProcessId) -> Result<(), Error> {
         let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
         match self.still_allows(id, &mut facts).await {
             Ok(()) => Ok(()),
@@ -222,7 +225,7 @@ impl Node {
         }
         let now = self.now();
         let good = transfer.state == State::Started && transfer.token_until.is_some_and(|until| now < until);
-        match policy_says(&self.trust(), &row, Channel::Pull, now) {
+        match evaluate_agreement(&self.trust(), &row, Channel::Pull, now) {
             Decision::Permitted { .. } if good => Ok(()),
             Decision::Refused { rule, reason } => {
                 facts.rule = Some(rule);
@@ -243,12 +246,12 @@ mod tests {
         let [one, other] = ["did:web:a.example", "did:web:b.example"].map(|id| ParticipantId::parse(id).unwrap());
         let mut held = Vec::new();
         for _ in 0..limits::PULLS_PER_MEMBER_MAX {
-            held.push(pulls.place(&one).await.unwrap());
+            held.push(pulls.cell(&one).await.unwrap());
         }
-        assert!(matches!(pulls.place(&one).await, Err(Error::Unavailable(_))));
+        assert!(matches!(pulls.cell(&one).await, Err(Error::Unavailable(_))));
         assert_eq!(pulls.places.available_permits(), limits::PULLS_MAX - limits::PULLS_PER_MEMBER_MAX);
-        held.push(pulls.place(&other).await.unwrap());
+        held.push(pulls.cell(&other).await.unwrap());
         drop(held.remove(0));
-        assert!(pulls.place(&one).await.is_ok());
+        assert!(pulls.cell(&one).await.is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::access::counterparty;
 use super::super::refusal::Error;
-use super::super::release::must_stand;
+use super::super::release::ensure_not_withdrawn;
 use super::super::{Counterparty, Node};
 use super::moved;
 use super::pull::Plain;
@@ -13,7 +13,7 @@ use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::time::Timestamp;
 use crate::identity::key::base64url;
 use crate::identity::register::{Member, Proof};
-use crate::keys::Place;
+use crate::keys::Cell;
 use crate::negotiation::Role;
 use crate::transfer::{PULL, State, Transfer};
 use ring::hmac;
@@ -93,7 +93,7 @@ impl Node {
         facts: &mut Facts,
     ) -> Result<Data, Error> {
         // While the state here may be an old one, nothing is served by it.
-        self.must_be_writable()?;
+        self.ensure_writable()?;
         let transfer = self.parts.store.transfer(id).await?;
         let transfer = transfer.filter(|t| t.peer == from.participant && t.role == Role::Provider);
         let transfer = transfer.ok_or_else(|| Error::not_found(format!("there is no transfer {id}")))?;
@@ -115,7 +115,7 @@ impl Node {
         let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
         let version = self.parts.store.version_by_manifest(&manifest).await?;
         let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
-        must_stand(&version)?;
+        ensure_not_withdrawn(&version)?;
         let file = self.parts.blobs.read(&name_of(&version.blob));
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
         Ok(Data::Sealed(Sealed { file, size: version.bytes }))
@@ -134,6 +134,6 @@ fn token_text(transfer: &ProcessId, to: &ParticipantId, pin: &Digest, until: Tim
 }
 
 /// Where a consumer's copy of a token is wrapped.
-pub fn token_place(transfer: &ProcessId) -> Place<'_> {
-    Place { table: "process", row: transfer.as_str(), column: "token" }
+pub fn token_cell(transfer: &ProcessId) -> Cell<'_> {
+    Cell { table: "process", row: transfer.as_str(), column: "token" }
 }

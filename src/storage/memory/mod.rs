@@ -4,8 +4,8 @@
 mod state;
 
 use super::{
-    AgreementRow, Change, Chore, Due, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
-    Store, StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
+    Seen, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
@@ -104,10 +104,10 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
+    async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
         self.transact(|state| {
-            chores.iter().for_each(|chore| state.chore(chore));
-            self.sign(state, chores.contains(&Chore::Checkpoint));
+            tasks.iter().for_each(|task| state.task(task));
+            self.sign(state, tasks.contains(&Maintenance::Checkpoint));
             Ok(())
         })
     }
@@ -275,7 +275,7 @@ impl Store for MemoryStore {
         Ok(self.disk.state().tokens.values().find(|row| row.hash == *hash).cloned())
     }
 
-    async fn once(&self, token: &TokenId, key: &str) -> Found<OnceRow> {
+    async fn once(&self, token: &TokenId, key: &str) -> Found<IdempotencyRow> {
         Ok(self.disk.state().once.get(&(token.clone(), key.to_owned())).cloned())
     }
 
@@ -304,10 +304,10 @@ impl Store for MemoryStore {
         Ok((next, state.outbox.len() as u64))
     }
 
-    async fn figures(&self) -> Result<Figures, StoreError> {
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
         let state = self.disk.state();
         let (negotiations, transfers) = state.open();
-        Ok(Figures {
+        Ok(StoreStats {
             entries: state.log.edge.size(),
             signed: state.log.checkpoints.last().map_or(0, |(size, ..)| *size),
             signed_at: state.log.checkpoints.last().map(|(_, at, _)| *at),

@@ -9,8 +9,8 @@ use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
 use crate::storage::{
-    AgreementRow, Chore, EntryRow, Guard, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, SecretKind,
-    StoreError, TokenRow, VersionRow, Write,
+    AgreementRow, EntryRow, Guard, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
+    SecretKind, StoreError, TokenRow, VersionRow, Write,
 };
 use crate::transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ pub struct State {
     pub releases: Vec<ReleaseRow>,
     pub holdings: BTreeMap<HoldingId, Holding>,
     pub tokens: BTreeMap<TokenId, TokenRow>,
-    pub once: BTreeMap<(TokenId, String), OnceRow>,
+    pub once: BTreeMap<(TokenId, String), IdempotencyRow>,
     pub receipts: BTreeMap<ProcessId, String>,
     /// By order of arrival: the message and when it is due.
     pub outbox: BTreeMap<u64, (Outgoing, Timestamp)>,
@@ -206,7 +206,7 @@ impl State {
                 let place = self.secrets().into_iter().find(|(known, _)| known == secret).map(|(_, place)| place);
                 ("the secret", place.map(|place| *place = wrapped.clone()).is_some())
             }
-            Write::Once(row) => {
+            Write::IdempotencyKey(row) => {
                 let key = (row.token.clone(), row.key.clone());
                 ("the idempotency key", self.once.insert(key, row.clone()).is_none())
             }
@@ -262,11 +262,11 @@ impl State {
         found.into_iter().map(|(kind, row, place)| (Secret { kind, row, wrapped: place.clone() }, place)).collect()
     }
 
-    pub fn chore(&mut self, chore: &Chore) {
-        match chore {
-            Chore::Checkpoint => {}
-            Chore::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
-            Chore::Named { process, peer_pid } => {
+    pub fn task(&mut self, task: &Maintenance) {
+        match task {
+            Maintenance::Checkpoint => {}
+            Maintenance::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
+            Maintenance::Named { process, peer_pid } => {
                 let negotiations = self.negotiations.values().map(|n| (&n.peer, n.peer_pid.as_ref()));
                 let mut all = negotiations.chain(self.transfers.values().map(|t| (&t.peer, t.peer_pid.as_ref())));
                 let peer = self.negotiations.get(process).map(|n| &n.peer);
@@ -281,16 +281,16 @@ impl State {
                     transfer.peer_pid.get_or_insert_with(|| peer_pid.clone());
                 }
             }
-            Chore::Retry { id, at } => {
+            Maintenance::Retry { id, at } => {
                 for (message, due) in self.outbox.values_mut().filter(|(message, _)| message.id == *id) {
                     message.attempts += 1;
                     *due = *at;
                 }
             }
-            Chore::PeerCheckpoint { participant, size, note } => {
+            Maintenance::PeerCheckpoint { participant, size, note } => {
                 self.peer_checkpoints.insert((participant.clone(), *size, note.clone()), ());
             }
-            Chore::Promise { participant, entry, jws } => {
+            Maintenance::Promise { participant, entry, jws } => {
                 self.promises.entry((participant.clone(), entry.clone())).or_insert_with(|| jws.clone());
             }
         }

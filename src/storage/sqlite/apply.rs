@@ -4,7 +4,7 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{Negotiation, Role};
-use crate::storage::{Chore, Guard, Outgoing, SecretKind, StoreError, VersionRow, Write};
+use crate::storage::{Guard, Maintenance, Outgoing, SecretKind, StoreError, VersionRow, Write};
 use crate::transfer::Transfer;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, params};
 use serde::Serialize;
@@ -184,7 +184,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             );
             one(connection, "the secret", &sql, params![secret.row, secret.wrapped, wrapped])
         }
-        Write::Once(row) => {
+        Write::IdempotencyKey(row) => {
             let old = row.at.plus_ms(-limits::IDEMPOTENCY_KEY_LIFE_MS);
             connection.prepare_cached("DELETE FROM once WHERE at < ?1")?.execute([old.ms()])?;
             one(
@@ -351,28 +351,28 @@ pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) ->
 }
 
 /// Does chores.
-pub fn chores(connection: &Connection, chores: &[Chore]) -> Result<(), StoreError> {
-    for chore in chores {
-        match chore {
-            Chore::Checkpoint => {}
-            Chore::Sent(id) => {
+pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), StoreError> {
+    for task in tasks {
+        match task {
+            Maintenance::Checkpoint => {}
+            Maintenance::Sent(id) => {
                 connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_str()])?;
             }
-            Chore::Named { process, peer_pid } => {
+            Maintenance::Named { process, peer_pid } => {
                 let sql = "UPDATE OR IGNORE process SET peer_pid = ?2, body = json_set(body, '$.peer_pid', ?2)
                            WHERE id = ?1 AND peer_pid IS NULL";
                 connection.prepare_cached(sql)?.execute([process.as_str(), peer_pid.as_str()])?;
             }
-            Chore::Retry { id, at } => {
+            Maintenance::Retry { id, at } => {
                 let sql = "UPDATE outbox SET due = ?2, attempts = attempts + 1 WHERE id = ?1";
                 connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms()])?;
             }
-            Chore::PeerCheckpoint { participant, size, note } => {
+            Maintenance::PeerCheckpoint { participant, size, note } => {
                 // All are kept: two that contradict each other are evidence.
                 let sql = "INSERT OR IGNORE INTO peer_checkpoint (participant, size, note) VALUES (?1, ?2, ?3)";
                 connection.prepare_cached(sql)?.execute(params![participant.as_str(), *size as i64, note])?;
             }
-            Chore::Promise { participant, entry, jws } => {
+            Maintenance::Promise { participant, entry, jws } => {
                 let sql = "INSERT OR IGNORE INTO promise (participant, entry, jws) VALUES (?1, ?2, ?3)";
                 connection.prepare_cached(sql)?.execute(params![participant.as_str(), entry.as_str(), jws])?;
             }

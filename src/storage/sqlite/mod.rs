@@ -9,7 +9,7 @@ mod writer;
 
 pub use log::{LogFile, Snapshot, examine, rows as log_rows, snapshot};
 
-use super::{Change, Chore, Logged, Store, StoreError};
+use super::{Change, Logged, Maintenance, Store, StoreError};
 use crate::audit::checkpoint::CheckpointSigner;
 use crate::core::id::LogOrigin;
 use crate::core::limits;
@@ -105,8 +105,8 @@ impl SqliteStore {
         self.submit(|reply| Job::Commit(Box::new(change), reply)).await
     }
 
-    pub(super) async fn do_housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
-        self.submit(|reply| Job::Housekeep(chores, reply)).await
+    pub(super) async fn do_housekeep(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
+        self.submit(|reply| Job::Housekeep(tasks, reply)).await
     }
 
     pub(super) async fn wait_changed(&self, seen: u64) -> u64 {

@@ -12,8 +12,8 @@ use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
-    AgreementRow, Change, Chore, Due, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret,
-    SecretKind, Seen, Store, StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
+    SecretKind, Seen, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -121,8 +121,8 @@ impl Store for SqliteStore {
         self.do_commit(change).await
     }
 
-    async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
-        self.do_housekeep(chores).await
+    async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
+        self.do_housekeep(tasks).await
     }
 
     async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError> {
@@ -346,7 +346,7 @@ impl Store for SqliteStore {
         self.readers.point(move |c| body(c, "SELECT body FROM token WHERE hash = ?1", [hash])).await
     }
 
-    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<OnceRow>, StoreError> {
+    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
         let (token, key) = (token.clone(), key.to_owned());
         let read = move |c: &Connection| {
             let sql = "SELECT request, answer, at FROM once WHERE token = ?1 AND key = ?2";
@@ -354,7 +354,7 @@ impl Store for SqliteStore {
             let found = c.prepare_cached(sql)?.query_row([token.as_str(), &key], row).optional()?;
             let Some((request, answer, at)) = found else { return Ok(None) };
             let request = Digest::parse(&request).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-            Ok(Some(OnceRow { token, key, request, answer, at: Timestamp::from_ms(at) }))
+            Ok(Some(IdempotencyRow { token, key, request, answer, at: Timestamp::from_ms(at) }))
         };
         self.readers.point(read).await
     }
@@ -412,12 +412,12 @@ impl Store for SqliteStore {
         self.readers.read(read).await
     }
 
-    async fn figures(&self) -> Result<Figures, StoreError> {
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
         let read = |c: &Connection| {
             let count = |sql: &str| Ok::<_, StoreError>(scalar::<i64>(c, sql, [])?.unwrap_or(0) as u64);
             let time =
                 |sql: &str| Ok::<_, StoreError>(scalar::<Option<i64>>(c, sql, [])?.flatten().map(Timestamp::from_ms));
-            Ok(Figures {
+            Ok(StoreStats {
                 entries: count("SELECT COALESCE(MAX(n), -1) + 1 FROM entry")?,
                 signed: count("SELECT COALESCE(MAX(size), 0) FROM checkpoint")?,
                 signed_at: time("SELECT time FROM checkpoint ORDER BY size DESC LIMIT 1")?,

@@ -89,7 +89,7 @@ async fn the_log_survives_restarts_and_finds_every_alteration() {
         for commit in commits.collect::<Vec<_>>() {
             assert_eq!(commit.await.unwrap().len(), 2);
         }
-        store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
+        store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
     }
     let report = check(folder.path());
     assert!(report.is_good(), "{report:?}");
@@ -137,7 +137,7 @@ async fn a_rewritten_log_is_found_by_a_checkpoint_held_elsewhere() {
     for _ in 0..10 {
         store.commit(Change::new(draft())).await.unwrap();
     }
-    store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
+    store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
     let held = store.checkpoint().await.unwrap().unwrap();
     drop(store);
     // The park makes another log of the same length, consistent in itself and signed.
@@ -146,7 +146,7 @@ async fn a_rewritten_log_is_found_by_a_checkpoint_held_elsewhere() {
     for _ in 0..12 {
         store.commit(Change::new(draft())).await.unwrap();
     }
-    store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
+    store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
     drop(store);
     assert!(check(forged.path()).is_good());
     let log = log_rows(&forged.path().join(FILE)).unwrap();

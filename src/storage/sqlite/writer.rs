@@ -6,7 +6,7 @@ use crate::audit::checkpoint::CheckpointSigner;
 use crate::core::id::LogOrigin;
 use crate::core::limits;
 use crate::core::time::{Clock, Timestamp};
-use crate::storage::{Change, Chore, Logged, StoreError};
+use crate::storage::{Change, Logged, Maintenance, StoreError};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -20,7 +20,7 @@ pub enum Job {
     /// A change.
     Commit(Box<Change>, Reply<Vec<Logged>>),
     /// Chores.
-    Housekeep(Vec<Chore>, Reply<()>),
+    Housekeep(Vec<Maintenance>, Reply<()>),
 }
 
 pub struct Writer {
@@ -170,11 +170,12 @@ impl Writer {
                     }
                     outcomes.push(Outcome::Commit(reply, result));
                 }
-                Job::Housekeep(chores, reply) => {
-                    force_checkpoint |= chores.contains(&Chore::Checkpoint);
+                Job::Housekeep(tasks, reply) => {
+                    force_checkpoint |= tasks.contains(&Maintenance::Checkpoint);
                     // A message that was sent makes room for the next of its process.
-                    outbox_filled |= chores.iter().any(|chore| matches!(chore, Chore::Sent(_) | Chore::Retry { .. }));
-                    outcomes.push(Outcome::Housekeep(reply, apply::chores(&transaction, &chores)));
+                    outbox_filled |=
+                        tasks.iter().any(|task| matches!(task, Maintenance::Sent(_) | Maintenance::Retry { .. }));
+                    outcomes.push(Outcome::Housekeep(reply, apply::tasks(&transaction, &tasks)));
                 }
             }
         }

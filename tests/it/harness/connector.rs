@@ -13,7 +13,7 @@ use crosspark::core::time::{Clock, SystemClock};
 use crosspark::identity::bearer;
 use crosspark::identity::key::SigningKey;
 use crosspark::identity::x509::{Der, Presented};
-use crosspark::net::{Presenting, TlsIdentity, server_config};
+use crosspark::net::{CertificateResolver, TlsIdentity, server_config};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ impl Connector {
         let endpoint = format!("https://{}/protocol/2025-1", listener.local_addr().unwrap());
         let (identity, ears) = (unknown_identity(), Ears::default());
         let acceptor =
-            TlsAcceptor::from(Arc::new(server_config(Arc::new(Presenting::new(&identity).unwrap())).unwrap()));
+            TlsAcceptor::from(Arc::new(server_config(Arc::new(CertificateResolver::new(&identity).unwrap())).unwrap()));
         let router = Router::new().fallback(hear).with_state(ears.clone());
         tokio::spawn(async move {
             loop {

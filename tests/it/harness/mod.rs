@@ -7,7 +7,7 @@ mod running;
 
 pub use connector::{CONTEXT, Connector, message, own_name};
 pub use rules::broken;
-pub use running::{Here, Moved, Running};
+pub use running::{Here, Running, Transition};
 
 use crosspark::assembly::{self, Overrides};
 use crosspark::config::Config;

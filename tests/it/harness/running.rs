@@ -115,9 +115,9 @@ impl Drop for Running<'_> {
 }
 
 /// A clock that a test moves.
-pub struct Moved(pub AtomicI64);
+pub struct Transition(pub AtomicI64);
 
-impl Clock for Moved {
+impl Clock for Transition {
     fn now(&self) -> Timestamp {
         SystemClock.now().plus_ms(self.0.load(Ordering::SeqCst))
     }

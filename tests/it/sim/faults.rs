@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use crosspark::core::random::Random;
-use crosspark::storage::interposed::Interpose;
-use crosspark::storage::{Change, Chore, Logged, Store, StoreError};
+use crosspark::storage::interceptor::Interceptor;
+use crosspark::storage::{Change, Logged, Maintenance, Store, StoreError};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -114,7 +114,7 @@ impl Life {
     }
 
     /// What is dead does nothing any more, and answers nobody.
-    pub async fn go_on(&self) {
+    pub async fn run_steps(&self) {
         if self.is_over() {
             std::future::pending::<()>().await;
         }
@@ -129,7 +129,7 @@ pub struct Strikes {
 
 impl Strikes {
     async fn write<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.life.go_on().await;
+        self.life.run_steps().await;
         let step = self.controller.writes.fetch_add(1, Ordering::SeqCst) + 1;
         let failed = || Err(StoreError::Unavailable("the disk is full".into()));
         match self.controller.plan.draw(step) {
@@ -151,12 +151,12 @@ impl Strikes {
 }
 
 #[async_trait]
-impl Interpose for Strikes {
+impl Interceptor for Strikes {
     async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
         self.write(inner.commit(change)).await
     }
 
-    async fn housekeep(&self, inner: &Arc<dyn Store>, chores: Vec<Chore>) -> Result<(), StoreError> {
-        self.write(inner.housekeep(chores)).await
+    async fn maintain(&self, inner: &Arc<dyn Store>, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
+        self.write(inner.maintain(tasks)).await
     }
 }

@@ -11,7 +11,7 @@ use crosspark::core::id::{DatasetId, ParticipantId, ProcessId};
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
 use crosspark::protocol::{BASE, Connection, wire_message};
-use crosspark::service::ports::{Answer, Letter, Peer, PeerError, PeerPage, PlainData};
+use crosspark::service::ports::{Answer, Envelope, Peer, PeerError, PeerPage, PlainData};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http_body_util::BodyExt;
@@ -125,7 +125,7 @@ impl SimPeer {
 
     /// Sends through the weather.
     async fn call(&self, to: &Member, sent: Sent) -> Result<Got, PeerError> {
-        self.life.go_on().await;
+        self.life.run_steps().await;
         self.weather.delay().await;
         if self.weather.strikes(12) {
             return Err(lost());
@@ -142,7 +142,7 @@ impl SimPeer {
         }
         let got = Self::arrive(&self.net, &self.about, &to.id, &sent).await;
         self.weather.delay().await;
-        self.life.go_on().await;
+        self.life.run_steps().await;
         if self.weather.strikes(12) {
             return Err(lost());
         }
@@ -185,7 +185,7 @@ impl Peer for SimPeer {
         Ok(value(&self.call(to, get(format!("{BASE}/catalog/datasets/{id}"))).await?.body))
     }
 
-    async fn deliver(&self, to: &Member, letter: &Letter<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+    async fn deliver(&self, to: &Member, letter: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
         let (path, body) = wire_message(letter, &self.own, &to.id);
         let path = if letter.message.is_ours() { path } else { format!("{BASE}{path}") };
         let sent = match body {
@@ -196,7 +196,7 @@ impl Peer for SimPeer {
             body => post(path, &body),
         };
         let got = self.call(to, sent).await?;
-        let (answer, name) = (value(&got.body), letter.message.named_in());
+        let (answer, name) = (value(&got.body), letter.message.answer_pid_member());
         let pid = name.and_then(|name| answer.get(name)?.as_str()).map(|pid| pid.parse().unwrap());
         Ok(Answer { body: pid, promise: promise(&got.headers) })
     }
@@ -233,7 +233,7 @@ impl Peer for SimPeer {
             let life = life.clone();
             async move {
                 tokio::time::sleep(Duration::from_millis(3)).await;
-                life.go_on().await;
+                life.run_steps().await;
                 piece
             }
         });

@@ -8,8 +8,8 @@ use crate::harness::{ENTERPRISE, message, policy};
 use crosspark::core::id::{ProcessId, Text};
 use crosspark::negotiation::{Negotiation, Role, State};
 use crosspark::policy::{Channel, Decision};
-use crosspark::service::Ask;
-use crosspark::service::ports::{DecisionMaker, NegotiationStep, Says, TransferStep};
+use crosspark::service::NegotiationRequest;
+use crosspark::service::ports::{Assessment, DecisionMaker, NegotiationStep, TransferStep};
 use crosspark::transfer::{self, Transfer};
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +26,7 @@ impl Lot {
 }
 
 impl DecisionMaker for Lot {
-    fn negotiation(&self, n: &Negotiation, _: &Says) -> NegotiationStep {
+    fn negotiation(&self, n: &Negotiation, _: &Assessment) -> NegotiationStep {
         use NegotiationStep as S;
         let end = || S::Terminate("by lot".into());
         if self.0.one_in(6) {
@@ -73,7 +73,12 @@ async fn ask(world: &World) -> ProcessId {
     let offered = world.store(A).dataset(&dataset).await.unwrap().unwrap();
     let (provider, purpose) = (world.id(A), Text::parse("research").unwrap());
     let terms = (offered.offer, dataset, offered.policy);
-    let ask = Ask { provider: &provider, terms, purpose: &purpose, enterprise: Text::parse(ENTERPRISE).unwrap() };
+    let ask = NegotiationRequest {
+        provider: &provider,
+        terms,
+        purpose: &purpose,
+        enterprise: Text::parse(ENTERPRISE).unwrap(),
+    };
     world.living(B).await.ask(&user(), ask, None).await.unwrap()
 }
 

@@ -5,7 +5,7 @@ use super::faults::{Fault, Plan};
 use super::seeds::run;
 use super::world::{A, B, World, user};
 use crosspark::core::id::Text;
-use crosspark::service::{Error, NewToken, Node, Once, Opened, RequestStage, UserRole};
+use crosspark::service::{Error, IdempotencyKey, NewToken, Node, Opened, RequestStage, UserRole};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Use {
     }
 
     async fn act(self, world: &World, node: &Arc<Node>) -> Result<(), Error> {
-        let once = || Once::new("one-key", &[b"the same request"]).unwrap();
+        let once = || IdempotencyKey::new("one-key", &[b"the same request"]).unwrap();
         match self {
             Self::Publish => world.publish_once(node, &once()).await,
             Self::CreateToken => match node.create_token(&user(), &new_token(), Some(&once())).await {

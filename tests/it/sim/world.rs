@@ -21,10 +21,10 @@ use crosspark::ingest::Format;
 use crosspark::protocol::{self, Connection};
 use crosspark::schema;
 use crosspark::service::ports::{DecisionMaker, PolicyDecides};
-use crosspark::service::{DocumentKey, Node, Once, Parts, Publication, RequestStage, Trust, User, UserRole};
-use crosspark::storage::interposed::Interposed;
+use crosspark::service::{DocumentKey, IdempotencyKey, Node, Parts, Publication, RequestStage, Trust, User, UserRole};
+use crosspark::storage::interceptor::Intercepted;
 use crosspark::storage::memory::{Disk, MemoryStore};
-use crosspark::storage::{Change, Chore, HoldingState, Store, Write};
+use crosspark::storage::{Change, HoldingState, Maintenance, Store, Write};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
@@ -304,7 +304,7 @@ impl World {
             endpoint,
             document_key: Arc::new(DocumentKey::new(made.document_key())),
             kek: made.kek(),
-            store: Arc::new(Interposed::new(self.store(park), strikes)),
+            store: Arc::new(Intercepted::new(self.store(park), strikes)),
             blobs: Blobs::open(&site.received.path().join("own")).unwrap(),
             received: Blobs::open(&site.received.path().join("received")).unwrap(),
             index: Index::in_memory().unwrap(),
@@ -320,8 +320,8 @@ impl World {
                 quarantine: Default::default(),
             }),
             sequence: Arc::default(),
-            writes_per_member_a_minute: 12_000,
-            gate: Arc::default(),
+            writes_per_member_per_minute: 12_000,
+            read_only: Arc::default(),
             log_keys: Vec::new(),
         })
         .unwrap()
@@ -365,7 +365,7 @@ impl World {
         self.living(A).await.publish(&user(), publication, None, source).await.unwrap().dataset
     }
 
-    pub async fn publish_once(&self, node: &Arc<Node>, once: &Once) -> Result<(), crosspark::service::Error> {
+    pub async fn publish_once(&self, node: &Arc<Node>, once: &IdempotencyKey) -> Result<(), crosspark::service::Error> {
         let source = std::io::Cursor::new(records(10).into_bytes());
         node.publish(&user(), publication(), Some(once), source).await.map(drop)
     }
@@ -437,7 +437,7 @@ impl World {
     /// A park's log, entry by entry, verified against its own checkpoint.
     pub async fn log(&self, park: usize) -> Vec<Value> {
         let (store, origin) = (self.store(park), self.id(park).log_origin(0));
-        store.housekeep(vec![Chore::Checkpoint]).await.unwrap();
+        store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
         let note = store.checkpoint().await.unwrap().unwrap();
         let folder = &self.template.parks[park];
         let key = assembly::signing_key(&folder.folder, KeyUse::Log, &folder.kek()).unwrap();

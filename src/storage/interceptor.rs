@@ -2,8 +2,8 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Chore, Due, EntryRow, Figures, Holding, Logged, OnceRow, Outgoing, ReleaseRow, Secret, Seen,
-    Store, StoreError, TokenRow, VersionRow,
+    AgreementRow, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
+    Seen, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
@@ -19,25 +19,25 @@ use std::sync::Arc;
 
 /// What happens to writes on their way.
 #[async_trait]
-pub trait Interpose: Send + Sync {
+pub trait Interceptor: Send + Sync {
     /// A commit.
     async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
         inner.commit(change).await
     }
 
     /// Chores.
-    async fn housekeep(&self, inner: &Arc<dyn Store>, chores: Vec<Chore>) -> Result<(), StoreError> {
-        inner.housekeep(chores).await
+    async fn maintain(&self, inner: &Arc<dyn Store>, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
+        inner.maintain(tasks).await
     }
 }
 
 /// The store `inner` behind `by`.
-pub struct Interposed<I> {
+pub struct Intercepted<I> {
     inner: Arc<dyn Store>,
     by: I,
 }
 
-impl<I: Interpose> Interposed<I> {
+impl<I: Interceptor> Intercepted<I> {
     /// Puts `by` before `inner`.
     pub fn new(inner: Arc<dyn Store>, by: I) -> Self {
         Self { inner, by }
@@ -50,13 +50,13 @@ type Listed<T> = Result<Vec<T>, StoreError>;
 macro_rules! pass_through {
     ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
-        impl<I: Interpose> Store for Interposed<I> {
+        impl<I: Interceptor> Store for Intercepted<I> {
             async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
                 self.by.commit(&self.inner, change).await
             }
 
-            async fn housekeep(&self, chores: Vec<Chore>) -> Result<(), StoreError> {
-                self.by.housekeep(&self.inner, chores).await
+            async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
+                self.by.maintain(&self.inner, tasks).await
             }
 
             $(async fn $name(&self $(, $arg: $type)*) -> $answer { self.inner.$name($($arg),*).await })*
@@ -95,12 +95,12 @@ pass_through! {
     holding_of(transfer: &ProcessId) -> Found<Holding>;
     holdings(limit: usize) -> Listed<Holding>;
     token(hash: &Digest) -> Found<TokenRow>;
-    once(token: &TokenId, key: &str) -> Found<OnceRow>;
+    once(token: &TokenId, key: &str) -> Found<IdempotencyRow>;
     tokens() -> Listed<TokenRow>;
     outbox_due(now: Timestamp, limit: usize) -> Listed<Due>;
     outgoing(id: &MessageId) -> Found<Outgoing>;
     outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
-    figures() -> Result<Figures, StoreError>;
+    stats() -> Result<StoreStats, StoreError>;
     checkpoint() -> Found<String>;
     checkpoint_at(size: u64) -> Found<String>;
     tile(level: u8, index: u64) -> Found<Vec<u8>>;

@@ -10,8 +10,8 @@ pub const EVERYBODY: &str = "*";
 
 impl Policy {
     /// Whether everything that this policy permits, `other` permits too. It errs on the side of no.
-    pub fn is_within(&self, other: &Self) -> bool {
-        self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_within(wider)))
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_subset_of(wider)))
     }
 
     /// Who may be permitted anything at all, as keys: a necessary condition, to be looked up. `*` is everybody, `p:ID` a
@@ -46,7 +46,7 @@ impl Policy {
 }
 
 impl Permission {
-    fn is_within(&self, wider: &Self) -> bool {
+    fn is_subset_of(&self, wider: &Self) -> bool {
         let implied = |wanted: &Constraint| self.constraints.iter().any(|own| own.implies(wanted));
         let others = wider.constraints.iter().filter(|constraint| !matches!(constraint, Constraint::Channel(_)));
         let channels = self.channels().is_subset(&wider.channels());

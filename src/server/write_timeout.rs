@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// The stream. It counts the time in which bytes wait for the other end; each [`limits::WRITE_WINDOW_BYTES_MIN`] that are
-/// taken buy another [`limits::WRITE_WINDOW`].
-pub struct Paced<S> {
+/// The stream. It counts the time in which bytes wait for the other end; each [`limits::WRITE_PROGRESS_BYTES_MIN`] that are
+/// taken buy another [`limits::WRITE_PROGRESS_TIME`].
+pub struct WriteTimeout<S> {
     stream: S,
     /// Since when bytes wait, and what wakes this task when that was too long.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -18,7 +18,7 @@ pub struct Paced<S> {
     taken: usize,
 }
 
-impl<S> Paced<S> {
+impl<S> WriteTimeout<S> {
     /// Watches `stream`.
     pub fn new(stream: S) -> Self {
         Self { stream, waiting: None, waited: Duration::ZERO, taken: 0 }
@@ -27,7 +27,7 @@ impl<S> Paced<S> {
     /// After a write or flush: `waits` if bytes are still to be taken by the other end.
     fn watch(&mut self, context: &mut Context<'_>, taken: usize, waits: bool) -> io::Result<()> {
         self.taken += taken;
-        if self.taken >= limits::WRITE_WINDOW_BYTES_MIN {
+        if self.taken >= limits::WRITE_PROGRESS_BYTES_MIN {
             (self.taken, self.waited, self.waiting) = (0, Duration::ZERO, None);
         }
         if !waits {
@@ -36,7 +36,7 @@ impl<S> Paced<S> {
             }
             return Ok(());
         }
-        let left = limits::WRITE_WINDOW.saturating_sub(self.waited);
+        let left = limits::WRITE_PROGRESS_TIME.saturating_sub(self.waited);
         let (_, timer) = self.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
         if timer.as_mut().poll(context).is_pending() {
             return Ok(());
@@ -45,13 +45,13 @@ impl<S> Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(context, bytes);
         let taken = if let Poll::Ready(Ok(taken)) = &done { *taken } else { 0 };
@@ -100,14 +100,14 @@ mod tests {
                 tokio::time::sleep(every).await;
             }
         });
-        Paced::new(near).write_all(&vec![0; 4 * limits::WRITE_WINDOW_BYTES_MIN]).await
+        WriteTimeout::new(near).write_all(&vec![0; 4 * limits::WRITE_PROGRESS_BYTES_MIN]).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn slow_readers_are_cut_and_others_are_not() {
         // A quarter of a window's bytes in each of many steps that take long in all.
-        let steady = limits::WRITE_WINDOW / 100;
-        write_to_one_who_reads(limits::WRITE_WINDOW_BYTES_MIN / 50, steady).await.unwrap();
+        let steady = limits::WRITE_PROGRESS_TIME / 100;
+        write_to_one_who_reads(limits::WRITE_PROGRESS_BYTES_MIN / 50, steady).await.unwrap();
         let dripping = write_to_one_who_reads(1, Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(dripping.kind(), io::ErrorKind::TimedOut);
         let silent = write_to_one_who_reads(1, Duration::from_secs(1_000_000)).await.unwrap_err();

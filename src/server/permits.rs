@@ -32,15 +32,15 @@ impl Caller {
 
 /// Counts places by who has them.
 #[derive(Debug)]
-pub struct Places<K>(Arc<Mutex<HashMap<K, usize>>>);
+pub struct Permits<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-impl<K> Clone for Places<K> {
+impl<K> Clone for Permits<K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K> Default for Places<K> {
+impl<K> Default for Permits<K> {
     fn default() -> Self {
         Self(Arc::default())
     }
@@ -48,27 +48,27 @@ impl<K> Default for Places<K> {
 
 /// A place; dropped, it is free again.
 #[derive(Debug)]
-pub struct Place<K: Eq + Hash> {
-    places: Places<K>,
+pub struct Permit<K: Eq + Hash> {
+    permits: Permits<K>,
     of: K,
 }
 
-impl<K: Eq + Hash + Clone> Places<K> {
+impl<K: Eq + Hash + Clone> Permits<K> {
     /// A place for `of`, if it has fewer than `max`.
-    pub fn take(&self, of: &K, max: usize) -> Option<Place<K>> {
+    pub fn take(&self, of: &K, max: usize) -> Option<Permit<K>> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(of.clone()).or_default();
         if *count >= max {
             return None;
         }
         *count += 1;
-        Some(Place { places: self.clone(), of: of.clone() })
+        Some(Permit { permits: self.clone(), of: of.clone() })
     }
 }
 
-impl<K: Eq + Hash> Drop for Place<K> {
+impl<K: Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut counts = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.permits.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.of) {
             *count -= 1;
             if *count == 0 {
@@ -80,63 +80,68 @@ impl<K: Eq + Hash> Drop for Place<K> {
 
 /// Requests in flight, from their head to the last byte of their answer.
 #[derive(Debug, Clone)]
-pub struct Flights {
+pub struct InFlight {
     all: Arc<Semaphore>,
     /// Those of callers without a known key: they must leave room for members.
-    strangers: Arc<Semaphore>,
-    by_caller: Places<Caller>,
+    unauthenticated: Arc<Semaphore>,
+    by_caller: Permits<Caller>,
     per_caller_max: usize,
 }
 
 /// Why there is no place for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum Overload {
     /// The caller has too many in flight: 429.
     Caller,
     /// All callers together have: 503.
-    House,
+    Node,
 }
 
 /// A request in flight.
 #[derive(Debug)]
-pub struct Flight {
-    _of: Place<Caller>,
-    _among_strangers: Option<OwnedSemaphorePermit>,
+pub struct InFlightPermit {
+    _of: Permit<Caller>,
+    _among_unauthenticated: Option<OwnedSemaphorePermit>,
     _in_all: OwnedSemaphorePermit,
 }
 
-impl Flights {
+impl InFlight {
     /// So many in all, for strangers together, and for one caller.
-    pub fn new(max: usize, strangers_max: usize, per_caller_max: usize) -> Self {
-        let places = |max: usize| Arc::new(Semaphore::new(max));
-        Self { all: places(max), strangers: places(strangers_max), by_caller: Places::default(), per_caller_max }
+    pub fn new(max: usize, unauthenticated_max: usize, per_caller_max: usize) -> Self {
+        let permits = |max: usize| Arc::new(Semaphore::new(max));
+        Self {
+            all: permits(max),
+            unauthenticated: permits(unauthenticated_max),
+            by_caller: Permits::default(),
+            per_caller_max,
+        }
     }
 
     /// A place for a request.
-    pub fn take(&self, caller: &Caller) -> Result<Flight, Full> {
-        let of = self.by_caller.take(caller, self.per_caller_max).ok_or(Full::Caller)?;
-        let stranger = matches!(caller, Caller::Network(_));
-        let strangers = stranger.then(|| self.strangers.clone().try_acquire_owned()).transpose();
-        let among_strangers = strangers.map_err(|_| Full::House)?;
-        let in_all = self.all.clone().try_acquire_owned().map_err(|_| Full::House)?;
-        Ok(Flight { _of: of, _among_strangers: among_strangers, _in_all: in_all })
+    pub fn take(&self, caller: &Caller) -> Result<InFlightPermit, Overload> {
+        let of = self.by_caller.take(caller, self.per_caller_max).ok_or(Overload::Caller)?;
+        let unauthenticated = matches!(caller, Caller::Network(_));
+        let unauthenticated = unauthenticated.then(|| self.unauthenticated.clone().try_acquire_owned()).transpose();
+        let among_unauthenticated = unauthenticated.map_err(|_| Overload::Node)?;
+        let in_all = self.all.clone().try_acquire_owned().map_err(|_| Overload::Node)?;
+        Ok(InFlightPermit { _of: of, _among_unauthenticated: among_unauthenticated, _in_all: in_all })
     }
 }
 
 /// An answer's body that holds something until it is sent or given up.
-pub struct Holding<T> {
+pub struct GuardedBody<T> {
     body: Body,
     _held: T,
 }
 
-impl<T: Send + Unpin + 'static> Holding<T> {
+impl<T: Send + Unpin + 'static> GuardedBody<T> {
     /// As a body.
     pub fn body(body: Body, held: T) -> Body {
         Body::new(Self { body, _held: held }.boxed_unsync())
     }
 }
 
-impl<T: Unpin> HttpBody for Holding<T> {
+impl<T: Unpin> HttpBody for GuardedBody<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -162,27 +167,27 @@ mod tests {
 
     #[test]
     fn places_are_given_back() {
-        let flights = Flights::new(3, 3, 2);
+        let in_flight = InFlight::new(3, 3, 2);
         let (a, b) = (Caller::at([10, 0, 0, 1].into()), Caller::at([10, 0, 0, 2].into()));
-        let first = flights.take(&a).unwrap();
-        let second = flights.take(&a).unwrap();
-        assert_eq!(flights.take(&a).unwrap_err(), Full::Caller);
-        let third = flights.take(&b).unwrap();
-        assert_eq!(flights.take(&b).unwrap_err(), Full::House);
+        let first = in_flight.take(&a).unwrap();
+        let second = in_flight.take(&a).unwrap();
+        assert_eq!(in_flight.take(&a).unwrap_err(), Overload::Caller);
+        let third = in_flight.take(&b).unwrap();
+        assert_eq!(in_flight.take(&b).unwrap_err(), Overload::Node);
         drop(first);
-        drop(flights.take(&b).unwrap());
+        drop(in_flight.take(&b).unwrap());
         drop((second, third));
-        assert!(flights.by_caller.0.lock().unwrap().is_empty());
+        assert!(in_flight.by_caller.0.lock().unwrap().is_empty());
     }
 
     #[test]
     fn strangers_leave_room_for_members() {
-        let flights = Flights::new(10, 1, 5);
-        let stranger = flights.take(&Caller::at([10, 0, 0, 1].into())).unwrap();
-        assert_eq!(flights.take(&Caller::at([10, 0, 0, 2].into())).unwrap_err(), Full::House);
-        assert!(flights.take(&Caller::Key(Digest::of(b"member"))).is_ok());
-        drop(stranger);
-        assert!(flights.take(&Caller::at([10, 0, 0, 2].into())).is_ok());
+        let in_flight = InFlight::new(10, 1, 5);
+        let unauthenticated = in_flight.take(&Caller::at([10, 0, 0, 1].into())).unwrap();
+        assert_eq!(in_flight.take(&Caller::at([10, 0, 0, 2].into())).unwrap_err(), Overload::Node);
+        assert!(in_flight.take(&Caller::Key(Digest::of(b"member"))).is_ok());
+        drop(unauthenticated);
+        assert!(in_flight.take(&Caller::at([10, 0, 0, 2].into())).is_ok());
     }
 
     #[test]

@@ -1,39 +1,39 @@
-//! A gate before the store: while it is shut, nothing is written and the reason is said.
+//! A gate before the store: while it is enter, nothing is written and the reason is said.
 
-use super::interposed::Interpose;
-use super::{Change, Chore, Logged, Store, StoreError};
+use super::interceptor::Interceptor;
+use super::{Change, Logged, Maintenance, Store, StoreError};
 use async_trait::async_trait;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The gate; open at first.
 #[derive(Debug)]
-pub struct Gate(watch::Sender<Option<String>>);
+pub struct ReadOnlyMode(watch::Sender<Option<String>>);
 
-impl Default for Gate {
+impl Default for ReadOnlyMode {
     fn default() -> Self {
         Self(watch::Sender::new(None))
     }
 }
 
-impl Gate {
+impl ReadOnlyMode {
     /// Shuts it, or gives another reason.
-    pub fn shut(&self, reason: impl Into<String>) {
+    pub fn enter(&self, reason: impl Into<String>) {
         self.0.send_replace(Some(reason.into()));
     }
 
     /// Opens it.
-    pub fn open(&self) {
+    pub fn leave(&self) {
         self.0.send_replace(None);
     }
 
-    /// Why it is shut.
+    /// Why it is enter.
     pub fn reason(&self) -> Option<String> {
         self.0.borrow().clone()
     }
 
     /// Completes when it is open.
-    pub async fn opened(&self) {
+    pub async fn left(&self) {
         // The sender is this gate's own: it cannot be gone.
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
     }
@@ -44,14 +44,14 @@ impl Gate {
 }
 
 #[async_trait]
-impl Interpose for Arc<Gate> {
+impl Interceptor for Arc<ReadOnlyMode> {
     async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
         self.pass()?;
         inner.commit(change).await
     }
 
-    async fn housekeep(&self, inner: &Arc<dyn Store>, chores: Vec<Chore>) -> Result<(), StoreError> {
+    async fn maintain(&self, inner: &Arc<dyn Store>, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
         self.pass()?;
-        inner.housekeep(chores).await
+        inner.maintain(tasks).await
     }
 }
