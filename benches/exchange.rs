@@ -13,6 +13,7 @@ mod harness;
 use crosspark::assembly::Overrides;
 use crosspark::audit::entry::{Draft, Facts, Kind};
 use crosspark::catalog::{About, Offered};
+use crosspark::contracts::NegotiationRequest;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::{ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::random::SystemRandomness;
@@ -20,9 +21,9 @@ use crosspark::core::time::{Clock, SystemClock};
 use crosspark::dataset::manifest::SchemaRef;
 use crosspark::index::{Batch, Cursor, Index, Query};
 use crosspark::negotiation::{Negotiation, Role, State, Subject};
+use crosspark::node::{Assessment, DecisionMaker, NegotiationStep, PolicyDecides, TransferStep, User, UserRole};
 use crosspark::policy::{Channel, Decision, Policy};
-use crosspark::service::ports::{Assessment, DecisionMaker, NegotiationStep, PolicyDecides, TransferStep};
-use crosspark::service::{NegotiationRequest, Node, User, UserRole};
+use crosspark::services::Services;
 use crosspark::storage::{Change, VersionRow, Write};
 use crosspark::transfer::Transfer;
 use futures_util::StreamExt;
@@ -61,7 +62,7 @@ fn user() -> User {
 }
 
 struct Pair {
-    consumer: Arc<Node>,
+    consumer: Services,
     provider: ParticipantId,
     version: VersionRow,
 }
@@ -78,14 +79,14 @@ impl Pair {
             purpose: &purpose,
             enterprise: text(harness::ENTERPRISE),
         };
-        let id = self.consumer.ask(&user(), ask, None).await.unwrap();
+        let id = self.consumer.contracts.requests.ask(&user(), ask, None).await.unwrap();
         let mut seen = 0;
         loop {
-            let found = self.consumer.store().negotiation(&id).await.unwrap().unwrap();
+            let found = self.consumer.node.store().negotiation(&id).await.unwrap().unwrap();
             match found.state {
                 State::Finalized => return begun.elapsed(),
                 State::Terminated => panic!("{:?}", found.reason),
-                _ => seen = self.consumer.store().changed(seen).await,
+                _ => seen = self.consumer.node.store().changed(seen).await,
             }
         }
     }
@@ -139,12 +140,12 @@ fn finished(n: usize, peer: &ParticipantId, role: Role, version: &VersionRow) ->
 }
 
 /// Commits many changes at once, as many as the queue takes.
-async fn commit_all(node: &Arc<Node>, changes: impl Iterator<Item = Write>) {
+async fn commit_all(node: &Services, changes: impl Iterator<Item = Write>) {
     let random = SystemRandomness::new();
     let mut all = futures_util::stream::iter(changes.map(|write| {
         let change = Change::new(Draft::new(Kind::NegotiationTransition, Facts::default(), &random)).write(write);
         let node = node.clone();
-        async move { node.store().commit(change).await.map(drop) }
+        async move { node.node.store().commit(change).await.map(drop) }
     }))
     .buffer_unordered(1_024);
     while let Some(done) = all.next().await {
@@ -194,7 +195,7 @@ fn told(name: &str, mut took: Vec<Duration>) {
     println!("{name:<34} median {:>7.2} ms   p99 {:>7.2} ms", ms(0.5), ms(0.99));
 }
 
-async fn catalogs(alliance: &Alliance, a: &Park, b: &Park, node: &Arc<Node>, like: &VersionRow) {
+async fn catalogs(alliance: &Alliance, a: &Park, b: &Park, node: &Services, like: &VersionRow) {
     let client = a.client(alliance, b.identity());
     let url = format!("{}/dsp/2025-1/catalog/request", a.endpoint);
     let mut filled = 0;
@@ -271,22 +272,25 @@ async fn main() {
     let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
     let open = json!({"permission": [{"action": "use"}]});
     let (published, _) = a.publish("economic-indicator", &records(1), "ndjson", &open).await;
-    let version = here_a.node.store().dataset(&dataset_of(&published).parse().unwrap()).await.unwrap().unwrap();
+    let version =
+        here_a.services.node.store().dataset(&dataset_of(&published).parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(Policy::from_value(&version.policy).unwrap().digest(), version.policy_digest);
     let provider: ParticipantId = a.id.parse().unwrap();
-    let pair = Pair { consumer: here_b.node.clone(), provider: provider.clone(), version: version.clone() };
+    let pair = Pair { consumer: here_b.services.clone(), provider: provider.clone(), version: version.clone() };
     pair.measure("warm up", 8, 200).await;
     pair.measure("negotiations, 1 in flight", 1, 500).await;
     pair.measure("negotiations, 64 in flight", 64, 4_000).await;
     let consumer: ParticipantId = b.id.parse().unwrap();
-    for (node, peer, role) in [(&here_a.node, &consumer, Role::Provider), (&here_b.node, &provider, Role::Consumer)] {
+    for (node, peer, role) in
+        [(&here_a.services, &consumer, Role::Provider), (&here_b.services, &provider, Role::Consumer)]
+    {
         let all = (0..finished_max).map(|n| Write::PutNegotiation(Box::new(finished(n, peer, role, &version))));
         commit_all(node, all).await;
     }
     println!("-- with {finished_max} finished negotiations in each database");
     pair.measure("negotiations, 1 in flight", 1, 500).await;
     pair.measure("negotiations, 64 in flight", 64, 4_000).await;
-    catalogs(&alliance, &a, &b, &here_a.node, &version).await;
+    catalogs(&alliance, &a, &b, &here_a.services, &version).await;
     searches(&version).await;
     here_b.stop().await;
     here_a.stop().await;

@@ -18,6 +18,7 @@ use crosspark::alliance::{Alliance, NewConnector};
 use crosspark::assembly::{Overrides, assemble};
 use crosspark::audit::entry::{Draft, Facts, Kind};
 use crosspark::config::{Config, Log, ManagementListener, PeerListener};
+use crosspark::contracts::NegotiationRequest;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::random::SystemRandomness;
@@ -29,12 +30,13 @@ use crosspark::identity::register::Member;
 use crosspark::identity::x509::{Der, Presented};
 use crosspark::keys::Kek;
 use crosspark::negotiation::{Negotiation, Role, State as Stage};
+use crosspark::node::{
+    Answer, Assessment, DecisionMaker, Envelope, NegotiationStep, Peer, PeerCatalogPage, PeerError, PlainData,
+    TransferStep, User, UserRole,
+};
 use crosspark::policy::{Channel, Decision, Policy};
 use crosspark::protocol::{self, Connection, wire_message};
-use crosspark::service::ports::{
-    Answer, Assessment, DecisionMaker, Envelope, NegotiationStep, Peer, PeerError, PeerPage, PlainData, TransferStep,
-};
-use crosspark::service::{NegotiationRequest, Node, User, UserRole};
+use crosspark::services::Services;
 use crosspark::storage::{AgreementRow, Change, VersionRow, Write};
 use crosspark::transfer::{State as Phase, Transfer};
 use futures_util::stream::BoxStream;
@@ -217,7 +219,7 @@ impl Peer for KitPeer {
         Err(last)
     }
 
-    async fn catalog(&self, _: &Member, _: Option<u64>, _: Option<&str>) -> Result<PeerPage, PeerError> {
+    async fn catalog(&self, _: &Member, _: Option<u64>, _: Option<&str>) -> Result<PeerCatalogPage, PeerError> {
         not_asked()
     }
     async fn dataset(&self, _: &Member, _: &DatasetId) -> Result<Value, PeerError> {
@@ -244,7 +246,7 @@ impl Peer for KitPeer {
     async fn checkpoint(&self, _: &Member) -> Result<String, PeerError> {
         not_asked()
     }
-    async fn seen(&self, _: &Member) -> Result<Option<String>, PeerError> {
+    async fn observed_checkpoint(&self, _: &Member) -> Result<Option<String>, PeerError> {
         not_asked()
     }
     async fn register(&self, _: &Member, _: Option<u64>) -> Result<String, PeerError> {
@@ -294,13 +296,13 @@ fn plain_policy() -> Value {
 }
 
 /// The kit says that a negotiation or transfer shall begin.
-async fn initiate(State(node): State<Arc<Node>>, Json(wanted): Json<Initiate>) -> Result<(), String> {
+async fn initiate(State(node): State<Services>, Json(wanted): Json<Initiate>) -> Result<(), String> {
     let kit = COUNTERPARTY.parse().map_err(|error| format!("{error}"))?;
     let error = |error: &dyn std::fmt::Display| error.to_string();
     if let Some(agreement) = wanted.agreement_id {
         let channel = wanted.format.as_deref().and_then(Channel::named).unwrap_or(Channel::Pull);
         let agreement = agreement.parse().map_err(|e| error(&e))?;
-        return node.request_transfer(&agreement, channel).await.map(drop).map_err(|e| error(&e));
+        return node.delivery.transfers.request(&agreement, channel).await.map(drop).map_err(|e| error(&e));
     }
     let user = User {
         token: TokenId::parse("urn:uuid:tck").map_err(|e| error(&e))?,
@@ -313,7 +315,7 @@ async fn initiate(State(node): State<Arc<Node>>, Json(wanted): Json<Initiate>) -
     let (purpose, enterprise) = (text("conformance"), text("Conformance"));
     let ask =
         NegotiationRequest { provider: &kit, terms: (offer, dataset, plain_policy()), purpose: &purpose, enterprise };
-    node.ask(&user, ask, None).await.map(drop).map_err(|e| error(&e))
+    node.contracts.requests.ask(&user, ask, None).await.map(drop).map_err(|e| error(&e))
 }
 
 /// A node's folder in an alliance of its own, and the counterparty's certificate.
@@ -365,8 +367,8 @@ async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow
 }
 
 /// The datasets, offers and agreements that the kit's configuration names.
-async fn seed(node: &Node, own: &ParticipantId) -> anyhow::Result<()> {
-    let (random, now) = (SystemRandomness::new(), node.now());
+async fn seed(node: &Services, own: &ParticipantId) -> anyhow::Result<()> {
+    let (random, now) = (SystemRandomness::new(), node.node.now());
     for (id, _) in PROVIDED {
         let policy = Policy::from_value(&plain_policy())?;
         let digest = Digest::of(id.as_bytes());
@@ -391,7 +393,7 @@ async fn seed(node: &Node, own: &ParticipantId) -> anyhow::Result<()> {
             withdrawn: None,
         };
         let entry = Draft::new(Kind::DatasetPublished, Facts::default(), &random);
-        node.store().commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await?;
+        node.node.store().commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await?;
     }
     let kit = ParticipantId::parse(COUNTERPARTY)?;
     let provided = SERVED.iter().map(|(id, _)| (*id, own, &kit));
@@ -425,7 +427,7 @@ async fn seed(node: &Node, own: &ParticipantId) -> anyhow::Result<()> {
             used: 0,
         };
         let entry = Draft::new(Kind::NegotiationTransition, Facts::default(), &random);
-        node.store().commit(Change::new(entry).write(Write::InsertAgreement(Box::new(row)))).await?;
+        node.node.store().commit(Change::new(entry).write(Write::InsertAgreement(Box::new(row)))).await?;
     }
     Ok(())
 }
@@ -447,10 +449,10 @@ async fn main() -> anyhow::Result<()> {
     let overrides =
         Overrides { peer: Some(Arc::new(peer)), decisions: Some(Arc::new(Scripted)), ..Overrides::default() };
     let assembled = assemble(config, overrides).await?;
-    let node = assembled.node.clone();
-    node.begin_writing(false).await?;
+    let node = assembled.services.clone();
+    node.operations.recovery.begin_writing(false).await?;
     seed(&node, &own).await?;
-    tokio::spawn(node.clone().run_outbox());
+    tokio::spawn(node.operations.outbox.clone().run());
     let about = Connection { presented: Some(Arc::new(presented)), address: None };
     let protocol = protocol::router(node.clone()).layer(from_fn_with_state(about, as_counterparty));
     let begin = Router::new()

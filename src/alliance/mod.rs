@@ -285,7 +285,7 @@ impl Alliance {
         random: &dyn Random,
     ) -> Result<Welcome, AllianceError> {
         let claimed = rotation::claimed_participant(rotation)?;
-        let member = self.register.member(&claimed).ok_or(RotationError::CountedRefusal(claimed))?.clone();
+        let member = self.register.member(&claimed).ok_or(RotationError::NotMember(claimed))?.clone();
         // The same request again: the welcome may have been lost. Before its keys it is judged as it was then.
         let before = Member { keys: rotation::keys_before(rotation, &member)?, ..member.clone() };
         let (rotation, proven) = rotation::verify(rotation, &before, fingerprint, now)?;

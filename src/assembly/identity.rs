@@ -1,6 +1,7 @@
 //! Which of the keys in a node's folder it acts with: of each use the newest that the register lists and that is valid.
 
-use super::{AssemblyError, file_error, files, load_root};
+use super::error::{AssemblyError, file_error};
+use super::folder::{files, load_root};
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId};

@@ -4,29 +4,29 @@ use crate::config::AllianceSource;
 use crate::core::limits;
 use crate::identity::register::VerifiedRegister;
 use crate::net::operator_client;
-use crate::service::Node;
+use crate::services::Services;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Asks the alliance and the peers for newer registers, at once and then every minute.
-pub async fn refresh(node: Arc<Node>, source: Arc<RwLock<Option<AllianceSource>>>) {
+pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSource>>>) {
     loop {
         let place = source.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(source) = place {
             let roots = source.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
-            if let Err(error) = refresh_from_alliance(&node, &source.url, roots.as_deref()).await {
+            if let Err(error) = refresh_from_alliance(&services, &source.url, roots.as_deref()).await {
                 tracing::warn!(url = source.url, error, "the alliance's register could not be fetched");
             }
         }
-        node.refresh_from_peers().await;
+        services.membership.refresh_from_peers().await;
         tokio::time::sleep(limits::REGISTER_REFRESH_INTERVAL).await;
     }
 }
 
 /// Reads the peers' catalogs into the search index: at once, every minute, and when the register changes.
-pub async fn keep_index(node: Arc<Node>) {
-    let mut changes = node.trust_changes();
+pub async fn keep_index(services: Services) {
+    let mut changes = services.node.trust_changes();
     loop {
-        node.refresh_index().await;
+        services.discovery.refresh_index().await;
         tokio::select! {
             () = tokio::time::sleep(limits::CATALOG_REFRESH_INTERVAL) => {}
             changed = changes.changed() => if changed.is_err() { return },
@@ -36,7 +36,7 @@ pub async fn keep_index(node: Arc<Node>) {
 
 /// The alliance's URL is a folder of files: `register.jws`, `registers/N.jws` for the ones between, and `roots/N.json` for
 /// root documents after the first.
-async fn refresh_from_alliance(node: &Node, url: &str, roots: Option<&[u8]>) -> Result<(), String> {
+async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u8]>) -> Result<(), String> {
     let client = operator_client(roots).map_err(|error| error.to_string())?;
     let base = url.trim_end_matches('/');
     let fetch = async |path: String| -> Result<String, String> {
@@ -52,24 +52,24 @@ async fn refresh_from_alliance(node: &Node, url: &str, roots: Option<&[u8]>) -> 
         String::from_utf8(body).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
     };
     let newest = fetch(format!("{base}/register.jws")).await?;
-    if newest == node.trust().register.jws() {
+    if newest == services.node.trust().register.jws() {
         return Ok(());
     }
     // Only a register that stands on an unknown root document makes it worth to ask for one.
     for _ in 0..limits::ROOTS_PER_FETCH_MAX {
-        let trust = node.trust();
+        let trust = services.node.trust();
         if VerifiedRegister::verify_in(&newest, &trust.roots).is_ok() {
             break;
         }
         let version = trust.roots.newest().body().version + 1;
         let Ok(text) = fetch(format!("{base}/roots/{version}.json")).await else { break };
-        node.install_root(text.as_bytes(), url).await.map_err(|error| error.to_string())?;
+        services.membership.install_root(text.as_bytes(), url).await.map_err(|error| error.to_string())?;
     }
-    let trust = node.trust();
+    let trust = services.node.trust();
     let newest = VerifiedRegister::verify_in(&newest, &trust.roots).map_err(|error| error.to_string())?;
     for sequence in trust.register.body().sequence + 1..=newest.body().sequence {
         let jws = fetch(format!("{base}/registers/{sequence}.jws")).await?;
-        node.install_register(&jws, url).await.map_err(|error| error.to_string())?;
+        services.membership.install_register(&jws, url).await.map_err(|error| error.to_string())?;
     }
     Ok(())
 }

@@ -4,10 +4,11 @@ mod park;
 mod story;
 
 use super::{Outcome, audit, exit, fetch, publish, request};
+use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{ParticipantId, Text};
 use crate::core::json;
 use crate::ingest::Format;
-use crate::service::{Publication, RequestStage, RequestView};
+use crate::publishing::Publication;
 use anyhow::Context;
 use park::{Operator, Park};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use crate::core::id::{DatasetId, Text};
 use crate::core::json;
 use crate::ingest::Format;
 use crate::policy::Policy;
-use crate::service::{Publication, Published};
+use crate::publishing::{Publication, Published};
 use anyhow::Context;
 use futures_util::StreamExt;
 use reqwest::{Body, Method, multipart};

@@ -2,9 +2,9 @@
 
 use super::api::{Api, NodeArgs};
 use super::{Outcome, exit, output};
+use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::json;
-use crate::service::{RequestStage, RequestView};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;

@@ -3,7 +3,8 @@
 use super::api::{Api, NodeArgs};
 use super::{Outcome, done, output};
 use crate::core::id::{Text, TokenId};
-use crate::service::{NewToken, UserRole, usual_days};
+use crate::node::UserRole;
+use crate::operations::{NewToken, usual_days};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;

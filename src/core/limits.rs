@@ -90,6 +90,8 @@ pub const WRITE_PROGRESS_TIME: Duration = Duration::from_secs(30);
 pub const WRITE_PROGRESS_BYTES_MIN: usize = 64 * KIB;
 /// Reads of registers, checkpoints and tiles at once by whoever asks: strangers must not take all readers of the database.
 pub const OPEN_READS_MAX: usize = 2;
+/// Offered registers that are read at the same time.
+pub const REGISTER_READS_MAX: usize = 2;
 /// Waiting for a place among the open reads.
 pub const OPEN_READ_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a container that are read from disk at once for one download.
@@ -211,7 +213,7 @@ pub const ROOTS_PER_FETCH_MAX: usize = 16;
 /// Refused registers that are remembered, so that each is logged once.
 pub const REFUSED_REGISTERS_MAX: usize = 1_000;
 /// Longest pause between two deliveries of one message.
-pub const OUTBOX_BACKOFF_MAX: Duration = Duration::from_secs(300);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Read connections to the database.
 pub const READERS_MAX: usize = 4;
 

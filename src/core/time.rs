@@ -1,7 +1,9 @@
 //! Time as a port and as a value: UTC, milliseconds, written as RFC 3339.
 
+use super::limits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
+use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Tells the time. The one implementation that asks the machine is `SystemClock`.
@@ -20,6 +22,12 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
     }
+}
+
+/// The pause before another attempt after `failures` failed ones: 250 ms, doubled each time, at most
+/// [`limits::BACKOFF_MAX`].
+pub fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(250 << failures.min(20)).min(limits::BACKOFF_MAX)
 }
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, between the years 0 and 9999.

@@ -32,10 +32,8 @@ pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clo
         if old.is_empty() {
             break;
         }
-        let facts = Facts {
-            detail: crate::service::object(json!({"kek": kek.id(), "secrets": old.len()})),
-            ..Facts::default()
-        };
+        let facts =
+            Facts { detail: crate::node::details(json!({"kek": kek.id(), "secrets": old.len()})), ..Facts::default() };
         let mut change = Change::new(Draft::new(Kind::KekChanged, facts, random));
         for secret in old {
             let rewrapped = kek.rewrap(secret.cell(), &secret.wrapped, random).map_err(AssemblyError::from)?;

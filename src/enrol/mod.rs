@@ -25,8 +25,9 @@ use crate::identity::register::{KeyEntry, VerifiedRegister};
 use crate::identity::root::VerifiedRoot;
 use crate::identity::x509::Presented;
 use crate::keys::{Kek, KeyFile};
+use crate::node::{UserRole, details};
+use crate::operations::{NewToken, mint_token};
 use crate::protocol::BASE;
-use crate::service::{NewToken, UserRole, mint_token};
 use crate::storage::sqlite::FILE;
 use crate::storage::{Change, Write};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
@@ -111,7 +112,7 @@ pub async fn init(
     let token = NewToken { role: UserRole::Admin, person: new.admin.clone(), enterprise: None, days: FIRST_TOKEN_DAYS };
     let (row, secret, entry) = mint_token(&token, now, random).map_err(|error| file_error(folder, error))?;
     let facts = Facts {
-        detail: crate::service::object(json!({"participant": new.config.participant, "join": fingerprint})),
+        detail: details(json!({"participant": new.config.participant, "join": fingerprint})),
         ..Facts::default()
     };
     let change = Change::new(Draft::new(Kind::LogBegun, facts, random)).entry(entry).write(Write::InsertToken(row));
@@ -230,7 +231,7 @@ pub async fn join(
     if installed == 0 {
         let body = register.body();
         let facts = Facts {
-            detail: crate::service::object(json!({
+            detail: details(json!({
                 "sequence": body.sequence, "digest": register.digest(), "source": "welcome", "root": root.digest(),
                 "members": body.members.len(), "expires": body.expires,
             })),

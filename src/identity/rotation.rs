@@ -79,7 +79,7 @@ pub enum RotationError {
     Csr(#[from] CertificateError),
     /// Of somebody else.
     #[error("the rotation is of {0}, who is no member")]
-    CountedRefusal(ParticipantId),
+    NotMember(ParticipantId),
     /// A key's name or place.
     #[error("the key {0} in the rotation is not new, or not this member's")]
     Key(KeyId),
@@ -123,7 +123,7 @@ pub fn verify(
     let document = MultiSigned::parse::<Rotation>(text)?;
     let (rotation, digest) = document.claimed::<Rotation>()?;
     if rotation.participant != member.id {
-        return Err(RotationError::CountedRefusal(rotation.participant));
+        return Err(RotationError::NotMember(rotation.participant));
     }
     for (n, key) in rotation.keys.iter().enumerate() {
         let known = member.keys.iter().chain(&rotation.keys[..n]);

@@ -3,7 +3,7 @@
 use super::schema::{self, Schema};
 use super::user::{self, names};
 use crate::core::limits;
-use crate::service::Node;
+use crate::services::Services;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -15,8 +15,8 @@ use tokio::sync::watch;
 /// What a handler needs.
 #[derive(Clone)]
 pub struct App {
-    /// The node.
-    pub node: Arc<Node>,
+    /// The use cases.
+    pub services: Services,
     /// Turns true when the node stops: long polls end.
     pub stop: watch::Receiver<bool>,
     /// The OpenAPI document.
@@ -227,7 +227,7 @@ impl Api {
     pub fn add(mut self, operation: Operation, handler: MethodRouter<App>, app: &AppParts) -> Self {
         let documented = self.paths.entry(operation.path).or_insert_with(|| json!({}));
         documented[operation.method] = operation.document();
-        let handler = user::guarded(handler, operation.roles, app.node.clone());
+        let handler = user::guarded(handler, operation.roles, app.services.clone());
         // A publication streams; everything else is small.
         let limit = match operation.body {
             Some(("multipart/form-data", _)) => DefaultBodyLimit::disable(),
@@ -261,6 +261,6 @@ impl Api {
 
 /// What is needed to add operations.
 pub struct AppParts {
-    /// The node.
-    pub node: Arc<Node>,
+    /// The use cases.
+    pub services: Services,
 }

@@ -1,6 +1,6 @@
 //! Errors as problem details (RFC 9457).
 
-use crate::service::{Error, trace};
+use crate::node::{Error, trace};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};

@@ -3,7 +3,8 @@
 use super::api::App;
 use super::error::Problem;
 use crate::core::json;
-use crate::service::{Error, IdempotencyKey};
+use crate::idempotency::IdempotencyKey;
+use crate::node::Error;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;

@@ -1,6 +1,6 @@
 //! What an operator pages on, in the text format of Prometheus (exposition format 0.0.4).
 
-use crate::service::Health;
+use crate::operations::HealthReport;
 use std::fmt::Write;
 
 /// The content type of the format.
@@ -30,7 +30,7 @@ fn label(name: &str, value: &str) -> String {
 }
 
 /// The figures of a node.
-pub fn render(participant: &str, health: &Health) -> String {
+pub fn render(participant: &str, health: &HealthReport) -> String {
     let mut text = Text(String::new());
     let info = [label("participant", participant), label("version", env!("CARGO_PKG_VERSION"))].join(",");
     text.metric("info", "gauge", "This node.", &[(info, 1.0)]);
@@ -41,18 +41,18 @@ pub fn render(participant: &str, health: &Health) -> String {
     text.gauge("outbox_messages", "Messages that wait to be delivered.", health.stats.outbox as f64);
     text.gauge("outbox_oldest_seconds", "For how long the oldest waits.", health.outbox_oldest_seconds as f64);
     text.gauge("open_processes", "Negotiations and transfers that are not over.", health.open_processes as f64);
-    text.gauge("deliveries", "Deliveries to this node under way.", health.deliveries as f64);
-    text.metric("log_entries", "counter", "Entries of the log.", &[(String::new(), health.log_entries as f64)]);
-    text.gauge("log_unsigned_entries", "Entries that no checkpoint covers yet.", health.log_unsigned as f64);
+    text.gauge("downloads", "Downloads in progress.", health.downloads as f64);
+    text.metric("log_entries", "counter", "Entries of the log.", &[(String::new(), health.log.entries as f64)]);
+    text.gauge("log_unsigned_entries", "Entries that no checkpoint covers yet.", health.log.unsigned_entries as f64);
     let refusals: Vec<_> =
         health.refusals.iter().map(|(reason, count)| (label("reason", reason), *count as f64)).collect();
     text.metric("refusals_total", "counter", "Refusals since the start.", &refusals);
-    text.gauge("peer_connections", "Open connections of peers.", health.connections as f64);
-    text.gauge("quarantined_keys", "Keys that wait to be confirmed.", health.quarantine as f64);
+    text.gauge("peer_connections", "Open connections of peers.", health.peer_connections as f64);
+    text.gauge("quarantined_keys", "Keys that wait to be confirmed.", health.quarantined_keys as f64);
     text.gauge("database_bytes", "Size of the database.", health.stats.bytes as f64);
-    if let Some((free, total)) = health.disk {
-        text.gauge("disk_free_bytes", "Free bytes where sealed bytes are.", free as f64);
-        text.gauge("disk_total_bytes", "All bytes there.", total as f64);
+    if let Some(disk) = &health.disk {
+        text.gauge("disk_free_bytes", "Free bytes where sealed bytes are.", disk.free_bytes as f64);
+        text.gauge("disk_total_bytes", "All bytes there.", disk.total_bytes as f64);
     }
     text.0
 }

@@ -2,14 +2,14 @@
 
 use super::api::App;
 use super::error::Problem;
-use crate::service::{CountedRefusal, Node, User, UserRole};
+use crate::node::{CountedRefusal, User, UserRole};
+use crate::services::Services;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::MethodRouter;
-use std::sync::Arc;
 
 /// Administrator.
 pub const ADMIN: u8 = 1;
@@ -41,29 +41,29 @@ pub fn names(roles: u8) -> Vec<&'static str> {
 }
 
 /// Lets only users with one of `roles` through to `handler`.
-pub fn guarded(handler: MethodRouter<App>, roles: u8, node: Arc<Node>) -> MethodRouter<App> {
-    if roles == OPEN { handler } else { handler.layer(from_fn_with_state((node, roles), authorize)) }
+pub fn guarded(handler: MethodRouter<App>, roles: u8, services: Services) -> MethodRouter<App> {
+    if roles == OPEN { handler } else { handler.layer(from_fn_with_state((services, roles), authorize)) }
 }
 
 async fn authorize(
-    State((node, roles)): State<(Arc<Node>, u8)>,
+    State((services, roles)): State<(Services, u8)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let user = match value.and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(secret) => node.user(secret).await?,
+        Some(secret) => services.operations.tokens.authenticate(secret).await?,
         None => None,
     };
     let Some(user) = user else {
-        node.count_refusal(CountedRefusal::NoToken);
+        services.node.count_refusal(CountedRefusal::NoToken);
         let detail =
             "this node does not know the token, or it has expired or was revoked; a token is good at one node only";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
     };
     if role_bit(user.role) & roles == 0 {
         let asked = format!("{} {}", request.method(), request.uri().path());
-        return Err(node.refuse_role(&user, &names(roles), &asked).await.into());
+        return Err(services.operations.tokens.refuse_role(&user, &names(roles), &asked).await.into());
     }
     request.extensions_mut().insert(user);
     Ok(next.run(request).await)

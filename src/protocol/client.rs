@@ -13,8 +13,7 @@ use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::MemberClients;
-use crate::service::ports::{Answer, Envelope, Peer, PeerError, PeerPage, PlainData};
-use crate::service::{DocumentKey, trace};
+use crate::node::{Answer, DocumentKey, Envelope, Peer, PeerCatalogPage, PeerError, PlainData, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -72,7 +71,7 @@ impl HttpPeer {
         let client = client.map_err(|error| PeerError::Unreachable(error.to_string()))?;
         let mut request = client.request(method, address).header(REGISTER_HEADER, sequence);
         if to.connector.is_some() {
-            request = request.bearer_auth(bearer::make(&self.key.present(), &to.id, self.clock.now()));
+            request = request.bearer_auth(bearer::make(&self.key.current(), &to.id, self.clock.now()));
         }
         Ok(match trace::current() {
             Some(trace) => request.header(TRACE_HEADER, trace.to_header(&self.random)),
@@ -156,7 +155,9 @@ async fn refused_or(response: Response) -> Result<Response, PeerError> {
     }
     let (status, promise) = (response.status(), promise_of(&response));
     let body = read(response, limits::DOCUMENT_BYTES_MAX).await.unwrap_or_default();
-    Err(PeerError::Refused { status: status.as_u16(), reason: reason_of(status, &body), promise })
+    let answer: Value = json::read(&body).unwrap_or_default();
+    let code = answer.get("code").or_else(|| answer.get("title")).and_then(Value::as_str).map(str::to_owned);
+    Err(PeerError::Refused { status: status.as_u16(), code, reason: reason_of(status, &answer), promise })
 }
 
 /// An error with its causes: reqwest's own words alone say little.
@@ -176,8 +177,7 @@ fn promise_of(response: &Response) -> Option<String> {
 }
 
 /// The reasons in a protocol error or problem.
-fn reason_of(status: StatusCode, body: &[u8]) -> String {
-    let value: Value = json::read(body).unwrap_or_default();
+fn reason_of(status: StatusCode, value: &Value) -> String {
     let reasons = value.get("reason").and_then(Value::as_array);
     let mut words: Vec<&str> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
     words.extend(value.get("detail").and_then(Value::as_str));
@@ -231,15 +231,15 @@ fn parse(body: &[u8]) -> Result<Value, PeerError> {
 
 #[async_trait]
 impl Peer for HttpPeer {
-    async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerPage, PeerError> {
+    async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerCatalogPage, PeerError> {
         let first = base_of(to) + "/catalog/request";
         let address = next.filter(|next| next.strip_prefix(&first).is_some_and(|rest| rest.starts_with('?')));
         let filter = since.map(|since| json!({"filter": [change_after(since)]}));
-        let message = wire::envelope("CatalogRequestMessage", filter.unwrap_or_else(|| json!({})));
+        let message = wire::with_context("CatalogRequestMessage", filter.unwrap_or_else(|| json!({})));
         let request = self.request_at(to, Method::POST, address.unwrap_or(&first))?.json(&message);
         let response = self.send(to, request).await?;
         let next = next_page(&response, &first);
-        Ok(PeerPage { body: parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?, next })
+        Ok(PeerCatalogPage { body: parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)?, next })
     }
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
@@ -248,10 +248,10 @@ impl Peer for HttpPeer {
         parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)
     }
 
-    async fn deliver(&self, to: &Member, letter: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
-        let (path, body) = wire::outgoing(letter, &self.endpoint, &to.id);
-        let message = letter.message;
-        let address = match (&to.connector, letter.callback) {
+    async fn deliver(&self, to: &Member, envelope: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+        let (path, body) = wire::outgoing(envelope, &self.endpoint, &to.id);
+        let message = envelope.message;
+        let address = match (&to.connector, envelope.callback) {
             (None, _) if message.is_ours() => to.endpoint.join(&path),
             (Some(_), Some(callback)) => callback.join(&path),
             _ => base_of(to) + &path,
@@ -327,7 +327,7 @@ impl Peer for HttpPeer {
         self.text(to, "/log/checkpoint", limits::CHECKPOINT_BYTES_MAX).await
     }
 
-    async fn seen(&self, to: &Member) -> Result<Option<String>, PeerError> {
+    async fn observed_checkpoint(&self, to: &Member) -> Result<Option<String>, PeerError> {
         let note = self.text(to, "/seen", limits::CHECKPOINT_BYTES_MAX).await?;
         Ok(Some(note).filter(|note| !note.is_empty()))
     }

@@ -1,12 +1,13 @@
 //! Our data plane beside the protocol: registers, schemas, log, manifests, sealed bytes, keys, receipts, openings.
 
+use super::app::{App, Connection};
 use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, bearer_of, read_body};
-use super::routes::{App, Connection};
-use crate::audit::tile::{TileId, WIDTH, parse_index};
+use crate::audit::tile::{TileId, parse_index};
 use crate::core::digest::Digest;
 use crate::core::id::{EntryId, ProcessId};
 use crate::core::limits;
-use crate::service::{Counterparty, Data, Error};
+use crate::delivery::Data;
+use crate::node::{Counterparty, Error};
 use crate::storage::Logged;
 use axum::Json;
 use axum::Router;
@@ -71,45 +72,45 @@ fn text(kind: &'static str, body: String) -> Response {
 }
 
 async fn newest_register(State(app): State<App>) -> Answer {
-    Ok(text("application/jose", app.node.register(None).await.map_err(problem)?))
+    Ok(text("application/jose", app.services.membership.register(None).await.map_err(problem)?))
 }
 
 /// A member whom this node does not know yet brings the register that lists it. It must hold a certificate of the
 /// alliance; the register proves itself.
 async fn accept_register(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
-    app.node.require_certificate(connection.presented.as_deref()).map_err(problem)?;
+    app.services.membership.require_certificate(connection.presented.as_deref()).map_err(problem)?;
     // Registers are large: few are read at once.
     let busy = || problem(Error::Unavailable("other registers are being read; try again".into()));
-    let _place = app.registers.try_acquire().map_err(|_| busy())?;
+    let _place = app.register_permits.try_acquire().map_err(|_| busy())?;
     let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;
     let jws = body.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
-    app.node.accept_register(&jws).await.map_err(problem)?;
+    app.services.membership.accept_register(&jws).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn register(State(app): State<App>, Path(sequence): Path<String>) -> Answer {
     let sequence = sequence.parse().map_err(|_| not_found("expected a sequence number"))?;
-    Ok(text("application/jose", app.node.register(Some(sequence)).await.map_err(problem)?))
+    Ok(text("application/jose", app.services.membership.register(Some(sequence)).await.map_err(problem)?))
 }
 
 /// A member that knows a newer root document brings it; the document proves itself.
 async fn accept_root(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
-    app.node.require_certificate(connection.presented.as_deref()).map_err(problem)?;
+    app.services.membership.require_certificate(connection.presented.as_deref()).map_err(problem)?;
     let body = read_body(request.into_body(), limits::ROOT_BYTES_MAX).await.unwrap_or_default();
-    app.node.accept_root(&body).await.map_err(problem)?;
+    app.services.membership.accept_root(&body).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn root(State(app): State<App>, Path(version): Path<String>) -> Answer {
     let version = version.parse().map_err(|_| not_found("expected a version number"))?;
-    let json = app.node.root(version).map_err(problem)?;
+    let json = app.services.membership.root(version).map_err(problem)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 async fn schema(State(app): State<App>, ActiveMember(_): ActiveMember, Path(digest): Path<String>) -> Answer {
-    let known = app.node.known_schemas();
+    let known = app.services.discovery.schemas();
     let found = known.iter().find(|compiled| compiled.schema.digest().to_string() == digest);
     let found = found.ok_or_else(|| not_found("no such schema"))?;
     Ok(Json(found.schema.value()).into_response())
@@ -117,38 +118,32 @@ async fn schema(State(app): State<App>, ActiveMember(_): ActiveMember, Path(dige
 
 /// C2SP tlog-tiles 0.1.0: checkpoint, tiles, entry bundles.
 async fn checkpoint(State(app): State<App>) -> Answer {
-    let note = app.node.store().checkpoint().await.map_err(|error| problem(error.into()))?;
+    let note = app.services.evidence.checkpoint().await.map_err(problem)?;
     let note = note.ok_or_else(|| not_found("nothing is signed yet"))?;
     Ok(text("text/plain; charset=utf-8", note))
 }
 
 /// The newest checkpoint of the caller's own log that this node holds; empty if it holds none.
 async fn seen(State(app): State<App>, AnyMember(from): AnyMember) -> Answer {
-    let note = app.node.observed_checkpoint(&from.participant).await.map_err(problem)?;
+    let note = app.services.membership.observed_checkpoint(&from.participant).await.map_err(problem)?;
     Ok(text("text/plain; charset=utf-8", note.unwrap_or_default()))
 }
 
 /// Whether this node reaches the caller at its endpoint in the register.
 async fn reach(State(app): State<App>, ActiveMember(from): ActiveMember) -> Answer {
-    let reached = app.node.reach(&from).await.map_err(problem)?;
+    let reached = app.services.membership.reach(&from).await.map_err(problem)?;
     let reason = reached.as_ref().err().map(ToString::to_string);
     Ok(Json(json!({"reached": reached.is_ok(), "reason": reason})).into_response())
 }
 
 async fn tile(State(app): State<App>, Path(path): Path<String>) -> Answer {
-    let store = app.node.store();
-    let store_error = |error: crate::storage::StoreError| problem(error.into());
+    let evidence = &app.services.evidence;
     let bytes = if let Some(bundle) = path.strip_prefix("entries/") {
         let (index, width) = parse_index(bundle).map_err(|error| not_found(&error.to_string()))?;
-        let leaves = store.leaves(index * WIDTH, usize::from(width)).await.map_err(store_error)?;
-        let whole = leaves.len() == usize::from(width);
-        // Each entry behind its length in 16 bits.
-        let bundle = leaves.iter().flat_map(|leaf| [&(leaf.len() as u16).to_be_bytes()[..], leaf].concat());
-        whole.then(|| bundle.collect::<Vec<u8>>())
+        evidence.bundle(index, width).await.map_err(problem)?
     } else {
         let id = TileId::parse(&path).map_err(|error| not_found(&error.to_string()))?;
-        let stored = store.tile(id.level, id.index).await.map_err(store_error)?;
-        stored.and_then(|bytes| bytes.get(..usize::from(id.width) * 32).map(<[u8]>::to_vec))
+        evidence.tile(&id).await.map_err(problem)?
     };
     let bytes = bytes.ok_or_else(|| not_found("there is no such tile (yet)"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
@@ -156,9 +151,9 @@ async fn tile(State(app): State<App>, Path(path): Path<String>) -> Answer {
 
 async fn manifest(State(app): State<App>, ActiveMember(from): ActiveMember, Path(digest): Path<String>) -> Answer {
     let digest = Digest::parse(&digest).map_err(|error| not_found(&error.to_string()))?;
-    match app.node.manifest_for(&from, &digest).await {
+    match app.services.delivery.data_plane.manifest_for(&from, &digest).await {
         Ok(jws) => Ok(text("application/jose", jws)),
-        Err(error) => Err(problem(error).to(&app.node, &from)),
+        Err(error) => Err(problem(error).promised(&app.services.evidence, &from)),
     }
 }
 
@@ -182,9 +177,11 @@ impl FromRequestParts<App> for Fetching {
         let id = id.map_err(|error| not_found(&error.to_string()))?.0;
         let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
         let anonymous = parts.extensions.get::<Connection>().is_none_or(|connection| connection.presented.is_none());
-        if anonymous && let Some(connector) = app.node.connector_of(&id).await.map_err(problem)? {
-            let active = app.node.require_active(&connector, "GET /data").await;
-            active.map_err(|error| problem(error).to(&app.node, &connector))?;
+        if anonymous
+            && let Some(connector) = app.services.delivery.data_plane.connector_of(&id).await.map_err(problem)?
+        {
+            let active = app.services.membership.require_active(&connector, "GET /data").await;
+            active.map_err(|error| problem(error).promised(&app.services.evidence, &connector))?;
             return Ok(Self(connector, id));
         }
         let ActiveMember(from) = ActiveMember::from_request_parts(parts, app).await?;
@@ -194,8 +191,8 @@ impl FromRequestParts<App> for Fetching {
 
 /// Sealed or plain data under a transfer token, by range.
 async fn data(State(app): State<App>, Fetching(from, id): Fetching, headers: HeaderMap) -> Answer {
-    let served = app.node.serve_data(&from, &id, bearer_of(&headers)).await;
-    let served = served.map_err(|error| problem(error).to(&app.node, &from))?;
+    let served = app.services.delivery.data_plane.serve_data(&from, &id, bearer_of(&headers)).await;
+    let served = served.map_err(|error| problem(error).promised(&app.services.evidence, &from))?;
     let (size, kind) = match &served {
         Data::Sealed(sealed) => (sealed.size, "application/octet-stream"),
         Data::Plain(plain) => (plain.size(), "application/x-ndjson"),
@@ -251,14 +248,15 @@ async fn read_jws(app: &App, from: &Counterparty, request: Request) -> Result<St
         None => {
             let (kind, facts) = (crate::audit::entry::Kind::MessageRefused, crate::audit::entry::Facts::default());
             let error = Error::invalid("body", "expected a compact JWS within its limit");
-            Err(problem(app.node.refuse(from, kind, facts, error).await).to(&app.node, from))
+            Err(problem(app.services.node.refuse(from, kind, facts, error).await)
+                .promised(&app.services.evidence, from))
         }
     }
 }
 
 fn signed_answer(app: &App, to: &Counterparty, body: String, logged: Option<&Logged>) -> Response {
     let mut response = text("application/jose", body);
-    let promise = logged.map(|logged| app.node.promise(&to.participant, logged));
+    let promise = logged.map(|logged| app.services.evidence.promise(&to.participant, logged));
     add_promise(response.headers_mut(), promise.as_deref());
     response
 }
@@ -271,9 +269,9 @@ async fn key(
 ) -> Answer {
     let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
     let jws = read_jws(&app, &from, request).await?;
-    match app.node.release_key(&from, &id, &jws).await {
+    match app.services.delivery.data_plane.release_key(&from, &id, &jws).await {
         Ok((answer, logged)) => Ok(signed_answer(&app, &from, answer, logged.as_ref())),
-        Err(error) => Err(problem(error).to(&app.node, &from)),
+        Err(error) => Err(problem(error).promised(&app.services.evidence, &from)),
     }
 }
 
@@ -286,25 +284,25 @@ async fn receipt(
 ) -> Answer {
     let id = ProcessId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
     let jws = read_jws(&app, &from, request).await?;
-    match app.node.accept_receipt(&from, &id, &jws).await {
+    match app.services.delivery.data_plane.accept_receipt(&from, &id, &jws).await {
         Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
-        Err(error) => Err(problem(error).to(&app.node, &from)),
+        Err(error) => Err(problem(error).promised(&app.services.evidence, &from)),
     }
 }
 
 /// A provider withdrew a dataset.
 async fn withdrawal(State(app): State<App>, ActiveMember(from): ActiveMember, request: Request) -> Answer {
     let jws = read_jws(&app, &from, request).await?;
-    match app.node.accept_withdrawal(&from, &jws).await {
+    match app.services.publishing.accept_withdrawal(&from, &jws).await {
         Ok(logged) => Ok(signed_answer(&app, &from, String::new(), logged.as_ref())),
-        Err(error) => Err(problem(error).to(&app.node, &from)),
+        Err(error) => Err(problem(error).promised(&app.services.evidence, &from)),
     }
 }
 
 async fn opening(State(app): State<App>, ActiveMember(from): ActiveMember, Path(id): Path<String>) -> Answer {
     let id = EntryId::parse(&id).map_err(|error| not_found(&error.to_string()))?;
-    match app.node.opening_for(&from, &id).await {
+    match app.services.evidence.opening_for(&from, &id).await {
         Ok(opening) => Ok(Json(opening).into_response()),
-        Err(error) => Err(problem(error).to(&app.node, &from)),
+        Err(error) => Err(problem(error).promised(&app.services.evidence, &from)),
     }
 }

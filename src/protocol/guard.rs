@@ -1,13 +1,14 @@
 //! What stands before every handler: who calls, whether that is allowed here, and how a refusal is written.
 
 use super::REGISTER_HEADER;
-use super::routes::{App, Connection};
-use super::wire::envelope;
+use super::app::{App, Connection};
+use super::wire::with_context;
 use crate::audit::promise;
 use crate::core::id::ProcessId;
 use crate::core::limits;
+use crate::evidence::Evidence;
 use crate::identity::bearer;
-use crate::service::{Counterparty, Error, Node};
+use crate::node::{Counterparty, Error};
 use crate::storage::Logged;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -15,7 +16,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// A member in any standing: only for what a suspended member may still send.
 pub struct AnyMember(pub Counterparty);
@@ -32,16 +32,16 @@ impl FromRequestParts<App> for AnyMember {
         let presented = connection.presented.as_deref();
         let token = bearer_of(&parts.headers).filter(|token| presented.is_none() && bearer::is_jwt(token));
         let who = async || match token {
-            Some(token) => app.node.authenticate_bearer(token).await,
-            None => app.node.authenticate(presented).await,
+            Some(token) => app.services.membership.authenticate_bearer(token).await,
+            None => app.services.membership.authenticate(presented).await,
         };
         let first = who().await.map_err(|error| Failure::of(family, error));
         // Whoever is behind fetches before it decides. trust.md, "The register".
         let told = stated_sequence(&parts.headers);
-        let newest = app.node.trust().register.body().sequence;
+        let newest = app.services.node.trust().register.body().sequence;
         match first {
             Ok(from) if told > newest => {
-                app.node.catch_up(&from.participant, told).await;
+                app.services.membership.catch_up(&from.participant, told).await;
                 let again = who().await;
                 again.map(Self).map_err(|error| Failure::of(family, error))
             }
@@ -67,9 +67,9 @@ impl FromRequestParts<App> for ActiveMember {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let AnyMember(from) = AnyMember::from_request_parts(parts, app).await?;
         let what = format!("{} {}", parts.method, parts.uri.path());
-        match app.node.require_active(&from, &what).await {
+        match app.services.membership.require_active(&from, &what).await {
             Ok(()) => Ok(Self(from)),
-            Err(error) => Err(Failure::of(Family::of(parts.uri.path()), error).to(&app.node, &from)),
+            Err(error) => Err(Failure::of(Family::of(parts.uri.path()), error).promised(&app.services.evidence, &from)),
         }
     }
 }
@@ -151,8 +151,8 @@ impl Failure {
     }
 
     /// With the promise that it is in the log.
-    pub fn to(mut self, node: &Node, from: &Counterparty) -> Self {
-        self.promise = self.error.logged().map(|logged| node.promise(&from.participant, logged));
+    pub fn promised(mut self, evidence: &Evidence, from: &Counterparty) -> Self {
+        self.promise = self.error.logged().map(|logged| evidence.promise(&from.participant, logged));
         self
     }
 
@@ -205,7 +205,7 @@ impl IntoResponse for Failure {
                     Family::Negotiation => "ContractNegotiationError",
                     _ => "TransferError",
                 };
-                envelope(kind, json!({"code": code, "reason": [reason]}))
+                with_context(kind, json!({"code": code, "reason": [reason]}))
             }
         };
         // Both are there in each error of a process (the JSON Schemas), also where one is not known.
@@ -237,14 +237,14 @@ pub fn add_promise(headers: &mut HeaderMap, promise: Option<&str>) {
 
 /// An answer with its promise.
 pub fn answer(
-    node: &Arc<Node>,
+    evidence: &Evidence,
     to: &Counterparty,
     status: StatusCode,
     body: &Value,
     logged: Option<&Logged>,
 ) -> Response {
     let mut response = (status, axum::Json(body)).into_response();
-    let promise = logged.map(|logged| node.promise(&to.participant, logged));
+    let promise = logged.map(|logged| evidence.promise(&to.participant, logged));
     add_promise(response.headers_mut(), promise.as_deref());
     response
 }

@@ -1,13 +1,15 @@
 //! The Dataspace Protocol 2025-1 over HTTPS, and our data plane beside it: wire messages, server routes, client.
 
+mod app;
 mod client;
 mod dataplane;
 mod guard;
 mod routes;
 mod wire;
 
+pub use app::Connection;
 pub use client::HttpPeer;
-pub use routes::{Connection, router};
+pub use routes::router;
 pub use wire::{BASE, Incoming, outgoing as wire_message};
 
 /// Header of W3C Trace Context.

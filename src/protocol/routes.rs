@@ -1,15 +1,18 @@
 //! Server side of the Dataspace Protocol (DSP 2025-1, HTTPS binding).
 
+use super::app::App;
 use super::dataplane;
 use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, Names, Traced, answer};
 use super::wire::{self, BASE, Incoming};
 use super::{REGISTER_HEADER, TRACE_HEADER};
 use crate::catalog::Filter;
 use crate::core::id::{DatasetId, ProcessId};
+use crate::core::limits;
 use crate::core::trace::TraceId;
-use crate::identity::x509::Presented;
+use crate::discovery::PageStart;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::{CountedRefusal, Counterparty, Error, Inbound, Node, PageStart, Transition, trace};
+use crate::node::{CountedRefusal, Counterparty, Error, Inbound, Transition, trace};
+use crate::services::Services;
 use crate::storage::Logged;
 use crate::transfer::Transfer;
 use axum::extract::{Path, Query, State};
@@ -19,33 +22,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-
-/// What a handler needs.
-#[derive(Clone)]
-pub struct App {
-    /// The node.
-    pub node: Arc<Node>,
-    /// Places for registers that are being read.
-    pub registers: Arc<Semaphore>,
-}
-
-/// The connection that a request came over; the listener puts it into the request.
-#[derive(Clone, Default)]
-pub struct Connection {
-    /// The certificate whose key was proven, if one was presented.
-    pub presented: Option<Arc<Presented>>,
-    /// From where.
-    pub address: Option<SocketAddr>,
-}
 
 type Answer = Result<Response, Failure>;
 
 /// All routes of the peer listener.
-pub fn router(node: Arc<Node>) -> Router {
-    let app = App { node, registers: Arc::new(Semaphore::new(2)) };
+pub fn router(services: Services) -> Router {
+    let app = App { services, register_permits: Arc::new(Semaphore::new(limits::REGISTER_READS_MAX)) };
     let negotiations = Router::new()
         .route("/request", post(contract_request))
         .route("/offers", post(contract_offer))
@@ -89,9 +73,9 @@ async fn tell_register(
     let mut response = trace::within(trace, next.run(request)).await;
     // A refusal that no handler logged or counted (a path, query or range that cannot be read) is counted here.
     if response.status().is_client_error() && response.extensions().get::<Traced>().is_none() {
-        app.node.count_refusal(CountedRefusal::NoRoute);
+        app.services.node.count_refusal(CountedRefusal::NoRoute);
     }
-    let sequence = app.node.trust().register.body().sequence;
+    let sequence = app.services.node.trust().register.body().sequence;
     response.headers_mut().insert(REGISTER_HEADER, HeaderValue::from(sequence));
     response
 }
@@ -140,8 +124,8 @@ async fn catalog(
         Ok((filter, page.start()?))
     });
     let (filter, start) = call.read(read).await?;
-    let page = app.node.catalog(&from, &filter, start.as_ref()).await.map_err(refuse)?;
-    let mut response = Json(wire::envelope("Catalog", page.catalog)).into_response();
+    let page = app.services.discovery.catalog(&from, &filter, start.as_ref()).await.map_err(refuse)?;
+    let mut response = Json(wire::with_context("Catalog", page.catalog)).into_response();
     if let Some(next) = page.next {
         let query = match next {
             PageStart::After(id) => format!("after={id}"),
@@ -175,7 +159,7 @@ impl<'a> Call<'a> {
     }
 
     fn fail(&self, error: Error) -> Failure {
-        let failure = Failure::of(self.family, error).to(&self.app.node, self.from);
+        let failure = Failure::of(self.family, error).promised(&self.app.services.evidence, self.from);
         if self.family == Family::Catalog { failure } else { failure.about(&self.names) }
     }
 
@@ -185,7 +169,7 @@ impl<'a> Call<'a> {
             Ok(message) => Ok(message),
             Err(error) => {
                 let (kind, facts) = (crate::audit::entry::Kind::MessageRefused, crate::audit::entry::Facts::default());
-                Err(self.fail(self.app.node.refuse(self.from, kind, facts, error).await))
+                Err(self.fail(self.app.services.node.refuse(self.from, kind, facts, error).await))
             }
         }
     }
@@ -216,7 +200,7 @@ impl<'a> Call<'a> {
 
     fn answer(&self, status: StatusCode, outcome: Result<(Value, Option<Logged>), Error>) -> Answer {
         let (body, logged) = outcome.map_err(|error| self.fail(error))?;
-        Ok(answer(&self.app.node, self.from, status, &body, logged.as_ref()))
+        Ok(answer(&self.app.services.evidence, self.from, status, &body, logged.as_ref()))
     }
 }
 
@@ -246,8 +230,8 @@ fn segment<T: std::str::FromStr<Err = crate::core::id::IdError>>(text: &str) -> 
 async fn dataset(State(app): State<App>, ActiveMember(from): ActiveMember, Path(id): Path<String>) -> Answer {
     let call = Call::about_path(&app, &from, Family::Catalog, &id);
     let id = call.read(segment::<DatasetId>(&id)).await?;
-    match app.node.catalog_dataset(&from, &id).await {
-        Ok(dataset) => Ok(Json(wire::envelope("Dataset", dataset)).into_response()),
+    match app.services.discovery.catalog_dataset(&from, &id).await {
+        Ok(dataset) => Ok(Json(wire::with_context("Dataset", dataset)).into_response()),
         Err(error) => Err(call.fail(error)),
     }
 }
@@ -261,7 +245,7 @@ async fn contract_request(
     let call = Call::new(&app, &from, Family::Negotiation, &body);
     let read = Incoming::read(&body, "ContractRequestMessage").and_then(|message| message.contract_request());
     let request = call.read(read).await?;
-    let outcome = app.node.contract_requested(&from, request).await;
+    let outcome = app.services.contracts.negotiations.requested(&from, request).await;
     call.negotiation(StatusCode::CREATED, outcome)
 }
 
@@ -270,7 +254,7 @@ async fn contract_offer(State(app): State<App>, ActiveMember(from): ActiveMember
     let call = Call::new(&app, &from, Family::Negotiation, &body);
     let read = Incoming::read(&body, "ContractOfferMessage").and_then(|message| message.contract_offer());
     let offer = call.read(read).await?;
-    let outcome = app.node.contract_offered(&from, offer).await;
+    let outcome = app.services.contracts.negotiations.first_offered(&from, offer).await;
     call.negotiation(StatusCode::CREATED, outcome)
 }
 
@@ -285,7 +269,7 @@ async fn counter_request(
     let about = call.about(&pid, "ContractRequestMessage", &body).await?;
     let read = about.message.terms().and_then(|terms| Ok((terms, about.message.claim()?)));
     let (terms, claim) = call.read(read).await?;
-    let outcome = app.node.countered(about.inbound(&from), terms, claim.as_deref()).await;
+    let outcome = app.services.contracts.negotiations.countered(about.inbound(&from), terms, claim.as_deref()).await;
     call.negotiation(StatusCode::OK, outcome)
 }
 
@@ -299,21 +283,21 @@ async fn counter_offer(
     let call = Call::new(&app, &from, Family::Negotiation, &body);
     let about = call.about(&pid, "ContractOfferMessage", &body).await?;
     let terms = call.read(about.message.terms()).await?;
-    let outcome = app.node.offered(about.inbound(&from), terms).await;
+    let outcome = app.services.contracts.negotiations.offered(about.inbound(&from), terms).await;
     call.negotiation(StatusCode::OK, outcome)
 }
 
 async fn negotiation(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let call = Call::about_path(&app, &from, Family::Negotiation, &pid);
     let pid = call.read(segment::<ProcessId>(&pid)).await?;
-    let outcome = app.node.negotiation_for(&from, &pid).await.map(Transition::repeated);
+    let outcome = app.services.contracts.negotiations.visible_to(&from, &pid).await.map(Transition::repeated);
     call.negotiation(StatusCode::OK, outcome)
 }
 
 async fn transfer(State(app): State<App>, ActiveMember(from): ActiveMember, Path(pid): Path<String>) -> Answer {
     let call = Call::about_path(&app, &from, Family::Transfer, &pid);
     let pid = call.read(segment::<ProcessId>(&pid)).await?;
-    let outcome = app.node.transfer_for(&from, &pid).await.map(Transition::repeated);
+    let outcome = app.services.delivery.transfers.visible_to(&from, &pid).await.map(Transition::repeated);
     call.transfer(StatusCode::OK, outcome)
 }
 
@@ -328,7 +312,8 @@ async fn contract_agreement(
     let about = call.about(&pid, "ContractAgreementMessage", &body).await?;
     let read = about.message.signature().and_then(|signed| Ok((signed, about.message.agreement()?)));
     let (signed, plain) = call.read(read).await?;
-    let outcome = app.node.agreed(about.inbound(&from), signed.as_deref(), plain.as_ref()).await;
+    let outcome =
+        app.services.contracts.negotiations.agreed(about.inbound(&from), signed.as_deref(), plain.as_ref()).await;
     call.negotiation(StatusCode::OK, outcome)
 }
 
@@ -343,7 +328,7 @@ async fn contract_verification(
     let kind = "ContractAgreementVerificationMessage";
     let about = call.about(&pid, kind, &body).await?;
     let signed = call.read(about.message.signature()).await?;
-    let outcome = app.node.verified(about.inbound(&from), signed.as_deref()).await;
+    let outcome = app.services.contracts.negotiations.verified(about.inbound(&from), signed.as_deref()).await;
     call.negotiation(StatusCode::OK, outcome)
 }
 
@@ -359,10 +344,10 @@ async fn contract_event(
     let about = call.about(&pid, kind, &body).await?;
     let event: Result<String, Error> = about.message.get("eventType");
     let outcome = match event.as_deref() {
-        Ok("FINALIZED") => app.node.finalized(about.inbound(&from)).await,
+        Ok("FINALIZED") => app.services.contracts.negotiations.finalized(about.inbound(&from)).await,
         Ok("ACCEPTED") => {
             let claim = call.read(about.message.claim()).await?;
-            app.node.accepted(about.inbound(&from), claim.as_deref()).await
+            app.services.contracts.negotiations.accepted(about.inbound(&from), claim.as_deref()).await
         }
         _ => {
             let error = Error::invalid("eventType", "`eventType` must be ACCEPTED or FINALIZED");
@@ -382,7 +367,7 @@ async fn contract_termination(
     let call = Call::new(&app, &from, Family::Negotiation, &body);
     let kind = "ContractNegotiationTerminationMessage";
     let about = call.about(&pid, kind, &body).await?;
-    let outcome = app.node.negotiation_terminated(about.inbound(&from), &about.message.reason()).await;
+    let outcome = app.services.contracts.negotiations.terminated(about.inbound(&from), &about.message.reason()).await;
     call.negotiation(StatusCode::OK, outcome)
 }
 
@@ -395,7 +380,7 @@ async fn transfer_request(
     let call = Call::new(&app, &from, Family::Transfer, &body);
     let read = Incoming::read(&body, "TransferRequestMessage").and_then(|message| message.transfer_request());
     let request = call.read(read).await?;
-    let outcome = app.node.transfer_requested(&from, request).await;
+    let outcome = app.services.delivery.transfers.requested(&from, request).await;
     call.transfer(StatusCode::CREATED, outcome)
 }
 
@@ -409,7 +394,7 @@ async fn transfer_start(
     let call = Call::new(&app, &from, Family::Transfer, &body);
     let about = call.about(&pid, "TransferStartMessage", &body).await?;
     let address = call.read(about.message.data_address()).await?;
-    let outcome = app.node.transfer_started(about.inbound(&from), address.as_ref()).await;
+    let outcome = app.services.delivery.transfers.started(about.inbound(&from), address.as_ref()).await;
     call.transfer(StatusCode::OK, outcome)
 }
 
@@ -422,7 +407,7 @@ async fn transfer_completion(
 ) -> Answer {
     let call = Call::new(&app, &from, Family::Transfer, &body);
     let about = call.about(&pid, "TransferCompletionMessage", &body).await?;
-    let outcome = app.node.transfer_completed(about.inbound(&from)).await;
+    let outcome = app.services.delivery.transfers.completed(about.inbound(&from)).await;
     call.transfer(StatusCode::OK, outcome)
 }
 
@@ -435,7 +420,7 @@ async fn transfer_suspension(
 ) -> Answer {
     let call = Call::new(&app, &from, Family::Transfer, &body);
     let about = call.about(&pid, "TransferSuspensionMessage", &body).await?;
-    let outcome = app.node.transfer_suspended(about.inbound(&from), &about.message.reason()).await;
+    let outcome = app.services.delivery.transfers.suspended(about.inbound(&from), &about.message.reason()).await;
     call.transfer(StatusCode::OK, outcome)
 }
 
@@ -448,6 +433,6 @@ async fn transfer_termination(
 ) -> Answer {
     let call = Call::new(&app, &from, Family::Transfer, &body);
     let about = call.about(&pid, "TransferTerminationMessage", &body).await?;
-    let outcome = app.node.transfer_terminated(about.inbound(&from), &about.message.reason()).await;
+    let outcome = app.services.delivery.transfers.terminated(about.inbound(&from), &about.message.reason()).await;
     call.transfer(StatusCode::OK, outcome)
 }

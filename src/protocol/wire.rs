@@ -1,16 +1,15 @@
 //! Messages as the wire has them (DSP 2025-1, plain JSON; its JSON Schemas are normative). Unknown properties are
 //! ignored, `@context` and `@type` are not.
 
+use crate::contracts::{ContractOffer, ContractRequest, PlainAgreement, Terms};
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, OfferId, ParticipantId, ProcessId};
 use crate::core::json;
 use crate::core::time::Timestamp;
+use crate::delivery::{DataAddress, TransferRequest};
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Negotiation, Role};
-use crate::service::ports::Envelope;
-use crate::service::{
-    ContractOffer, ContractRequest, DataAddress, Error, Message, PlainAgreement, Termination, Terms, TransferRequest,
-};
+use crate::node::{Envelope, Error, Message, Termination};
 use crate::transfer::Transfer;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -176,7 +175,7 @@ impl Incoming {
 }
 
 /// Completes a message or answer.
-pub fn envelope(kind: &str, members: Value) -> Value {
+pub fn with_context(kind: &str, members: Value) -> Value {
     let mut all = match members {
         Value::Object(members) => members,
         _ => Map::new(),
@@ -198,23 +197,23 @@ fn pids(role: Role, own: &ProcessId, peer: Option<&ProcessId>) -> Value {
 pub fn negotiation(negotiation: &Negotiation) -> Value {
     let mut members = pids(negotiation.role, &negotiation.id, negotiation.peer_pid.as_ref());
     members["state"] = negotiation.state.name().into();
-    envelope("ContractNegotiation", members)
+    with_context("ContractNegotiation", members)
 }
 
 /// A transfer as an answer.
 pub fn transfer(transfer: &Transfer) -> Value {
     let mut members = pids(transfer.role, &transfer.id, transfer.peer_pid.as_ref());
     members["state"] = transfer.state.name().into();
-    envelope("TransferProcess", members)
+    with_context("TransferProcess", members)
 }
 
 /// An outgoing message of the node at the endpoint `own`: path below the receiver's base of the protocol (or, of our data
 /// plane, below its endpoint), and body.
-pub fn outgoing(letter: &Envelope<'_>, own: &Endpoint, to: &ParticipantId) -> (String, Value) {
-    let (path, mut body) = written(letter.message, own, to, letter.token);
+pub fn outgoing(envelope: &Envelope<'_>, own: &Endpoint, to: &ParticipantId) -> (String, Value) {
+    let (path, mut body) = written(envelope.message, own, to, envelope.token);
     if let Value::Object(body) = &mut body {
         // What is said twice is two messages: only by their names can the receiver tell them from one that came twice.
-        body.insert("@id".into(), letter.id.to_string().into());
+        body.insert("@id".into(), envelope.id.to_string().into());
     }
     (path, body)
 }
@@ -226,42 +225,42 @@ fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<
             let mut body = json!({"consumerPid": pid, "offer": odrl_offer(offer, dataset, policy, ("assigner", to))});
             extend(&mut body, CLAIM, claim.as_deref());
             let path = addressed(&mut body, ("providerPid", peer_pid.as_ref()), &callback, "request");
-            (path, envelope("ContractRequestMessage", body))
+            (path, with_context("ContractRequestMessage", body))
         }
         Message::ContractOffer { pid, peer_pid, offer, dataset, policy } => {
             let mut body = json!({"providerPid": pid, "offer": odrl_offer(offer, dataset, policy, ("assignee", to))});
             let path = addressed(&mut body, ("consumerPid", peer_pid.as_ref()), &callback, "offers");
-            (path, envelope("ContractOfferMessage", body))
+            (path, with_context("ContractOfferMessage", body))
         }
         Message::ContractAccepted { pid, peer_pid, claim } => {
             let mut body = json!({"consumerPid": pid, "providerPid": peer_pid, "eventType": "ACCEPTED"});
             extend(&mut body, CLAIM, claim.as_deref());
-            (format!("/negotiations/{peer_pid}/events"), envelope("ContractNegotiationEventMessage", body))
+            (format!("/negotiations/{peer_pid}/events"), with_context("ContractNegotiationEventMessage", body))
         }
         Message::ContractAgreement { pid, peer_pid, agreement, signed } => {
             let odrl = odrl_agreement(agreement, *signed);
             let body =
                 json!({"providerPid": pid, "consumerPid": peer_pid, "agreement": odrl, "callbackAddress": callback});
-            (format!("/negotiations/{peer_pid}/agreement"), envelope("ContractAgreementMessage", body))
+            (format!("/negotiations/{peer_pid}/agreement"), with_context("ContractAgreementMessage", body))
         }
         Message::ContractVerification { pid, peer_pid, agreement } => {
             let mut body = json!({"consumerPid": pid, "providerPid": peer_pid});
             extend(&mut body, AGREEMENT, agreement.as_deref());
             let path = format!("/negotiations/{peer_pid}/agreement/verification");
-            (path, envelope("ContractAgreementVerificationMessage", body))
+            (path, with_context("ContractAgreementVerificationMessage", body))
         }
         Message::ContractFinalized { pid, peer_pid } => {
             let body = json!({"providerPid": pid, "consumerPid": peer_pid, "eventType": "FINALIZED"});
-            (format!("/negotiations/{peer_pid}/events"), envelope("ContractNegotiationEventMessage", body))
+            (format!("/negotiations/{peer_pid}/events"), with_context("ContractNegotiationEventMessage", body))
         }
         Message::ContractTermination(end) => {
             let path = format!("/negotiations/{}/termination", end.peer_pid);
-            (path, envelope("ContractNegotiationTerminationMessage", termination(end)))
+            (path, with_context("ContractNegotiationTerminationMessage", termination(end)))
         }
         Message::TransferRequest { pid, agreement, format } => {
             let body =
                 json!({"consumerPid": pid, "agreementId": agreement, "format": format, "callbackAddress": callback});
-            ("/transfers/request".into(), envelope("TransferRequestMessage", body))
+            ("/transfers/request".into(), with_context("TransferRequestMessage", body))
         }
         Message::TransferStart { pid, peer_pid, until } => {
             let address = json!({
@@ -275,23 +274,23 @@ fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<
                 ],
             });
             let body = json!({"providerPid": pid, "consumerPid": peer_pid, "dataAddress": address});
-            (format!("/transfers/{peer_pid}/start"), envelope("TransferStartMessage", body))
+            (format!("/transfers/{peer_pid}/start"), with_context("TransferStartMessage", body))
         }
         Message::TransferResumption { pid, peer_pid } => {
             let body = json!({"consumerPid": pid, "providerPid": peer_pid});
-            (format!("/transfers/{peer_pid}/start"), envelope("TransferStartMessage", body))
+            (format!("/transfers/{peer_pid}/start"), with_context("TransferStartMessage", body))
         }
         Message::TransferSuspension(pause) => {
             let path = format!("/transfers/{}/suspension", pause.peer_pid);
-            (path, envelope("TransferSuspensionMessage", termination(pause)))
+            (path, with_context("TransferSuspensionMessage", termination(pause)))
         }
         Message::TransferCompletion { role, pid, peer_pid } => {
             let body = pids(*role, pid, Some(peer_pid));
-            (format!("/transfers/{peer_pid}/completion"), envelope("TransferCompletionMessage", body))
+            (format!("/transfers/{peer_pid}/completion"), with_context("TransferCompletionMessage", body))
         }
         Message::TransferTermination(end) => {
             let path = format!("/transfers/{}/termination", end.peer_pid);
-            (path, envelope("TransferTerminationMessage", termination(end)))
+            (path, with_context("TransferTerminationMessage", termination(end)))
         }
         Message::Withdrawal { statement } => ("/withdrawals".into(), Value::String(statement.clone())),
         Message::Receipt { transfer, receipt } => (format!("/data/{transfer}/receipt"), Value::String(receipt.clone())),

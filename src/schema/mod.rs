@@ -1,8 +1,10 @@
 //! Shared schemas (JSON Schema 2020-12): the built-in registry, a strict reading of schemas, compiled validators.
 
 mod lint;
+mod registry;
 mod validator;
 
+pub use registry::{CompiledSchema, SchemaRegistry};
 pub use validator::{Validator, Violation};
 
 use crate::core::digest::Digest;

@@ -2,7 +2,9 @@
 
 use super::memory::{Disk, MemoryStore};
 use super::sqlite::SqliteStore;
-use super::{Change, Guard, IdempotencyRow, Maintenance, Outgoing, Store, StoreError, TokenRow, VersionRow, Write};
+use super::{
+    Change, Conflict, Guard, IdempotencyRow, Maintenance, Outgoing, Store, StoreError, TokenRow, VersionRow, Write,
+};
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::catalog::About;
 use crate::core::digest::Digest;
@@ -54,24 +56,24 @@ async fn conforms(store: &dyn Store) {
     // All or nothing, with its entry.
     store.commit(change().write(Write::InsertToken(token(1)))).await.unwrap();
     let doomed = change().write(Write::InsertToken(token(2))).write(Write::InsertToken(token(1)));
-    assert_eq!(store.commit(doomed).await.map(drop), conflict("the token"));
-    assert_eq!(store.commit(change().guard(Guard::Register(7))).await.map(drop), conflict("the register"));
+    assert_eq!(store.commit(doomed).await.map(drop), conflict(Conflict::Token));
+    assert_eq!(store.commit(change().guard(Guard::Register(7))).await.map(drop), conflict(Conflict::Register));
     assert_eq!((store.tokens().await.unwrap().len(), store.stats().await.unwrap().entries), (1, 1));
     let id = token(1).id;
     store.commit(change().write(Write::RevokeToken(id.clone()))).await.unwrap();
-    assert_eq!(store.commit(change().write(Write::RevokeToken(id.clone()))).await.map(drop), conflict("the token"));
+    assert_eq!(store.commit(change().write(Write::RevokeToken(id.clone()))).await.map(drop), conflict(Conflict::Token));
     assert!(store.token(&Digest::of(&[1])).await.unwrap().unwrap().revoked);
 
     // Registers follow each other; each is found by exactly its sequence.
     let register = |sequence| Write::InstallRegister { sequence, digest: Digest::of(b"r"), jws: sequence.to_string() };
     store.commit(change().write(register(4))).await.unwrap();
-    assert_eq!(store.commit(change().write(register(6))).await.map(drop), conflict("the register"));
+    assert_eq!(store.commit(change().write(register(6))).await.map(drop), conflict(Conflict::Register));
     store.commit(change().write(register(5)).guard(Guard::Register(4))).await.unwrap();
     let found = [store.register(3).await, store.register(4).await, store.register(6).await].map(Result::unwrap);
     assert_eq!((found, store.register_sequence().await.unwrap()), ([None, Some("4".into()), None], 5));
     let root = || Write::InstallRoot { version: 2, json: "{}".into() };
     store.commit(change().write(root())).await.unwrap();
-    assert_eq!(store.commit(change().write(root())).await.map(drop), conflict("the root document"));
+    assert_eq!(store.commit(change().write(root())).await.map(drop), conflict(Conflict::RootDocument));
     assert_eq!(store.roots().await.unwrap(), ["{}"]);
 
     // A key that was confirmed once and comes into question again waits again.
@@ -82,7 +84,7 @@ async fn conforms(store: &dyn Store) {
         store.commit(change().write(Write::ConfirmKey(key.clone()))).await.unwrap();
         assert!(store.quarantined().await.unwrap().is_empty());
     }
-    assert_eq!(store.commit(change().write(Write::ConfirmKey(key))).await.map(drop), conflict("the quarantine"));
+    assert_eq!(store.commit(change().write(Write::ConfirmKey(key))).await.map(drop), conflict(Conflict::Quarantine));
 
     // One answer for one key of one token.
     let now = SystemClock.now();
@@ -91,10 +93,10 @@ async fn conforms(store: &dyn Store) {
     store.commit(change().write(Write::IdempotencyKey(row.clone()))).await.unwrap();
     assert_eq!(
         store.commit(change().write(Write::IdempotencyKey(row.clone()))).await.map(drop),
-        conflict("the idempotency key")
+        conflict(Conflict::IdempotencyKey)
     );
-    assert_eq!(store.once(&id, "k").await.unwrap(), Some(row));
-    assert_eq!(store.once(&token(2).id, "k").await.unwrap(), None);
+    assert_eq!(store.idempotent_request(&id, "k").await.unwrap(), Some(row));
+    assert_eq!(store.idempotent_request(&token(2).id, "k").await.unwrap(), None);
 
     // Messages of one process in order, those of others beside them; a pause holds up its own process only.
     let mut sends = change();
@@ -119,7 +121,7 @@ async fn conforms(store: &dyn Store) {
     store.maintain(vec![Maintenance::Sent(message(1, "urn:uuid:p").id)]).await.unwrap();
     assert_eq!(due().await, [2, 3]);
     let gone = Write::DropMessage(message(1, "urn:uuid:p").id);
-    assert_eq!(store.commit(change().write(gone)).await.map(drop), conflict("the outbox"));
+    assert_eq!(store.commit(change().write(gone)).await.map(drop), conflict(Conflict::Outbox));
 
     // What was signed is found by its size; the log is dense.
     store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();

@@ -2,8 +2,8 @@
 //! Reads pass through.
 
 use super::{
-    AgreementRow, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
-    Seen, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
+    ReleaseRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
@@ -73,7 +73,7 @@ pass_through! {
     dataset(id: &DatasetId) -> Found<VersionRow>;
     datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
     visible(keys: &[String], after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
-    changes(keys: &[String], since: u64, limit: usize) -> Listed<Seen>;
+    changes(keys: &[String], since: u64, limit: usize) -> Listed<CatalogChange>;
     last_change() -> Result<u64, StoreError>;
     holders(dataset: &DatasetId) -> Listed<ParticipantId>;
     recalled(provider: &ParticipantId, dataset: &DatasetId) -> Found<String>;
@@ -95,7 +95,7 @@ pass_through! {
     holding_of(transfer: &ProcessId) -> Found<Holding>;
     holdings(limit: usize) -> Listed<Holding>;
     token(hash: &Digest) -> Found<TokenRow>;
-    once(token: &TokenId, key: &str) -> Found<IdempotencyRow>;
+    idempotent_request(token: &TokenId, key: &str) -> Found<IdempotencyRow>;
     tokens() -> Listed<TokenRow>;
     outbox_due(now: Timestamp, limit: usize) -> Listed<Due>;
     outgoing(id: &MessageId) -> Found<Outgoing>;

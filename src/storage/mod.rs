@@ -17,8 +17,8 @@ pub mod sqlite;
 
 pub use read_only::ReadOnlyMode;
 pub use rows::{
-    AgreementRow, Due, EntryRow, Holding, HoldingState, IdempotencyRow, Outgoing, ReleaseRow, Secret, SecretKind, Seen,
-    StoreStats, TokenRow, VersionRow,
+    AgreementRow, CatalogChange, Due, EntryRow, Holding, HoldingState, IdempotencyRow, Outgoing, ReleaseRow, Secret,
+    SecretKind, StoreStats, TokenRow, VersionRow,
 };
 
 use crate::audit::entry::{Draft, FieldOpening, Opening};
@@ -40,7 +40,7 @@ pub enum Guard {
     /// The offer stands, with this policy.
     Offer(OfferId, Digest),
     /// The version with this manifest is not withdrawn.
-    Stands(Digest),
+    NotWithdrawn(Digest),
     /// The process is unchanged.
     Process(ProcessId, u64),
     /// The releases counted under the agreement.
@@ -97,7 +97,7 @@ pub enum Write {
     /// An agreement that both sides signed.
     InsertAgreement(Box<AgreementRow>),
     /// Counts a release, if fewer than `max` were counted.
-    Use {
+    CountUse {
         /// Under which agreement.
         agreement: AgreementId,
         /// How many are allowed in all.
@@ -239,12 +239,68 @@ pub enum Maintenance {
     },
 }
 
+/// The fact that did not hold when a change was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The agreement exists.
+    #[error("the agreement")]
+    Agreement,
+    /// The dataset has another version, or is withdrawn.
+    #[error("the dataset")]
+    Dataset,
+    /// The holding has another revision.
+    #[error("the holding")]
+    Holding,
+    /// The idempotency key exists.
+    #[error("the idempotency key")]
+    IdempotencyKey,
+    /// The request, its nonce or its one-time key exists.
+    #[error("the key request")]
+    KeyRequest,
+    /// The offer has another policy, or is no longer valid.
+    #[error("the offer")]
+    Offer,
+    /// The member has too many open processes.
+    #[error("the number of open processes")]
+    OpenProcesses,
+    /// The message is gone.
+    #[error("the outbox")]
+    Outbox,
+    /// The negotiation or transfer has another revision.
+    #[error("the process")]
+    Process,
+    /// The key is not in quarantine.
+    #[error("the quarantine")]
+    Quarantine,
+    /// The withdrawal notice exists.
+    #[error("the withdrawal notice")]
+    Recall,
+    /// The transfer has a receipt.
+    #[error("the receipt")]
+    Receipt,
+    /// A newer register is installed.
+    #[error("the register")]
+    Register,
+    /// The root document exists.
+    #[error("the root document")]
+    RootDocument,
+    /// The secret was wrapped again.
+    #[error("the secret")]
+    Secret,
+    /// The token exists, or is revoked.
+    #[error("the token")]
+    Token,
+    /// The number of uses differs, or is at its maximum.
+    #[error("the use count")]
+    UseCount,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// A guard or uniqueness did not hold; nothing was changed.
     #[error("{0} changed meanwhile")]
-    Conflict(&'static str),
+    Conflict(Conflict),
     /// Too many changes are waiting; nothing was changed.
     #[error("the node is busy: too many changes are waiting")]
     Busy,
@@ -294,7 +350,7 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<VersionRow>, StoreError>;
     /// What changed for somebody with one of these keys after the change `since`, in order.
-    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<Seen>, StoreError>;
+    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<CatalogChange>, StoreError>;
     /// The number of the last change of the catalog.
     async fn last_change(&self) -> Result<u64, StoreError>;
     /// The peers that have an agreement on the dataset.
@@ -346,7 +402,7 @@ pub trait Store: Send + Sync {
     /// A token by the hash of its secret.
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError>;
     /// The creation with this token's idempotency key.
-    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError>;
+    async fn idempotent_request(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError>;
     /// All tokens.
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
 

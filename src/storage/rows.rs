@@ -59,7 +59,7 @@ pub struct VersionRow {
 
 /// A change in what somebody may see of this node's catalog.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct CatalogChange {
     /// Its number; each change has a higher one.
     pub change: u64,
     /// Which dataset.
@@ -225,7 +225,7 @@ pub struct Due {
 
 impl Outgoing {
     /// The message for where the other side wants it.
-    pub fn to(mut self, callback: &Option<Endpoint>) -> Self {
+    pub fn with_callback(mut self, callback: &Option<Endpoint>) -> Self {
         self.callback.clone_from(callback);
         self
     }

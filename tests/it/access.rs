@@ -292,7 +292,7 @@ async fn roles_may_only_their_own() {
     assert_eq!(end_first().await.0, 204);
     let second = made["secret"].as_str().unwrap();
     let (_, said) = a.call("GET", "/v1/status", second, None).await;
-    assert!(said["health"]["warnings"].to_string().contains("the last administrator's token ends"), "{said}");
+    assert!(said["health"]["warnings"].to_string().contains("the last administrator's token expires"), "{said}");
     // With the folder and its key there is a way back in; not beside the node at work.
     let output = crosspark(&["node", "admin-token", text(&a.folder)]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another process"));

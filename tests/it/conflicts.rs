@@ -12,7 +12,7 @@ use crosspark::core::time::{Clock, SystemClock};
 use crosspark::negotiation::Role;
 use crosspark::policy::Policy;
 use crosspark::storage::interceptor::{Intercepted, Interceptor};
-use crosspark::storage::{Change, Logged, Store, StoreError, VersionRow, Write};
+use crosspark::storage::{Change, Conflict, Logged, Store, StoreError, VersionRow, Write};
 use crosspark::transfer::{Event, State};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ type Meanwhile = Box<dyn FnOnce(Arc<dyn Store>, Change) -> futures_util::future:
 struct Before {
     kind: Kind,
     meanwhile: Mutex<Option<Meanwhile>>,
-    conflicts: Arc<Mutex<Vec<&'static str>>>,
+    conflicts: Arc<Mutex<Vec<Conflict>>>,
 }
 
 #[async_trait]
@@ -37,7 +37,7 @@ impl Interceptor for Before {
         }
         let result = inner.commit(change).await;
         if let Err(StoreError::Conflict(what)) = &result {
-            self.conflicts.lock().unwrap().push(what);
+            self.conflicts.lock().unwrap().push(*what);
         }
         result
     }
@@ -55,7 +55,7 @@ async fn request_with(
     policy: &Value,
     kind: Kind,
     meanwhile: Meanwhile,
-) -> (Value, Vec<&'static str>, Vec<Value>) {
+) -> (Value, Vec<Conflict>, Vec<Value>) {
     let conflicts = Arc::new(Mutex::new(Vec::new()));
     let seen = conflicts.clone();
     let wrap = move |inner| -> Arc<dyn Store> {
@@ -92,12 +92,12 @@ async fn suspended_meanwhile() {
     // Signed already, but not installed yet.
     alliance.command("suspend", &b);
     let jws = alliance.register();
-    let slot: Arc<Mutex<Option<Arc<crosspark::service::Node>>>> = Arc::default();
+    let slot: Arc<Mutex<Option<crosspark::services::Services>>> = Arc::default();
     let node = slot.clone();
     let meanwhile: Meanwhile = Box::new(move |_, _| {
         Box::pin(async move {
             let node = node.lock().unwrap().clone().unwrap();
-            assert!(node.install_register(&jws, "file").await.unwrap());
+            assert!(node.membership.install_register(&jws, "file").await.unwrap());
         })
     });
     let conflicts = Arc::new(Mutex::new(Vec::new()));
@@ -107,13 +107,13 @@ async fn suspended_meanwhile() {
         Arc::new(Intercepted::new(inner, Before { kind, meanwhile: Mutex::new(Some(meanwhile)), conflicts: seen }))
     };
     let here = a.start_here(Overrides { store: Some(Box::new(wrap)), ..Overrides::default() }).await;
-    *slot.lock().unwrap() = Some(here.node.clone());
+    *slot.lock().unwrap() = Some(here.services.clone());
     let run_b = b.start().await;
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     let end = b.request(&a, dataset_of(&published), "research").await;
     assert_eq!(end["stage"], "refused", "{end}");
     let entries = a.entries().await;
-    assert_eq!(*conflicts.lock().unwrap(), ["the register"]);
+    assert_eq!(*conflicts.lock().unwrap(), [Conflict::Register]);
     assert_eq!((released(&entries), rules(&entries)), (0, vec!["membership".to_owned()]));
     run_b.kill();
     slot.lock().unwrap().take();
@@ -129,13 +129,13 @@ async fn counted_meanwhile() {
     let once = policy(&[("count", "lteq", json!("1")), ("purpose", "eq", json!("research"))]);
     let meanwhile: Meanwhile = Box::new(|store, change| {
         Box::pin(async move {
-            let used = change.writes.into_iter().find(|write| matches!(write, Write::Use { .. })).unwrap();
+            let used = change.writes.into_iter().find(|write| matches!(write, Write::CountUse { .. })).unwrap();
             store.commit(Change::new(entry(Kind::KeyReleased)).write(used)).await.unwrap();
         })
     });
     let (end, conflicts, entries) = request_with(&a, &b, &once, Kind::KeyReleased, meanwhile).await;
     assert_eq!(end["stage"], "refused", "{end}");
-    assert_eq!(conflicts, ["the count"]);
+    assert_eq!(conflicts, [Conflict::UseCount]);
     assert_eq!((released(&entries), rules(&entries)), (1, vec!["/permission/0/constraint/0".to_owned()]));
 }
 
@@ -156,7 +156,7 @@ async fn ended_meanwhile() {
     });
     let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::KeyReleased, meanwhile).await;
     assert_eq!(end["stage"], "refused", "{end}");
-    assert_eq!(conflicts, ["the process"]);
+    assert_eq!(conflicts, [Conflict::Process]);
     assert_eq!((released(&entries), rules(&entries).first().map(String::as_str)), (0, Some("state")));
 }
 
@@ -185,7 +185,7 @@ async fn another_policy_meanwhile() {
     });
     let (end, conflicts, entries) = request_with(&a, &b, &research(), Kind::NegotiationTransition, meanwhile).await;
     assert_eq!(end["stage"], "refused", "{end}");
-    assert_eq!(conflicts, ["the offer"]);
+    assert_eq!(conflicts, [Conflict::Offer]);
     assert_eq!((released(&entries), rules(&entries)), (0, vec!["offer".to_owned()]));
 }
 
@@ -197,11 +197,11 @@ async fn decided_again_and_granted() {
     let once = policy(&[("count", "lteq", json!("2")), ("purpose", "eq", json!("research"))]);
     let meanwhile: Meanwhile = Box::new(|store, change| {
         Box::pin(async move {
-            let used = change.writes.into_iter().find(|write| matches!(write, Write::Use { .. })).unwrap();
+            let used = change.writes.into_iter().find(|write| matches!(write, Write::CountUse { .. })).unwrap();
             store.commit(Change::new(entry(Kind::KeyReleased)).write(used)).await.unwrap();
         })
     });
     let (end, conflicts, entries) = request_with(&a, &b, &once, Kind::KeyReleased, meanwhile).await;
     assert_eq!(end["stage"], "verified", "{end}");
-    assert_eq!((conflicts, released(&entries)), (vec!["the count"], 2));
+    assert_eq!((conflicts, released(&entries)), (vec![Conflict::UseCount], 2));
 }

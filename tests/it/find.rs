@@ -10,7 +10,7 @@ use crosspark::core::random::SystemRandomness;
 use crosspark::core::time::{Clock as _, SystemClock};
 use crosspark::dataset::manifest::SchemaRef;
 use crosspark::policy::Policy;
-use crosspark::service::Node;
+use crosspark::services::Services;
 use crosspark::storage::{Change, VersionRow, Write};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// Dataset versions without records, straight into the store.
-pub async fn fill(node: &Node, rows: usize) {
+pub async fn fill(node: &Services, rows: usize) {
     let text = |text: String| Text::parse(&text).unwrap();
     let policy = Policy::from_value(&json!({"permission": [{"action": "use"}]})).unwrap();
     for n in 0..rows {
@@ -39,13 +39,13 @@ pub async fn fill(node: &Node, rows: usize) {
             bytes: 1,
             blob: digest,
             wrapped_key: String::new(),
-            published: node.now(),
+            published: node.node.now(),
             about: About { theme: Some(theme), ..About::default() },
             audience: policy.audience(),
             withdrawn: None,
         };
         let entry = Draft::new(Kind::DatasetPublished, Facts::default(), &SystemRandomness::new());
-        node.store().commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await.unwrap();
+        node.node.store().commit(Change::new(entry).write(Write::InsertVersion(Box::new(row)))).await.unwrap();
     }
 }
 
@@ -161,30 +161,30 @@ async fn the_index_follows_what_changes() {
     let open = json!({"permission": [{"action": "use"}]});
     let first = publish(&a, "First", &[], &open).await;
     publish(&a, "Second", &[], &open).await;
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "").await["total"], 2);
     // A new version that this park may not see any more is gone.
     let only_a = policy(&[("recipient", "eq", json!("did:web:nobody.example"))]);
     publish(&a, "First", &["--dataset", dataset_of(&first)], &only_a).await;
     publish(&a, "Third", &[], &open).await;
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     assert_eq!(titles(&search(&b, "sort=title").await), ["Second", "Third"]);
     // Only what changed was read: nothing.
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     assert_eq!(titles(&search(&b, "sort=title").await), ["Second", "Third"]);
     // A park that is away is still shown, as stale.
     run_a.stop();
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     let found = search(&b, "sort=title").await;
     assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_string()), "{found}");
     let run_a = a.start().await;
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     let found = search(&b, "sort=title").await;
     assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_null()), "{found}");
     // A member that is suspended is not shown.
     alliance.command("suspend", &a);
-    here.node.install_register(alliance.register().trim(), "test").await.unwrap();
-    here.node.refresh_index().await;
+    here.services.membership.install_register(alliance.register().trim(), "test").await.unwrap();
+    here.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "").await["total"], 0);
     here.stop().await;
     run_a.stop();
@@ -198,7 +198,7 @@ async fn what_is_withdrawn_ends() {
     let here = b.start_here(Default::default()).await;
     let published = publish(&a, "Sample", &[], &json!({"permission": [{"action": "use"}]})).await;
     let dataset = dataset_of(&published);
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "q=sample").await["total"], 1);
     let view = b.request(&a, dataset, "research").await;
     assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &Value::Null), "{view}");
@@ -207,7 +207,7 @@ async fn what_is_withdrawn_ends() {
     assert_eq!(good(&args)["told"], 1);
     assert!(!crosspark(&args).status.success(), "once is enough");
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
-    here.node.refresh_index().await;
+    here.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "q=sample").await["total"], 0);
     // Whoever has it is told, and keeps it: that cannot be taken back.
     run_a.settle().await;
@@ -232,16 +232,16 @@ async fn what_is_withdrawn_ends() {
 async fn what_time_hides_is_gone_within_a_day() {
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
-    let clock = Arc::new(Transition(AtomicI64::new(0)));
+    let clock = Arc::new(ShiftedClock(AtomicI64::new(0)));
     let overrides = || Overrides { clock: Some(clock.clone()), ..Overrides::default() };
     let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
     let soon = SystemClock.now().plus_ms(3_600_000).to_string();
     publish(&a, "For an hour", &[], &policy(&[("dateTime", "lt", json!(soon))])).await;
     publish(&a, "For good", &[], &json!({"permission": [{"action": "use"}]})).await;
-    here_b.node.refresh_index().await;
+    here_b.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "").await["total"], 2);
     clock.0.store(25 * 3_600_000, Ordering::SeqCst);
-    here_b.node.refresh_index().await;
+    here_b.services.discovery.refresh_index().await;
     assert_eq!(titles(&search(&b, "").await), ["For good"]);
     here_a.stop().await;
     here_b.stop().await;

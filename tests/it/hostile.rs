@@ -18,7 +18,7 @@ enum Mode {
     ClosesAtOnce,
     Silent,
     /// Sends this and closes.
-    Assessment(&'static str),
+    Text(&'static str),
     /// Sends this, then the other again and again.
     Repeats(&'static str, &'static str),
     /// Sends this, then a byte a second.
@@ -36,7 +36,7 @@ fn modes() -> Vec<(&'static str, Mode, &'static str)> {
     vec![
         ("closing", Mode::ClosesAtOnce, "cannot be reached"),
         ("silent", Mode::Silent, "no answer in time"),
-        ("garbage", Mode::Assessment("SMTP ready\r\n\r\n"), "cannot be reached"),
+        ("garbage", Mode::Text("SMTP ready\r\n\r\n"), "cannot be reached"),
         ("endless-head", Mode::Repeats("HTTP/1.1 200 OK\r\n", "x-more: and more of it\r\n"), "cannot be reached"),
         (
             "endless-body",
@@ -47,19 +47,15 @@ fn modes() -> Vec<(&'static str, Mode, &'static str)> {
             "longer than",
         ),
         ("dripping", Mode::Drips("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n["), "does not end in time"),
-        (
-            "truncated",
-            Mode::Assessment("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"dataset\":"),
-            "cannot be reached",
-        ),
-        ("lying", Mode::Assessment("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{\"dataset\":[]}"), "does not allow"),
+        ("truncated", Mode::Text("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"dataset\":"), "cannot be reached"),
+        ("lying", Mode::Text("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{\"dataset\":[]}"), "violates the protocol"),
         (
             "redirecting",
-            Mode::Assessment("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
+            Mode::Text("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
             "refused (302)",
         ),
-        ("prose", Mode::Assessment("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"), "does not allow"),
-        ("failing", Mode::Assessment("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno"), "refused (500"),
+        ("prose", Mode::Text("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"), "violates the protocol"),
+        ("failing", Mode::Text("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno"), "refused (500"),
         ("plain", Mode::Plain, "cannot be reached"),
         ("masked", Mode::OthersKey, "not the one that the register pins"),
     ]
@@ -73,7 +69,7 @@ async fn behave<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mode: Mode) ->
     let _ = stream.read(&mut head).await?;
     match mode {
         Mode::Silent => tokio::time::sleep(Duration::from_secs(100)).await,
-        Mode::Assessment(text) => {
+        Mode::Text(text) => {
             stream.write_all(text.as_bytes()).await?;
             stream.shutdown().await?;
         }

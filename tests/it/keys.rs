@@ -251,7 +251,7 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
 async fn a_lapsed_register_decides_nothing_and_recovers() {
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
-    let clock = Arc::new(Transition(AtomicI64::new(0)));
+    let clock = Arc::new(ShiftedClock(AtomicI64::new(0)));
     let overrides = || Overrides { clock: Some(clock.clone()), ..Overrides::default() };
     let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
@@ -286,8 +286,8 @@ async fn a_lapsed_register_decides_nothing_and_recovers() {
     operator.renew(faketime).unwrap();
     drop(operator);
     assert_eq!(install(&a, alliance.register()).await.0, 200);
-    let b_node = here_b.node.clone();
-    b_node.refresh_from_peers().await;
+    let b_node = here_b.services.clone();
+    b_node.membership.refresh_from_peers().await;
     exchange(&a, &b, &dataset).await;
     here_a.stop().await;
     here_b.stop().await;

@@ -11,7 +11,8 @@ use crate::management::schema::{
     self, any_object, count, flag, id, list, name, object, or_null, shared_as, text, time,
 };
 use crate::management::user::{ADMIN, ANY, Caller};
-use crate::service::{Error, NewToken};
+use crate::node::Error;
+use crate::operations::NewToken;
 use crate::storage::TokenRow;
 use axum::Json;
 use axum::extract::State;
@@ -123,13 +124,12 @@ fn status_schema() -> schema::Schema {
         ("readOnly", or_null(text())),
         ("expiries", list(expiry)),
         ("outboxOldestSeconds", count()),
-        ("logEntries", count()),
-        ("logUnsigned", count()),
+        ("log", object(&[("entries", count()), ("unsignedEntries", count())])),
         ("openProcesses", count()),
-        ("deliveries", count()),
-        ("disk", or_null(list(count()))),
-        ("quarantine", count()),
-        ("connections", count()),
+        ("downloads", count()),
+        ("disk", or_null(object(&[("freeBytes", count()), ("totalBytes", count())]))),
+        ("quarantinedKeys", count()),
+        ("peerConnections", count()),
         ("refusals", schema::by_name(count())),
         ("warnings", list(text())),
     ]);
@@ -161,8 +161,8 @@ fn members_schema() -> schema::Schema {
 }
 
 async fn status(State(app): State<App>) -> Answer {
-    let node = &app.node;
-    let (next, waiting) = node.store().outbox_next(node.now()).await.map_err(Error::from)?;
+    let node = &app.services.node;
+    let (next, waiting) = app.services.operations.health.outbox().await?;
     let trust = node.trust();
     let body = trust.register.body();
     Ok(Json(json!({
@@ -170,7 +170,7 @@ async fn status(State(app): State<App>) -> Answer {
         "version": env!("CARGO_PKG_VERSION"), "now": node.now(),
         "register": {"sequence": body.sequence, "expires": body.expires, "current": trust.register.is_current(node.now())},
         "root": trust.roots.newest().digest(), "outbox": {"waiting": waiting, "next": next},
-        "health": node.health().await?,
+        "health": app.services.operations.health.report().await?,
     }))
     .into_response())
 }
@@ -196,7 +196,7 @@ impl From<TokenRow> for TokenView {
 
 async fn tokens(State(app): State<App>, Params(page): Params<Paging>) -> Answer {
     let (after, limit) = (page.after::<TokenId>()?, page.limit()?);
-    let rows = app.node.list_tokens().await?.into_iter();
+    let rows = app.services.operations.tokens.list().await?.into_iter();
     let mut rows = rows.skip_while(|row| after.as_ref().is_some_and(|after| row.id <= *after));
     let views: Vec<TokenView> = rows.by_ref().take(limit).map(TokenView::from).collect();
     let mut answer = json!({"tokens": views});
@@ -208,30 +208,30 @@ async fn tokens(State(app): State<App>, Params(page): Params<Paging>) -> Answer 
 
 async fn create_token(State(app): State<App>, Caller(user): Caller, key: Key, Body(new): Body<NewToken>) -> Answer {
     let once = key.of(&[b"createToken", &json::to_canonical(&new)])?;
-    let (row, secret) = app.node.create_token(&user, &new, once.as_ref()).await?;
+    let (row, secret) = app.services.operations.tokens.create(&user, &new, once.as_ref()).await?;
     let answer = json!({"token": TokenView::from(row), "secret": secret.as_str()});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
 async fn revoke_token(State(app): State<App>, Named(id): Named<TokenId>) -> Answer {
-    app.node.revoke_token(&id).await?;
+    app.services.operations.tokens.revoke(&id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn members(State(app): State<App>) -> Answer {
-    Ok(Json(app.node.members()).into_response())
+    Ok(Json(app.services.membership.members()).into_response())
 }
 
 async fn install_register(State(app): State<App>, Raw(body): Raw) -> Answer {
     let jws = std::str::from_utf8(&body).map_err(|_| Error::invalid("body", "expected a compact JWS"))?;
-    let installed = app.node.install_register(jws.trim(), "file").await?;
-    let sequence = app.node.trust().register.body().sequence;
+    let installed = app.services.membership.install_register(jws.trim(), "file").await?;
+    let sequence = app.services.node.trust().register.body().sequence;
     Ok(Json(json!({"installed": installed, "sequence": sequence})).into_response())
 }
 
 async fn install_root(State(app): State<App>, Raw(body): Raw) -> Answer {
-    let installed = app.node.install_root(&body, "file").await?;
-    let version = app.node.trust().roots.newest().body().version;
+    let installed = app.services.membership.install_root(&body, "file").await?;
+    let version = app.services.node.trust().roots.newest().body().version;
     Ok(Json(json!({"installed": installed, "version": version})).into_response())
 }
 
@@ -245,6 +245,6 @@ struct Confirmation {
 async fn confirm_key(State(app): State<App>, Caller(user): Caller, Body(confirmed): Body<Confirmation>) -> Answer {
     let fingerprint = Digest::parse_fingerprint(&confirmed.fingerprint);
     let fingerprint = fingerprint.map_err(|error| Error::invalid("fingerprint", error.to_string()))?;
-    app.node.confirm_key(&user, &confirmed.key, &fingerprint).await?;
+    app.services.membership.confirm_key(&user, &confirmed.key, &fingerprint).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -5,7 +5,7 @@ use crate::management::api::{Api, App, AppParts, Operation, json_of, query, text
 use crate::management::extract::Params;
 use crate::management::schema::{self, shared_as};
 use crate::management::user::AUDITOR;
-use crate::service::Error;
+use crate::node::Error;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -52,7 +52,7 @@ async fn entries(State(app): State<App>, Params(query): Params<EntriesQuery>) ->
     };
     let from: u64 = from.ok_or_else(|| Error::invalid("query", "`from` must be the index of an entry"))?;
     let (from, limit) = (page.after::<u64>()?.unwrap_or(from).min(i64::MAX as u64), page.limit()?);
-    let found = app.node.entries(from, limit).await?;
+    let found = app.services.evidence.entries(from, limit).await?;
     let next = found.last().filter(|_| found.len() == limit).map(|last| cursor(last.index + 1));
     let mut answer = json!({"entries": found});
     if let Some(next) = next {
@@ -63,7 +63,7 @@ async fn entries(State(app): State<App>, Params(query): Params<EntriesQuery>) ->
 
 /// The newest checkpoint; what was counted is written into the log first.
 async fn checkpoint(State(app): State<App>) -> Answer {
-    app.node.flush_counted_refusals().await;
-    let note = app.node.store().checkpoint().await.map_err(Error::from)?;
+    app.services.evidence.flush_counted_refusals().await;
+    let note = app.services.evidence.checkpoint().await?;
     Ok(note.unwrap_or_default().into_response())
 }

@@ -7,7 +7,8 @@ use crate::management::api::{Api, App, AppParts, Operation, json_of, path, requi
 use crate::management::extract::{Body as JsonBody, Key, Named, Params, expect};
 use crate::management::schema::{self, any_object, count, digest, id, list, name, object, shared_as, text};
 use crate::management::user::{ADMIN, ANY, AUDITOR, Caller, PUBLISHER, REQUESTER};
-use crate::service::{Error, Publication};
+use crate::node::Error;
+use crate::publishing::Publication;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Request, State};
@@ -131,14 +132,15 @@ async fn withdraw(
     Named(id): Named<DatasetId>,
     JsonBody(why): JsonBody<Reason>,
 ) -> Answer {
-    let told = app.node.withdraw(&user, &id, &why.reason).await?;
+    let told = app.services.publishing.withdraw(&user, &id, &why.reason).await?;
     Ok(Json(json!({"told": told})).into_response())
 }
 
 async fn schemas(State(app): State<App>) -> Answer {
     let list: Vec<Value> = app
-        .node
-        .known_schemas()
+        .services
+        .discovery
+        .schemas()
         .iter()
         .map(|compiled| {
             let schema = &compiled.schema;
@@ -149,7 +151,7 @@ async fn schemas(State(app): State<App>) -> Answer {
 }
 
 async fn schema_named(State(app): State<App>, Named(id): Named<String>) -> Answer {
-    let known = app.node.known_schemas();
+    let known = app.services.discovery.schemas();
     let found = known.iter().find(|compiled| compiled.schema.id() == id);
     let found = found.ok_or_else(|| Error::not_found(format!("no schema {id}")))?;
     Ok(Json(found.schema.value()).into_response())
@@ -162,13 +164,13 @@ struct CatalogQuery {
 }
 
 async fn catalog(State(app): State<App>, Params(query): Params<CatalogQuery>) -> Answer {
-    let (datasets, unknown) = app.node.peer_catalog(&query.peer).await?;
+    let (datasets, unknown) = app.services.discovery.peer_catalog(&query.peer).await?;
     Ok(Json(json!({"participant": query.peer, "datasets": datasets, "notUnderstood": unknown})).into_response())
 }
 
 async fn datasets(State(app): State<App>, Params(page): Params<Paging>) -> Answer {
     let (after, limit) = (page.after::<DatasetId>()?, page.limit()?);
-    let mut found = app.node.own_datasets(after.as_ref(), limit + 1).await?;
+    let mut found = app.services.discovery.own_datasets(after.as_ref(), limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| cursor(&last.dataset));
@@ -235,10 +237,10 @@ async fn publish(State(app): State<App>, Caller(user): Caller, key: Key, request
         return Err(broken("the second part must be `records`".into()).into());
     };
     let (send, pieces) = mpsc::channel(16);
-    let node = app.node.clone();
+    let publishing = app.services.publishing.clone();
     let publishing = tokio::spawn(async move {
         let source = Arriving { pieces, current: Bytes::new(), ended: false };
-        node.publish(&user, publication, once.as_ref(), source).await
+        publishing.publish(&user, publication, once.as_ref(), source).await
     });
     loop {
         let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, records.chunk()).await {

@@ -13,7 +13,7 @@ use super::error::Problem;
 use super::schema;
 use crate::core::limits;
 use crate::identity::key::{base64url, from_base64url};
-use crate::service::Error;
+use crate::node::Error;
 use axum::response::Response;
 
 type Answer = Result<Response, Problem>;

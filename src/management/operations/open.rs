@@ -5,7 +5,6 @@ use crate::management::api::{Api, App, AppParts, Operation, json_of, text_of};
 use crate::management::error::Problem;
 use crate::management::user::OPEN;
 use crate::management::{metrics, schema};
-use crate::service::Error;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -24,12 +23,12 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
 
 /// Ready: the database answers, changes are taken, and there is a register that counts.
 async fn ready(State(app): State<App>) -> Answer {
-    app.node.store().register_sequence().await.map_err(Error::from)?;
+    app.services.operations.health.check_store().await?;
     let not = |code: &str, reason: &str| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, reason));
-    if let Some(reason) = app.node.read_only().reason() {
+    if let Some(reason) = app.services.node.read_only().reason() {
         return not("read-only", &reason);
     }
-    if !app.node.trust().register.is_current(app.node.now()) {
+    if !app.services.node.trust().register.is_current(app.services.node.now()) {
         return not("register-expired", "the register has expired; the alliance operator must renew it");
     }
     Ok("ready\n".into_response())
@@ -37,7 +36,7 @@ async fn ready(State(app): State<App>) -> Answer {
 
 /// Nothing in it is anybody's secret; the listener is on loopback.
 async fn stats(State(app): State<App>) -> Answer {
-    let text = metrics::render(app.node.me().as_str(), &app.node.health().await?);
+    let text = metrics::render(app.services.node.me().as_str(), &app.services.operations.health.report().await?);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

@@ -1,6 +1,7 @@
 //! What waits for a person of this park, first offers to consumers, and transfers that are under way.
 
 use super::{Answer, Paging, cursor, paging};
+use crate::contracts::ApprovalDecision;
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::management::api::{Api, App, AppParts, Operation, json_of, path};
@@ -9,8 +10,7 @@ use crate::management::schema::{
     self, any_object, flag, id, list, name, object, one_of, or_null, shared_as, text, time,
 };
 use crate::management::user::{ADMIN, AUDITOR, Caller, PUBLISHER};
-use crate::service::ports::TransferStep;
-use crate::service::{ApprovalDecision, Error};
+use crate::node::{Error, TransferStep};
 use crate::transfer::Transfer;
 use axum::Json;
 use axum::extract::State;
@@ -109,7 +109,7 @@ pub fn operations(api: Api, app: &AppParts) -> Api {
 }
 
 async fn list_pending(State(app): State<App>, Params(page): Params<Paging>) -> Answer {
-    let (found, next) = app.node.pending(page.after()?, page.limit()?).await?;
+    let (found, next) = app.services.contracts.approvals.pending(page.after()?, page.limit()?).await?;
     let mut answer = json!({"pending": found});
     if let Some(next) = next {
         answer["next"] = cursor(next).into();
@@ -118,7 +118,7 @@ async fn list_pending(State(app): State<App>, Params(page): Params<Paging>) -> A
 }
 
 async fn one_pending(State(app): State<App>, Named(id): Named<ProcessId>) -> Answer {
-    Ok(Json(app.node.pending_one(&id).await?).into_response())
+    Ok(Json(app.services.contracts.approvals.pending_one(&id).await?).into_response())
 }
 
 async fn rule(
@@ -127,7 +127,7 @@ async fn rule(
     Named(id): Named<ProcessId>,
     Body(word): Body<ApprovalDecision>,
 ) -> Answer {
-    let ruled = app.node.rule(&user, &id, &word).await?;
+    let ruled = app.services.contracts.approvals.decide(&user, &id, &word).await?;
     Ok(Json(json!({"id": ruled.id, "state": ruled.state})).into_response())
 }
 
@@ -139,7 +139,7 @@ struct NewOffer {
 }
 
 async fn make_offer(State(app): State<App>, Caller(user): Caller, Body(new): Body<NewOffer>) -> Answer {
-    let id = app.node.offer_to(&user, &new.consumer, &new.dataset).await?;
+    let id = app.services.contracts.negotiations.offer_to(&user, &new.consumer, &new.dataset).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))).into_response())
 }
 
@@ -153,12 +153,8 @@ fn view(transfer: &Transfer) -> Value {
 }
 
 async fn transfers(State(app): State<App>) -> Answer {
-    let store = app.node.store();
-    let (_, open) = store.open_processes().await.map_err(Error::from)?;
-    let mut found = Vec::new();
-    for id in open.iter().take(limits::PAGE_ROWS_MAX) {
-        found.extend(store.transfer(id).await.map_err(Error::from)?.as_ref().map(view));
-    }
+    let open = app.services.delivery.transfers.open(limits::PAGE_ROWS_MAX).await?;
+    let found: Vec<Value> = open.iter().map(view).collect();
     Ok(Json(json!({"transfers": found})).into_response())
 }
 
@@ -184,6 +180,6 @@ async fn move_transfer(
         "end" => TransferStep::Terminate(reason),
         _ => return Err(Error::invalid("step", "`step` must be suspend, resume, complete or end").into()),
     };
-    let moved = app.node.move_own_transfer(&user, &id, step).await?;
+    let moved = app.services.delivery.transfers.apply_user_step(&user, &id, step).await?;
     Ok(Json(view(&moved)).into_response())
 }

@@ -4,13 +4,13 @@ use super::{Answer, Paging, cursor, paging};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::time::Timestamp;
 use crate::core::{json, limits};
+use crate::delivery::Opened;
 use crate::ingest::Format;
 use crate::management::api::{Api, App, AppParts, Operation, json_of, path, query, text_of};
 use crate::management::extract::{Body as JsonBody, Key, Named, Params};
 use crate::management::schema::{self, id, name, object, shared_as};
 use crate::management::user::{Caller, REQUESTER};
-use crate::service::ports::PlainData;
-use crate::service::{Error, Opened};
+use crate::node::{Error, PlainData};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -92,8 +92,13 @@ async fn request(
     JsonBody(new): JsonBody<NewRequest>,
 ) -> Answer {
     let once = key.of(&[b"request", &json::to_canonical(&new)])?;
-    let id = app.node.request(&user, &new.provider, &new.dataset, &new.purpose, once.as_ref()).await?;
-    let view = app.node.request_view(&user, &id).await?;
+    let id = app
+        .services
+        .contracts
+        .requests
+        .request(&user, &new.provider, &new.dataset, &new.purpose, once.as_ref())
+        .await?;
+    let view = app.services.contracts.requests.view(&user, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(view)).into_response())
 }
 
@@ -110,7 +115,7 @@ impl std::str::FromStr for Before {
 
 async fn requests(State(app): State<App>, Caller(user): Caller, Params(page): Params<Paging>) -> Answer {
     let before = page.after::<Before>()?.map(|Before(started, id)| (started, id));
-    let (views, next) = app.node.request_views(&user, before, page.limit()?).await?;
+    let (views, next) = app.services.contracts.requests.list(&user, before, page.limit()?).await?;
     let mut answer = json!({"requests": views});
     if let Some((started, id)) = next {
         answer["next"] = cursor(format!("{} {id}", started.ms())).into();
@@ -135,8 +140,8 @@ async fn request_view(
     let wait = Duration::from_secs(seconds).min(limits::WAIT_TIME_MAX);
     let stopping = async { drop(app.stop.wait_for(|stop| *stop).await) };
     let view = tokio::select! {
-        view = app.node.wait_request(&user, &id, wait) => view?,
-        () = stopping => app.node.request_view(&user, &id).await?,
+        view = app.services.contracts.requests.wait(&user, &id, wait) => view?,
+        () = stopping => app.services.contracts.requests.view(&user, &id).await?,
     };
     Ok(Json(view).into_response())
 }
@@ -171,11 +176,11 @@ async fn data(
     Named(id): Named<ProcessId>,
     Params(query): Params<DataQuery>,
 ) -> Answer {
-    let (mut package, holding) = match app.node.open_request(&user, &id).await? {
+    let (mut package, holding) = match app.services.contracts.requests.open(&user, &id).await? {
         Opened::Kept(kept) => *kept,
         Opened::Plain(plain) => return Ok(passed_on(plain)),
     };
-    let schema = app.node.schema_of(&holding).await?;
+    let schema = app.services.delivery.downloads.schema_of(&holding).await?;
     let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
     tokio::task::spawn_blocking(move || {
         let mut writer = crate::ingest::Export::new(query.format, &schema);

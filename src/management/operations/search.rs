@@ -9,7 +9,7 @@ use crate::management::api::{Api, App, AppParts, Operation, json_of, query};
 use crate::management::extract::Params;
 use crate::management::schema::{self, by_name, count, flag, list, object, one_of, or_null, shared_as, text, time};
 use crate::management::user::{ADMIN, REQUESTER};
-use crate::service::Error;
+use crate::node::Error;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -100,7 +100,7 @@ async fn search(State(app): State<App>, Params(wanted): Params<SearchQuery>) -> 
         offset,
         limit,
     };
-    let page = app.node.search(query).await?;
+    let page = app.services.discovery.search(query).await?;
     let reached = offset + page.datasets.len();
     let goes_on = page.datasets.len() == limit && reached <= limits::SEARCH_OFFSET_MAX;
     let mut answer = serde_json::to_value(&page).map_err(|error| Error::Internal(error.to_string()))?;

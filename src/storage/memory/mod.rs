@@ -4,8 +4,8 @@
 mod state;
 
 use super::{
-    AgreementRow, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
-    Seen, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
+    ReleaseRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
@@ -155,7 +155,7 @@ impl Store for MemoryStore {
         Ok(ids.into_iter().take(limit).filter_map(|id| state.newest(id)).cloned().collect())
     }
 
-    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Listed<Seen> {
+    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Listed<CatalogChange> {
         let state = self.disk.state();
         let mut changed: BTreeMap<&DatasetId, (u64, bool)> = BTreeMap::new();
         for ((key, id), (change, gone)) in &state.visible {
@@ -168,7 +168,7 @@ impl Store for MemoryStore {
         all.sort_by_key(|(id, (change, _))| (*change, (*id).clone()));
         let seen = |(id, (change, gone)): (&DatasetId, (u64, bool))| {
             let version = state.newest(id).filter(|_| !gone).cloned();
-            Seen { change, dataset: id.clone(), version }
+            CatalogChange { change, dataset: id.clone(), version }
         };
         Ok(all.into_iter().take(limit).map(seen).collect())
     }
@@ -275,7 +275,7 @@ impl Store for MemoryStore {
         Ok(self.disk.state().tokens.values().find(|row| row.hash == *hash).cloned())
     }
 
-    async fn once(&self, token: &TokenId, key: &str) -> Found<IdempotencyRow> {
+    async fn idempotent_request(&self, token: &TokenId, key: &str) -> Found<IdempotencyRow> {
         Ok(self.disk.state().once.get(&(token.clone(), key.to_owned())).cloned())
     }
 

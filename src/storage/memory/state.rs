@@ -9,8 +9,8 @@ use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
 use crate::storage::{
-    AgreementRow, EntryRow, Guard, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
-    SecretKind, StoreError, TokenRow, VersionRow, Write,
+    AgreementRow, Conflict, EntryRow, Guard, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow,
+    Secret, SecretKind, StoreError, TokenRow, VersionRow, Write,
 };
 use crate::transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,26 +74,28 @@ impl State {
 
     pub fn holds(&self, guard: &Guard) -> Result<(), StoreError> {
         let (what, holds) = match guard {
-            Guard::Register(sequence) => ("the register", self.register_sequence() == *sequence),
+            Guard::Register(sequence) => (Conflict::Register, self.register_sequence() == *sequence),
             Guard::Offer(offer, policy) => {
                 let version = self.versions.iter().find(|row| row.offer == *offer && row.policy_digest == *policy);
                 let stands = |row: &VersionRow| self.newest(&row.dataset).is_some_and(|new| new.offer == *offer);
-                ("the offer", version.is_some_and(stands))
+                (Conflict::Offer, version.is_some_and(stands))
             }
-            Guard::Stands(manifest) => {
+            Guard::NotWithdrawn(manifest) => {
                 let stands = |row: &VersionRow| row.manifest_digest == *manifest && row.withdrawn.is_none();
-                ("the dataset", self.versions.iter().any(stands))
+                (Conflict::Dataset, self.versions.iter().any(stands))
             }
             Guard::Process(id, revision) => {
                 let negotiation = self.negotiations.get(id).map(|n| n.revision);
                 let transfer = self.transfers.get(id).map(|t| t.revision);
-                ("the process", negotiation.or(transfer) == Some(*revision))
+                (Conflict::Process, negotiation.or(transfer) == Some(*revision))
             }
-            Guard::Count(id, used) => ("the count", self.agreements.get(id).is_some_and(|row| row.used == *used)),
+            Guard::Count(id, used) => {
+                (Conflict::UseCount, self.agreements.get(id).is_some_and(|row| row.used == *used))
+            }
             Guard::OpenProcesses(peer, max) => {
                 let negotiations = self.negotiations.values().filter(|n| n.peer == *peer && !n.state.is_final());
                 let transfers = self.transfers.values().filter(|t| t.peer == *peer && !t.state.is_final());
-                ("the number of open processes", ((negotiations.count() + transfers.count()) as u64) < *max)
+                (Conflict::OpenProcesses, ((negotiations.count() + transfers.count()) as u64) < *max)
             }
         };
         if holds { Ok(()) } else { Err(StoreError::Conflict(what)) }
@@ -125,18 +127,18 @@ impl State {
         let (what, done) = match write {
             Write::InstallRegister { sequence, jws, .. } => {
                 let follows = self.registers.is_empty() || self.register_sequence() + 1 == *sequence;
-                ("the register", follows && self.registers.insert(*sequence, jws.clone()).is_none())
+                (Conflict::Register, follows && self.registers.insert(*sequence, jws.clone()).is_none())
             }
             Write::InstallRoot { version, json } => {
-                ("the root document", self.roots.insert(*version, json.clone()).is_none())
+                (Conflict::RootDocument, self.roots.insert(*version, json.clone()).is_none())
             }
             Write::Quarantine(key) => {
                 self.quarantine.insert(key.clone(), false);
-                ("the quarantine", true)
+                (Conflict::Quarantine, true)
             }
             Write::ConfirmKey(key) => {
                 let known = self.quarantine.get_mut(key);
-                ("the quarantine", known.is_some_and(|confirmed| !std::mem::replace(confirmed, true)))
+                (Conflict::Quarantine, known.is_some_and(|confirmed| !std::mem::replace(confirmed, true)))
             }
             Write::InsertVersion(row) => {
                 let follows = self.newest(&row.dataset).map_or(0, |newest| newest.version) + 1 == row.version;
@@ -146,7 +148,7 @@ impl State {
                     .any(|known| known.offer == row.offer || known.manifest_digest == row.manifest_digest);
                 self.versions.push(VersionRow::clone(row));
                 self.show(&row.dataset, &row.audience);
-                ("the dataset", follows && unique)
+                (Conflict::Dataset, follows && unique)
             }
             Write::Withdraw { dataset, at } => {
                 let known = self.newest(dataset).is_some();
@@ -154,32 +156,32 @@ impl State {
                     row.withdrawn = Some(*at);
                 }
                 self.show(dataset, &BTreeSet::new());
-                ("the dataset", known)
+                (Conflict::Dataset, known)
             }
             Write::Recall { provider, dataset, reason } => {
                 let key = (provider.clone(), dataset.clone());
-                ("the recall", self.recalled.insert(key, reason.clone()).is_none())
+                (Conflict::Recall, self.recalled.insert(key, reason.clone()).is_none())
             }
             Write::PutNegotiation(n) => {
                 let fits = self.check_process((&n.id, n.role, &n.peer, n.peer_pid.as_ref()), n.revision);
                 self.negotiations.insert(n.id.clone(), Negotiation::clone(n));
-                ("the process", fits)
+                (Conflict::Process, fits)
             }
             Write::PutTransfer(t) => {
                 let fits = self.check_process((&t.id, t.role, &t.peer, t.peer_pid.as_ref()), t.revision);
                 self.transfers.insert(t.id.clone(), Transfer::clone(t));
-                ("the process", fits)
+                (Conflict::Process, fits)
             }
             Write::InsertAgreement(row) => {
                 let row = AgreementRow { used: 0, ..AgreementRow::clone(row) };
-                ("the agreement", self.agreements.insert(row.id.clone(), row).is_none())
+                (Conflict::Agreement, self.agreements.insert(row.id.clone(), row).is_none())
             }
-            Write::Use { agreement, max } => match self.agreements.get_mut(agreement) {
+            Write::CountUse { agreement, max } => match self.agreements.get_mut(agreement) {
                 Some(row) if max.is_none_or(|max| row.used < max) => {
                     row.used += 1;
-                    ("the count", true)
+                    (Conflict::UseCount, true)
                 }
-                _ => ("the count", false),
+                _ => (Conflict::UseCount, false),
             },
             Write::InsertRelease(row) => {
                 let reuses = |known: &ReleaseRow| {
@@ -187,36 +189,36 @@ impl State {
                 };
                 let new = !self.releases.iter().any(reuses);
                 self.releases.push(ReleaseRow::clone(row));
-                ("the key request", new)
+                (Conflict::KeyRequest, new)
             }
             Write::PutHolding(row) => {
                 let known = self.holdings.insert(row.id.clone(), Holding::clone(row));
                 let twins = self.holdings.values().filter(|other| other.transfer == row.transfer).count();
-                ("the holding", known.map_or(0, |known| known.revision) + 1 == row.revision && twins == 1)
+                (Conflict::Holding, known.map_or(0, |known| known.revision) + 1 == row.revision && twins == 1)
             }
             Write::InsertToken(row) => {
                 let unique = !self.tokens.values().any(|known| known.hash == row.hash);
-                ("the token", unique && self.tokens.insert(row.id.clone(), row.clone()).is_none())
+                (Conflict::Token, unique && self.tokens.insert(row.id.clone(), row.clone()).is_none())
             }
             Write::RevokeToken(id) => match self.tokens.get_mut(id) {
-                Some(row) => ("the token", !std::mem::replace(&mut row.revoked, true)),
-                None => ("the token", false),
+                Some(row) => (Conflict::Token, !std::mem::replace(&mut row.revoked, true)),
+                None => (Conflict::Token, false),
             },
             Write::Rewrap { secret, wrapped } => {
                 let place = self.secrets().into_iter().find(|(known, _)| known == secret).map(|(_, place)| place);
-                ("the secret", place.map(|place| *place = wrapped.clone()).is_some())
+                (Conflict::Secret, place.map(|place| *place = wrapped.clone()).is_some())
             }
             Write::IdempotencyKey(row) => {
                 let key = (row.token.clone(), row.key.clone());
-                ("the idempotency key", self.once.insert(key, row.clone()).is_none())
+                (Conflict::IdempotencyKey, self.once.insert(key, row.clone()).is_none())
             }
             Write::DropMessage(id) => {
                 let before = self.outbox.len();
                 self.outbox.retain(|_, (message, _)| message.id != *id);
-                ("the outbox", self.outbox.len() < before)
+                (Conflict::Outbox, self.outbox.len() < before)
             }
             Write::InsertReceipt { transfer, jws } => {
-                ("the receipt", self.receipts.insert(transfer.clone(), jws.clone()).is_none())
+                (Conflict::Receipt, self.receipts.insert(transfer.clone(), jws.clone()).is_none())
             }
         };
         if done { Ok(()) } else { Err(StoreError::Conflict(what)) }

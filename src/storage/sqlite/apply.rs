@@ -4,7 +4,7 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::negotiation::{Negotiation, Role};
-use crate::storage::{Guard, Maintenance, Outgoing, SecretKind, StoreError, VersionRow, Write};
+use crate::storage::{Conflict, Guard, Maintenance, Outgoing, SecretKind, StoreError, VersionRow, Write};
 use crate::transfer::Transfer;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, params};
 use serde::Serialize;
@@ -15,7 +15,7 @@ fn to_text<T: Serialize>(value: &T) -> Result<String, StoreError> {
 }
 
 /// Exactly one row, or a conflict; so is a uniqueness that does not hold.
-fn one(connection: &Connection, what: &'static str, sql: &str, params: impl Params) -> Result<(), StoreError> {
+fn one(connection: &Connection, what: Conflict, sql: &str, params: impl Params) -> Result<(), StoreError> {
     match connection.prepare_cached(sql)?.execute(params) {
         Ok(1) => Ok(()),
         Ok(_) => Err(StoreError::Conflict(what)),
@@ -31,37 +31,37 @@ pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreErro
     for guard in guards {
         let (what, sql, first, second) = match guard {
             Guard::Register(sequence) => (
-                "the register",
+                Conflict::Register,
                 "SELECT 1 WHERE COALESCE((SELECT MAX(sequence) FROM register), 0) = CAST(?2 AS INTEGER) AND ?1 = ''",
                 String::new(),
                 sequence.to_string(),
             ),
             Guard::Offer(offer, policy) => (
-                "the offer",
+                Conflict::Offer,
                 "SELECT 1 FROM version WHERE offer = ?1 AND policy = ?2 AND newest = 1",
                 offer.to_string(),
                 policy.to_string(),
             ),
-            Guard::Stands(manifest) => (
-                "the dataset",
+            Guard::NotWithdrawn(manifest) => (
+                Conflict::Dataset,
                 "SELECT 1 FROM version WHERE manifest = ?1 AND json_extract(body, '$.withdrawn') IS NULL AND ?2 = ''",
                 manifest.to_string(),
                 String::new(),
             ),
             Guard::Process(id, revision) => (
-                "the process",
+                Conflict::Process,
                 "SELECT 1 FROM process WHERE id = ?1 AND revision = CAST(?2 AS INTEGER)",
                 id.to_string(),
                 revision.to_string(),
             ),
             Guard::Count(agreement, used) => (
-                "the count",
+                Conflict::UseCount,
                 "SELECT 1 FROM agreement WHERE id = ?1 AND used = CAST(?2 AS INTEGER)",
                 agreement.to_string(),
                 used.to_string(),
             ),
             Guard::OpenProcesses(peer, max) => (
-                "the number of open processes",
+                Conflict::OpenProcesses,
                 "SELECT 1 WHERE (SELECT COUNT(*) FROM process WHERE peer = ?1 AND open = 1) < CAST(?2 AS INTEGER)",
                 peer.to_string(),
                 max.to_string(),
@@ -82,14 +82,14 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
     match write {
         Write::InstallRegister { sequence, digest, jws } => one(
             connection,
-            "the register",
+            Conflict::Register,
             "INSERT INTO register (sequence, digest, jws)
              SELECT ?1, ?2, ?3 WHERE COALESCE((SELECT MAX(sequence) FROM register), ?1 - 1) = ?1 - 1",
             params![*sequence as i64, digest.to_string(), jws],
         ),
         Write::InstallRoot { version, json } => one(
             connection,
-            "the root document",
+            Conflict::RootDocument,
             "INSERT INTO root (version, json) VALUES (?1, ?2)",
             params![*version as i64, json],
         ),
@@ -101,7 +101,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
         }
         Write::ConfirmKey((key, public)) => one(
             connection,
-            "the quarantine",
+            Conflict::Quarantine,
             "UPDATE quarantine SET confirmed = 1 WHERE key = ?1 AND public = ?2 AND confirmed = 0",
             [key.to_string(), public.to_string()],
         ),
@@ -109,7 +109,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
         Write::Withdraw { dataset, at } => {
             one(
                 connection,
-                "the dataset",
+                Conflict::Dataset,
                 "UPDATE version SET newest = 0 WHERE dataset = ?1 AND newest = 1",
                 [dataset.as_str()],
             )?;
@@ -120,7 +120,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
         }
         Write::Recall { provider, dataset, reason } => one(
             connection,
-            "the recall",
+            Conflict::Recall,
             "INSERT INTO recalled (provider, dataset, reason) VALUES (?1, ?2, ?3)",
             [provider.as_str(), dataset.as_str(), reason],
         ),
@@ -132,7 +132,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
         }
         Write::InsertAgreement(row) => one(
             connection,
-            "the agreement",
+            Conflict::Agreement,
             "INSERT INTO agreement (id, peer, manifest, used, body) VALUES (?1, ?2, ?3, 0, ?4)",
             params![
                 row.id.as_str(),
@@ -141,15 +141,15 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
                 to_text(row)?
             ],
         ),
-        Write::Use { agreement, max } => one(
+        Write::CountUse { agreement, max } => one(
             connection,
-            "the count",
+            Conflict::UseCount,
             "UPDATE agreement SET used = used + 1 WHERE id = ?1 AND used < ?2",
             params![agreement.as_str(), max.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX))],
         ),
         Write::InsertRelease(row) => one(
             connection,
-            "the key request",
+            Conflict::KeyRequest,
             "INSERT INTO release (request, nonce, one_time_key, body) VALUES (?1, ?2, ?3, ?4)",
             params![row.request.to_string(), row.nonce, row.one_time_key.to_string(), to_text(row)?],
         ),
@@ -162,17 +162,17 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
                 "UPDATE holding SET revision = ?3, updated = ?4, body = ?5
                  WHERE id = ?1 AND transfer = ?2 AND revision = ?3 - 1"
             };
-            one(connection, "the holding", sql, params![key.0, key.1, revision, updated, to_text(holding)?])
+            one(connection, Conflict::Holding, sql, params![key.0, key.1, revision, updated, to_text(holding)?])
         }
         Write::InsertToken(token) => one(
             connection,
-            "the token",
+            Conflict::Token,
             "INSERT INTO token (id, hash, revoked, body) VALUES (?1, ?2, 0, ?3)",
             params![token.id.as_str(), token.hash.to_string(), to_text(token)?],
         ),
         Write::RevokeToken(id) => one(
             connection,
-            "the token",
+            Conflict::Token,
             "UPDATE token SET revoked = 1, body = json_set(body, '$.revoked', json('true')) WHERE id = ?1 AND revoked = 0",
             [id.as_str()],
         ),
@@ -182,22 +182,22 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
                 "UPDATE {table} SET body = json_set(body, '$.{member}', ?3)
                  WHERE {row} = ?1 AND json_extract(body, '$.{member}') = ?2"
             );
-            one(connection, "the secret", &sql, params![secret.row, secret.wrapped, wrapped])
+            one(connection, Conflict::Secret, &sql, params![secret.row, secret.wrapped, wrapped])
         }
         Write::IdempotencyKey(row) => {
             let old = row.at.plus_ms(-limits::IDEMPOTENCY_KEY_LIFE_MS);
             connection.prepare_cached("DELETE FROM once WHERE at < ?1")?.execute([old.ms()])?;
             one(
                 connection,
-                "the idempotency key",
+                Conflict::IdempotencyKey,
                 "INSERT INTO once (token, key, request, answer, at) VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![row.token.as_str(), row.key, row.request.to_string(), row.answer, row.at.ms()],
             )
         }
-        Write::DropMessage(id) => one(connection, "the outbox", "DELETE FROM outbox WHERE id = ?1", [id.as_str()]),
+        Write::DropMessage(id) => one(connection, Conflict::Outbox, "DELETE FROM outbox WHERE id = ?1", [id.as_str()]),
         Write::InsertReceipt { transfer, jws } => one(
             connection,
-            "the receipt",
+            Conflict::Receipt,
             "INSERT INTO receipt (transfer, jws) VALUES (?1, ?2)",
             params![transfer.as_str(), jws],
         ),
@@ -221,12 +221,12 @@ fn insert_version(connection: &Connection, version: &VersionRow) -> Result<(), S
         .query_row([dataset], |row| row.get(0))
         .optional()?;
     if previous.unwrap_or(0) + 1 != number {
-        return Err(StoreError::Conflict("the dataset"));
+        return Err(StoreError::Conflict(Conflict::Dataset));
     }
     connection.prepare_cached("UPDATE version SET newest = 0 WHERE dataset = ?1 AND newest = 1")?.execute([dataset])?;
     one(
         connection,
-        "the dataset",
+        Conflict::Dataset,
         "INSERT INTO version (dataset, version, offer, policy, manifest, newest, body) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)",
         params![
             dataset,
@@ -319,7 +319,7 @@ fn put_process(connection: &Connection, columns: &ProcessColumns<'_>, body: &str
     };
     one(
         connection,
-        "the process",
+        Conflict::Process,
         sql,
         params![
             columns.id.as_str(),
@@ -342,7 +342,7 @@ pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) ->
     for message in messages {
         one(
             connection,
-            "the outbox",
+            Conflict::Outbox,
             "INSERT INTO outbox (id, process, receiver, due, since, attempts, body) VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5)",
             params![message.id.as_str(), message.process.as_str(), message.to.as_str(), now.ms(), to_text(message)?],
         )?;

@@ -3,7 +3,7 @@
 
 use super::reader::{bodies, parse};
 use crate::core::id::{DatasetId, ParticipantId};
-use crate::storage::{Seen, StoreError, VersionRow};
+use crate::storage::{CatalogChange, StoreError, VersionRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
@@ -32,7 +32,12 @@ pub fn visible(
 }
 
 /// What changed for somebody with one of `keys` after `since`, in order.
-pub fn changes(connection: &Connection, keys: &[String], since: u64, limit: i64) -> Result<Vec<Seen>, StoreError> {
+pub fn changes(
+    connection: &Connection,
+    keys: &[String],
+    since: u64,
+    limit: i64,
+) -> Result<Vec<CatalogChange>, StoreError> {
     // What a later change of the same dataset made old, under whichever of the keys, is left out before the parts are cut:
     // then each part is in order, and what is cut off comes after all that is told.
     let any = vec!["?"; keys.len()].join(", ");
@@ -49,7 +54,7 @@ pub fn changes(connection: &Connection, keys: &[String], since: u64, limit: i64)
         values.push(limit.into());
     }
     values.push(limit.into());
-    // Seen by any key, it is seen.
+    // CatalogChange by any key, it is seen.
     let sql = format!(
         "SELECT p.dataset, MAX(p.change), MIN(p.gone), v.body FROM ({parts}) p
          LEFT JOIN version v ON v.dataset = p.dataset AND v.newest = 1
@@ -63,7 +68,7 @@ pub fn changes(connection: &Connection, keys: &[String], since: u64, limit: i64)
         let (dataset, change, gone, body): (String, i64, bool, Option<String>) = row?;
         let dataset = DatasetId::parse(&dataset).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let version = body.filter(|_| !gone).as_deref().map(parse).transpose()?;
-        Ok(Seen { change: change as u64, dataset, version })
+        Ok(CatalogChange { change: change as u64, dataset, version })
     })
     .collect()
 }

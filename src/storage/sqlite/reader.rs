@@ -12,8 +12,8 @@ use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
-    AgreementRow, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow, Secret,
-    SecretKind, Seen, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
+    ReleaseRow, Secret, SecretKind, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -203,7 +203,7 @@ impl Store for SqliteStore {
         self.readers.read(move |c| catalog::visible(c, &keys, after.as_ref(), rows_max(limit))).await
     }
 
-    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<Seen>, StoreError> {
+    async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<CatalogChange>, StoreError> {
         let keys = keys.to_vec();
         self.readers.read(move |c| catalog::changes(c, &keys, since, rows_max(limit))).await
     }
@@ -346,7 +346,7 @@ impl Store for SqliteStore {
         self.readers.point(move |c| body(c, "SELECT body FROM token WHERE hash = ?1", [hash])).await
     }
 
-    async fn once(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
+    async fn idempotent_request(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError> {
         let (token, key) = (token.clone(), key.to_owned());
         let read = move |c: &Connection| {
             let sql = "SELECT request, answer, at FROM once WHERE token = ?1 AND key = ?2";

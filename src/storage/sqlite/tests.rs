@@ -7,7 +7,7 @@ use crate::core::id::{ParticipantId, ProcessId, Text, TokenId};
 use crate::core::random::SystemRandomness;
 use crate::core::time::SystemClock;
 use crate::identity::key::SigningKey;
-use crate::storage::{Guard, TokenRow, Write};
+use crate::storage::{Conflict, Guard, TokenRow, Write};
 use zeroize::Zeroizing;
 
 fn park() -> ParticipantId {
@@ -65,11 +65,11 @@ async fn a_change_is_whole_or_nothing() {
     let store = open(folder.path());
     store.commit(Change::new(draft()).write(Write::InsertToken(token(1)))).await.unwrap();
     let doomed = Change::new(draft()).write(Write::InsertToken(token(2))).write(Write::InsertToken(token(1)));
-    assert_eq!(store.commit(doomed).await, Err(StoreError::Conflict("the token")));
+    assert_eq!(store.commit(doomed).await, Err(StoreError::Conflict(Conflict::Token)));
     let guarded = Change::new(draft()).write(Write::InsertToken(token(3))).guard(Guard::Register(7));
-    assert_eq!(store.commit(guarded).await, Err(StoreError::Conflict("the register")));
+    assert_eq!(store.commit(guarded).await, Err(StoreError::Conflict(Conflict::Register)));
     let moved = Guard::Process(ProcessId::parse("urn:uuid:1").unwrap(), 1);
-    assert_eq!(store.commit(Change::new(draft()).guard(moved)).await, Err(StoreError::Conflict("the process")));
+    assert_eq!(store.commit(Change::new(draft()).guard(moved)).await, Err(StoreError::Conflict(Conflict::Process)));
     assert_eq!(store.tokens().await.unwrap().len(), 1);
     assert_eq!(store.entries(0, 10).await.unwrap().len(), 1);
 }

@@ -157,7 +157,7 @@ async fn what_waits_ends_with_the_dataset() {
 async fn what_waits_ends_with_its_time() {
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
-    let clock = Arc::new(Transition(AtomicI64::new(0)));
+    let clock = Arc::new(ShiftedClock(AtomicI64::new(0)));
     let overrides = || Overrides { clock: Some(clock.clone()), ..Overrides::default() };
     let (here_a, here_b) = (a.start_here(overrides()).await, b.start_here(overrides()).await);
     let soon = SystemClock.now().plus_ms(3_600_000).to_string();
@@ -165,11 +165,11 @@ async fn what_waits_ends_with_its_time() {
     terms["permission"][0]["duty"] = consent()["permission"][0]["duty"].clone();
     let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &terms).await;
     let asked = b.begin_request(&a, dataset_of(&published), "research").await;
-    here_a.node.advance_all().await.unwrap();
+    here_a.services.operations.outbox.advance_all().await.unwrap();
     assert_eq!(b.wait(&asked, 1).await["stage"], "requested");
     clock.0.store(2 * 3_600_000, Ordering::SeqCst);
     assert_eq!(a.get("publisher", "/v1/pending").await["pending"], json!([]));
-    here_a.node.advance_all().await.unwrap();
+    here_a.services.operations.outbox.advance_all().await.unwrap();
     let end = b.wait(&asked, 30).await;
     assert_eq!(end["stage"], "refused", "{end} {}", a.log());
     here_a.stop().await;

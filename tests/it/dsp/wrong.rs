@@ -204,7 +204,7 @@ async fn catalogs_have_pages_and_filters() {
     let [a] = alliance.parks(["park-a"]);
     let here = a.start_here(Default::default()).await;
     let rows = 250;
-    crate::find::fill(&here.node, rows).await;
+    crate::find::fill(&here.services, rows).await;
     let caller = Caller::new(&alliance, &connector, &a);
     let url = format!("{}/dsp/2025-1/catalog/request", a.endpoint);
     let body = message("CatalogRequestMessage", json!({}));

@@ -7,7 +7,7 @@ mod running;
 
 pub use connector::{CONTEXT, Connector, message, own_name};
 pub use rules::broken;
-pub use running::{Here, Running, Transition};
+pub use running::{Here, Running, ShiftedClock};
 
 use crosspark::assembly::{self, Overrides};
 use crosspark::config::Config;
@@ -289,11 +289,11 @@ impl Park {
     pub async fn start_here(&self, overrides: Overrides) -> Here {
         let config = Config::load(&self.folder.join("crosspark.toml")).unwrap();
         let assembled = assembly::assemble(config, overrides).await.unwrap();
-        let node = assembled.node.clone();
+        let services = assembled.services.clone();
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(async move { assembled.run(stopping).await.unwrap() });
         self.wait_http().await;
-        Here { node, stop, task }
+        Here { services, stop, task }
     }
 
     async fn wait_http(&self) {

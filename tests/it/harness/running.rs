@@ -3,9 +3,8 @@
 use super::Park;
 use crosspark::core::time::{Clock, SystemClock, Timestamp};
 use crosspark::net::own_node_client;
-use crosspark::service::Node;
+use crosspark::services::Services;
 use std::process::{Child, Command};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -13,7 +12,7 @@ use tokio::task::JoinHandle;
 
 /// A node in this process.
 pub struct Here {
-    pub node: Arc<Node>,
+    pub services: Services,
     pub(super) stop: watch::Sender<bool>,
     pub(super) task: JoinHandle<()>,
 }
@@ -115,9 +114,9 @@ impl Drop for Running<'_> {
 }
 
 /// A clock that a test moves.
-pub struct Transition(pub AtomicI64);
+pub struct ShiftedClock(pub AtomicI64);
 
-impl Clock for Transition {
+impl Clock for ShiftedClock {
     fn now(&self) -> Timestamp {
         SystemClock.now().plus_ms(self.0.load(Ordering::SeqCst))
     }

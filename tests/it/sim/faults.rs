@@ -114,7 +114,7 @@ impl Life {
     }
 
     /// What is dead does nothing any more, and answers nobody.
-    pub async fn run_steps(&self) {
+    pub async fn proceed(&self) {
         if self.is_over() {
             std::future::pending::<()>().await;
         }
@@ -129,7 +129,7 @@ pub struct Strikes {
 
 impl Strikes {
     async fn write<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.life.run_steps().await;
+        self.life.proceed().await;
         let step = self.controller.writes.fetch_add(1, Ordering::SeqCst) + 1;
         let failed = || Err(StoreError::Unavailable("the disk is full".into()));
         match self.controller.plan.draw(step) {

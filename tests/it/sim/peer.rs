@@ -10,8 +10,8 @@ use crosspark::core::digest::Digest;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId};
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
+use crosspark::node::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PlainData};
 use crosspark::protocol::{BASE, Connection, wire_message};
-use crosspark::service::ports::{Answer, Envelope, Peer, PeerError, PeerPage, PlainData};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http_body_util::BodyExt;
@@ -125,7 +125,7 @@ impl SimPeer {
 
     /// Sends through the weather.
     async fn call(&self, to: &Member, sent: Sent) -> Result<Got, PeerError> {
-        self.life.run_steps().await;
+        self.life.proceed().await;
         self.weather.delay().await;
         if self.weather.strikes(12) {
             return Err(lost());
@@ -142,7 +142,7 @@ impl SimPeer {
         }
         let got = Self::arrive(&self.net, &self.about, &to.id, &sent).await;
         self.weather.delay().await;
-        self.life.run_steps().await;
+        self.life.proceed().await;
         if self.weather.strikes(12) {
             return Err(lost());
         }
@@ -152,7 +152,8 @@ impl SimPeer {
         }
         let said: Value = serde_json::from_slice(&got.body).unwrap_or_default();
         let reason = said.get("reason").or(said.get("detail")).map(Value::to_string).unwrap_or_default();
-        Err(PeerError::Refused { status: got.status.as_u16(), reason, promise: promise(&got.headers) })
+        let code = said.get("code").or(said.get("title")).and_then(Value::as_str).map(str::to_owned);
+        Err(PeerError::Refused { status: got.status.as_u16(), code, reason, promise: promise(&got.headers) })
     }
 
     async fn text(&self, to: &Member, path: String) -> Result<String, PeerError> {
@@ -170,7 +171,12 @@ fn value(body: &[u8]) -> Value {
 
 #[async_trait]
 impl Peer for SimPeer {
-    async fn catalog(&self, to: &Member, since: Option<u64>, _next: Option<&str>) -> Result<PeerPage, PeerError> {
+    async fn catalog(
+        &self,
+        to: &Member,
+        since: Option<u64>,
+        _next: Option<&str>,
+    ) -> Result<PeerCatalogPage, PeerError> {
         let context = "https://w3id.org/dspace/2025/1/context.jsonld";
         let mut message = json!({"@context": [context], "@type": "CatalogRequestMessage"});
         if let Some(since) = since {
@@ -178,7 +184,7 @@ impl Peer for SimPeer {
             message["filter"] = json!([change]);
         }
         let body = value(&self.call(to, post(format!("{BASE}/catalog/request"), &message)).await?.body);
-        Ok(PeerPage { body, next: None })
+        Ok(PeerCatalogPage { body, next: None })
     }
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
@@ -233,7 +239,7 @@ impl Peer for SimPeer {
             let life = life.clone();
             async move {
                 tokio::time::sleep(Duration::from_millis(3)).await;
-                life.run_steps().await;
+                life.proceed().await;
                 piece
             }
         });
@@ -256,7 +262,7 @@ impl Peer for SimPeer {
         self.text(to, "/log/checkpoint".into()).await
     }
 
-    async fn seen(&self, to: &Member) -> Result<Option<String>, PeerError> {
+    async fn observed_checkpoint(&self, to: &Member) -> Result<Option<String>, PeerError> {
         Ok(Some(self.text(to, "/seen".into()).await?).filter(|note| !note.is_empty()))
     }
 

@@ -3,7 +3,7 @@
 use super::faults::{Chance, Fault, Plan};
 use super::peer::Lie;
 use super::world::{A, B, World};
-use crosspark::service::RequestStage;
+use crosspark::contracts::RequestStage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

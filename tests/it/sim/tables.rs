@@ -5,11 +5,11 @@ use super::faults::{Chance, Plan};
 use super::seeds::{run, seeds_or};
 use super::world::{A, B, World, user};
 use crate::harness::{ENTERPRISE, message, policy};
+use crosspark::contracts::NegotiationRequest;
 use crosspark::core::id::{ProcessId, Text};
 use crosspark::negotiation::{Negotiation, Role, State};
+use crosspark::node::{Assessment, DecisionMaker, NegotiationStep, TransferStep};
 use crosspark::policy::{Channel, Decision};
-use crosspark::service::NegotiationRequest;
-use crosspark::service::ports::{Assessment, DecisionMaker, NegotiationStep, TransferStep};
 use crosspark::transfer::{self, Transfer};
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,7 +79,7 @@ async fn ask(world: &World) -> ProcessId {
         purpose: &purpose,
         enterprise: Text::parse(ENTERPRISE).unwrap(),
     };
-    world.living(B).await.ask(&user(), ask, None).await.unwrap()
+    world.living(B).await.contracts.requests.ask(&user(), ask, None).await.unwrap()
 }
 
 /// Messages that no side may ever send, with the names of a real negotiation or of none.

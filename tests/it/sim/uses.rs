@@ -4,8 +4,13 @@
 use super::faults::{Fault, Plan};
 use super::seeds::run;
 use super::world::{A, B, World, user};
+use crosspark::contracts::RequestStage;
 use crosspark::core::id::Text;
-use crosspark::service::{Error, IdempotencyKey, NewToken, Node, Opened, RequestStage, UserRole};
+use crosspark::delivery::Opened;
+use crosspark::idempotency::IdempotencyKey;
+use crosspark::node::{Error, UserRole};
+use crosspark::operations::NewToken;
+use crosspark::services::Services;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,31 +38,33 @@ impl Use {
         if self == Self::Open { B } else { A }
     }
 
-    async fn act(self, world: &World, node: &Arc<Node>) -> Result<(), Error> {
+    async fn act(self, world: &World, node: &Services) -> Result<(), Error> {
         let once = || IdempotencyKey::new("one-key", &[b"the same request"]).unwrap();
         match self {
             Self::Publish => world.publish_once(node, &once()).await,
-            Self::CreateToken => match node.create_token(&user(), &new_token(), Some(&once())).await {
+            Self::CreateToken => match node.operations.tokens.create(&user(), &new_token(), Some(&once())).await {
                 // It was made, and said so to somebody who did not hear it.
                 Err(Error::Invalid { code: "conflict", .. }) => Ok(()),
                 made => made.map(drop),
             },
             Self::RevokeToken => {
-                let token = node.list_tokens().await?.pop().expect("a token was made before");
-                node.revoke_token(&token.id).await
+                let token = node.operations.tokens.list().await?.pop().expect("a token was made before");
+                node.operations.tokens.revoke(&token.id).await
             }
-            Self::InstallRegister => node.install_register(world.next_register(), "file").await.map(drop),
-            Self::Refuse => match node.request_view(&user(), &"urn:uuid:none".parse().unwrap()).await {
+            Self::InstallRegister => node.membership.install_register(world.next_register(), "file").await.map(drop),
+            Self::Refuse => match node.contracts.requests.view(&user(), &"urn:uuid:none".parse().unwrap()).await {
                 Err(Error::NotFound { .. }) => {
-                    let refused = node.refuse_role(&user(), &["admin"], "GET /v1/tokens").await;
+                    let refused = node.operations.tokens.refuse_role(&user(), &["admin"], "GET /v1/tokens").await;
                     if matches!(refused, Error::Forbidden { .. }) { Ok(()) } else { Err(refused) }
                 }
                 other => panic!("{other:?}"),
             },
-            Self::Seal => node.seal_log().await,
+            Self::Seal => node.evidence.seal().await,
             Self::Open => {
                 let request = world.store(B).requests(None, 1).await.unwrap().pop().unwrap();
-                let Opened::Kept(mut kept) = node.open_request(&user(), &request.id).await? else { panic!("kept") };
+                let Opened::Kept(mut kept) = node.contracts.requests.open(&user(), &request.id).await? else {
+                    panic!("kept")
+                };
                 kept.0.read(|_| Ok(())).map_err(|error| Error::Internal(error.to_string()))
             }
         }
@@ -68,7 +75,9 @@ impl Use {
         world.start(A).await;
         world.start(B).await;
         match self {
-            Self::RevokeToken => drop(world.living(A).await.create_token(&user(), &new_token(), None).await.unwrap()),
+            Self::RevokeToken => {
+                drop(world.living(A).await.operations.tokens.create(&user(), &new_token(), None).await.unwrap())
+            }
             Self::Open => {
                 let request = world.request().await;
                 assert_eq!(world.settle(&request).await.0, RequestStage::Verified);
@@ -86,7 +95,7 @@ impl Use {
             Self::CreateToken => assert_eq!(store.tokens().await.unwrap().len(), 1, "made once"),
             Self::RevokeToken => assert!(store.tokens().await.unwrap()[0].revoked),
             Self::InstallRegister => {
-                let sequence = world.living(A).await.trust().register.body().sequence;
+                let sequence = world.living(A).await.node.trust().register.body().sequence;
                 assert_eq!(store.register_sequence().await.unwrap(), sequence.max(4));
             }
             Self::Refuse | Self::Seal | Self::Open => {}

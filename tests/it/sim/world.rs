@@ -9,19 +9,22 @@ use crosspark::audit::check::{Check, Held, Row};
 use crosspark::audit::checkpoint::Checkpoint;
 use crosspark::audit::entry::{Draft, Facts, Kind};
 use crosspark::blob::Blobs;
+use crosspark::contracts::RequestStage;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::json;
 use crosspark::core::time::{Clock, SystemClock, Timestamp};
+use crosspark::idempotency::IdempotencyKey;
 use crosspark::identity::key::KeyUse;
 use crosspark::identity::register::VerifiedRegister;
 use crosspark::identity::root::RootChain;
 use crosspark::identity::x509::Presented;
 use crosspark::index::Index;
 use crosspark::ingest::Format;
+use crosspark::node::{DecisionMaker, DocumentKey, Identity, PolicyDecides, Trust, TrustState, User, UserRole};
 use crosspark::protocol::{self, Connection};
-use crosspark::schema;
-use crosspark::service::ports::{DecisionMaker, PolicyDecides};
-use crosspark::service::{DocumentKey, IdempotencyKey, Node, Parts, Publication, RequestStage, Trust, User, UserRole};
+use crosspark::publishing::Publication;
+use crosspark::schema::{self, SchemaRegistry};
+use crosspark::services::{Parts, Ports, Secrets, Services, Stores};
 use crosspark::storage::interceptor::Intercepted;
 use crosspark::storage::memory::{Disk, MemoryStore};
 use crosspark::storage::{Change, HoldingState, Maintenance, Store, Write};
@@ -168,7 +171,7 @@ struct Site {
 }
 
 /// A node and its life.
-type Alive = (Arc<Node>, Arc<Life>);
+type Alive = (Services, Arc<Life>);
 
 /// The world of one seed.
 pub struct World {
@@ -251,7 +254,7 @@ impl World {
     }
 
     /// The node of a park, as soon as it lives.
-    pub async fn living(&self, park: usize) -> Arc<Node> {
+    pub async fn living(&self, park: usize) -> Services {
         loop {
             if let Some(node) = self.node(park) {
                 return node;
@@ -273,7 +276,7 @@ impl World {
         open(&self.template, &self.sites[park].disk, park, self.clock.clone())
     }
 
-    pub fn node(&self, park: usize) -> Option<Arc<Node>> {
+    pub fn node(&self, park: usize) -> Option<Services> {
         let alive = self.alive.lock().unwrap();
         alive[park].as_ref().filter(|(_, life)| !life.is_over()).map(|(node, _)| node.clone())
     }
@@ -286,7 +289,7 @@ impl World {
         self.sites[park].received.path()
     }
 
-    fn assemble(&self, park: usize, life: &Arc<Life>) -> Arc<Node> {
+    fn assemble(&self, park: usize, life: &Arc<Life>) -> Services {
         let (site, made) = (&self.sites[park], &self.template.parks[park]);
         let strikes = Strikes { controller: site.controller.clone(), life: life.clone() };
         let root = root(&self.template);
@@ -298,33 +301,37 @@ impl World {
             weather: self.weather.clone(),
             life: life.clone(),
         };
-        Node::new(Parts {
-            me: self.id(park),
-            origin: self.id(park).log_origin(0),
-            endpoint,
-            document_key: Arc::new(DocumentKey::new(made.document_key())),
-            kek: made.kek(),
-            store: Arc::new(Intercepted::new(self.store(park), strikes)),
-            blobs: Blobs::open(&site.received.path().join("own")).unwrap(),
-            received: Blobs::open(&site.received.path().join("received")).unwrap(),
-            index: Index::in_memory().unwrap(),
-            clock: self.clock.clone(),
-            random: site.random.clone(),
-            peer: Arc::new(peer),
-            decisions: self.decisions.get_or_init(|| Arc::new(PolicyDecides)).clone(),
-            schemas: schema::built_in(),
-            token_key: made.kek().token_key().clone(),
-            trust: Arc::new(Trust {
-                register: VerifiedRegister::verify(&self.template.register, &root).unwrap(),
-                roots: RootChain::new(root),
-                quarantine: Default::default(),
-            }),
-            sequence: Arc::default(),
-            writes_per_member_per_minute: 12_000,
-            read_only: Arc::default(),
+        let trust = Trust {
+            register: VerifiedRegister::verify(&self.template.register, &root).unwrap(),
+            roots: RootChain::new(root),
+            quarantine: Default::default(),
+        };
+        Services::new(Parts {
+            identity: Identity {
+                participant: self.id(park),
+                origin: self.id(park).log_origin(0),
+                endpoint,
+                document_key: Arc::new(DocumentKey::new(made.document_key())),
+            },
+            trust: TrustState::new(trust, Arc::default()),
             log_keys: Vec::new(),
+            stores: Stores {
+                store: Arc::new(Intercepted::new(self.store(park), strikes)),
+                read_only: Arc::default(),
+                published: Blobs::open(&site.received.path().join("own")).unwrap(),
+                received: Blobs::open(&site.received.path().join("received")).unwrap(),
+                index: Index::in_memory().unwrap(),
+            },
+            secrets: Secrets { kek: made.kek(), token_key: made.kek().token_key().clone() },
+            ports: Ports {
+                clock: self.clock.clone(),
+                random: site.random.clone(),
+                peer: Arc::new(peer),
+                decisions: self.decisions.get_or_init(|| Arc::new(PolicyDecides)).clone(),
+            },
+            schemas: SchemaRegistry::new(schema::built_in()).unwrap(),
+            writes_per_member_per_minute: 12_000,
         })
-        .unwrap()
     }
 
     /// Starts a node, and starts it again some time after each death.
@@ -345,16 +352,17 @@ impl World {
     async fn begin(&self, park: usize) -> Arc<Life> {
         let life = Arc::new(Life::default());
         let node = self.assemble(park, &life);
-        node.sweep().await.unwrap();
-        tokio::spawn(node.clone().run_outbox());
+        node.publishing.sweep().await.unwrap();
+        node.delivery.downloads.sweep().await.unwrap();
+        tokio::spawn(node.operations.outbox.clone().run());
         self.net.put(self.id(park), protocol::router(node.clone()), life.clone());
         self.alive.lock().unwrap()[park] = Some((node, life.clone()));
         life
     }
 
-    pub async fn publish(&self) -> Result<DatasetId, crosspark::service::Error> {
+    pub async fn publish(&self) -> Result<DatasetId, crosspark::node::Error> {
         let source = std::io::Cursor::new(records(300).into_bytes());
-        let published = self.node(A).unwrap().publish(&user(), publication(), None, source).await;
+        let published = self.node(A).unwrap().publishing.publish(&user(), publication(), None, source).await;
         published.map(|published| published.dataset)
     }
 
@@ -362,12 +370,12 @@ impl World {
     pub async fn publish_under(&self, policy: Value) -> DatasetId {
         let source = std::io::Cursor::new(records(2).into_bytes());
         let publication = Publication { policy, ..publication() };
-        self.living(A).await.publish(&user(), publication, None, source).await.unwrap().dataset
+        self.living(A).await.publishing.publish(&user(), publication, None, source).await.unwrap().dataset
     }
 
-    pub async fn publish_once(&self, node: &Arc<Node>, once: &IdempotencyKey) -> Result<(), crosspark::service::Error> {
+    pub async fn publish_once(&self, node: &Services, once: &IdempotencyKey) -> Result<(), crosspark::node::Error> {
         let source = std::io::Cursor::new(records(10).into_bytes());
-        node.publish(&user(), publication(), Some(once), source).await.map(drop)
+        node.publishing.publish(&user(), publication(), Some(once), source).await.map(drop)
     }
 
     /// Ends a node's life and waits for the next.
@@ -388,7 +396,7 @@ impl World {
             }
             if let Some(node) = self.node(B) {
                 let (user, provider) = (user(), self.id(A));
-                let asked = node.request(&user, &provider, self.dataset(), &purpose, None);
+                let asked = node.contracts.requests.request(&user, &provider, self.dataset(), &purpose, None);
                 let _ = tokio::time::timeout(Duration::from_secs(90), asked).await;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -406,7 +414,7 @@ impl World {
                 quiet &= negotiations.is_empty() && transfers.is_empty() && waiting == 0;
             }
             if quiet && let Some(node) = self.node(B) {
-                let view = node.request_view(&user(), request).await.unwrap();
+                let view = node.contracts.requests.view(&user(), request).await.unwrap();
                 return (view.stage, view.reason);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,0 +1,104 @@
+//! Terms, new negotiations, and the facts of their transitions for the log.
+
+use crate::agreement::Claim;
+use crate::audit::entry::Facts;
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, OfferId, ParticipantId, ProcessId};
+use crate::core::time::Timestamp;
+use crate::identity::endpoint::Endpoint;
+use crate::negotiation::{Negotiation, Role, State, Subject};
+use crate::node::{Error, details, trace};
+use crate::policy::Policy;
+use serde_json::{Value, json};
+
+/// The code and rule of a refused agreement.
+pub const BAD_AGREEMENT: &str = "agreement";
+
+/// What a ContractRequestMessage or ContractOfferMessage puts on the table.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The offer.
+    pub offer: OfferId,
+    /// Its target.
+    pub dataset: Option<DatasetId>,
+    /// Its policy.
+    pub policy: Value,
+}
+
+impl Terms {
+    /// Its policy, if it is understood.
+    pub fn policy(&self) -> Result<Policy, Error> {
+        Policy::from_value(&self.policy).map_err(|error| Error::invalid("policy", error.to_string()))
+    }
+
+    /// Fails when the terms name another dataset.
+    pub fn ensure_about(&self, dataset: &DatasetId) -> Result<(), Error> {
+        match &self.dataset {
+            Some(other) if other != dataset => Err(Error::invalid("target", "the offer is of another dataset")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A new negotiation, not committed yet.
+pub fn new_negotiation(
+    id: ProcessId,
+    (role, state): (Role, State),
+    from: (&ParticipantId, Option<ProcessId>, Option<Endpoint>),
+    subject: Subject,
+    seen: Vec<Digest>,
+    now: Timestamp,
+) -> Negotiation {
+    let (peer, peer_pid, callback) = from;
+    Negotiation {
+        id,
+        role,
+        peer: peer.clone(),
+        peer_pid,
+        state,
+        revision: 1,
+        subject,
+        callback,
+        ruling: None,
+        agreement: None,
+        reason: None,
+        seen,
+        trace: trace::current(),
+        started: now,
+        updated: now,
+    }
+}
+
+/// What a claim adds to what is negotiated.
+pub fn set_claim(subject: &mut Subject, claim: &Claim, jws: &str) {
+    subject.claim = Some(jws.to_owned());
+    subject.purpose = Some(claim.purpose.clone());
+    subject.enterprise = Some(claim.enterprise.clone());
+}
+
+/// The facts of a move, with the signatures that it rests on: both go into both logs.
+pub fn transition_facts(negotiation: &Negotiation, by: Role) -> Facts {
+    let subject = &negotiation.subject;
+    let mut detail = details(json!({
+        "state": negotiation.state, "by": by, "role": negotiation.role, "offer": subject.offer,
+        "peerPid": negotiation.peer_pid,
+    }));
+    let mut add = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            detail.insert(name.into(), value.into());
+        }
+    };
+    let signatures = negotiation.agreement.as_ref();
+    add("providerSignature", signatures.and_then(|signatures| signatures.provider.as_deref()));
+    add("consumerSignature", signatures.and_then(|signatures| signatures.consumer.as_deref()));
+    add("reason", negotiation.reason.as_deref());
+    Facts {
+        parties: vec![negotiation.peer.clone()],
+        dataset: Some(subject.dataset.clone()),
+        process: Some(negotiation.id.clone()),
+        enterprise: subject.enterprise.clone(),
+        purpose: subject.purpose.clone(),
+        detail,
+        ..Facts::default()
+    }
+}

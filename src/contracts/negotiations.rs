@@ -1,0 +1,149 @@
+//! Contract negotiations of both roles: incoming messages are checked, applied and logged in one commit; what this side
+//! does next is decided after it (`steps`). `provider` and `consumer` hold what each side checks.
+
+use super::facts::{BAD_AGREEMENT, transition_facts};
+use crate::agreement::Agreement;
+use crate::audit::entry::{Draft, Facts, Kind};
+use crate::core::id::ProcessId;
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::identity::document::{self, Signed};
+use crate::negotiation::{Event, Negotiation, Role};
+use crate::node::{Counterparty, DecisionMaker, Error, Inbound, Node, Transition, Trust};
+use crate::storage::{Change, Guard, Outgoing, StoreError, Write};
+use std::sync::Arc;
+
+/// Contract negotiations.
+pub struct Negotiations {
+    pub(super) node: Arc<Node>,
+    pub(super) decisions: Arc<dyn DecisionMaker>,
+}
+
+/// What a message's move brings with it in the same commit.
+#[derive(Default)]
+pub(super) struct SideEffects {
+    pub(super) entry: Option<Draft>,
+    pub(super) writes: Vec<Write>,
+    pub(super) outbox: Vec<Outgoing>,
+}
+
+impl Negotiations {
+    /// Of this node; `decisions` chooses the steps.
+    pub fn new(node: Arc<Node>, decisions: Arc<dyn DecisionMaker>) -> Arc<Self> {
+        Arc::new(Self { node, decisions })
+    }
+
+    /// A message that moves a negotiation: checked, moved, logged; repeated, it changes nothing and gets the same answer.
+    pub(super) async fn apply_message(
+        self: &Arc<Self>,
+        inbound: &Inbound<'_>,
+        event: Event,
+        amend: impl Fn(&Trust, &mut Negotiation, &mut SideEffects) -> Result<(), Error>,
+    ) -> Result<Transition<Negotiation>, Error> {
+        self.node.charge_quota(&inbound.from.participant)?;
+        let mut facts = Facts { process: Some(inbound.pid.clone()), ..Facts::default() };
+        facts.detail.insert("event".into(), format!("{event:?}").to_lowercase().into());
+        for _ in 0..limits::CONFLICT_RETRIES_MAX {
+            let found = self.node.store().negotiation(inbound.pid).await?;
+            let Some(old) = found.filter(|n| n.peer == inbound.from.participant) else {
+                let error = Error::not_found(format!("there is no negotiation {}", inbound.pid));
+                return Err(self.node.refuse(inbound.from, Kind::MessageRefused, facts, error).await);
+            };
+            if inbound.is_repeated(&old.seen) {
+                self.advance(&old.id);
+                return Ok(Transition::repeated(old));
+            }
+            match self.applied(inbound, event, old, &amend) {
+                Ok((next, change)) => match self.node.store().commit(change).await {
+                    Ok(logged) => {
+                        self.advance(&next.id);
+                        return Ok(Transition { process: next, logged: logged.into_iter().next() });
+                    }
+                    Err(StoreError::Conflict(_)) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Err(error) => return Err(self.node.refuse(inbound.from, Kind::MessageRefused, facts, error).await),
+            }
+        }
+        Err(Error::Unavailable("the negotiation changes all the time; try again".into()))
+    }
+
+    fn applied(
+        &self,
+        inbound: &Inbound<'_>,
+        event: Event,
+        old: Negotiation,
+        amend: &impl Fn(&Trust, &mut Negotiation, &mut SideEffects) -> Result<(), Error>,
+    ) -> Result<(Negotiation, Change), Error> {
+        let by = match old.role {
+            Role::Consumer => Role::Provider,
+            Role::Provider => Role::Consumer,
+        };
+        if old.peer_pid.as_ref().is_some_and(|pid| pid != inbound.peer_pid) {
+            return Err(Error::invalid("pid", "the message names another process of the sender"));
+        }
+        let endless = old.revision >= limits::NEGOTIATION_TRANSITIONS_MAX && event != Event::Terminate;
+        if endless {
+            return Err(Error::invalid("state", "this negotiation has gone back and forth too often; begin another"));
+        }
+        let mut next = old.apply(by, event, self.node.now()).map_err(|e| Error::invalid("state", e.to_string()))?;
+        next.peer_pid = Some(inbound.peer_pid.clone());
+        let mut next = next.remember(inbound.digest);
+        let mut effects = SideEffects::default();
+        amend(&self.node.trust(), &mut next, &mut effects)?;
+        let mut change = Change::new(self.node.draft(Kind::NegotiationTransition, transition_facts(&next, by)))
+            .guard(Guard::Register(inbound.from.register))
+            .write(Write::PutNegotiation(Box::new(next.clone())));
+        if let Some(entry) = effects.entry {
+            change = change.entry(entry);
+        }
+        change.writes.extend(effects.writes);
+        change.outbox.extend(effects.outbox);
+        Ok((next, change))
+    }
+
+    /// An agreement that a crosspark node signed, believed by the register of today.
+    pub(super) fn check_agreement(
+        &self,
+        trust: &Trust,
+        jws: &str,
+        by: Role,
+        negotiation: &Negotiation,
+        now: Timestamp,
+    ) -> Result<Signed<Agreement>, Error> {
+        let signed = document::verify::<Agreement>(jws, |kid| trust.register.document_key(kid, now))
+            .map_err(|error| Error::invalid(BAD_AGREEMENT, error.to_string()))?;
+        let body = signed.body();
+        let named = if by == Role::Provider { &body.provider } else { &body.consumer };
+        if *named != negotiation.peer || signed.signer().participant() != negotiation.peer {
+            return Err(Error::invalid(BAD_AGREEMENT, "the agreement is not signed by the party that it names"));
+        }
+        Ok(signed)
+    }
+
+    /// Either side: the other ends it.
+    pub async fn terminated(
+        self: &Arc<Self>,
+        inbound: Inbound<'_>,
+        reason: &str,
+    ) -> Result<Transition<Negotiation>, Error> {
+        self.apply_message(&inbound, Event::Terminate, |_, next, _| {
+            next.reason = Some(reason.chars().take(limits::TEXT_CHARS_MAX).collect());
+            Ok(())
+        })
+        .await
+    }
+
+    /// A negotiation as its other side may read it.
+    pub async fn visible_to(self: &Arc<Self>, from: &Counterparty, id: &ProcessId) -> Result<Negotiation, Error> {
+        let found = self.node.store().negotiation(id).await?.filter(|n| n.peer == from.participant);
+        match found {
+            Some(negotiation) => Ok(negotiation),
+            None => {
+                let facts = Facts { process: Some(id.clone()), ..Facts::default() };
+                let error = Error::not_found(format!("there is no negotiation {id}"));
+                Err(self.node.refuse(from, Kind::AccessRefused, facts, error).await)
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What an enterprise does: request a peer's dataset, follow the request, open what was delivered.
+
+use super::facts::{new_negotiation, set_claim, transition_facts};
+use crate::agreement::Claim;
+use crate::audit::entry::{FieldOpening, Kind};
+use crate::catalog::Offered;
+use crate::core::id::{DatasetId, HoldingId, OfferId, ParticipantId, ProcessId, Text};
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::core::trace::TraceId;
+use crate::delivery::{Downloads, Opened};
+use crate::idempotency::{Idempotency, IdempotencyKey};
+use crate::identity::document;
+use crate::negotiation::{Negotiation, Role, State, Subject};
+use crate::node::{Error, Message, Node, Peer, User};
+use crate::storage::{Change, HoldingState, Write};
+use crate::transfer::{self, PULL};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far a request is, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestStage {
+    /// The provider has not decided yet.
+    Requested,
+    /// The provider made an offer that a person of this park must answer.
+    Offered,
+    /// The contract is being concluded.
+    Agreed,
+    /// Sealed bytes and key are on their way.
+    Delivering,
+    /// One side paused the delivery.
+    Suspended,
+    /// Plain data can be fetched from the provider; it is not kept here.
+    Ready,
+    /// Verified, and kept here.
+    Verified,
+    /// The provider or its policy said no, or the delivery did not verify.
+    Refused,
+}
+
+/// A request as its user sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Its id.
+    pub id: ProcessId,
+    /// From whom.
+    pub provider: ParticipantId,
+    /// What.
+    pub dataset: DatasetId,
+    /// What for.
+    pub purpose: Text,
+    /// On whose behalf.
+    pub enterprise: Text,
+    /// How far.
+    pub stage: RequestStage,
+    /// Why not.
+    pub reason: Option<String>,
+    /// What came, once it is verified.
+    pub holding: Option<HoldingId>,
+    /// Records in it.
+    pub records: Option<u64>,
+    /// Why the provider withdrew the dataset, if it did.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
+    /// What log lines about it are found by, at both parks.
+    pub trace: Option<TraceId>,
+    /// When it was made.
+    pub started: Timestamp,
+}
+
+/// What a consumer asks a provider for.
+pub struct NegotiationRequest<'a> {
+    /// Whom.
+    pub provider: &'a ParticipantId,
+    /// For which offer, of which dataset, under which policy.
+    pub terms: (OfferId, DatasetId, Value),
+    /// What for.
+    pub purpose: &'a Text,
+    /// On whose behalf.
+    pub enterprise: Text,
+}
+
+/// Requests of this park's enterprises.
+pub struct Requests {
+    node: Arc<Node>,
+    peer: Arc<dyn Peer>,
+    idempotency: Arc<Idempotency>,
+    downloads: Arc<Downloads>,
+}
+
+impl Requests {
+    /// To peers; what they deliver is in `downloads`.
+    pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, idempotency: Arc<Idempotency>, downloads: Arc<Downloads>) -> Self {
+        Self { node, peer, idempotency, downloads }
+    }
+
+    /// Requests a peer's dataset for a purpose, on behalf of the user's enterprise.
+    pub async fn request(
+        &self,
+        user: &User,
+        provider: &ParticipantId,
+        dataset: &DatasetId,
+        purpose: &Text,
+        once: Option<&IdempotencyKey>,
+    ) -> Result<ProcessId, Error> {
+        if let Some(id) = self.idempotency.answered(user, once).await? {
+            return Ok(id);
+        }
+        let enterprise =
+            user.enterprise.clone().ok_or_else(|| Error::invalid("enterprise", "the token names no enterprise"))?;
+        let trust = self.node.trust();
+        let member = trust.member(provider)?;
+        let found = self.peer.dataset(member, dataset).await.map_err(|error| error.for_user(provider))?;
+        let offered = Offered::from_dcat(&found).map_err(|error| Error::invalid("catalog", error.to_string()))?;
+        if offered.dataset != *dataset {
+            return Err(Error::invalid("catalog", "the peer answered with another dataset"));
+        }
+        let ask = NegotiationRequest {
+            provider,
+            terms: (offered.offer, dataset.clone(), offered.policy),
+            purpose,
+            enterprise,
+        };
+        self.ask(user, ask, once).await
+    }
+
+    /// Begins a negotiation as consumer.
+    pub async fn ask(
+        &self,
+        user: &User,
+        ask: NegotiationRequest<'_>,
+        once: Option<&IdempotencyKey>,
+    ) -> Result<ProcessId, Error> {
+        let (now, id, provider) =
+            (self.node.now(), ProcessId::generate_at(self.node.now(), self.node.random()), ask.provider);
+        let connector = self.node.trust().member(provider)?.connector.is_some();
+        let (offer, dataset, policy) = ask.terms;
+        let person = FieldOpening::new("person", user.person.clone(), self.node.random());
+        let claim = Claim {
+            consumer: self.node.me().clone(),
+            provider: provider.clone(),
+            process: id.clone(),
+            offer: offer.clone(),
+            dataset: dataset.clone(),
+            purpose: ask.purpose.clone(),
+            enterprise: ask.enterprise.clone(),
+            person: person.commitment(),
+            issued: now,
+        };
+        let signed = document::sign(claim, &self.node.document_key());
+        let mut subject = Subject {
+            dataset,
+            offer,
+            asked: Some(policy.clone()),
+            policy,
+            claim: None,
+            purpose: None,
+            enterprise: None,
+        };
+        set_claim(&mut subject, signed.body(), signed.jws());
+        let parties = (provider, None, None);
+        let negotiation =
+            new_negotiation(id.clone(), (Role::Consumer, State::Requested), parties, subject, Vec::new(), now);
+        let message = Message::request(&negotiation, connector);
+        let mut facts = transition_facts(&negotiation, Role::Consumer);
+        facts.detail.insert("claim".into(), signed.jws().into());
+        facts.detail.insert("token".into(), user.token.to_string().into());
+        let mut change = Change::new(self.node.draft(Kind::NegotiationTransition, facts).with_field(person))
+            .write(Write::PutNegotiation(Box::new(negotiation)))
+            .send(message.outgoing(provider, &id, self.node.random()));
+        change.writes.extend(self.idempotency.remember(user, once, &id));
+        if let Err(error) = self.node.store().commit(change).await {
+            return self.idempotency.answered_meanwhile(user, once, error).await;
+        }
+        tracing::info!(process = %id, %provider, "requested");
+        Ok(id)
+    }
+
+    /// A request of the user's enterprise.
+    pub async fn view(&self, user: &User, id: &ProcessId) -> Result<RequestView, Error> {
+        self.view_of(self.own(user, id).await?).await
+    }
+
+    async fn own(&self, user: &User, id: &ProcessId) -> Result<Negotiation, Error> {
+        let found = self.node.store().negotiation(id).await?.filter(|n| is_own(user, n));
+        found.ok_or_else(|| Error::not_found(format!("there is no request {id}")))
+    }
+
+    /// Waits until the request is past `stage`, or the time is over; then tells how far it is.
+    pub async fn wait(&self, user: &User, id: &ProcessId, wait: Duration) -> Result<RequestView, Error> {
+        let deadline = tokio::time::Instant::now() + wait.min(limits::WAIT_TIME_MAX);
+        // Nothing was committed before zero commits: the first wait returns at once if anything ever was.
+        let mut seen = 0;
+        let first = self.view(user, id).await?;
+        loop {
+            let view = self.view(user, id).await?;
+            let settled = matches!(view.stage, RequestStage::Verified | RequestStage::Ready | RequestStage::Refused);
+            if settled || (view.stage != first.stage && wait.is_zero()) {
+                return Ok(view);
+            }
+            match tokio::time::timeout_at(deadline, self.node.store().changed(seen)).await {
+                Ok(commits) => seen = commits,
+                Err(_) => return Ok(view),
+            }
+        }
+    }
+
+    /// A page of the requests of the user's enterprise, newest first, and where the next one begins.
+    pub async fn list(
+        &self,
+        user: &User,
+        before: Option<(Timestamp, ProcessId)>,
+        limit: usize,
+    ) -> Result<(Vec<RequestView>, Option<(Timestamp, ProcessId)>), Error> {
+        let (mut views, mut before) = (Vec::new(), before);
+        loop {
+            let found = self.node.store().requests(before.as_ref(), limits::PAGE_ROWS_MAX).await?;
+            let last = found.len() < limits::PAGE_ROWS_MAX;
+            for negotiation in found {
+                if views.len() == limit {
+                    return Ok((views, before));
+                }
+                before = Some((negotiation.started, negotiation.id.clone()));
+                if is_own(user, &negotiation) {
+                    views.push(self.view_of(negotiation).await?);
+                }
+            }
+            if last {
+                return Ok((views, None));
+            }
+        }
+    }
+
+    async fn view_of(&self, negotiation: Negotiation) -> Result<RequestView, Error> {
+        let unclaimed = || Error::Internal("a request without claim".into());
+        let transfer = self.node.store().transfer_of(&negotiation.id).await?;
+        let holding = match &transfer {
+            Some(transfer) => self.node.store().holding_of(&transfer.id).await?,
+            None => None,
+        };
+        let verified = holding.as_ref().filter(|holding| holding.state == HoldingState::Verified);
+        let ended = transfer.as_ref().filter(|transfer| transfer.state == transfer::State::Terminated);
+        let (stage, reason) = match (&negotiation.state, verified, ended) {
+            (_, Some(_), _) => (RequestStage::Verified, None),
+            (State::Terminated, ..) => (RequestStage::Refused, negotiation.reason.clone()),
+            (_, None, Some(ended)) => (RequestStage::Refused, ended.reason.clone()),
+            (..) if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Completed) => {
+                (RequestStage::Refused, Some("the provider ended the transfer before anything was verified".into()))
+            }
+            _ if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Started && t.format == PULL) => {
+                (RequestStage::Ready, None)
+            }
+            _ if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Suspended) => {
+                (RequestStage::Suspended, transfer.as_ref().and_then(|t| t.reason.clone()))
+            }
+            (State::Requested, ..) => (RequestStage::Requested, None),
+            (State::Offered, ..) => (RequestStage::Offered, None),
+            (State::Finalized, ..) => (RequestStage::Delivering, None),
+            _ => (RequestStage::Agreed, None),
+        };
+        let withdrawn = self.node.store().recalled(&negotiation.peer, &negotiation.subject.dataset).await?;
+        Ok(RequestView {
+            withdrawn,
+            id: negotiation.id,
+            provider: negotiation.peer,
+            dataset: negotiation.subject.dataset,
+            purpose: negotiation.subject.purpose.ok_or_else(unclaimed)?,
+            enterprise: negotiation.subject.enterprise.ok_or_else(unclaimed)?,
+            stage,
+            reason,
+            holding: verified.map(|holding| holding.id.clone()),
+            records: verified.map(|holding| holding.records),
+            trace: negotiation.trace,
+            started: negotiation.started,
+        })
+    }
+
+    /// Opens what a request delivered.
+    pub async fn open(&self, user: &User, id: &ProcessId) -> Result<Opened, Error> {
+        let negotiation = self.own(user, id).await?;
+        let subject = negotiation.subject.clone();
+        let view = self.view_of(negotiation).await?;
+        let missing = |what: &str| Error::Internal(format!("a request without its {what}"));
+        match (view.stage, &view.holding) {
+            (RequestStage::Ready, _) => {
+                let transfer = self.node.store().transfer_of(id).await?.ok_or_else(|| missing("transfer"))?;
+                self.downloads.open_plain(user, &subject, transfer).await
+            }
+            (_, Some(holding)) => {
+                let holding = self.node.store().holding(holding).await?.ok_or_else(|| missing("holding"))?;
+                self.downloads.open(user, &subject, holding).await
+            }
+            (RequestStage::Refused, None) => {
+                let reason = view.reason.as_deref().unwrap_or("no reason was given");
+                Err(Error::invalid("not-verified", format!("the request was refused: {reason}")))
+            }
+            _ => {
+                let reason = format!("nothing is delivered yet; wait with: crosspark request show {id} --wait 60");
+                Err(Error::invalid("not-verified", reason))
+            }
+        }
+    }
+}
+
+/// Requesters see the requests of their own enterprise.
+fn is_own(user: &User, negotiation: &Negotiation) -> bool {
+    negotiation.role == Role::Consumer && user.enterprise.is_some() && user.enterprise == negotiation.subject.enterprise
+}

@@ -1,0 +1,121 @@
+//! The end of a download: everything is verified before the receipt is signed; what does not verify is removed.
+
+use super::downloads::{Delivery, Downloads, Failure, holding_facts, permanent};
+use super::facts::transition_facts;
+use crate::audit::entry::{Decision, Kind};
+use crate::audit::receipt::Receipt;
+use crate::core::id::ProcessId;
+use crate::core::parallelism;
+use crate::dataset::container::DataKey;
+use crate::dataset::manifest::Manifest;
+use crate::dataset::open::Package;
+use crate::identity::document::{self, Signed};
+use crate::negotiation::Role;
+use crate::node::{Error, Message, details};
+use crate::storage::{Change, Conflict, Holding, HoldingState, StoreError, Write};
+use crate::transfer::{Event, State};
+use serde_json::json;
+
+impl Downloads {
+    /// Verifies digest, seal, counts and every record, and completes the transfer.
+    pub(super) async fn verify_and_keep(
+        &self,
+        delivery: Delivery,
+        holding: Holding,
+        manifest: Signed<Manifest>,
+        key: DataKey,
+    ) -> Result<(), Failure> {
+        let schema = self.schemas.listed_with(&manifest.body().schema.digest, &self.node.trust().register);
+        let schema =
+            schema.ok_or_else(|| permanent(format!("the schema {} is not known here", manifest.body().schema.id)))?;
+        let (blobs, name, body, data_key) =
+            (self.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
+        let _permit = self.verification_permit().await?;
+        let verified = tokio::task::spawn_blocking(move || {
+            let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(permanent)?;
+            package.verify(parallelism(), &data_key, &body, &schema.validator).map_err(permanent)
+        });
+        verified.await.map_err(|error| Failure::Transient(error.to_string()))??;
+        self.commit_verified(delivery, holding).await.map_err(Failure::from)
+    }
+
+    /// One commit: the kept key, the receipt, the end of the transfer, and the messages that say so.
+    async fn commit_verified(&self, delivery: Delivery, holding: Holding) -> Result<(), StoreError> {
+        let now = self.node.now();
+        let receipt = Receipt {
+            consumer: self.node.me().clone(),
+            provider: delivery.provider.id.clone(),
+            transfer: delivery.provider_pid.clone(),
+            agreement: delivery.row.digest,
+            manifest: holding.manifest_digest,
+            bytes: holding.bytes,
+            records: holding.records,
+            received: now,
+        };
+        let receipt = document::sign(receipt, &self.node.document_key());
+        let next = Holding { revision: holding.revision + 1, state: HoldingState::Verified, updated: now, ..holding };
+        let facts = holding_facts(&delivery.row.agreement, &next, json!({"receipt": receipt.jws()}));
+        let completed = delivery.transfer.clone().apply(Role::Consumer, Event::Complete, now);
+        let Ok(transfer) = completed else { return Err(StoreError::Conflict(Conflict::Process)) };
+        let receipt = Message::Receipt { transfer: delivery.provider_pid.clone(), receipt: receipt.jws().to_owned() };
+        let done = Message::TransferCompletion {
+            role: Role::Consumer,
+            pid: transfer.id.clone(),
+            peer_pid: delivery.provider_pid,
+        };
+        let change = Change::new(self.node.draft(Kind::DatasetReceived, facts))
+            .entry(
+                self.node
+                    .draft(Kind::TransferTransition, transition_facts(&transfer, Role::Consumer, Some(&delivery.row))),
+            )
+            .send(receipt.outgoing(&transfer.peer, &transfer.id, self.node.random()))
+            .send(done.outgoing(&transfer.peer, &transfer.id, self.node.random()))
+            .write(Write::PutHolding(Box::new(next)))
+            .write(Write::PutTransfer(Box::new(transfer)));
+        let (request, provider) = (delivery.transfer.negotiation, delivery.provider.id);
+        self.node.store().commit(change).await?;
+        tracing::info!(process = %request, %provider, "delivered and verified");
+        Ok(())
+    }
+
+    /// The delivery will never verify: logged, the transfer ended, the bytes removed.
+    pub(super) async fn give_up(&self, id: &ProcessId, reason: &str) -> Result<(), Error> {
+        tracing::warn!(process = %id, reason, "delivery failed");
+        // One that was paused meanwhile is not given up: the peer refused what it need not give now.
+        let transfer = self.node.store().transfer(id).await?.filter(|transfer| transfer.state != State::Suspended);
+        let Some(transfer) = transfer else { return Ok(()) };
+        let Some(row) = self.node.store().agreement(&transfer.agreement).await? else { return Ok(()) };
+        let now = self.node.now();
+        let holding = self.node.store().holding_of(id).await?;
+        let mut facts = transition_facts(&transfer, Role::Consumer, Some(&row));
+        facts.decision = Some(Decision::Refused);
+        facts.detail = details(json!({"reason": reason}));
+        let mut change = Change::new(self.node.draft(Kind::DatasetRejected, facts));
+        let name = holding.as_ref().map(|holding| holding.id.to_string());
+        if let Some(holding) = holding {
+            let failed = Holding {
+                revision: holding.revision + 1,
+                state: HoldingState::Failed,
+                wrapped_one_time_key: None,
+                wrapped_key: None,
+                reason: Some(reason.to_owned()),
+                updated: now,
+                ..holding
+            };
+            change = change.write(Write::PutHolding(Box::new(failed)));
+        }
+        if let Ok(mut ended) = transfer.apply(Role::Consumer, Event::Terminate, now) {
+            ended.reason = Some(reason.to_owned());
+            let message = Message::end_of_transfer(&ended, "rejected", reason);
+            change.outbox.extend(message.map(|message| message.outgoing(&ended.peer, &ended.id, self.node.random())));
+            change = change
+                .entry(self.node.draft(Kind::TransferTransition, transition_facts(&ended, Role::Consumer, Some(&row))))
+                .write(Write::PutTransfer(Box::new(ended)));
+        }
+        self.node.store().commit(change).await?;
+        if let Some(Err(error)) = name.map(|name| self.received.remove(&name)) {
+            tracing::warn!(%error, "rejected bytes could not be removed");
+        }
+        Ok(())
+    }
+}

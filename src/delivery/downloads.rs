@@ -1,0 +1,349 @@
+//! The consumer's side of a delivery: sealed bytes, then the key, then verification, then the receipt. Each stage is
+//! durable, and a restart continues with the first incomplete one.
+
+use super::facts::token_cell;
+use crate::agreement::Agreement;
+use crate::audit::entry::{Facts, Kind};
+use crate::blob::Blobs;
+use crate::core::id::{HoldingId, ParticipantId, ProcessId, Text};
+use crate::core::limits;
+use crate::core::time::backoff;
+use crate::dataset::manifest::Manifest;
+use crate::evidence::Evidence;
+use crate::identity::document::{self, Signed};
+use crate::identity::register::{Member, Status};
+use crate::keys::{Cell, Kek};
+use crate::membership::Membership;
+use crate::node::{Error, Node, Peer, PeerError, TRANSFER_SUSPENDED, details, trace};
+use crate::schema::SchemaRegistry;
+use crate::storage::{AgreementRow, Change, Holding, HoldingState, StoreError, Write};
+use crate::transfer::{State, Transfer};
+use futures_util::StreamExt;
+use serde_json::json;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Why an attempt to download failed.
+pub(super) enum Failure {
+    /// Another attempt may succeed.
+    Transient(String),
+    /// The data will never verify, or was refused: the transfer ends.
+    Permanent(String),
+}
+
+impl From<PeerError> for Failure {
+    fn from(error: PeerError) -> Self {
+        let reason = format!("the provider {error}");
+        // A suspended transfer may be resumed; the message that it is suspended may still be on its way.
+        let suspended = error.code() == Some(TRANSFER_SUSPENDED);
+        if error.is_transient() || suspended { Self::Transient(reason) } else { Self::Permanent(reason) }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Transient(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Transient(format!("this node's disk: {error}"))
+    }
+}
+
+/// Where a holding's data key is stored, wrapped.
+pub(super) fn key_cell(holding: &HoldingId) -> Cell<'_> {
+    Cell { table: "holding", row: holding.as_str(), column: "key" }
+}
+
+/// An error that no further attempt can mend.
+pub(super) fn permanent(error: impl std::fmt::Display) -> Failure {
+    Failure::Permanent(error.to_string())
+}
+
+/// What stays the same during an attempt.
+pub(super) struct Delivery {
+    pub(super) transfer: Transfer,
+    pub(super) row: AgreementRow,
+    pub(super) provider: Member,
+    pub(super) provider_pid: ProcessId,
+}
+
+/// What happens to downloads at the same time.
+struct Concurrency {
+    /// Transfers that are being fetched, so that none is fetched twice at a time.
+    in_progress: Mutex<HashSet<ProcessId>>,
+    per_provider: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
+    verifications: Semaphore,
+}
+
+/// Fetches, verifies, keeps and opens the datasets of peers.
+pub struct Downloads {
+    pub(super) node: Arc<Node>,
+    pub(super) evidence: Arc<Evidence>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) peer: Arc<dyn Peer>,
+    pub(super) kek: Arc<Kek>,
+    pub(super) received: Blobs,
+    pub(super) schemas: Arc<SchemaRegistry>,
+    concurrency: Concurrency,
+}
+
+impl Downloads {
+    /// Into the folder `received`.
+    pub fn new(
+        node: Arc<Node>,
+        evidence: Arc<Evidence>,
+        membership: Arc<Membership>,
+        peer: Arc<dyn Peer>,
+        kek: Arc<Kek>,
+        received: Blobs,
+        schemas: Arc<SchemaRegistry>,
+    ) -> Arc<Self> {
+        let concurrency = Concurrency {
+            in_progress: Mutex::default(),
+            per_provider: Mutex::default(),
+            verifications: Semaphore::new(limits::VERIFICATIONS_MAX),
+        };
+        Arc::new(Self { node, evidence, membership, peer, kek, received, schemas, concurrency })
+    }
+
+    /// Downloads in progress.
+    pub fn count(&self) -> usize {
+        self.in_progress().len()
+    }
+
+    /// Free and total bytes of the disk that holds received datasets.
+    pub fn disk_space(&self) -> Option<(u64, u64)> {
+        self.received.space().ok()
+    }
+
+    fn in_progress(&self) -> MutexGuard<'_, HashSet<ProcessId>> {
+        self.concurrency.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes received bytes that no holding refers to, left behind by a crash. Call it before anything is fetched.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let disk = |error: std::io::Error| Error::Unavailable(format!("received datasets cannot be listed: {error}"));
+        for name in self.received.names().map_err(disk)? {
+            let Ok(id) = HoldingId::parse(&name) else { continue };
+            let holding = self.node.store().holding(&id).await?;
+            if holding.is_none_or(|holding| holding.state == HoldingState::Failed) {
+                self.received.remove(&name).map_err(disk)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The permits for downloads from one provider.
+    fn permits_of(&self, provider: &ParticipantId) -> Arc<Semaphore> {
+        let mut providers = self.concurrency.per_provider.lock().unwrap_or_else(PoisonError::into_inner);
+        let permits = || Arc::new(Semaphore::new(limits::DELIVERIES_PER_PROVIDER_MAX));
+        providers.entry(provider.clone()).or_insert_with(permits).clone()
+    }
+
+    /// One of the permits to verify a dataset, which takes all cores.
+    pub(super) async fn verification_permit(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let permit = self.concurrency.verifications.acquire().await;
+        permit.map_err(|error| Failure::Transient(error.to_string()))
+    }
+
+    /// Fetches the dataset of a started transfer in the background, unless that is in progress.
+    pub fn start(self: &Arc<Self>, transfer: &ProcessId) {
+        if !self.in_progress().insert(transfer.clone()) {
+            return;
+        }
+        let (downloads, id) = (self.clone(), transfer.clone());
+        tokio::spawn(trace::within(trace::current(), async move {
+            for attempt in 0u32.. {
+                match downloads.attempt(&id).await {
+                    Ok(()) => break,
+                    Err(Failure::Transient(reason)) => {
+                        tracing::info!(process = %id, attempt, reason, "download interrupted; trying again");
+                        tokio::time::sleep(backoff(attempt)).await;
+                    }
+                    Err(Failure::Permanent(reason)) => match downloads.give_up(&id, &reason).await {
+                        Ok(()) => break,
+                        Err(error) => {
+                            tracing::warn!(%error, process = %id, "the failed download could not be logged yet");
+                            tokio::time::sleep(backoff(attempt)).await;
+                        }
+                    },
+                }
+            }
+            downloads.in_progress().remove(&id);
+            // It may have been started again between the last look and this line.
+            let again = downloads.node.store().transfer(&id).await.ok().flatten();
+            if again.is_some_and(|transfer| transfer.state == State::Started) {
+                downloads.start(&id);
+            }
+        }));
+    }
+
+    async fn attempt(self: &Arc<Self>, id: &ProcessId) -> Result<(), Failure> {
+        let transfer = self.node.store().transfer(id).await?;
+        // Ended meanwhile, by whomever.
+        let Some(transfer) = transfer.filter(|t| t.state == State::Started) else { return Ok(()) };
+        let row = self.node.store().agreement(&transfer.agreement).await?;
+        let row = row.ok_or_else(|| permanent("the agreement is missing"))?;
+        let trust = self.node.trust();
+        let provider = trust.register.member(&transfer.peer).cloned();
+        let now = self.node.now();
+        if !row.agreement.is_valid(now) {
+            return Err(permanent("the agreement has ended"));
+        }
+        let active = |member: &Member| member.status == Status::Active && trust.register.is_current(now);
+        let provider = provider.filter(active);
+        let provider = provider
+            .ok_or_else(|| Failure::Transient("the provider is no active member, or the register expired".into()))?;
+        let provider_pid = transfer.peer_pid.clone().ok_or_else(|| permanent("the provider's process is unknown"))?;
+        let permits = self.permits_of(&provider.id);
+        let _permit = permits.acquire().await.map_err(|error| Failure::Transient(error.to_string()))?;
+        let delivery = Delivery { transfer, row, provider, provider_pid };
+
+        let holding = match self.node.store().holding_of(id).await? {
+            Some(holding) => holding,
+            None => self.begin_holding(&delivery).await?,
+        };
+        let manifest = self.check_manifest(&delivery, &holding.manifest)?;
+        let holding = match holding.state {
+            HoldingState::Fetching => {
+                self.fetch_sealed(&delivery, &holding).await?;
+                self.prepare_request(&delivery, holding).await?
+            }
+            HoldingState::Asked | HoldingState::Keyed => holding,
+            HoldingState::Verified | HoldingState::Failed => return Ok(()),
+        };
+        let (key, holding) = match holding.state {
+            HoldingState::Keyed => (self.kept_key(&holding)?, holding),
+            _ => self.obtain_key(&delivery, holding).await?,
+        };
+        self.verify_and_keep(delivery, holding, manifest, key).await
+    }
+
+    fn check_manifest(&self, delivery: &Delivery, jws: &str) -> Result<Signed<Manifest>, Failure> {
+        let (trust, now) = (self.node.trust(), self.node.now());
+        let signed =
+            document::verify::<Manifest>(jws, |kid| trust.register.document_key(kid, now)).map_err(permanent)?;
+        let (body, agreement) = (signed.body(), &delivery.row.agreement);
+        let wrong = [
+            ("digest", Some(signed.digest()) != agreement.manifest),
+            ("publisher", body.publisher != agreement.provider),
+            ("dataset", body.dataset != agreement.dataset),
+        ];
+        match wrong.into_iter().find(|(_, wrong)| *wrong) {
+            Some((what, _)) => Err(permanent(format!("the manifest's {what} is not what was agreed"))),
+            None => Ok(signed),
+        }
+    }
+
+    async fn begin_holding(&self, delivery: &Delivery) -> Result<Holding, Failure> {
+        let digest = delivery.row.agreement.manifest.ok_or_else(|| permanent("the agreement names no manifest"))?;
+        let jws = self.peer.manifest(&delivery.provider, &digest).await?;
+        let manifest = self.check_manifest(delivery, &jws)?;
+        let body = manifest.body();
+        if body.container.size > limits::CONTAINER_BYTES_MAX {
+            return Err(permanent("the container is larger than this node takes"));
+        }
+        let title = self.peer.dataset(&delivery.provider, &body.dataset).await;
+        let title = title.ok().and_then(|dataset| Text::parse(dataset.get("title")?.as_str()?).ok());
+        let title = title.or_else(|| Text::parse(body.dataset.as_str()).ok()).ok_or_else(|| permanent("no title"))?;
+        let holding = Holding {
+            id: HoldingId::generate(self.node.random()),
+            revision: 1,
+            provider: delivery.provider.id.clone(),
+            transfer: delivery.transfer.id.clone(),
+            request: delivery.transfer.negotiation.clone(),
+            agreement: delivery.row.id.clone(),
+            state: HoldingState::Fetching,
+            manifest: jws,
+            manifest_digest: digest,
+            blob: body.container.digest,
+            bytes: body.container.size,
+            records: body.records,
+            title,
+            key_request: None,
+            wrapped_one_time_key: None,
+            wrapped_key: None,
+            reason: None,
+            updated: self.node.now(),
+        };
+        self.put_holding(delivery, Kind::DatasetFetching, &holding, json!({})).await?;
+        Ok(holding)
+    }
+
+    pub(super) async fn put_holding(
+        &self,
+        delivery: &Delivery,
+        kind: Kind,
+        holding: &Holding,
+        detail: serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let change = Change::new(self.node.draft(kind, holding_facts(&delivery.row.agreement, holding, detail)));
+        self.node.store().commit(change.write(Write::PutHolding(Box::new(holding.clone())))).await.map(drop)
+    }
+
+    /// Fetches what is not here yet, by ranges, and checks the digest of the whole.
+    async fn fetch_sealed(&self, delivery: &Delivery, holding: &Holding) -> Result<(), Failure> {
+        let (blobs, name) = (&self.received, holding.id.to_string());
+        if blobs.has(&name) {
+            return Ok(());
+        }
+        let token =
+            delivery.transfer.wrapped_token.as_deref().ok_or_else(|| permanent("there is no transfer token"))?;
+        let token = self.kek.unwrap(token_cell(&delivery.transfer.id), token).map_err(permanent)?;
+        let token = std::str::from_utf8(&token).map_err(permanent)?;
+        let mut part = blobs.part(&name)?;
+        if part.size() > holding.bytes {
+            part.restart()?;
+        }
+        while part.size() < holding.bytes {
+            let end = holding.bytes.min(part.size() + limits::DOWNLOAD_RANGE_BYTES);
+            let wanted = end - part.size();
+            let range = part.size()..end;
+            let mut stream = self.peer.data(&delivery.provider, &delivery.provider_pid, token, range).await?;
+            let mut got = 0u64;
+            while let Some(bytes) = stream.next().await {
+                let bytes = bytes?;
+                got += bytes.len() as u64;
+                if got > wanted {
+                    return Err(permanent("the provider sent more bytes than were asked for"));
+                }
+                part = tokio::task::spawn_blocking(move || part.append(&bytes).map(|()| part))
+                    .await
+                    .map_err(|error| Failure::Transient(error.to_string()))??;
+            }
+            if got == 0 {
+                return Err(Failure::Transient("the provider sent no bytes".into()));
+            }
+        }
+        let (blobs, expected) = (blobs.clone(), holding.blob);
+        let kept = tokio::task::spawn_blocking(move || blobs.keep_part(part, &name, &expected));
+        match kept.await.map_err(|error| Failure::Transient(error.to_string()))?? {
+            Ok(()) => Ok(()),
+            Err(found) => {
+                Err(permanent(format!("the sealed bytes have the digest {found}, the manifest says {expected}")))
+            }
+        }
+    }
+}
+
+/// The facts of a change of a holding, for the log.
+pub(super) fn holding_facts(agreement: &Agreement, holding: &Holding, detail: serde_json::Value) -> Facts {
+    let mut all = details(json!({
+        "holding": holding.id, "manifest": holding.manifest_digest, "bytes": holding.bytes, "records": holding.records,
+    }));
+    all.extend(details(detail));
+    Facts {
+        parties: vec![holding.provider.clone()],
+        dataset: Some(agreement.dataset.clone()),
+        process: Some(holding.transfer.clone()),
+        agreement: Some(agreement.id.clone()),
+        enterprise: agreement.enterprise.clone(),
+        purpose: agreement.purpose.clone(),
+        detail: all,
+        ..Facts::default()
+    }
+}

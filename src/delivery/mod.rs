@@ -1,0 +1,25 @@
+//! Delivery: transfer processes of both roles, the provider's data plane, and the consumer's downloads.
+
+mod complete;
+mod data_plane;
+mod downloads;
+mod evaluation;
+mod facts;
+mod manifests;
+mod obtain;
+mod open;
+mod plain;
+mod pulls;
+mod release;
+mod serve;
+mod steps;
+mod tokens;
+mod transfers;
+
+pub use data_plane::DataPlane;
+pub use downloads::Downloads;
+pub use facts::{new_transfer, transition_facts};
+pub use open::Opened;
+pub use serve::Data;
+pub use tokens::TransferTokens;
+pub use transfers::{DataAddress, TransferRequest, Transfers};

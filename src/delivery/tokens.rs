@@ -1,0 +1,41 @@
+//! Transfer tokens: stateless, bound to the transfer, its consumer, the consumer's TLS key and an expiry.
+
+use crate::core::digest::Digest;
+use crate::core::id::{ParticipantId, ProcessId};
+use crate::core::time::Timestamp;
+use crate::identity::key::{base64url, from_base64url};
+use crate::transfer::Transfer;
+use ring::hmac;
+
+/// Issues and checks transfer tokens.
+pub struct TransferTokens(hmac::Key);
+
+impl TransferTokens {
+    /// Under this secret.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// The token of a started transfer. It is never stored by the provider: it is derived again whenever it is needed.
+    pub fn issue(&self, transfer: &ProcessId, to: &ParticipantId, pin: &Digest, until: Timestamp) -> String {
+        let tag = hmac::sign(&self.0, &message(transfer, to, pin, until));
+        format!("{}.{}", until.ms(), base64url(tag.as_ref()))
+    }
+
+    /// Whether `token` is the one of the transfer's present start, for any of the consumer's TLS keys: the consumer may have
+    /// changed to a new key since. Compares in constant time.
+    pub fn is_valid(&self, token: &str, transfer: &Transfer, pins: &[Digest], now: Timestamp) -> bool {
+        let parse = || {
+            let (until, tag) = token.split_once('.')?;
+            Some((Timestamp::from_ms(until.parse().ok()?), from_base64url(tag)?))
+        };
+        let Some((until, tag)) = parse() else { return false };
+        let genuine =
+            |pin: &Digest| hmac::verify(&self.0, &message(&transfer.id, &transfer.peer, pin, until), &tag).is_ok();
+        pins.iter().any(genuine) && now < until && transfer.token_until == Some(until)
+    }
+}
+
+fn message(transfer: &ProcessId, to: &ParticipantId, pin: &Digest, until: Timestamp) -> Vec<u8> {
+    format!("crosspark/transfer-token/v1\0{transfer}\0{to}\0{pin}\0{}", until.ms()).into_bytes()
+}

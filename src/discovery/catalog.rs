@@ -1,0 +1,128 @@
+//! This node's catalog as its peers may see it.
+
+use super::Discovery;
+use super::visibility::{audience_keys, offered, visible_offer};
+use crate::audit::entry::{Facts, Kind};
+use crate::catalog::{self, Filter, Offered};
+use crate::core::id::DatasetId;
+use crate::core::limits;
+use crate::node::{Counterparty, Error};
+use serde_json::Value;
+
+/// A page of the catalog.
+pub struct CatalogPage {
+    /// DCAT catalog.
+    pub catalog: Value,
+    /// Start of the next page.
+    pub next: Option<PageStart>,
+}
+
+/// Where a page starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageStart {
+    /// After this dataset.
+    After(DatasetId),
+    /// After this change of the catalog.
+    Since(u64),
+}
+
+impl Discovery {
+    /// A page of the catalog as `to` may see it. DSP 2025-1, "Catalog Request Message".
+    pub async fn catalog(
+        &self,
+        to: &Counterparty,
+        filter: &Filter,
+        start: Option<&PageStart>,
+    ) -> Result<CatalogPage, Error> {
+        // Taken before anything is read: what changes meanwhile is read again next time.
+        let change = self.node.store().last_change().await?;
+        let since = match start {
+            Some(PageStart::Since(since)) => Some(*since),
+            _ => filter.since,
+        };
+        let (found, gone, next) = match since {
+            Some(since) => self.changed_for(to, filter, since).await?,
+            None => self.listed_for(to, filter, start).await?,
+        };
+        let mut catalog = catalog::to_dcat(self.node.me(), &self.dsp_endpoint(), &found);
+        catalog["crosspark:change"] = change.into();
+        if !gone.is_empty() {
+            catalog["crosspark:withdrawn"] = serde_json::json!(gone);
+        }
+        Ok(CatalogPage { catalog, next })
+    }
+
+    async fn listed_for(
+        &self,
+        to: &Counterparty,
+        filter: &Filter,
+        start: Option<&PageStart>,
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
+        let keys = audience_keys(to);
+        let mut after = match start {
+            Some(PageStart::After(id)) => Some(id.clone()),
+            _ => None,
+        };
+        let mut seen: Vec<Offered> = Vec::new();
+        for _ in 0..limits::CATALOG_SCANNED_MAX / limits::CATALOG_PAGE_DATASETS {
+            let rows = self.node.store().visible(&keys, after.as_ref(), limits::CATALOG_PAGE_DATASETS).await?;
+            let last = rows.len() < limits::CATALOG_PAGE_DATASETS;
+            for row in rows {
+                if seen.len() == limits::CATALOG_PAGE_DATASETS {
+                    return Ok((seen, Vec::new(), after.map(PageStart::After)));
+                }
+                after = Some(row.dataset.clone());
+                seen.extend(visible_offer(row, to, self.node.now()).filter(|offered| filter.passes(offered)));
+            }
+            if last {
+                return Ok((seen, Vec::new(), None));
+            }
+        }
+        Ok((seen, Vec::new(), after.map(PageStart::After)))
+    }
+
+    async fn changed_for(
+        &self,
+        to: &Counterparty,
+        filter: &Filter,
+        since: u64,
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
+        let rows = self.node.store().changes(&audience_keys(to), since, limits::CATALOG_PAGE_DATASETS).await?;
+        let full = rows.len() == limits::CATALOG_PAGE_DATASETS;
+        let next = rows.last().filter(|_| full).map(|last| PageStart::Since(last.change));
+        let (mut seen, mut gone) = (Vec::new(), Vec::new());
+        for row in rows {
+            // What nobody in this place could ever see is not named.
+            let first = row.version.as_ref().is_some_and(|version| version.version == 1);
+            match row.version.and_then(|version| visible_offer(version, to, self.node.now())) {
+                Some(offered) => seen.extend(Some(offered).filter(|offered| filter.passes(offered))),
+                None if first => {}
+                None => gone.push(row.dataset),
+            }
+        }
+        Ok((seen, gone, next))
+    }
+
+    /// One dataset as `to` may see it. Unknown and hidden look alike.
+    pub async fn catalog_dataset(&self, to: &Counterparty, id: &DatasetId) -> Result<Value, Error> {
+        let row = self.node.store().dataset(id).await?;
+        match row.and_then(|row| visible_offer(row, to, self.node.now())) {
+            Some(offered) => Ok(offered.to_dcat(&self.dsp_endpoint())),
+            None => {
+                let facts = Facts { dataset: Some(id.clone()), ..Facts::default() };
+                let error = Error::not_found(format!("there is no dataset {id} for {}", to.participant));
+                Err(self.node.refuse(to, Kind::AccessRefused, facts, error).await)
+            }
+        }
+    }
+
+    fn dsp_endpoint(&self) -> String {
+        self.node.endpoint().join("/dsp/2025-1")
+    }
+
+    /// This node's own datasets.
+    pub async fn own_datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<Offered>, Error> {
+        let rows = self.node.store().datasets(after, limit).await?;
+        Ok(rows.into_iter().map(offered).collect())
+    }
+}

@@ -1,0 +1,33 @@
+//! Finding data: this node's catalog for its peers, the peers' catalogs for this node, and the shared schemas.
+
+mod catalog;
+mod search;
+mod visibility;
+
+pub use catalog::{CatalogPage, PageStart};
+pub use visibility::visible_offer;
+
+use crate::index::Index;
+use crate::node::{Node, Peer};
+use crate::schema::{CompiledSchema, SchemaRegistry};
+use std::sync::Arc;
+
+/// Serves the catalog, and searches those of the peers.
+pub struct Discovery {
+    node: Arc<Node>,
+    peer: Arc<dyn Peer>,
+    index: Index,
+    schemas: Arc<SchemaRegistry>,
+}
+
+impl Discovery {
+    /// With this search index.
+    pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, index: Index, schemas: Arc<SchemaRegistry>) -> Self {
+        Self { node, peer, index, schemas }
+    }
+
+    /// The schemas of the register that this node has.
+    pub fn schemas(&self) -> Vec<Arc<CompiledSchema>> {
+        self.schemas.listed(&self.node.trust().register)
+    }
+}

@@ -1,0 +1,123 @@
+//! The peers' catalogs: read into a search index, incrementally where the peer reports changes, and searched there.
+
+use super::Discovery;
+use crate::catalog::Offered;
+use crate::core::id::{DatasetId, ParticipantId};
+use crate::core::json;
+use crate::core::limits;
+use crate::core::time::Timestamp;
+use crate::identity::register::{Member, Status};
+use crate::index::{Batch, Cursor, IndexError, Page, Query};
+use crate::node::Error;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+fn unavailable(error: IndexError) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+impl Discovery {
+    /// Reads what is new in the peers' catalogs, and forgets who is no active member any more.
+    pub async fn refresh_index(&self) {
+        let trust = self.node.trust();
+        // Whoever is suspended is refused, and need not ask.
+        let active = trust.register.member(self.node.me()).is_some_and(|member| member.status == Status::Active);
+        let other = |member: &&Member| member.id != *self.node.me() && member.status == Status::Active;
+        let peers: Vec<Member> = trust.register.body().members.iter().filter(other).cloned().collect();
+        if !active {
+            return;
+        }
+        if let Err(error) = self.index.keep_only(peers.iter().map(|peer| peer.id.clone()).collect()).await {
+            tracing::warn!(%error, "the search index could not be cleaned");
+        }
+        // One that is slow must not keep the others' news away.
+        futures_util::stream::iter(&peers)
+            .for_each_concurrent(limits::CATALOG_READS_MAX, |peer| async move {
+                let read = tokio::time::timeout(limits::CATALOG_READ_TIME_MAX, self.read_catalog(peer)).await;
+                let problem = match read {
+                    Ok(Ok(())) => return,
+                    Ok(Err(problem)) => problem,
+                    Err(_) => "its catalog could not be read in time".to_owned(),
+                };
+                tracing::debug!(peer = %peer.id, problem, "a peer's catalog could not be read");
+                if let Err(error) = self.index.away(&peer.id, &problem, self.node.now()).await {
+                    tracing::warn!(%error, "that a peer is away could not be noted");
+                }
+            })
+            .await;
+    }
+
+    /// Reads one catalog: what changed since the last time, or all of it if the rights changed or the peer cannot tell.
+    async fn read_catalog(&self, peer: &Member) -> Result<(), String> {
+        let told = |error: &dyn std::fmt::Display| error.to_string();
+        let (index, refresh) = (&self.index, self.node.now());
+        let groups = self.rights();
+        let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
+        // What a policy shows from a day on, or until one, changes without being told.
+        let recent = |whole: Timestamp| refresh < whole.plus_ms(limits::CATALOG_FULL_REFRESH_MS);
+        let before = before.filter(|cursor| cursor.groups == groups && recent(cursor.whole));
+        let whole = before.as_ref().map_or(refresh, |cursor| cursor.whole);
+        let since = before.and_then(|cursor| cursor.change).filter(|_| peer.connector.is_none());
+        let (mut next, mut change) = (None::<String>, None);
+        for n in 0..limits::CATALOG_PAGES_MAX {
+            let page = self.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| told(&error))?;
+            if n == 0 {
+                // What changes while the pages are read is read next time.
+                change = page.body.get("crosspark:change").and_then(Value::as_u64);
+            }
+            let listed = page.body.get("dataset").and_then(Value::as_array);
+            let mut put: Vec<Offered> =
+                listed.into_iter().flatten().filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
+            put.retain(|offered| json::to_canonical(offered).len() <= limits::INDEXED_DATASET_BYTES_MAX);
+            let gone = page.body.get("crosspark:withdrawn").and_then(Value::as_array);
+            let gone = gone.into_iter().flatten().take(limits::CATALOG_SCANNED_MAX);
+            let gone = gone.filter_map(|id| DatasetId::parse(id.as_str()?).ok()).collect();
+            let room = index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| told(&error))?;
+            next = page.next.filter(|_| room);
+            if next.is_none() {
+                break;
+            }
+        }
+        let whole = if since.is_none() { refresh } else { whole };
+        index.complete(&peer.id, Cursor { change, groups, whole }, refresh).await.map_err(|error| told(&error))
+    }
+
+    /// The rights of this node at its peers, as far as the register says: with others it sees other datasets.
+    fn rights(&self) -> String {
+        let trust = self.node.trust();
+        let member = trust.register.member(self.node.me());
+        member.map(|member| member.groups.iter().map(|g| g.as_str()).collect::<Vec<_>>().join("\n")).unwrap_or_default()
+    }
+
+    /// Searches what the peers let this node see.
+    pub async fn search(&self, query: Query) -> Result<Page, Error> {
+        let max = limits::SEARCH_CHARS_MAX;
+        let texts = [Some(&query.words), query.schema.as_ref(), query.theme.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.chars().count() > max) {
+            return Err(Error::invalid("query", format!("a search has at most {max} characters")));
+        }
+        self.index.search(query, self.node.now()).await.map_err(unavailable)
+    }
+    /// What a peer offers to this node, read now. Datasets that are not understood are left out, counted.
+    pub async fn peer_catalog(&self, peer: &ParticipantId) -> Result<(Vec<Offered>, usize), Error> {
+        let trust = self.node.trust();
+        let member = trust.member(peer)?;
+        let (mut read, mut unknown, mut next) = (Vec::new(), 0, None);
+        for _ in 0..limits::CATALOG_PAGES_MAX {
+            let page = self.peer.catalog(member, None, next.as_deref()).await;
+            let page = page.map_err(|error| error.for_user(peer))?;
+            let datasets = page.body.get("dataset").and_then(Value::as_array);
+            for dataset in datasets.into_iter().flatten() {
+                match Offered::from_dcat(dataset) {
+                    Ok(offered) => read.push(offered),
+                    Err(_) => unknown += 1,
+                }
+            }
+            next = page.next.filter(|_| read.len() + unknown < limits::CATALOG_DATASETS_MAX);
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok((read, unknown))
+    }
+}

@@ -1,0 +1,54 @@
+//! What a member may see of a stored dataset version.
+
+use crate::catalog::Offered;
+use crate::core::time::Timestamp;
+use crate::node::Counterparty;
+use crate::policy::{Channel, Decision, EVERYBODY, Facts, Policy};
+use crate::storage::VersionRow;
+use std::collections::BTreeSet;
+
+/// Keys that are looked up for one member; further groups are ignored, which hides datasets and never shows one.
+const AUDIENCE_KEYS_MAX: usize = 100;
+
+/// The keys under which the datasets that a member may see are stored.
+pub fn audience_keys(to: &Counterparty) -> Vec<String> {
+    let groups = to.groups.iter().map(|group| format!("g:{group}"));
+    let own = [EVERYBODY.to_owned(), format!("p:{}", to.participant)];
+    own.into_iter().chain(groups).take(AUDIENCE_KEYS_MAX).collect()
+}
+
+/// A stored offer as a member may see it before purpose and person are known; `None` if it may not see it.
+pub fn visible_offer(row: VersionRow, to: &Counterparty, now: Timestamp) -> Option<Offered> {
+    let (recipient, groups) = (&to.participant, &to.groups);
+    let facts = Facts { recipient, groups, purpose: None, now, used: 0, channel: None, approved: false };
+    // A policy that this version of the program does not understand shows nothing.
+    let decision = Policy::from_value(&row.policy).ok()?.evaluate(&facts);
+    let (listed, mut offered) = (row.about.listed, offered(row));
+    if let Decision::Refused { reason, .. } = decision {
+        offered.refused = Some(reason);
+    }
+    (offered.refused.is_none() || listed).then_some(offered)
+}
+
+/// A stored version as its publisher sees it.
+pub fn offered(row: VersionRow) -> Offered {
+    let policy = Policy::from_value(&row.policy).ok();
+    let permissions = policy.iter().flat_map(Policy::permissions);
+    let channels: BTreeSet<Channel> = permissions.flat_map(|permission| permission.channels()).collect();
+    Offered {
+        formats: channels.into_iter().map(|channel| channel.name().to_owned()).collect(),
+        dataset: row.dataset,
+        title: row.title,
+        description: row.description,
+        offer: row.offer,
+        policy: row.policy,
+        version: Some(row.version),
+        manifest: Some(row.manifest_digest),
+        schema: Some(row.schema),
+        records: Some(row.records),
+        bytes: Some(row.bytes),
+        published: Some(row.published),
+        about: row.about,
+        refused: None,
+    }
+}

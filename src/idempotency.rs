@@ -1,0 +1,122 @@
+//! Idempotency keys: the key, the digest of its request and the answer are committed with what was created, so that a
+//! repeated request gets the first answer.
+
+use crate::core::digest::{Digest, KeyedHasher};
+use crate::core::limits;
+use crate::node::{Error, Node, User};
+use crate::storage::{Conflict, IdempotencyRow, StoreError, Write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{self, Read};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Label of the digests of requests; part of what is stored.
+const LABEL: &str = "crosspark/once/v1";
+
+/// A user's key and the request that it marks.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey {
+    key: String,
+    request: Digest,
+}
+
+impl IdempotencyKey {
+    /// Marks the request that consists of `parts` by `key`: 1 to 128 visible ASCII characters.
+    pub fn new(key: &str, parts: &[&[u8]]) -> Result<Self, Error> {
+        let max = limits::IDEMPOTENCY_KEY_BYTES_MAX;
+        if !(1..=max).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::invalid(
+                "header",
+                format!("an idempotency key has 1 to {max} visible ASCII characters"),
+            ));
+        }
+        Ok(Self { key: key.to_owned(), request: Digest::labelled(LABEL, parts) })
+    }
+
+    /// The same key for a request whose records were read through `hashing`.
+    pub fn with_records<R>(&self, hashing: HashingReader<R>) -> Self {
+        let records = hashing.hasher.map(|hasher| hasher.finish().to_string()).unwrap_or_default();
+        let request = Digest::labelled(LABEL, &[self.request.as_bytes(), records.as_bytes()]);
+        Self { key: self.key.clone(), request }
+    }
+}
+
+/// Computes the digest of what is read through it.
+pub struct HashingReader<R> {
+    source: R,
+    hasher: Option<KeyedHasher>,
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
+        Ok(read)
+    }
+}
+
+/// Remembers answers by idempotency key.
+pub struct Idempotency {
+    node: Arc<Node>,
+    secret: Zeroizing<[u8; 32]>,
+}
+
+impl Idempotency {
+    /// Digests of records are keyed by `secret`, so that a copied database does not confirm guesses.
+    pub fn new(node: Arc<Node>, secret: Zeroizing<[u8; 32]>) -> Arc<Self> {
+        Arc::new(Self { node, secret })
+    }
+
+    /// Reads `source`, and hashes it if `wanted`.
+    pub fn hashing<R: Read>(&self, source: R, wanted: bool) -> HashingReader<R> {
+        HashingReader { source, hasher: wanted.then(|| KeyedHasher::new(&self.secret, LABEL)) }
+    }
+
+    /// Whether the user's key was used before.
+    pub async fn is_known(&self, user: &User, key: &IdempotencyKey) -> Result<bool, Error> {
+        Ok(self.node.store().idempotent_request(&user.token, &key.key).await?.is_some())
+    }
+
+    /// The answer that the same request got before; another request with the same key is refused.
+    pub async fn answered<T: DeserializeOwned>(
+        &self,
+        user: &User,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Option<T>, Error> {
+        let Some(key) = key else { return Ok(None) };
+        let Some(known) = self.node.store().idempotent_request(&user.token, &key.key).await? else { return Ok(None) };
+        if known.request != key.request {
+            return Err(Error::invalid("idempotency-key", "this idempotency key was used for another request"));
+        }
+        serde_json::from_str(&known.answer).map(Some).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// The write that stores `answer` for the next request with this key.
+    pub fn remember(&self, user: &User, key: Option<&IdempotencyKey>, answer: &impl Serialize) -> Option<Write> {
+        let IdempotencyKey { key, request } = key?.clone();
+        let answer = serde_json::to_string(answer).unwrap_or_default();
+        Some(Write::IdempotencyKey(IdempotencyRow {
+            token: user.token.clone(),
+            key,
+            request,
+            answer,
+            at: self.node.now(),
+        }))
+    }
+
+    /// The answer after a failed commit: the same request may have been carried out at the same time.
+    pub async fn answered_meanwhile<T: DeserializeOwned>(
+        &self,
+        user: &User,
+        key: Option<&IdempotencyKey>,
+        error: StoreError,
+    ) -> Result<T, Error> {
+        match self.answered(user, key).await? {
+            Some(answer) if error == StoreError::Conflict(Conflict::IdempotencyKey) => Ok(answer),
+            _ => Err(error.into()),
+        }
+    }
+}

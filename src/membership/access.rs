@@ -1,0 +1,113 @@
+//! Who the caller is, decided anew for every request: a resumed or long-lived connection keeps no right that a newer
+//! register has taken away.
+
+use super::Membership;
+use crate::audit::entry::{Facts, Kind};
+use crate::core::id::{KeyId, ParticipantId};
+use crate::identity::bearer;
+use crate::identity::key::KeyUse;
+use crate::identity::register::{Member, Proof, Status};
+use crate::identity::x509::{Presented, Side};
+use crate::node::{CountedRefusal, Counterparty, Error, PeerError, Trust, detail};
+use std::sync::atomic::Ordering;
+
+impl Membership {
+    /// The member behind a certificate.
+    pub async fn authenticate(&self, presented: Option<&Presented>) -> Result<Counterparty, Error> {
+        let (trust, now) = (self.node.trust(), self.node.now());
+        let unknown = |reason: CountedRefusal, text: &str| {
+            self.node.count_refusal(reason);
+            Err(Error::forbidden("membership", text))
+        };
+        let Some(presented) = presented else {
+            return unknown(CountedRefusal::NoCertificate, "present the client certificate that the alliance issued");
+        };
+        let pin = presented.pin();
+        let Some(member) = trust.register.member_by_pin(&pin, now) else {
+            return unknown(CountedRefusal::Unknown, "the certificate's key belongs to no member of the alliance");
+        };
+        let counterparty = Counterparty::new(member, &trust);
+        // Another connector may bring a certificate of its own: there the pin alone decides.
+        let checked = match member.connector {
+            None => presented.check(trust.roots.ca(), Side::Client, now),
+            Some(_) => presented.check_time(now),
+        };
+        if let Err(error) = checked {
+            let facts = Facts { detail: detail("certificate", pin.to_string()), ..Facts::default() };
+            let error = Error::forbidden("certificate", format!("the client certificate is not accepted: {error}"));
+            return Err(self.node.refuse(&counterparty, Kind::AccessRefused, facts, error).await);
+        }
+        self.ensure_register_current(counterparty, &trust)
+    }
+
+    /// The connector whose bearer token this is: only for those that the register has as such.
+    pub async fn authenticate_bearer(&self, token: &str) -> Result<Counterparty, Error> {
+        let (trust, now) = (self.node.trust(), self.node.now());
+        let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
+        let keys = |kid: &KeyId| {
+            let member = trust.register.member(&kid.participant()).filter(by_token)?;
+            member.key(kid, KeyUse::Document, now)
+        };
+        let member = bearer::verify(token, self.node.me(), now, keys).map(|id| trust.register.member(&id));
+        match member {
+            Ok(Some(member)) => self.ensure_register_current(Counterparty::new(member, &trust), &trust),
+            Ok(None) | Err(_) => {
+                self.node.count_refusal(CountedRefusal::Unknown);
+                let reason = member.err().map_or("no member has this key".to_owned(), |error| error.to_string());
+                Err(Error::forbidden("membership", reason))
+            }
+        }
+    }
+
+    fn ensure_register_current(&self, counterparty: Counterparty, trust: &Trust) -> Result<Counterparty, Error> {
+        if !trust.register.is_current(self.node.now()) {
+            self.node.count_refusal(CountedRefusal::RegisterExpired);
+            return Err(Error::Unavailable(
+                "this node's register has expired; the alliance operator must renew it".into(),
+            ));
+        }
+        Ok(counterparty)
+    }
+
+    /// The member, if it is active.
+    pub async fn require_active(&self, from: &Counterparty, what: &str) -> Result<(), Error> {
+        if from.status == Status::Active {
+            return Ok(());
+        }
+        let facts = Facts { detail: detail("asked", what), ..Facts::default() };
+        let error = Error::forbidden("suspended", format!("{} is suspended by the alliance", from.participant));
+        Err(self.node.refuse(from, Kind::AccessRefused, facts, error).await)
+    }
+
+    /// Whether the caller holds a certificate of the alliance, member or not.
+    pub fn require_certificate(&self, presented: Option<&Presented>) -> Result<(), Error> {
+        let (trust, now) = (self.node.trust(), self.node.now());
+        if presented.is_none_or(|presented| presented.check(trust.roots.ca(), Side::Client, now).is_err()) {
+            self.node.count_refusal(CountedRefusal::NoCertificate);
+            return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
+        }
+        Ok(())
+    }
+
+    /// Connects to a member at its endpoint in the register, for that member's own diagnosis.
+    pub async fn reach(&self, from: &Counterparty) -> Result<Result<(), PeerError>, Error> {
+        self.node.charge_quota(&from.participant)?;
+        let _permit = self.reach_checks.try_acquire().map_err(|_| Error::TooMany)?;
+        let trust = self.node.trust();
+        Ok(self.peer.reach(trust.member(&from.participant)?).await)
+    }
+
+    /// Whether a peer or the alliance confirmed since the start that this node's register is the newest.
+    pub fn is_register_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+
+    /// The connector that proves itself by tokens and is the consumer of a transfer: at the data plane it shows the
+    /// transfer's token alone, because one `Authorization` header has no room for two.
+    pub fn token_connector(&self, peer: &ParticipantId) -> Result<Option<Counterparty>, Error> {
+        let trust = self.node.trust();
+        let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
+        let member = trust.register.member(peer).filter(by_token);
+        member.map(|member| self.ensure_register_current(Counterparty::new(member, &trust), &trust)).transpose()
+    }
+}

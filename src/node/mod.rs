@@ -1,0 +1,160 @@
+//! The context of every use case: who this node is, whom it trusts, what time it is, where its state and evidence are.
+//! Nothing in this room decides anything; the rooms above do.
+
+mod counterparty;
+mod decisions;
+mod error;
+mod facts;
+mod identity;
+mod message;
+mod peer;
+mod process;
+mod refusals;
+pub mod trace;
+mod trust;
+mod user;
+
+pub use counterparty::Counterparty;
+pub use decisions::{Assessment, DecisionMaker, NegotiationStep, PolicyDecides, TransferStep};
+pub use error::{Error, TRANSFER_SUSPENDED};
+pub use facts::{detail, details};
+pub use identity::{DocumentKey, Identity};
+pub use message::{Message, Termination};
+pub use peer::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PlainData};
+pub use process::{Inbound, Transition, run_steps};
+pub use refusals::{CountedRefusal, Refusals};
+pub use trust::{Trust, TrustState};
+pub use user::{Role as UserRole, User};
+
+use crate::audit::entry::{Draft, Facts, Kind};
+use crate::core::id::{EntryId, KeyId, LogOrigin, ParticipantId};
+use crate::core::random::Random;
+use crate::core::time::{Clock, Timestamp};
+use crate::core::trace::TraceId;
+use crate::identity::endpoint::Endpoint;
+use crate::identity::key::{PublicKey, SigningKey};
+use crate::storage::interceptor::Intercepted;
+use crate::storage::{ReadOnlyMode, Store, StoreError};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Time and randomness, passed in so that tests can repeat a run.
+pub struct Environment {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of random bytes.
+    pub random: Arc<dyn Random>,
+}
+
+/// The context of the use cases.
+pub struct Node {
+    identity: Identity,
+    trust: TrustState,
+    environment: Environment,
+    store: Arc<dyn Store>,
+    read_only: Arc<ReadOnlyMode>,
+    refusals: Refusals,
+}
+
+impl Node {
+    /// Makes the context. Writes to `store` are refused while `read_only` is on.
+    pub fn new(
+        identity: Identity,
+        trust: TrustState,
+        environment: Environment,
+        store: Arc<dyn Store>,
+        read_only: Arc<ReadOnlyMode>,
+        refusals: Refusals,
+    ) -> Arc<Self> {
+        let store = Arc::new(Intercepted::new(store, read_only.clone()));
+        Arc::new(Self { identity, trust, environment, store, read_only, refusals })
+    }
+
+    /// This node's participant id.
+    pub fn me(&self) -> &ParticipantId {
+        &self.identity.participant
+    }
+
+    /// The origin line of this node's log.
+    pub fn origin(&self) -> &LogOrigin {
+        &self.identity.origin
+    }
+
+    /// The endpoint of the peer listener, as in the register.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.identity.endpoint
+    }
+
+    /// The key that signs this node's documents now.
+    pub fn document_key(&self) -> Arc<SigningKey> {
+        self.identity.document_key.current()
+    }
+
+    /// Replaces the key that signs this node's documents; the register must list `key`.
+    pub fn use_document_key(&self, key: SigningKey) {
+        self.identity.document_key.replace(key);
+    }
+
+    /// A document key of this node: the current one, or an earlier one that the register still lists.
+    pub fn own_key(&self, kid: &KeyId) -> Option<PublicKey> {
+        let own = self.document_key();
+        let listed = || (kid.participant() == *self.me()).then(|| self.trust().register.document_key(kid, self.now()));
+        if kid == own.id() { Some(own.public()) } else { listed().flatten() }
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        self.environment.clock.now()
+    }
+
+    /// The source of random bytes.
+    pub fn random(&self) -> &dyn Random {
+        self.environment.random.as_ref()
+    }
+
+    /// The store. Only the use cases commit to it (`tests/it/tidy.rs`).
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// The mode in which no change is accepted.
+    pub fn read_only(&self) -> &ReadOnlyMode {
+        &self.read_only
+    }
+
+    /// Fails in read-only mode: data that may be outdated must not be served or decided on.
+    pub fn ensure_writable(&self) -> Result<(), Error> {
+        self.read_only.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason).into()))
+    }
+
+    /// A new trace id.
+    pub fn new_trace(&self) -> TraceId {
+        TraceId::generate(self.random())
+    }
+
+    /// A log entry that is not committed yet.
+    pub fn draft(&self, kind: Kind, facts: Facts) -> Draft {
+        let id = EntryId::generate_at(self.now(), self.random());
+        Draft { id, ..Draft::new(kind, facts, self.random()) }
+    }
+
+    /// The root documents and the register that this node trusts now.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.current()
+    }
+
+    /// Notifies of changes of trust.
+    pub fn trust_changes(&self) -> watch::Receiver<Arc<Trust>> {
+        self.trust.subscribe()
+    }
+
+    /// Replaces the trust by what `next` makes of it; `None` leaves it unchanged.
+    pub fn update_trust(&self, next: impl FnOnce(&Trust) -> Option<Trust>) {
+        self.trust.update(next);
+    }
+
+    /// Counters of refusals since the start.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+}

@@ -1,0 +1,248 @@
+//! The outbox: delivers committed messages, those of each process in order, until they are delivered. Commits wake it; timers
+//! only count the pauses after failures.
+
+use crate::audit::entry::{Facts, Kind};
+use crate::contracts::Negotiations;
+use crate::core::id::{MessageId, ParticipantId, ProcessId};
+use crate::core::limits;
+use crate::core::time::{Timestamp, backoff};
+use crate::delivery::{TransferTokens, Transfers};
+use crate::evidence::Evidence;
+use crate::negotiation::{self, Negotiation};
+use crate::node::{Envelope, Message, Node, Peer, PeerError, trace};
+use crate::storage::{Change, Due, Maintenance, Outgoing, StoreError, Write};
+use crate::transfer::{self, Transfer};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Messages of different processes that are under way at once.
+const PARALLEL: usize = 64;
+
+/// The code of a termination after a message that was not taken.
+const ABANDONED: &str = "abandoned";
+
+/// Who is sent what at the moment.
+type Sending = Arc<Mutex<HashSet<(ParticipantId, MessageId)>>>;
+
+/// Takes a place for a message, unless it is under way, or too many are: in all, or to its receiver.
+fn try_start(sending: &Sending, row: &Due) -> bool {
+    let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
+    let to_same = sending.iter().filter(|(to, _)| *to == row.to).count();
+    sending.len() < PARALLEL
+        && to_same < limits::OUTBOX_PER_MEMBER_MAX
+        && sending.insert((row.to.clone(), row.id.clone()))
+}
+
+/// Sends the messages of the outbox.
+pub struct Outbox {
+    node: Arc<Node>,
+    evidence: Arc<Evidence>,
+    peer: Arc<dyn Peer>,
+    negotiations: Arc<Negotiations>,
+    transfers: Arc<Transfers>,
+    tokens: Arc<TransferTokens>,
+    /// Wakes the loop when a message is no longer being sent.
+    wake: Notify,
+}
+
+impl Outbox {
+    /// To peers.
+    pub fn new(
+        node: Arc<Node>,
+        evidence: Arc<Evidence>,
+        peer: Arc<dyn Peer>,
+        negotiations: Arc<Negotiations>,
+        transfers: Arc<Transfers>,
+        tokens: Arc<TransferTokens>,
+    ) -> Arc<Self> {
+        Arc::new(Self { node, evidence, peer, negotiations, transfers, tokens, wake: Notify::new() })
+    }
+
+    /// Runs until the node is dropped. Also goes on with every process that a restart interrupted.
+    pub async fn run(self: Arc<Self>) {
+        while let Err(error) = self.advance_all().await {
+            tracing::error!(%error, "interrupted processes could not be read yet");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let sending: Sending = Arc::default();
+        loop {
+            let pause = match self.send_due(&sending).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox could not be read");
+                    Some(Duration::from_secs(1))
+                }
+            };
+            let timer = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.node.store().outbox_filled() => {}
+                () = self.wake.notified() => {}
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Goes on with every process that is not over: the same functions as on the normal path. After a
+    /// restart, and now and then: what one waits for may have ended with time.
+    pub async fn advance_all(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (negotiations, transfers) = self.node.store().open_processes().await?;
+        negotiations.iter().for_each(|id| self.negotiations.advance(id));
+        transfers.iter().for_each(|id| self.transfers.advance(id));
+        Ok(())
+    }
+
+    /// Starts delivering what is due; tells how long until something else is.
+    async fn send_due(self: &Arc<Self>, sending: &Sending) -> Result<Option<Duration>, StoreError> {
+        let now = self.node.now();
+        for row in self.node.store().outbox_due(now, limits::PAGE_ROWS_MAX).await? {
+            if !try_start(sending, &row) {
+                continue;
+            }
+            let (outbox, sending) = (self.clone(), sending.clone());
+            tokio::spawn(async move {
+                let key = (row.to, row.id);
+                match outbox.node.store().outgoing(&key.1).await {
+                    Ok(Some(row)) => trace::within(row.trace, outbox.send(row)).await,
+                    // Given up meanwhile.
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a message of the outbox could not be read");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+                sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                outbox.wake.notify_one();
+            });
+        }
+        // What is due now is under way or waits for a place; the end of another wakes the loop.
+        let (next, _) = self.node.store().outbox_next(now).await?;
+        Ok(next.map(|next| Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64)))
+    }
+
+    async fn send(self: &Arc<Self>, row: Outgoing) {
+        let outcome = self.try_send(&row).await;
+        let done = match outcome {
+            Ok(()) => self.node.store().maintain(vec![Maintenance::Sent(row.id.clone())]).await,
+            Err(error) if error.is_transient() && row.attempts + 1 < limits::OUTBOX_ATTEMPTS_MAX => {
+                tracing::debug!(%error, to = %row.to, process = %row.process, attempts = row.attempts, "message not delivered yet");
+                let at = self.node.now().plus_ms(backoff(row.attempts).as_millis() as i64);
+                self.node.store().maintain(vec![Maintenance::Retry { id: row.id.clone(), at }]).await
+            }
+            Err(error) => self.abandon(&row, &error).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the outbox could not be updated; the message will be sent again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn try_send(self: &Arc<Self>, row: &Outgoing) -> Result<(), PeerError> {
+        let message = Message::read(row)
+            .ok_or_else(|| PeerError::Invalid("this version does not know the message in the outbox".into()))?;
+        let (trust, now) = (self.node.trust(), self.node.now());
+        trust.ensure_current(now).map_err(|error| PeerError::Unreachable(error.to_string()))?;
+        let member = trust.register.member(&row.to);
+        let member = member.ok_or_else(|| PeerError::Unreachable(format!("{} is not in the register", row.to)))?;
+        let token = match &message {
+            Message::TransferStart { pid, until, .. } => {
+                let pin = member.pins(now).first().copied();
+                let pin = pin.ok_or_else(|| PeerError::Unreachable(format!("{} has no valid TLS key", row.to)))?;
+                Some(self.tokens.issue(pid, &row.to, &pin, *until))
+            }
+            _ => None,
+        };
+        let callback = row.callback.as_ref().filter(|address| member.callbacks.iter().any(|all| all.covers(address)));
+        let envelope = Envelope { id: &row.id, callback, message: &message, token: token.as_deref() };
+        let delivered = self.peer.deliver(member, &envelope).await;
+        if let Err(PeerError::Refused { promise, .. }) = &delivered {
+            self.evidence.store_promise(&row.to, promise.clone()).await;
+        }
+        let delivered = delivered?;
+        self.evidence.store_promise(&row.to, delivered.promise).await;
+        if let Some(peer_pid) = delivered.body {
+            self.learn_name(&message, &row.process, peer_pid).await;
+        }
+        Ok(())
+    }
+
+    /// The other side's name for a process: what this side says next needs it. If it is not learnt here, the other side's
+    /// next message tells it.
+    async fn learn_name(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
+        let task = Maintenance::Named { process: process.clone(), peer_pid };
+        if let Err(error) = self.node.store().maintain(vec![task]).await {
+            tracing::warn!(%error, %process, "the other side's name for a process could not be kept");
+        }
+        match message {
+            Message::TransferRequest { .. } => self.transfers.advance(process),
+            _ => self.negotiations.advance(process),
+        }
+    }
+
+    /// The message will not be taken: logged, and the process ends, on this side and on the other.
+    async fn abandon(self: &Arc<Self>, row: &Outgoing, error: &PeerError) -> Result<(), StoreError> {
+        tracing::warn!(%error, to = %row.to, process = %row.process, "message given up");
+        let mut facts = Facts { parties: vec![row.to.clone()], process: Some(row.process.clone()), ..Facts::default() };
+        facts.detail.insert("message".into(), row.message.get("message").cloned().unwrap_or_default());
+        facts.detail.insert("reason".into(), error.to_string().into());
+        let mut change = Change::new(self.node.draft(Kind::MessageAbandoned, facts));
+        let (now, reason) = (self.node.now(), format!("{} {error}", row.to));
+        // The other side may be waiting: it is reason_for_peer the end, and why in its own words; what this node saw is not its business.
+        let reason_for_peer = match error {
+            PeerError::Refused { reason, .. } => format!("you refused a message of this process: {reason}"),
+            _ => "a message of this process could not be delivered".to_owned(),
+        };
+        let ended = if let Some(negotiation) = self.node.store().negotiation(&row.process).await? {
+            end_negotiation(negotiation, &reason, &reason_for_peer, now)
+        } else if let Some(transfer) = self.node.store().transfer(&row.process).await? {
+            end_transfer(transfer, &reason, &reason_for_peer, now)
+        } else {
+            None
+        };
+        // A side that may not terminate in this state has said its last word; the record stays as it is.
+        if let Some((write, message)) = ended {
+            change.writes.push(write);
+            let to = |message: Message| {
+                message.outgoing(&row.to, &row.process, self.node.random()).with_callback(&row.callback)
+            };
+            change.outbox.extend(message.map(to));
+        }
+        let change = change.write(Write::DropMessage(row.id.clone()));
+        // A conflict means that the process moved on meanwhile: the row stays and is decided again.
+        self.node.store().commit(change).await.map(drop)
+    }
+}
+
+/// The negotiation as this side ends it, and what tells the other; none if it may not end now.
+fn end_negotiation(
+    old: Negotiation,
+    reason: &str,
+    reason_for_peer: &str,
+    now: Timestamp,
+) -> Option<(Write, Option<Message>)> {
+    let by = old.role;
+    let mut ended = old.apply(by, negotiation::Event::Terminate, now).ok()?;
+    ended.reason = Some(reason.to_owned());
+    let message = Message::end_of_negotiation(&ended, ABANDONED, reason_for_peer);
+    Some((Write::PutNegotiation(Box::new(ended)), message))
+}
+
+/// As [`end_negotiation`].
+fn end_transfer(
+    old: Transfer,
+    reason: &str,
+    reason_for_peer: &str,
+    now: Timestamp,
+) -> Option<(Write, Option<Message>)> {
+    let by = old.role;
+    let mut ended = old.apply(by, transfer::Event::Terminate, now).ok()?;
+    ended.reason = Some(reason.to_owned());
+    let message = Message::end_of_transfer(&ended, ABANDONED, reason_for_peer);
+    Some((Write::PutTransfer(Box::new(ended)), message))
+}

@@ -1,0 +1,133 @@
+//! Whether this node's log is the one that its peers observed: a folder restored from a backup may hold an older one. Then
+//! nothing is signed or changed any more, so that no history is forked.
+
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::entry::{Facts, Kind};
+use crate::core::id::ParticipantId;
+use crate::delivery::Downloads;
+use crate::identity::key::{KeyUse, PublicKey};
+use crate::membership::Membership;
+use crate::node::{Error, Node, Peer, details};
+use crate::publishing::Publishing;
+use crate::storage::Change;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What must be done by whoever put an old folder back.
+const ADVICE: &str = "nothing is changed or signed any more, so that no history is forked. Restore a newer backup or the \
+    original folder; if there is none, ask the alliance operator to suspend this park and to admit a new node";
+
+/// What shows that this log is not the one that others saw.
+#[derive(Debug, Clone)]
+pub struct LogBehind {
+    /// For people.
+    pub reason: String,
+    /// The checkpoint that this folder never signed.
+    pub note: String,
+}
+
+/// Compares this node's log with what its peers observed, and ends read-only mode.
+pub struct Recovery {
+    node: Arc<Node>,
+    peer: Arc<dyn Peer>,
+    membership: Arc<Membership>,
+    publishing: Arc<Publishing>,
+    downloads: Arc<Downloads>,
+    /// Every key that ever signed checkpoints of this log.
+    log_keys: Vec<PublicKey>,
+}
+
+impl Recovery {
+    /// Of this node's log.
+    pub fn new(
+        node: Arc<Node>,
+        peer: Arc<dyn Peer>,
+        membership: Arc<Membership>,
+        publishing: Arc<Publishing>,
+        downloads: Arc<Downloads>,
+        log_keys: Vec<PublicKey>,
+    ) -> Arc<Self> {
+        Arc::new(Self { node, peer, membership, publishing, downloads, log_keys })
+    }
+
+    /// Compares this log with the newest checkpoint of it that each active peer holds. The peers that did not answer in
+    /// `time_max`; or what shows that this log is not whole.
+    pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, LogBehind> {
+        let trust = self.node.trust();
+        let asked = trust.register.body().peers(self.node.me()).map(|member| async move {
+            let seen = tokio::time::timeout(time_max, self.peer.observed_checkpoint(member)).await;
+            (member, seen.ok().and_then(Result::ok))
+        });
+        let mut silent = Vec::new();
+        for (member, seen) in futures_util::future::join_all(asked).await {
+            match seen {
+                None => silent.push(member.id.clone()),
+                Some(None) => {}
+                Some(Some(note)) => match self.own_checkpoint(&note) {
+                    Some(seen) => self.compare_with(member.id.as_str(), &seen, &note).await?,
+                    None => {
+                        // Nothing that a known key of this log signed. A folder that is old may not know the key yet.
+                        tracing::warn!(peer = %member.id, "a peer holds a checkpoint that no known key of this log signed");
+                        silent.push(member.id.clone());
+                    }
+                },
+            }
+        }
+        Ok(silent)
+    }
+
+    async fn compare_with(&self, holder: &str, seen: &Checkpoint, note: &str) -> Result<(), LogBehind> {
+        // Every checkpoint that ever left this node was stored first.
+        let stored = self.node.store().checkpoint_at(seen.size).await;
+        let behind = |reason: String| LogBehind { reason, note: note.to_owned() };
+        match stored {
+            Ok(Some(stored)) if stored.starts_with(&seen.body()) => Ok(()),
+            Ok(_) => Err(behind(format!(
+                "{holder} holds a checkpoint of this log with {} entries that this folder never signed: the folder is older \
+                 than what others saw, or another. {ADVICE}",
+                seen.size
+            ))),
+            Err(error) => Err(behind(error.to_string())),
+        }
+    }
+
+    /// Compares this log with a checkpoint of it that was seen before, and found to be missing here.
+    pub async fn compare_with_observed(&self, note: &str) -> Result<(), LogBehind> {
+        match self.own_checkpoint(note) {
+            Some(seen) => self.compare_with("a peer that was asked earlier", &seen, note).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A checkpoint of this node's log, if a key signed it that the folder holds or the newest register lists.
+    fn own_checkpoint(&self, note: &str) -> Option<Checkpoint> {
+        let trust = self.node.trust();
+        let listed = trust.register.member(self.node.me());
+        let listed = listed.into_iter().flat_map(|member| &member.keys).filter(|key| key.usage == KeyUse::Log);
+        let listed = listed.filter_map(|key| PublicKey::from_slice(&key.public.0));
+        let keys: Vec<PublicKey> = self.log_keys.iter().copied().chain(listed).collect();
+        Checkpoint::verify(note, self.node.origin(), &keys).ok()
+    }
+
+    /// Opens the gate, stores what was only believed so far, and where the folder was `restored` says so in the log.
+    pub async fn begin_writing(&self, restored: bool) -> Result<(), Error> {
+        // Only what is sure to be this log's state may say which sealed bytes nobody refers to; nothing is published yet.
+        let swept = async {
+            self.publishing.sweep().await?;
+            self.downloads.sweep().await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "sealed bytes that nothing refers to could not be removed yet");
+        }
+        self.node.read_only().leave();
+        self.membership.store_unstored().await?;
+        if restored { self.resume_log().await } else { Ok(()) }
+    }
+
+    async fn resume_log(&self) -> Result<(), Error> {
+        let facts = Facts { detail: details(json!({"restored": true})), ..Facts::default() };
+        self.node.store().commit(Change::new(self.node.draft(Kind::LogResumed, facts))).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Tokens of the management listener: 256 random bits, stored hashed, expiring, with one role.
+
+use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
+use crate::core::digest::Digest;
+use crate::core::id::{Text, TokenId};
+use crate::core::random::{self, Random};
+use crate::core::time::Timestamp;
+use crate::idempotency::{Idempotency, IdempotencyKey};
+use crate::identity::key::base64url;
+use crate::node::{Error, Node, User, UserRole as Role, details};
+use crate::storage::{Change, TokenRow, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A token to be made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Its role.
+    pub role: Role,
+    /// Who will use it.
+    pub person: Text,
+    /// On whose behalf; needed for requesters.
+    pub enterprise: Option<Text>,
+    /// Days until it expires, 1 to 366.
+    #[serde(default = "usual_days")]
+    pub days: u32,
+}
+
+/// Days a token is good for unless somebody says otherwise.
+pub const fn usual_days() -> u32 {
+    90
+}
+
+/// What every secret begins with, so that scanners for leaked secrets can find it.
+const PREFIX: &str = "crosspark_";
+
+fn hash(secret: &str) -> Digest {
+    Digest::labelled("crosspark/token/v1", &[secret.as_bytes()])
+}
+
+/// A new token: its row, its secret, and its log entry.
+pub fn mint(
+    new: &NewToken,
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<(TokenRow, Zeroizing<String>, Draft), Error> {
+    if !(1..=366).contains(&new.days) {
+        return Err(Error::invalid("days", "a token is good for 1 to 366 days"));
+    }
+    if new.role == Role::Requester && new.enterprise.is_none() {
+        return Err(Error::invalid("enterprise", "a requester's token names the enterprise on whose behalf it asks"));
+    }
+    let secret = Zeroizing::new(format!("{PREFIX}{}", base64url(&*Zeroizing::new(random::bytes::<32>(random)))));
+    let row = TokenRow {
+        id: TokenId::generate(random),
+        hash: hash(&secret),
+        role: new.role.name().to_owned(),
+        person: new.person.clone(),
+        enterprise: new.enterprise.clone(),
+        created: now,
+        expires: now.plus_ms(i64::from(new.days) * 86_400_000),
+        revoked: false,
+    };
+    let facts = Facts {
+        enterprise: row.enterprise.clone(),
+        detail: details(json!({"token": row.id, "role": row.role, "expires": row.expires})),
+        ..Facts::default()
+    };
+    let entry = Draft::new(Kind::TokenCreated, facts, random);
+    let entry = entry.with_field(FieldOpening::new("person", row.person.clone(), random));
+    Ok((row, secret, entry))
+}
+
+/// The tokens of this node's users.
+pub struct Tokens {
+    node: Arc<Node>,
+    idempotency: Arc<Idempotency>,
+}
+
+impl Tokens {
+    /// Of this node.
+    pub fn new(node: Arc<Node>, idempotency: Arc<Idempotency>) -> Self {
+        Self { node, idempotency }
+    }
+
+    /// Makes a token; its secret is told this once.
+    pub async fn create(
+        &self,
+        user: &User,
+        new: &NewToken,
+        once: Option<&IdempotencyKey>,
+    ) -> Result<(TokenRow, Zeroizing<String>), Error> {
+        let told = |id: TokenId| {
+            let reason = format!("the token {id} was made with this idempotency key, and its secret was told then");
+            Error::invalid("conflict", format!("{reason}; revoke it, and make another with another key"))
+        };
+        if let Some(id) = self.idempotency.answered(user, once).await? {
+            return Err(told(id));
+        }
+        let (row, secret, entry) = mint(new, self.node.now(), self.node.random())?;
+        let mut change = Change::new(entry).write(Write::InsertToken(row.clone()));
+        change.writes.extend(self.idempotency.remember(user, once, &row.id));
+        if let Err(error) = self.node.store().commit(change).await {
+            return Err(told(self.idempotency.answered_meanwhile(user, once, error).await?));
+        }
+        Ok((row, secret))
+    }
+
+    /// Ends a token; not the last administrator's, without which nobody could make another.
+    pub async fn revoke(&self, id: &TokenId) -> Result<(), Error> {
+        let (rows, now) = (self.node.store().tokens().await?, self.node.now());
+        let row = rows.iter().find(|row| row.id == *id).ok_or_else(|| Error::not_found(format!("no token {id}")))?;
+        if row.revoked {
+            return Ok(());
+        }
+        let mut others = rows.iter().filter(|other| other.id != *id && !other.revoked && now < other.expires);
+        if row.role == Role::Admin.name() && !others.any(|other| other.role == Role::Admin.name()) {
+            let reason =
+                "it is the last administrator's token, and only an administrator can make another: make one first";
+            return Err(Error::invalid("conflict", reason));
+        }
+        let facts = Facts { detail: details(json!({"token": id, "role": row.role})), ..Facts::default() };
+        let change = Change::new(self.node.draft(Kind::TokenRevoked, facts)).write(Write::RevokeToken(id.clone()));
+        self.node.store().commit(change).await?;
+        Ok(())
+    }
+
+    /// The user behind a secret, if the token is known, good and not revoked.
+    pub async fn authenticate(&self, secret: &str) -> Result<Option<User>, Error> {
+        if !secret.starts_with(PREFIX) || secret.len() > 100 {
+            return Ok(None);
+        }
+        // Looked up by its hash: how long that takes tells nothing about the secret.
+        let row = self.node.store().token(&hash(secret)).await?;
+        let good = row.filter(|row| !row.revoked && self.node.now() < row.expires);
+        Ok(good.and_then(|row| {
+            let role = Role::parse(&row.role)?;
+            Some(User { token: row.id, role, person: row.person, enterprise: row.enterprise })
+        }))
+    }
+
+    /// All tokens, without their hashes.
+    pub async fn list(&self) -> Result<Vec<TokenRow>, Error> {
+        Ok(self.node.store().tokens().await?)
+    }
+
+    /// Logs that a user asked for what the role does not allow.
+    pub async fn refuse_role(&self, user: &User, needed: &[&str], asked: &str) -> Error {
+        let facts = Facts {
+            enterprise: user.enterprise.clone(),
+            detail: details(json!({"token": user.token, "role": user.role, "asked": asked})),
+            ..Facts::default()
+        };
+        let error = Error::forbidden(
+            "role",
+            format!("this needs a token of the role {}; yours is {}", needed.join(" or "), user.role.name()),
+        );
+        self.node.refuse_user(Kind::ManagementRefused, facts, error).await
+    }
+}

@@ -1,0 +1,25 @@
+//! What the handlers of the peer listener share.
+
+use crate::identity::x509::Presented;
+use crate::services::Services;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// State of the handlers.
+#[derive(Clone)]
+pub struct App {
+    /// The use cases.
+    pub services: Services,
+    /// Permits to read an offered register: registers are large.
+    pub register_permits: Arc<Semaphore>,
+}
+
+/// The connection that a request came over; the listener puts it into the request's extensions.
+#[derive(Clone, Default)]
+pub struct Connection {
+    /// The client certificate whose key was proven, if there is one.
+    pub presented: Option<Arc<Presented>>,
+    /// Remote address.
+    pub address: Option<SocketAddr>,
+}

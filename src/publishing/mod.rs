@@ -1,0 +1,63 @@
+//! Publishing datasets and withdrawing them.
+
+mod publish;
+mod sealing;
+mod withdraw;
+
+pub use publish::{Publication, Published};
+
+use crate::blob::Blobs;
+use crate::contracts::Negotiations;
+use crate::core::digest::Digest;
+use crate::core::limits;
+use crate::delivery::Transfers;
+use crate::idempotency::Idempotency;
+use crate::keys::Kek;
+use crate::node::{Error, Node};
+use crate::schema::SchemaRegistry;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Publishes and withdraws datasets.
+pub struct Publishing {
+    node: Arc<Node>,
+    idempotency: Arc<Idempotency>,
+    negotiations: Arc<Negotiations>,
+    transfers: Arc<Transfers>,
+    schemas: Arc<SchemaRegistry>,
+    kek: Arc<Kek>,
+    published: Blobs,
+    permits: Semaphore,
+}
+
+impl Publishing {
+    /// Into the folder `published`.
+    pub fn new(
+        node: Arc<Node>,
+        idempotency: Arc<Idempotency>,
+        negotiations: Arc<Negotiations>,
+        transfers: Arc<Transfers>,
+        schemas: Arc<SchemaRegistry>,
+        kek: Arc<Kek>,
+        published: Blobs,
+    ) -> Arc<Self> {
+        let permits = Semaphore::new(limits::PUBLICATIONS_MAX);
+        Arc::new(Self { node, idempotency, negotiations, transfers, schemas, kek, published, permits })
+    }
+
+    /// Removes sealed bytes that nothing refers to: a crash came between them and their commit. Before anything is
+    /// published or fetched.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let disk = |error: std::io::Error| Error::Unavailable(format!("sealed bytes cannot be listed: {error}"));
+        for name in self.published.names().map_err(disk)? {
+            let digest = Digest::parse(&format!("sha256:{name}"));
+            if let Ok(digest) = digest
+                && !self.node.store().has_version_of(&digest).await?
+            {
+                tracing::info!(name, "sealed bytes of an interrupted publication removed");
+                self.published.remove(&name).map_err(disk)?;
+            }
+        }
+        Ok(())
+    }
+}

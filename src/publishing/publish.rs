@@ -1,0 +1,320 @@
+//! Publishing: validate, seal, sign, one commit. Nothing is published unless every record is valid.
+
+use super::Publishing;
+use super::sealing::Sealing;
+use crate::audit::entry::{Facts, FieldOpening, Kind};
+use crate::blob::name_of;
+use crate::catalog::About;
+use crate::core::digest::Digest;
+use crate::core::id::{DatasetId, OfferId, Text};
+use crate::core::json::{self as canonical, Tape};
+use crate::core::limits;
+use crate::core::random;
+use crate::dataset::assemble::{self, Assembled};
+use crate::dataset::container::DataKey;
+use crate::dataset::manifest::{
+    ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data,
+};
+use crate::idempotency::IdempotencyKey;
+use crate::identity::document;
+use crate::ingest::Format;
+use crate::keys::Cell;
+use crate::node::{Error, User, details};
+use crate::policy::{EVERYBODY, Policy};
+use crate::schema::CompiledSchema;
+use crate::storage::{Change, Conflict, StoreError, VersionRow, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// What to publish, beside the records themselves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publication {
+    /// Title in the catalog.
+    pub title: Text,
+    /// More about it.
+    #[serde(default)]
+    pub description: String,
+    /// The schema's `$id`, or its digest.
+    pub schema: String,
+    /// Who may have it and why: ODRL.
+    pub policy: Value,
+    /// The records' format.
+    pub format: Format,
+    /// The dataset of which this is a new version; a new dataset without.
+    #[serde(default)]
+    pub dataset: Option<DatasetId>,
+    /// What else is said of it.
+    #[serde(default)]
+    pub about: About,
+}
+
+/// What was published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Published {
+    /// Dataset.
+    pub dataset: DatasetId,
+    /// Version.
+    pub version: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes of canonical text.
+    pub text_bytes: u64,
+    /// Sealed bytes.
+    pub sealed_bytes: u64,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Digest of the container.
+    pub container: Digest,
+}
+
+impl Publishing {
+    /// Publishes the records that `source` yields.
+    pub async fn publish(
+        &self,
+        user: &User,
+        publication: Publication,
+        once: Option<&IdempotencyKey>,
+        source: impl Read + Send + 'static,
+    ) -> Result<Published, Error> {
+        let source = match self.published_before(user, once, source).await? {
+            Ok(published) => return Ok(published),
+            Err(source) => source,
+        };
+        // Nothing is sealed that could not be filed.
+        self.node.ensure_writable()?;
+        match self.try_publish(user, publication, once, source).await {
+            Err(error) => {
+                let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
+                if let Error::InvalidRecords(rejection) = &error {
+                    let first = rejection.first.first().map(|invalid| &invalid.violation);
+                    // Pointers and rules, never values: the log must not hold the data.
+                    facts.detail = details(json!({
+                        "records": rejection.records, "invalid": rejection.invalid,
+                        "pointer": first.map(|v| &v.pointer), "keyword": first.map(|v| &v.rule),
+                    }));
+                }
+                Err(self.node.refuse_user(Kind::PublicationRefused, facts, error).await)
+            }
+            published => published,
+        }
+    }
+
+    /// The publication that the same request made before: its records are read to the end and compared, too.
+    async fn published_before<R: Read + Send + 'static>(
+        &self,
+        user: &User,
+        key: Option<&IdempotencyKey>,
+        source: R,
+    ) -> Result<Result<Published, R>, Error> {
+        let Some(key) = key else { return Ok(Err(source)) };
+        if !self.idempotency.is_known(user, key).await? {
+            return Ok(Err(source));
+        }
+        let mut hashing = self.idempotency.hashing(source, true);
+        let read = tokio::task::spawn_blocking(move || io::copy(&mut hashing, &mut io::sink()).map(|_| hashing));
+        let read = read.await.map_err(|error| Error::Internal(error.to_string()))?;
+        let hashing = read.map_err(|error| Error::invalid("source", error.to_string()))?;
+        let published = self.idempotency.answered(user, Some(&key.with_records(hashing))).await?;
+        // It was stored a moment ago, and is kept for a week.
+        published
+            .map(Ok)
+            .ok_or_else(|| Error::Unavailable("the earlier publication has just expired; try again".into()))
+    }
+
+    async fn try_publish(
+        &self,
+        user: &User,
+        publication: Publication,
+        once: Option<&IdempotencyKey>,
+        source: impl Read + Send + 'static,
+    ) -> Result<Published, Error> {
+        if publication.description.chars().count() > limits::DESCRIPTION_CHARS_MAX {
+            let max = limits::DESCRIPTION_CHARS_MAX;
+            return Err(Error::invalid("description", format!("the description is longer than {max} characters")));
+        }
+        let policy = Policy::from_value(&publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
+        let compiled = self.schema_named(&publication.schema)?;
+        check_samples(&publication.about.samples, &compiled)?;
+        let (dataset, version) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
+        let key = DataKey::from_bytes(random::bytes(self.node.random()));
+        let sealing = Sealing {
+            node: self.node.clone(),
+            blobs: self.published.clone(),
+            compiled: compiled.clone(),
+            format: publication.format,
+            aad: associated_data(self.node.me(), &dataset, version, &compiled.schema.digest()),
+            key: key.clone(),
+        };
+        // Others wait; so does what they upload.
+        let _permit = self.permits.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
+        let mut hashing = self.idempotency.hashing(source, once.is_some());
+        let sealed =
+            tokio::task::spawn_blocking(move || sealing.run(&mut hashing).map(|assembled| (assembled, hashing)));
+        let sealed =
+            sealed.await.map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))?;
+        let (assembled, hashing) = sealed?;
+        let once = once.map(|once| once.with_records(hashing));
+        let once = once.as_ref();
+
+        let manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
+        let signed = document::sign(manifest, &self.node.document_key());
+        let cell = format!("{dataset}/{version}");
+        let cell = Cell { table: "version", row: &cell, column: "key" };
+        let row = VersionRow {
+            dataset: dataset.clone(),
+            version,
+            title: publication.title,
+            description: publication.description,
+            offer: OfferId::generate(self.node.random()),
+            policy: policy.to_value(),
+            policy_digest: policy.digest(),
+            manifest: signed.jws().to_owned(),
+            manifest_digest: signed.digest(),
+            schema: signed.body().schema.clone(),
+            records: assembled.records,
+            bytes: assembled.size,
+            blob: assembled.digest,
+            wrapped_key: self.kek.wrap(cell, key.expose(), self.node.random()),
+            published: signed.body().published,
+            audience: audience(&policy, &publication.about),
+            about: publication.about,
+            withdrawn: None,
+        };
+        let published = Published {
+            dataset,
+            version,
+            records: assembled.records,
+            text_bytes: assembled.text_size,
+            sealed_bytes: assembled.size,
+            manifest: signed.digest(),
+            container: assembled.digest,
+        };
+        let remembered = self.idempotency.remember(user, once, &published);
+        if let Err(error) = self.commit_version(user, row, remembered).await {
+            // These are sure to have changed nothing. After any other failure a crash may yet show the version
+            // as committed; if it does not, the sweep at the next start removes the blob.
+            if matches!(error, StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_)) {
+                let removed = self.published.remove(&name_of(&assembled.digest));
+                removed.unwrap_or_else(
+                    |error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"),
+                );
+            }
+            if matches!(error, StoreError::Conflict(Conflict::Dataset)) {
+                let dataset = published.dataset;
+                let reason = format!("another version of {dataset} was published meanwhile; publish again");
+                return Err(Error::invalid("conflict", reason));
+            }
+            return self.idempotency.answered_meanwhile(user, once, error).await;
+        }
+        // It is published, whatever else is to be done.
+        if let Err(error) = self.negotiations.reconsider(&published.dataset).await {
+            tracing::warn!(%error, "negotiations about an earlier version go on at the next start");
+        }
+        Ok(published)
+    }
+
+    async fn commit_version(&self, user: &User, row: VersionRow, once: Option<Write>) -> Result<(), StoreError> {
+        let facts = Facts {
+            dataset: Some(row.dataset.clone()),
+            enterprise: user.enterprise.clone(),
+            detail: details(json!({
+                "version": row.version, "manifest": row.manifest_digest, "schema": row.schema.digest,
+                "records": row.records, "bytes": row.bytes, "policy": row.policy_digest, "offer": row.offer,
+                "token": user.token,
+            })),
+            ..Facts::default()
+        };
+        let person = FieldOpening::new("person", user.person.clone(), self.node.random());
+        let entry = self.node.draft(Kind::DatasetPublished, facts).with_field(person);
+        let mut change = Change::new(entry).write(Write::InsertVersion(Box::new(row)));
+        change.writes.extend(once);
+        self.node.store().commit(change).await.map(drop)
+    }
+
+    fn schema_named(&self, name: &str) -> Result<Arc<CompiledSchema>, Error> {
+        let known = self.schemas.listed(&self.node.trust().register);
+        let named = |c: &&Arc<CompiledSchema>| c.schema.id() == name || c.schema.digest().to_string() == name;
+        known.iter().find(named).cloned().ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|compiled| compiled.schema.id()).collect();
+            Error::invalid("schema", format!("no shared schema `{name}`; there are: {}", names.join(", ")))
+        })
+    }
+
+    async fn next_version(&self, dataset: Option<&DatasetId>, schema: &str) -> Result<(DatasetId, u64), Error> {
+        let Some(dataset) = dataset else { return Ok((DatasetId::generate(self.node.random()), 1)) };
+        let newest = self.node.store().dataset(dataset).await?;
+        let newest = newest.ok_or_else(|| Error::invalid("dataset", format!("there is no dataset {dataset} here")))?;
+        if newest.schema.id != schema {
+            let reason =
+                format!("{dataset} holds records of {}; publish {schema} as a dataset of its own", newest.schema.id);
+            return Err(Error::invalid("schema", reason));
+        }
+        Ok((dataset.clone(), newest.version + 1))
+    }
+
+    fn manifest(
+        &self,
+        compiled: &CompiledSchema,
+        dataset: &DatasetId,
+        version: u64,
+        format: Format,
+        assembled: &Assembled,
+        policy: &Policy,
+    ) -> Manifest {
+        let schema = &compiled.schema;
+        Manifest {
+            publisher: self.node.me().clone(),
+            dataset: dataset.clone(),
+            version,
+            schema: SchemaRef {
+                id: schema.id().to_owned(),
+                version: schema.version().to_owned(),
+                digest: schema.digest(),
+            },
+            records: assembled.records,
+            container: Container {
+                algorithm: ALGORITHM.to_owned(),
+                segment: SEGMENT_BYTES,
+                size: assembled.size,
+                digest: assembled.digest,
+            },
+            text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
+            provenance: Provenance {
+                source: assembled.source_digest,
+                format: format.name().to_owned(),
+                tool: concat!("crosspark/", env!("CARGO_PKG_VERSION")).to_owned(),
+            },
+            policy: policy.digest(),
+            published: self.node.now(),
+        }
+    }
+}
+
+/// Who may see it at all.
+fn audience(policy: &Policy, about: &About) -> BTreeSet<String> {
+    if about.listed { BTreeSet::from([EVERYBODY.to_owned()]) } else { policy.audience() }
+}
+
+/// What is shown of the records must be records.
+fn check_samples(samples: &[Value], compiled: &CompiledSchema) -> Result<(), Error> {
+    let refuse = |reason: String| Err(Error::invalid("samples", reason));
+    if samples.len() > limits::SAMPLES_MAX {
+        return refuse(format!("more than {} samples", limits::SAMPLES_MAX));
+    }
+    let (mut bytes, mut tape) = (0, Tape::default());
+    for (n, sample) in samples.iter().enumerate() {
+        let line = canonical::to_canonical(sample);
+        bytes += line.len();
+        if let Some(first) = assemble::check(&mut tape, &line, &compiled.validator).into_iter().next() {
+            return refuse(format!("sample {}: {}: {} ({})", n + 1, first.pointer, first.reason, first.rule));
+        }
+    }
+    if bytes > limits::SAMPLES_BYTES_MAX {
+        return refuse(format!("the samples have more than {} bytes", limits::SAMPLES_BYTES_MAX));
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Validating and sealing, on threads outside the async runtime.
+
+use crate::blob::{Blobs, name_of};
+use crate::core::{parallelism, random};
+use crate::dataset::assemble::{self, AssembleError, Assembled};
+use crate::dataset::container::DataKey;
+use crate::ingest::{Chunks, Format};
+use crate::node::{Error, Node};
+use crate::schema::CompiledSchema;
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A publication while it is validated and sealed, on threads of its own.
+pub(super) struct Sealing {
+    pub(super) node: Arc<Node>,
+    pub(super) blobs: Blobs,
+    pub(super) compiled: Arc<CompiledSchema>,
+    pub(super) format: Format,
+    pub(super) aad: Vec<u8>,
+    pub(super) key: DataKey,
+}
+
+impl Sealing {
+    /// Reads, validates and seals `source` into a blob.
+    pub(super) fn run(self, source: impl Read + Send) -> Result<Assembled, Error> {
+        let source_error = |error: std::io::Error| Error::invalid("source", error.to_string());
+        let (mut chunks, decoder) =
+            Chunks::open(BufReader::with_capacity(1 << 20, source), self.format, &self.compiled.schema)
+                .map_err(source_error)?;
+        let disk =
+            |error: std::io::Error| Error::Unavailable(format!("the sealed bytes could not be written: {error}"));
+        let name = hex::encode(random::bytes::<16>(self.node.random()));
+        let writing = self.blobs.create(&name).map_err(disk)?;
+        let (writing, assembled) = assemble::assemble(
+            parallelism(),
+            || chunks.next_chunk(),
+            decoder.as_ref(),
+            &self.compiled.validator,
+            &self.key,
+            &self.aad,
+            writing,
+            &AtomicU64::new(0),
+        )
+        .map_err(|error| match error {
+            AssembleError::Invalid(rejection) => Error::InvalidRecords(rejection),
+            AssembleError::Sink(error) => disk(error),
+            AssembleError::Source(error) => source_error(error),
+            AssembleError::Empty | AssembleError::TooLarge(_) => Error::invalid("source", error.to_string()),
+        })?;
+        self.blobs.keep(writing, &name_of(&assembled.digest)).map_err(disk)?;
+        Ok(assembled)
+    }
+}

@@ -1,0 +1,104 @@
+//! Withdrawing a dataset: its offers and transfers end, no version is delivered any more, and the parks that have an
+//! agreement on it are notified. On the consumer's side: the notice of a provider.
+
+use super::Publishing;
+use crate::agreement::Withdrawal;
+use crate::audit::entry::{Facts, FieldOpening, Kind};
+use crate::core::id::{DatasetId, ProcessId, Text};
+use crate::identity::document;
+use crate::negotiation::Role;
+use crate::node::{Counterparty, Error, Message, User, details};
+use crate::storage::{Change, Logged, StoreError, Write};
+use serde_json::json;
+
+impl Publishing {
+    /// Withdraws a dataset of this node. How many peers are told.
+    pub async fn withdraw(&self, user: &User, dataset: &DatasetId, reason: &Text) -> Result<usize, Error> {
+        let now = self.node.now();
+        let missing = || Error::not_found(format!("there is no dataset {dataset} here, or it was withdrawn"));
+        self.node.store().dataset(dataset).await?.ok_or_else(missing)?;
+        let statement =
+            Withdrawal { publisher: self.node.me().clone(), dataset: dataset.clone(), reason: reason.clone(), at: now };
+        let statement = document::sign(statement, &self.node.document_key());
+        let facts = Facts {
+            dataset: Some(dataset.clone()),
+            detail: details(json!({"reason": reason, "withdrawal": statement.jws(), "token": user.token})),
+            ..Facts::default()
+        };
+        let person = FieldOpening::new("person", user.person.clone(), self.node.random());
+        let mut change = Change::new(self.node.draft(Kind::DatasetWithdrawn, facts).with_field(person))
+            .write(Write::Withdraw { dataset: dataset.clone(), at: now });
+        let trust = self.node.trust();
+        let holders = self.node.store().holders(dataset).await?;
+        let notified = holders.iter().filter(|peer| {
+            // Other connectors know of it when their transfers end.
+            trust.register.member(peer).is_some_and(|member| member.connector.is_none())
+        });
+        for peer in notified {
+            let message = Message::Withdrawal { statement: statement.jws().to_owned() };
+            change.outbox.push(message.outgoing(peer, &ProcessId::generate(self.node.random()), self.node.random()));
+        }
+        let notified = change.outbox.len();
+        match self.node.store().commit(change).await {
+            Ok(_) => {}
+            Err(StoreError::Conflict(_)) => return Err(missing()),
+            Err(error) => return Err(error.into()),
+        }
+        self.end_transfers_of(dataset).await?;
+        self.negotiations.reconsider(dataset).await?;
+        Ok(notified)
+    }
+
+    /// The same after a crash in between: a step of each transfer finds that its dataset is withdrawn.
+    async fn end_transfers_of(&self, dataset: &DatasetId) -> Result<(), Error> {
+        let (_, open) = self.node.store().open_processes().await?;
+        for id in open {
+            let Some(transfer) = self.node.store().transfer(&id).await? else { continue };
+            let row = self.node.store().agreement(&transfer.agreement).await?;
+            if transfer.role == Role::Provider && row.is_some_and(|row| row.agreement.dataset == *dataset) {
+                self.transfers.advance(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// A provider tells that it withdrew a dataset. The same again changes nothing.
+    pub async fn accept_withdrawal(&self, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
+        self.node.charge_quota(&from.participant)?;
+        match self.try_withdrawal(from, jws).await {
+            Ok(logged) => Ok(logged),
+            Err(error) => Err(self.node.refuse(from, Kind::MessageRefused, Facts::default(), error).await),
+        }
+    }
+
+    async fn try_withdrawal(&self, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
+        let (trust, now) = (self.node.trust(), self.node.now());
+        let signed = document::verify::<Withdrawal>(jws, |kid| trust.register.document_key(kid, now))
+            .map_err(|error| Error::invalid("withdrawal", error.to_string()))?;
+        let body = signed.body();
+        if body.publisher != from.participant {
+            return Err(Error::invalid("withdrawal", "it is signed by another member than the one that sent it"));
+        }
+        // Whoever has no agreement with us on it has nothing to take back.
+        let ours = self.node.store().holders(&body.dataset).await?.contains(&from.participant);
+        if !ours || self.node.store().recalled(&from.participant, &body.dataset).await?.is_some() {
+            return Ok(None);
+        }
+        let facts = Facts {
+            parties: vec![from.participant.clone()],
+            dataset: Some(body.dataset.clone()),
+            detail: details(json!({"reason": body.reason, "withdrawal": jws})),
+            ..Facts::default()
+        };
+        let write = Write::Recall {
+            provider: from.participant.clone(),
+            dataset: body.dataset.clone(),
+            reason: body.reason.to_string(),
+        };
+        match self.node.store().commit(Change::new(self.node.draft(Kind::DatasetRecalled, facts)).write(write)).await {
+            Ok(mut logged) => Ok(logged.pop()),
+            Err(StoreError::Conflict(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The use cases of a node, put together: each room gets exactly what it needs.
+
+use crate::blob::Blobs;
+use crate::contracts::{Approvals, Negotiations, Requests};
+use crate::core::random::Random;
+use crate::core::time::Clock;
+use crate::delivery::{DataPlane, Downloads, TransferTokens, Transfers};
+use crate::discovery::Discovery;
+use crate::evidence::Evidence;
+use crate::idempotency::Idempotency;
+use crate::identity::key::PublicKey;
+use crate::index::Index;
+use crate::keys::Kek;
+use crate::membership::Membership;
+use crate::node::{DecisionMaker, Environment, Identity, Node, Peer, Refusals, TrustState};
+use crate::operations::{Health, Outbox, Recovery, Tokens};
+use crate::publishing::Publishing;
+use crate::schema::SchemaRegistry;
+use crate::storage::{ReadOnlyMode, Store};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What a node keeps, and where.
+pub struct Stores {
+    /// State, log and outbox.
+    pub store: Arc<dyn Store>,
+    /// Refuses changes while it is on.
+    pub read_only: Arc<ReadOnlyMode>,
+    /// Sealed bytes of this node's datasets.
+    pub published: Blobs,
+    /// Sealed bytes of peers' datasets.
+    pub received: Blobs,
+    /// Search index of the peers' catalogs.
+    pub index: Index,
+}
+
+/// The secrets of a node.
+pub struct Secrets {
+    /// Wraps all keys at rest.
+    pub kek: Kek,
+    /// Makes transfer tokens.
+    pub token_key: Zeroizing<[u8; 32]>,
+}
+
+/// What the use cases ask of the outside world.
+pub struct Ports {
+    /// Clock.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub random: Arc<dyn Random>,
+    /// Nodes of other members.
+    pub peer: Arc<dyn Peer>,
+    /// Decides on negotiations and transfers.
+    pub decisions: Arc<dyn DecisionMaker>,
+}
+
+/// What a node is made of.
+pub struct Parts {
+    /// Who it is.
+    pub identity: Identity,
+    /// Whom it trusts at the start.
+    pub trust: TrustState,
+    /// Every key that ever signed checkpoints of its log.
+    pub log_keys: Vec<PublicKey>,
+    /// What it keeps.
+    pub stores: Stores,
+    /// Its secrets.
+    pub secrets: Secrets,
+    /// The outside world.
+    pub ports: Ports,
+    /// Schemas that it has.
+    pub schemas: SchemaRegistry,
+    /// Log entries that one member may cause in a minute.
+    pub writes_per_member_per_minute: u32,
+}
+
+/// Negotiations, approvals and requests.
+#[derive(Clone)]
+pub struct Contracts {
+    /// Negotiations.
+    pub negotiations: Arc<Negotiations>,
+    /// Approvals.
+    pub approvals: Arc<Approvals>,
+    /// Requests.
+    pub requests: Arc<Requests>,
+}
+
+/// Transfers of both roles.
+#[derive(Clone)]
+pub struct Delivery {
+    /// Transfer processes.
+    pub transfers: Arc<Transfers>,
+    /// Provider's side.
+    pub data_plane: Arc<DataPlane>,
+    /// Consumer's side.
+    pub downloads: Arc<Downloads>,
+}
+
+/// Running the node.
+#[derive(Clone)]
+pub struct Operations {
+    /// Sends messages.
+    pub outbox: Arc<Outbox>,
+    /// Compares the log with what peers observed.
+    pub recovery: Arc<Recovery>,
+    /// Reports its state.
+    pub health: Arc<Health>,
+    /// Tokens of its users.
+    pub tokens: Arc<Tokens>,
+}
+
+/// All use cases of a node.
+#[derive(Clone)]
+pub struct Services {
+    /// Context.
+    pub node: Arc<Node>,
+    /// Log and promises.
+    pub evidence: Arc<Evidence>,
+    /// Registers, root documents, callers.
+    pub membership: Arc<Membership>,
+    /// Catalogs and search.
+    pub discovery: Arc<Discovery>,
+    /// Transfers.
+    pub delivery: Delivery,
+    /// Negotiations.
+    pub contracts: Contracts,
+    /// Publishing and withdrawing.
+    pub publishing: Arc<Publishing>,
+    /// Outbox, recovery, health, tokens.
+    pub operations: Operations,
+}
+
+impl Services {
+    /// Puts the use cases together; nothing runs yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, writes_per_member_per_minute } = parts;
+        let Ports { clock, random, peer, decisions } = ports;
+        let (kek, schemas) = (Arc::new(secrets.kek), Arc::new(schemas));
+        let tokens = Arc::new(TransferTokens::new(&secrets.token_key));
+
+        let refusals = Refusals::new(writes_per_member_per_minute);
+        let environment = Environment { clock, random };
+        let node = Node::new(identity, trust, environment, stores.store, stores.read_only, refusals);
+        let idempotency = Idempotency::new(node.clone(), secrets.token_key);
+        let evidence = Arc::new(Evidence::new(node.clone()));
+        let membership = Arc::new(Membership::new(node.clone(), peer.clone()));
+        let discovery = Arc::new(Discovery::new(node.clone(), peer.clone(), stores.index, schemas.clone()));
+
+        let data_plane =
+            DataPlane::new(node.clone(), membership.clone(), kek.clone(), stores.published.clone(), tokens.clone());
+        let downloads = Downloads::new(
+            node.clone(),
+            evidence.clone(),
+            membership.clone(),
+            peer.clone(),
+            kek.clone(),
+            stores.received,
+            schemas.clone(),
+        );
+        let transfers = Transfers::new(node.clone(), decisions.clone(), kek.clone(), downloads.clone());
+
+        let negotiations = Negotiations::new(node.clone(), decisions);
+        let approvals = Arc::new(Approvals::new(node.clone(), negotiations.clone()));
+        let requests = Arc::new(Requests::new(node.clone(), peer.clone(), idempotency.clone(), downloads.clone()));
+        let publishing = Publishing::new(
+            node.clone(),
+            idempotency.clone(),
+            negotiations.clone(),
+            transfers.clone(),
+            schemas,
+            kek,
+            stores.published,
+        );
+
+        let outbox =
+            Outbox::new(node.clone(), evidence.clone(), peer.clone(), negotiations.clone(), transfers.clone(), tokens);
+        let recovery =
+            Recovery::new(node.clone(), peer, membership.clone(), publishing.clone(), downloads.clone(), log_keys);
+        let health = Health::new(node.clone(), downloads.clone());
+        let tokens = Arc::new(Tokens::new(node.clone(), idempotency));
+
+        Self {
+            node,
+            evidence,
+            membership,
+            discovery,
+            delivery: Delivery { transfers, data_plane, downloads },
+            contracts: Contracts { negotiations, approvals, requests },
+            publishing,
+            operations: Operations { outbox, recovery, health, tokens },
+        }
+    }
+}
