@@ -101,7 +101,7 @@ fn invalid_records_are_reported_with_line_pointer_and_rule() {
             "type",
             "number",
         ),
-        ("{\"area\":\"C\",\"area\":\"D\"}", Format::Ndjson, 1, "", "json", "stands twice"),
+        ("{\"area\":\"C\",\"area\":\"D\"}", Format::Ndjson, 1, "", "json", "appears twice"),
         ("[1]", Format::Ndjson, 1, "", "json", "object"),
         ("{\"area\":\"C\",\"period\":\"2024\",\"value\":NaN}", Format::Ndjson, 1, "", "json", "NaN"),
         (
