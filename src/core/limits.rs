@@ -150,7 +150,7 @@ pub const PROCESS_MESSAGES_MAX: usize = 64;
 pub const NEGOTIATION_TRANSITIONS_MAX: u64 = 64;
 /// Open negotiations and transfers per member.
 pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
-/// Default of the log entries that one member may cause per minute; further requests are refused and counted.
+/// Default limit of log entries that one member may cause per minute; further requests are refused and counted.
 pub const WRITES_PER_MEMBER_PER_MINUTE: u32 = 12_000;
 /// Changes that the writer commits in one transaction.
 pub const COMMIT_BATCH_MAX: usize = 512;

@@ -24,7 +24,7 @@ pub struct JoinRequest {
     pub endpoint: Endpoint,
     /// Prefixes of its callback addresses.
     pub callbacks: Vec<Endpoint>,
-    /// Its four keys.
+    /// The four keys, one per use.
     pub keys: Vec<KeyEntry>,
     /// Certificate signing request for the TLS key, DER; its signature proves possession of that key.
     pub csr: Bytes,

@@ -20,7 +20,7 @@ pub type KeyName = (KeyId, Digest);
 pub struct KeyEntry {
     /// `did#key-N`
     pub id: KeyId,
-    /// Its use.
+    /// Use of the key.
     #[serde(rename = "use")]
     pub usage: KeyUse,
     /// Ed25519: 32 bytes. TLS: SubjectPublicKeyInfo, DER.
@@ -107,7 +107,7 @@ pub struct Member {
     pub groups: BTreeSet<Text>,
     /// Further attributes.
     pub attributes: BTreeMap<String, Text>,
-    /// Its keys, at least one per required use.
+    /// Keys, at least one per required use.
     pub keys: Vec<KeyEntry>,
     /// Present if the member is another connector, not a crosspark node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +166,7 @@ pub struct Auditor {
     pub id: ParticipantId,
     /// Members whose logs it may read; empty means all.
     pub scope: BTreeSet<ParticipantId>,
-    /// Its TLS key.
+    /// TLS key.
     pub key: KeyEntry,
 }
 
@@ -192,19 +192,19 @@ pub struct SchemaEntry {
     pub digest: Digest,
 }
 
-/// The alliance.
+/// A register of an alliance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
-    /// Sequence number: 1 for the first register; each successor adds 1.
+    /// The alliance.
     pub alliance: ParticipantId,
-    /// Digest of the predecessor; absent in the first register.
+    /// Sequence number: 1 for the first register; each successor adds 1.
     pub sequence: u64,
-    /// Digest of the root document that authorises it.
+    /// Digest of the predecessor; absent in the first register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// Time of signing.
+    /// Digest of the root document that authorises it.
     pub root: Digest,
-    /// When it was signed.
+    /// Time of signing.
     pub issued: Timestamp,
     /// End of validity.
     pub expires: Timestamp,

@@ -1,6 +1,7 @@
 //! Tokens for SQLite's full-text search in Chinese and English. Its `unicode61` tokenizer treats a whole run of Chinese
-//! characters as one word, and `trigram` finds no words of two characters. Therefore runs of Chinese, Japanese and Korean
-//! characters are indexed as overlapping pairs (科技园 as 科技 技园 园), and other text unchanged, for its Porter stemmer.
+//! characters as one word, and `trigram` finds no words of two characters. Therefore runs of Chinese, Japanese and
+//! Korean characters are indexed as overlapping pairs (科技园 as 科技 技园 园), and other text unchanged, for its
+//! Porter stemmer.
 
 use crate::core::digest::Digest;
 

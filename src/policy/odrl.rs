@@ -259,13 +259,13 @@ fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyErr
         ("recipient" | "purpose" | "dateTime" | "count" | "deliveryChannel", _) => refuse(
             &format!("{pointer}/operator"),
             format!(
-                "`{operator}` is not supported for {left}; supported are recipient eq, isAnyOf, neq, isNoneOf, isPartOf; \
+                "`{operator}` is not supported for {left}; use recipient eq, isAnyOf, neq, isNoneOf, isPartOf; \
                  purpose eq, isAnyOf; dateTime gteq, lt; count lteq; deliveryChannel eq, isAnyOf"
             ),
         ),
         _ => refuse(
             &format!("{pointer}/leftOperand"),
-            format!("`{left}` is not supported; supported are recipient, purpose, dateTime, count and deliveryChannel"),
+            format!("`{left}` is not supported; use recipient, purpose, dateTime, count and deliveryChannel"),
         ),
     }
 }
@@ -306,7 +306,7 @@ fn participants(operands: &[String], pointer: &str) -> Result<Vec<ParticipantId>
 fn channels(operands: &[String], pointer: &str) -> Result<Vec<Channel>, PolicyError> {
     let known: Option<Vec<Channel>> = operands.iter().map(|name| Channel::named(name)).collect();
     let names = Channel::ALL.map(Channel::name).join(" and ");
-    known.map_or_else(|| refuse(&format!("{pointer}/rightOperand"), format!("supported are {names}")), Ok)
+    known.map_or_else(|| refuse(&format!("{pointer}/rightOperand"), format!("supported channels are {names}")), Ok)
 }
 
 fn text_operand(text: &str, pointer: &str) -> Result<Text, PolicyError> {

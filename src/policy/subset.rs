@@ -13,8 +13,8 @@ impl Policy {
         self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_subset_of(wider)))
     }
 
-    /// Keys of the participants that may be permitted anything: a necessary condition for database lookups. `*` stands for
-    /// all participants, `p:ID` for one participant, `g:NAME` for a group of the register.
+    /// Keys of the participants that may be permitted anything: a necessary condition for database lookups. `*` stands
+    /// for all participants, `p:ID` for one participant, `g:NAME` for a group of the register.
     pub fn audience(&self) -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
         for permission in self.permissions() {
