@@ -1,11 +1,11 @@
-//! Two nodes on loopback with real TLS and real SQLite files: negotiations to FINALIZED, a page of a large catalog, and a
-//! search among many datasets.
+//! Two nodes on the loopback interface with real TLS and SQLite files: negotiations up to FINALIZED, a page of a large
+//! catalog, and searches among many datasets.
 //!
-//! `cargo bench --bench exchange [-- FINISHED]`, where FINISHED is how many finished negotiations the databases hold for the
-//! second measurement (100000 without). Both nodes and the measurement share the machine's cores.
+//! `cargo bench --bench exchange [-- FINISHED]`, where FINISHED is the number of finished negotiations in the databases
+//! during the second measurement (default 100000). The nodes and the measurement share the cores of the machine.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-#![allow(dead_code, unused_imports, reason = "the harness of the tests does more than a benchmark needs")]
+#![allow(dead_code, unused_imports, reason = "the test harness has more than the benchmark uses")]
 
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
@@ -33,7 +33,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The policy decides; nothing is asked for after the agreement.
+/// Decides by policy, but requests no delivery after the agreement.
 struct NoDelivery;
 
 impl DecisionMaker for NoDelivery {
@@ -68,7 +68,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// One negotiation, until both sides are done.
+    /// Runs one negotiation until it is finalized.
     async fn negotiate(&self) -> Duration {
         let begun = Instant::now();
         let terms = (self.version.offer.clone(), self.version.dataset.clone(), self.version.policy.clone());
@@ -139,7 +139,7 @@ fn finished(n: usize, peer: &ParticipantId, role: Role, version: &VersionRow) ->
     }
 }
 
-/// Commits many changes at once, as many as the queue takes.
+/// Commits many changes concurrently.
 async fn commit_all(node: &Services, changes: impl Iterator<Item = Write>) {
     let random = SystemRandomness::new();
     let mut all = futures_util::stream::iter(changes.map(|write| {
@@ -165,7 +165,7 @@ fn row(n: usize, like: &VersionRow) -> VersionRow {
     }
 }
 
-/// Datasets with titles of a few words, Chinese and English.
+/// A dataset with a title of a few English and Chinese words.
 fn offered(n: usize, version: &VersionRow) -> Offered {
     let english =
         ["energy", "motion", "genome", "compute", "traffic", "patent", "climate", "robot", "sensor", "finance"];
@@ -240,7 +240,7 @@ async fn searches(version: &VersionRow) {
         ("search: words, one park", |q| (q.words, q.park) = ("energy".into(), "did:web:park-3.example".parse().ok())),
         ("search: a sector, newest first", |q| q.theme = Some("robot".into())),
         ("search: everything", |_| ()),
-        ("search: nothing there", |q| q.words = "不存在".into()),
+        ("search: nothing found", |q| q.words = "不存在".into()),
     ];
     for (name, change) in all {
         let mut took = Vec::new();

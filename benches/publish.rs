@@ -1,7 +1,7 @@
-//! Publishing against the bare parse-and-validate loop, side by side in one run, and where the time goes.
+//! Publishing compared with a bare parse-and-validate loop in the same run, and the time of each step.
 //!
-//! `cargo bench --bench publish [-- MEGABYTES]`. The bare loop is what anybody would write: `serde_json::Value` and
-//! `jsonschema`, one thread, nothing framed, sealed or digested. Ratios count, not megabytes a second: machines differ.
+//! `cargo bench --bench publish [-- MEGABYTES]`. The bare loop is the obvious one: `serde_json::Value` and
+//! `jsonschema`, one thread, no frames, sealing or digests. The ratios matter, not the absolute rates of a machine.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
@@ -15,7 +15,7 @@ use std::io::{Cursor, Write};
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-/// Records of about 650 bytes with all the fields of the schema.
+/// Generates records of about 650 bytes with most fields of the schema.
 fn sample(bytes: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes + 1_000);
     let mut seed = 7u64;
@@ -54,7 +54,7 @@ fn seconds(work: impl FnOnce()) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// The best of three: other work on the machine only slows down.
+/// The best of three runs, as other load on the machine can only slow them down.
 fn best(mut work: impl FnMut()) -> f64 {
     (0..3).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
 }
@@ -90,7 +90,7 @@ fn main() {
         line(&format!("publish, {threads} worker threads"), best(|| publish(&text, schema, threads)));
     }
 
-    println!("the parts, one thread each:");
+    println!("the steps, one thread each:");
     let lines = || text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let mut tape = Tape::default();
     line("  tape", best(|| lines().for_each(|record| tape.parse(record).unwrap())));

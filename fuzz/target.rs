@@ -1,4 +1,4 @@
-//! One program for all targets: its file's name says which. See `targets.rs`.
+//! The program of all fuzz targets; its file name selects the target. See `targets.rs`.
 #![no_main]
 
 mod targets;

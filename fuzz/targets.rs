@@ -1,6 +1,6 @@
-//! Every parser of bytes from outside, as a function that must not panic, hang or allocate without bound whatever it is
-//! given; and what must hold of whatever it takes. Documents are signed here before they are read, so that what is behind
-//! the signature is reached.
+//! All parsers of external input as functions that must not panic, hang or allocate without bound on any input, with
+//! checks of what must hold for accepted input. Documents are signed here before parsing, so that the code behind the
+//! signature check is reached.
 
 use crosspark::agreement::{Agreement, Claim};
 use crosspark::audit::checkpoint::Checkpoint;
@@ -39,7 +39,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
-/// A target: its name, and what it does with any bytes.
+/// A fuzz target: its name, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
@@ -63,7 +63,7 @@ fn key() -> SigningKey {
     SigningKey::from_seed(alliance.key(1), &Zeroizing::new([7; 32]))
 }
 
-/// Signs any payload as a document of `D`, as somebody with a valid key could.
+/// Signs an arbitrary payload as a document of type `D`, as a holder of a valid key could.
 fn forge<D: Document>(payload: &[u8], key: &SigningKey) -> String {
     let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{}"}}"#, key.id(), D::TYP);
     let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(payload));
@@ -71,7 +71,7 @@ fn forge<D: Document>(payload: &[u8], key: &SigningKey) -> String {
     format!("{signed}.{}", base64url(&signature))
 }
 
-/// What verifies says the same again when it is signed again.
+/// Checks that a verified document has the digest of its payload and can be hashed again.
 fn verify<D: Document + Clone>(payload: &[u8]) {
     let key = key();
     let jws = forge::<D>(payload, &key);
@@ -106,7 +106,7 @@ fn wire(data: &[u8]) {
     if let Ok(value) = json::read_value(data)
         && let Ok(offered) = Offered::from_dcat(&value)
     {
-        // What was read can be offered again.
+        // An accepted dataset can be offered again.
         let again = Offered::from_dcat(&offered.to_dcat("https://a.example")).unwrap();
         assert_eq!(again.manifest, offered.manifest);
     }
@@ -132,12 +132,12 @@ static ROOT: LazyLock<VerifiedRoot> = LazyLock::new(|| {
 });
 
 fn register(data: &[u8]) {
-    // The root's digest is not known to whoever writes seeds: it is put in where one stands.
+    // Authors of seeds do not know the digest of the root document, so they write a placeholder.
     let text = String::from_utf8_lossy(data).replace("ROOT", &ROOT.digest().to_string());
     let jws = forge::<crosspark::identity::register::Register>(text.as_bytes(), &key());
     if let Ok(register) = VerifiedRegister::verify(&jws, &ROOT) {
         let names = register.unproven(&register);
-        assert!(names.is_empty(), "a register proves what it repeats");
+        assert!(names.is_empty(), "a register has no unproven keys compared with itself");
         let all =
             register.stated().members.iter().flat_map(|member| member.keys.iter().map(|key| key.name())).collect();
         let bare = register.without(&all);
@@ -191,7 +191,7 @@ fn example_manifest(frames: u64, records: u64) -> Manifest {
     }
 }
 
-/// The bytes as a sealed container, and as what is inside of one.
+/// Uses the bytes as a sealed container, and as the plaintext of one.
 fn container(data: &[u8]) {
     let key = DataKey::from_bytes([3; 32]);
     let validator = &schema::built_in()[0].validator().unwrap();
@@ -223,14 +223,14 @@ fn container(data: &[u8]) {
 
 fn tape(data: &[u8]) {
     let Ok(canonical) = json::canonicalize(data) else { return };
-    // Canonical form is its own canonical form, and another parser reads the same value from both.
+    // The canonical form is stable, and another parser reads the same value from it as from the source.
     assert_eq!(json::canonicalize(&canonical).unwrap(), canonical);
     let (ours, theirs): (serde_json::Value, serde_json::Value) =
         (serde_json::from_slice(&canonical).unwrap(), serde_json::from_slice(data).unwrap());
     assert!(same(&ours, &theirs), "{ours} {theirs}");
 }
 
-/// Equal, where 1 and 1.0 are.
+/// Equality in which 1 equals 1.0.
 fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
     use serde_json::Value::{Array, Number, Object};
     match (a, b) {
@@ -264,7 +264,7 @@ fn csv(data: &[u8]) {
 fn policy(data: &[u8]) {
     let Ok(policy) = Policy::parse(data) else { return };
     let again = Policy::from_value(&policy.to_value()).unwrap();
-    assert_eq!(again.digest(), policy.digest(), "normal form is its own normal form");
+    assert_eq!(again.digest(), policy.digest(), "the normal form is stable");
     let groups = ["pilot"].map(|group| Text::parse(group).unwrap()).into();
     let recipient = ParticipantId::parse("did:web:a.example").unwrap();
     let purpose = Text::parse("research").unwrap();
@@ -288,11 +288,11 @@ fn checkpoint(data: &[u8]) {
     let origin = key.id().participant().log_origin(0);
     let text = String::from_utf8_lossy(data);
     let _ = Checkpoint::verify(&text, &origin, &[key.public()]);
-    // As the text of a note that the log itself signed.
+    // Use the text as the body of a note that the log signed.
     let body = text.split("\n\n").next().unwrap_or_default();
     let signed = Checkpoint::sign_text(&format!("{body}\n"), &origin, &key);
     if let Ok(checkpoint) = Checkpoint::verify(&signed, &origin, &[key.public()]) {
-        assert_eq!(checkpoint.body(), format!("{body}\n"), "one checkpoint, one text");
+        assert_eq!(checkpoint.body(), format!("{body}\n"), "a checkpoint has exactly one text");
     }
     let _ = TileId::parse(&text);
 }
@@ -304,8 +304,7 @@ fn config(data: &[u8]) {
     }
 }
 
-/// Ids, times, endpoints, headers: what is taken is written as it was read.
-/// A bearer token with these claims, signed by whoever may.
+/// Verifies a bearer token with these claims and a valid signature, and the bytes as a token.
 fn token(claims: &[u8]) {
     let key = key();
     let header = format!(r#"{{"alg":"EdDSA","kid":"{}"}}"#, key.id());
@@ -316,6 +315,7 @@ fn token(claims: &[u8]) {
     let _ = bearer::verify(&String::from_utf8_lossy(claims), &me, Timestamp::from_ms(1_000), |_| Some(key.public()));
 }
 
+/// Checks that accepted ids, times, endpoints and headers are written as they were read.
 fn names(data: &[u8]) {
     token(data);
     let text = String::from_utf8_lossy(data);

@@ -1,4 +1,4 @@
-//! What both sides sign: the claim with which a consumer asks, and the agreement. FORMATS.md, "Claim" and "Agreement".
+//! The documents that both parties sign: the consumer's claim and the agreement. FORMATS.md, "Claim" and "Agreement".
 
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, OfferId, ParticipantId, ProcessId, Text};
@@ -8,26 +8,26 @@ use crate::policy::{Policy, PolicyError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// With a request a consumer states what for and for whom.
+/// The consumer's statement of purpose and beneficiary, sent with a contract request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Who asks.
+    /// Consumer.
     pub consumer: ParticipantId,
-    /// Who is asked.
+    /// Provider.
     pub provider: ParticipantId,
-    /// The negotiation, as the consumer names it.
+    /// The consumer's identifier of the negotiation.
     pub process: ProcessId,
-    /// The offer.
+    /// Requested offer.
     pub offer: OfferId,
-    /// The dataset.
+    /// Requested dataset.
     pub dataset: DatasetId,
-    /// What for.
+    /// Purpose of the use.
     pub purpose: Text,
-    /// On whose behalf.
+    /// Enterprise on whose behalf the consumer asks.
     pub enterprise: Text,
-    /// The handling person, as a commitment.
+    /// Commitment to the person who handles the request.
     pub person: Digest,
-    /// When.
+    /// Time of signing.
     pub issued: Timestamp,
 }
 
@@ -44,66 +44,66 @@ impl Document for Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Versions {
-    /// This one.
+    /// One version.
     One(u64),
-    /// All.
+    /// All versions.
     All,
 }
 
-/// The agreement; provider and consumer sign the same payload.
+/// An agreement; provider and consumer sign the same payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
-    /// Its id.
+    /// Identifier of the agreement.
     pub id: AgreementId,
-    /// Who provides.
+    /// Provider.
     pub provider: ParticipantId,
-    /// Who consumes.
+    /// Consumer.
     pub consumer: ParticipantId,
-    /// The dataset.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// Which versions.
+    /// Versions covered.
     pub versions: Versions,
-    /// The manifest's digest, where one version is agreed.
+    /// Digest of the manifest, if the agreement covers one version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
-    /// The policy in its normal form.
+    /// The policy in normal form.
     pub policy: Value,
-    /// Its digest.
+    /// SHA-256 of the policy.
     pub policy_digest: Digest,
-    /// What for; between crosspark nodes always, as are the next two.
+    /// Purpose of the use. Always present between crosspark nodes, as are `enterprise` and `person`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Text>,
-    /// On whose behalf.
+    /// Enterprise on whose behalf the consumer asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<Text>,
-    /// The handling person, as a commitment.
+    /// Commitment to the person who handles the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<Digest>,
-    /// From when.
+    /// Start of validity.
     pub valid_from: Timestamp,
-    /// Until when.
+    /// End of validity.
     pub valid_until: Timestamp,
 }
 
 impl Document for Agreement {
     const TYP: &'static str = "crosspark-agreement+jws";
     const FORMAT: &'static str = "agreement/1";
-    // Both parties sign it; who must have is checked where it is verified.
+    // Both parties sign it; the verifier checks which signatures are required.
     fn author(&self) -> Option<&ParticipantId> {
         None
     }
 }
 
-/// A publisher withdraws a dataset: those who have an agreement on it are told.
+/// Notice to the holders of agreements that the publisher has withdrawn a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdrawal {
-    /// Who published it.
+    /// Publisher of the dataset.
     pub publisher: ParticipantId,
-    /// The dataset, all its versions.
+    /// The dataset; all its versions are withdrawn.
     pub dataset: DatasetId,
-    /// Why.
+    /// Reason for the withdrawal.
     pub reason: Text,
-    /// When.
+    /// Time of the withdrawal.
     pub at: Timestamp,
 }
 
@@ -116,29 +116,29 @@ impl Document for Withdrawal {
     }
 }
 
-/// Why an agreement is not what was negotiated.
+/// Why an agreement is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AgreementError {
-    /// Its policy.
+    /// The policy cannot be read.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// It differs from what was asked.
+    /// A member differs from the request.
     #[error("the agreement differs from the request in `{0}`")]
     Differs(&'static str),
-    /// Its digest is of another policy.
-    #[error("the agreement's policy is not in normal form, or has another digest than it states")]
+    /// The policy is not in normal form or does not match `policy_digest`.
+    #[error("the agreement's policy is not in normal form, or its digest does not match the stated one")]
     PolicyDigest,
 }
 
 impl Agreement {
-    /// Its policy, if it is the one that it states.
+    /// Parses the policy and checks its normal form and digest.
     pub fn policy(&self) -> Result<Policy, AgreementError> {
         let policy = Policy::from_value(&self.policy)?;
         let normal = policy.to_value() == self.policy && policy.digest() == self.policy_digest;
         if normal { Ok(policy) } else { Err(AgreementError::PolicyDigest) }
     }
 
-    /// Whether this is what the consumer asked for under the offer that it saw.
+    /// Checks that the agreement is what the consumer requested under the policy that it was offered.
     pub fn check_against(&self, claim: &Claim, offered: &Policy) -> Result<(), AgreementError> {
         let differs = [
             ("provider", self.provider != claim.provider),
@@ -157,7 +157,7 @@ impl Agreement {
         }
     }
 
-    /// Whether it holds at `at`.
+    /// Whether the agreement is valid at `at`.
     pub fn is_valid(&self, at: Timestamp) -> bool {
         self.valid_from <= at && at < self.valid_until
     }

@@ -1,4 +1,4 @@
-//! Files that are whole or absent, and durable when a function here returns.
+//! Atomic file writes that are durable when the function returns.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let beside = beside(path);
-    // What a crash left there may be a second link to the file itself: it is never written to.
+    // A leftover of a crash may be a second hard link to the target, so it is removed and never written to.
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -38,24 +38,24 @@ fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     Ok(beside)
 }
 
-/// Writes a file whole: beside its place, fsynced, renamed over what was there.
+/// Writes a file atomically: to a temporary file, fsynced, then renamed over the target.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes, 0o644)?;
     fs::rename(&beside, path)?;
     sync_parent(path)
 }
 
-/// Replaces a file that only its owner may read.
+/// Atomically replaces a file that only its owner may read.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes, 0o600)?;
     fs::rename(&beside, path)?;
     sync_parent(path)
 }
 
-/// Creates a file that only its owner may read; never overwrites.
+/// Creates a file that only its owner may read; fails if it exists.
 pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes, 0o600)?;
-    // A link, unlike a rename, fails where something is.
+    // A hard link, unlike a rename, fails if the target exists.
     let linked = fs::hard_link(&beside, path);
     fs::remove_file(&beside)?;
     linked?;
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(create_private(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
-        // What a crash left beside it does not matter, be it half a file or a second link to the whole one.
+        // A leftover of a crash does no harm, whether it is a partial file or a second link to the complete one.
         fs::hard_link(&path, folder.path().join("key.new")).unwrap();
         assert!(create_private(&path, b"two").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one");

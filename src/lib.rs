@@ -1,5 +1,5 @@
-//! crosspark: validated, signed, sealed datasets, exchanged between parks under policy, with evidence that needs
-//! nobody's word. ARCHITECTURE.md is the map; the order of the modules below is the order of who may import whom.
+//! crosspark: validated, signed, sealed datasets, exchanged between parks under policy, with evidence that anybody can
+//! verify. ARCHITECTURE.md is the overview; each module below imports only modules above it.
 
 pub mod core;
 pub mod identity;
@@ -11,7 +11,7 @@ pub mod negotiation;
 pub mod transfer;
 pub mod catalog;
 pub mod audit;
-// Above this line nothing knows a runtime, a file system, a database or the network.
+// Modules above this line use no async runtime, file system, database or network.
 pub mod durable;
 pub mod keys;
 pub mod ingest;

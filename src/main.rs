@@ -1,4 +1,4 @@
-//! Parses arguments, runs, sets the exit code.
+//! Parses the arguments, runs the command and sets the exit code.
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Contract negotiation (Dataspace Protocol 2025-1, "Contract Negotiation Protocol"): states, events, one table.
+//! Contract negotiation (Dataspace Protocol 2025-1, "Contract Negotiation Protocol"): states, events and transitions.
 
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, OfferId, ParticipantId, ProcessId, Text};
@@ -9,37 +9,37 @@ use crate::identity::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A side of a process.
+/// A party's role in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Wants data.
+    /// Requests data.
     Consumer,
-    /// Has data.
+    /// Offers data.
     Provider,
 }
 
-/// The protocol's states.
+/// States of a contract negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
-    /// The consumer asked.
+    /// The consumer sent a contract request.
     Requested,
-    /// The provider offered.
+    /// The provider made an offer.
     Offered,
     /// The consumer accepted an offer.
     Accepted,
-    /// The provider agreed.
+    /// The provider sent an agreement.
     Agreed,
     /// The consumer verified the agreement.
     Verified,
-    /// Both are done.
+    /// The provider finalized the agreement.
     Finalized,
-    /// Over.
+    /// Either party ended the negotiation.
     Terminated,
 }
 
-/// What moves a negotiation.
+/// Messages that change the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// ContractRequestMessage
@@ -70,7 +70,7 @@ impl State {
         Self::Terminated,
     ];
 
-    /// The protocol's name.
+    /// The state's name in the protocol.
     pub fn name(self) -> &'static str {
         match self {
             Self::Requested => "REQUESTED",
@@ -83,13 +83,13 @@ impl State {
         }
     }
 
-    /// Whether nothing can follow.
+    /// Whether no transition leaves this state.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finalized | Self::Terminated)
     }
 
-    /// The table: the state after `event` caused by `by`, if that is legal. DSP 2025-1, "Contract Negotiation
-    /// States" and its state diagram (which forbids the termination of final states, whatever the text says).
+    /// The state after `event` by `by`, or `None` if the transition is illegal. DSP 2025-1, "Contract Negotiation
+    /// States" and its state diagram, which, unlike the text, forbids the termination of final states.
     pub fn next(self, by: Role, event: Event) -> Option<Self> {
         use {Event as E, Role::*, State as S};
         Some(match (self, by, event) {
@@ -108,102 +108,102 @@ impl State {
     }
 }
 
-/// A negotiation as one side keeps it.
+/// One party's record of a negotiation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Negotiation {
-    /// As this node names it.
+    /// This node's identifier of the negotiation.
     pub id: ProcessId,
-    /// This node's side.
+    /// This node's role.
     pub role: Role,
-    /// The other side.
+    /// The peer.
     pub peer: ParticipantId,
-    /// As the other side names it, once it is known.
+    /// The peer's identifier of the negotiation, once known.
     pub peer_pid: Option<ProcessId>,
-    /// State.
+    /// Current state.
     pub state: State,
-    /// Counts the changes; a guard of every update.
+    /// Number of changes; guards every update.
     pub revision: u64,
-    /// What is negotiated.
+    /// Subject of the negotiation.
     pub subject: Subject,
-    /// Where the other side wants its messages, if it said so: below what the register has for it.
+    /// Callback address that the peer sent, if any; used only if the register lists a prefix of it.
     #[serde(default)]
     pub callback: Option<Endpoint>,
-    /// What a person of this side decided.
+    /// Decision of a person at this park.
     #[serde(default)]
     pub ruling: Option<Approval>,
-    /// The agreement, once there is one.
+    /// Signatures on the agreement, once there is one.
     pub agreement: Option<Signatures>,
-    /// Why it was terminated.
+    /// Reason for the termination.
     pub reason: Option<String>,
-    /// Digests of the messages that moved it, to recognise repetitions.
+    /// Digests of the messages already applied, to recognise repetitions.
     pub seen: Vec<Digest>,
-    /// What it is found by, at both parks.
+    /// Trace id, the same at both parks.
     #[serde(default)]
     pub trace: Option<TraceId>,
-    /// When it began.
+    /// Time of the first message.
     pub started: Timestamp,
-    /// When it last moved.
+    /// Time of the last change.
     pub updated: Timestamp,
 }
 
-/// What is negotiated: the terms on the table, and who asks for what.
+/// Subject of a negotiation: dataset, current terms and the consumer's statements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
-    /// The dataset.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// The offer.
+    /// Offer.
     pub offer: OfferId,
-    /// The policy that was named last, by whomever, in normal form.
+    /// The policy proposed last, by either party, in normal form.
     pub policy: Value,
-    /// The policy that the consumer named last, in normal form: its own terms while the provider's are on the table.
+    /// The policy that the consumer proposed last, in normal form; kept while a counter-offer of the provider is open.
     #[serde(default)]
     pub asked: Option<Value>,
-    /// The consumer's claim, JWS; other connectors make none.
+    /// The consumer's claim as a JWS; only crosspark nodes send one.
     #[serde(default)]
     pub claim: Option<String>,
-    /// What for, as far as it is known.
+    /// Purpose of the use, if known.
     #[serde(default)]
     pub purpose: Option<Text>,
-    /// On whose behalf, as far as it is known.
+    /// Enterprise on whose behalf the consumer asks, if known.
     #[serde(default)]
     pub enterprise: Option<Text>,
 }
 
-/// A person's decision.
+/// A person's decision on a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
-    /// Yes or no.
+    /// Whether the request was approved.
     pub approved: bool,
-    /// Why, for the other side and the log.
+    /// Comment for the peer and the log.
     pub comment: Option<Text>,
-    /// When.
+    /// Time of the decision.
     pub at: Timestamp,
 }
 
-/// The signatures on one agreement, JWS each. Between crosspark nodes there are both in the end; another connector signs
-/// nothing, and this side's is the only one.
+/// The signatures on one agreement, each a JWS. Two crosspark nodes end up with both; another connector does not
+/// sign, so that only this node's signature exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signatures {
-    /// By the provider.
+    /// The provider's signature.
     #[serde(default)]
     pub provider: Option<String>,
-    /// By the consumer, once it verified.
+    /// The consumer's signature, once it has verified the agreement.
     #[serde(default)]
     pub consumer: Option<String>,
 }
 
-/// An event that is illegal in the present state.
+/// An event that is illegal in the current state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{event} is not possible in state {state}")]
 pub struct Illegal {
-    /// Event.
+    /// The event and the party that caused it.
     pub event: String,
-    /// State.
+    /// The current state.
     pub state: &'static str,
 }
 
 impl Negotiation {
-    /// Moves it, consuming the old state.
+    /// Applies a transition.
     pub fn apply(mut self, by: Role, event: Event, now: Timestamp) -> Result<Self, Illegal> {
         let illegal = || Illegal { event: format!("{event:?} by the {by:?}").to_lowercase(), state: self.state.name() };
         self.state = self.state.next(by, event).ok_or_else(illegal)?;
@@ -212,7 +212,7 @@ impl Negotiation {
         Ok(self)
     }
 
-    /// Remembers a message that moved it.
+    /// Records a message that was applied.
     pub fn remember(mut self, message: Digest) -> Self {
         if self.seen.len() == limits::PROCESS_MESSAGES_MAX {
             self.seen.remove(0);
@@ -226,7 +226,7 @@ impl Negotiation {
 mod tests {
     use super::*;
 
-    /// Every state with every event by either side; what is not listed is illegal.
+    /// Every state with every event by either party; the snapshot shows the illegal ones as `-`.
     #[test]
     fn every_pair() {
         let events = [

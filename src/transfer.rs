@@ -1,4 +1,4 @@
-//! Transfer process (Dataspace Protocol 2025-1, "Transfer Process Protocol"): states, events, one table.
+//! Transfer process (Dataspace Protocol 2025-1, "Transfer Process Protocol"): states, events and transitions.
 
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, ParticipantId, ProcessId};
@@ -10,28 +10,28 @@ use crate::negotiation::{Illegal, Role};
 use crate::policy::Channel;
 use serde::{Deserialize, Serialize};
 
-/// The format of a distribution: sealed bytes by range, the key by release.
+/// Distribution format of crosspark nodes: sealed bytes by range, and the release of the key.
 pub const SEALED: &str = Channel::Sealed.name();
-/// The format of a distribution for consumers that are not crosspark nodes: plain over TLS, by token.
+/// Distribution format for other connectors: plain text over TLS with a token.
 pub const PULL: &str = Channel::Pull.name();
 
-/// The protocol's states.
+/// States of a transfer process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
-    /// The consumer asked.
+    /// The consumer sent a transfer request.
     Requested,
-    /// Data may flow.
+    /// The data is available to the consumer.
     Started,
-    /// Paused.
+    /// Suspended by either party.
     Suspended,
-    /// Done.
+    /// Completed.
     Completed,
-    /// Over.
+    /// Either party ended the transfer.
     Terminated,
 }
 
-/// What moves a transfer.
+/// Messages that change the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// TransferStartMessage
@@ -48,7 +48,7 @@ impl State {
     /// All states.
     pub const ALL: [Self; 5] = [Self::Requested, Self::Started, Self::Suspended, Self::Completed, Self::Terminated];
 
-    /// The protocol's name.
+    /// The state's name in the protocol.
     pub fn name(self) -> &'static str {
         match self {
             Self::Requested => "REQUESTED",
@@ -59,13 +59,13 @@ impl State {
         }
     }
 
-    /// Whether nothing can follow.
+    /// Whether no transition leaves this state.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Terminated)
     }
 
-    /// The table: the state after `event` caused by `by`, if that is legal. DSP 2025-1, "Transfer Process States".
-    /// A consumer may resume what is suspended, though TransferStartMessage is said to be the provider's.
+    /// The state after `event` by `by`, or `None` if the transition is illegal. DSP 2025-1, "Transfer Process States".
+    /// A consumer may resume a suspended transfer, although the text assigns TransferStartMessage to the provider.
     pub fn next(self, by: Role, event: Event) -> Option<Self> {
         use {Event as E, State as S};
         Some(match (self, by, event) {
@@ -79,61 +79,61 @@ impl State {
     }
 }
 
-/// A transfer as one side keeps it.
+/// One party's record of a transfer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
-    /// As this node names it.
+    /// This node's identifier of the transfer.
     pub id: ProcessId,
-    /// This node's side.
+    /// This node's role.
     pub role: Role,
-    /// The other side.
+    /// The peer.
     pub peer: ParticipantId,
-    /// As the other side names it, once it is known.
+    /// The peer's identifier of the transfer, once known.
     pub peer_pid: Option<ProcessId>,
-    /// State.
+    /// Current state.
     pub state: State,
-    /// Counts the changes; a guard of every update.
+    /// Number of changes; guards every update.
     pub revision: u64,
-    /// Under which agreement.
+    /// Agreement that permits the transfer.
     pub agreement: AgreementId,
-    /// The negotiation that led to it, as this node names it.
+    /// This node's identifier of the negotiation that led to the agreement.
     pub negotiation: ProcessId,
-    /// The format asked for.
+    /// Requested distribution format.
     pub format: String,
-    /// Where the other side wants its messages, if it said so: below what the register has for it.
+    /// Callback address that the peer sent, if any; used only if the register lists a prefix of it.
     #[serde(default)]
     pub callback: Option<Endpoint>,
-    /// Where the data is, if the other side said so: below what the register has for it.
+    /// Data address that the peer sent, if any; used only if the register lists a prefix of it.
     #[serde(default)]
     pub data: Option<Endpoint>,
-    /// Who paused it: only that side goes on with it.
+    /// Party that suspended the transfer: only that party may resume it.
     #[serde(default)]
     pub paused_by: Option<Role>,
-    /// Who ended it.
+    /// Party that ended the transfer.
     #[serde(default)]
     pub ended_by: Option<Role>,
-    /// When plain text was first served under it, which counted as a use.
+    /// Time of the first plain download, which counted as a use.
     #[serde(default)]
     pub pulled: Option<Timestamp>,
-    /// Until when the token of this start is good.
+    /// Expiry of the current transfer token.
     pub token_until: Option<Timestamp>,
     /// The consumer's copy of the token, wrapped.
     pub wrapped_token: Option<String>,
-    /// Why it was terminated or suspended.
+    /// Reason for the suspension or termination.
     pub reason: Option<String>,
-    /// Digests of the messages that moved it, to recognise repetitions.
+    /// Digests of the messages already applied, to recognise repetitions.
     pub seen: Vec<Digest>,
-    /// What it is found by, at both parks.
+    /// Trace id, the same at both parks.
     #[serde(default)]
     pub trace: Option<TraceId>,
-    /// When it began.
+    /// Time of the first message.
     pub started: Timestamp,
-    /// When it last moved.
+    /// Time of the last change.
     pub updated: Timestamp,
 }
 
 impl Transfer {
-    /// Moves it, consuming the old state.
+    /// Applies a transition.
     pub fn apply(mut self, by: Role, event: Event, now: Timestamp) -> Result<Self, Illegal> {
         let illegal = || Illegal { event: format!("{event:?} by the {by:?}").to_lowercase(), state: self.state.name() };
         self.state = self.state.next(by, event).or_else(|| self.crossed(by, event)).ok_or_else(illegal)?;
@@ -144,8 +144,8 @@ impl Transfer {
         Ok(self)
     }
 
-    /// Both sides may end a transfer, so that their last messages can cross on the way. The provider's counts: the consumer,
-    /// which has ended it by itself, takes it, so that both come to the same end. (The specification says nothing of it.)
+    /// Either party may end a transfer, so their final messages can cross. The provider's prevails: a consumer that has
+    /// ended the transfer itself adopts the provider's final state. (The specification does not cover this case.)
     fn crossed(&self, by: Role, event: Event) -> Option<State> {
         let ended_alone = self.role == Role::Consumer && self.ended_by == Some(Role::Consumer);
         match event {
@@ -155,7 +155,7 @@ impl Transfer {
         }
     }
 
-    /// Remembers a message that moved it.
+    /// Records a message that was applied.
     pub fn remember(mut self, message: Digest) -> Self {
         if self.seen.len() == limits::PROCESS_MESSAGES_MAX {
             self.seen.remove(0);
@@ -169,7 +169,7 @@ impl Transfer {
 mod tests {
     use super::*;
 
-    /// Every state with every event by either side; what is not listed is illegal.
+    /// Every state with every event by either party; the snapshot shows the illegal ones as `-`.
     #[test]
     fn every_pair() {
         let mut table = String::new();

@@ -1,4 +1,4 @@
-//! The fuzz targets on a stable compiler: every seed, and many thousand alterations of each, the same in every run.
+//! Runs the fuzz targets on a stable compiler: every seed, and thousands of deterministic alterations of each.
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
@@ -14,7 +14,7 @@ fn next(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Bytes that parsers care about.
+/// Byte sequences with a special meaning in some parser.
 const TELLING: &[&[u8]] = &[
     b"",
     b"\0",

@@ -1,7 +1,7 @@
-//! Golden files: one small exchange in every format of FORMATS.md, written once and kept. If a change of ours stops
-//! them from opening, it has changed a format. `CROSSPARK_GOLDEN=write` writes them anew, for a new format only.
+//! Golden files: one small exchange in every format of FORMATS.md, written once and kept. If a change stops them from
+//! opening, it has changed a format. `CROSSPARK_GOLDEN=write` writes them again, which is only for new formats.
 //!
-//! Seeds, ids and times are fixed; the container's header, the sealed key and the ECDSA keys are random by nature.
+//! Seeds, identifiers and times are fixed; the container header, the sealed key and the ECDSA keys are random.
 
 #[path = "golden/write.rs"]
 mod write;
@@ -40,7 +40,7 @@ use std::sync::LazyLock;
 /// Artifacts by file name, as bytes.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// The artifact that is wrong, and why.
+/// The first invalid artifact, and the reason.
 type Fault = (&'static str, String);
 
 const NAMES: [&str; 25] = [
@@ -75,7 +75,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// The committed files. All tests read them through here, so that writing comes before the first reading.
+/// The committed files. All tests use this static, so that writing precedes the first read.
 static FILES: LazyLock<Files> = LazyLock::new(|| {
     if std::env::var("CROSSPARK_GOLDEN").is_ok_and(|wish| wish == "write") {
         write::write(&folder());
@@ -107,7 +107,7 @@ fn fingerprint(files: &Files, artifact: &'static str) -> Result<Digest, Fault> {
     Digest::parse_fingerprint(text(files, artifact)?).map_err(fault(artifact))
 }
 
-/// Reads the files as a node that trusts the root's fingerprint alone. Each step believes only what came before.
+/// Reads the files like a node that trusts only the fingerprint of the root; each step relies on the previous ones.
 struct Exchange<'a> {
     files: &'a Files,
     register: VerifiedRegister,
@@ -142,14 +142,14 @@ impl<'a> Exchange<'a> {
         let expected = fingerprint(self.files, "join-fingerprint.txt")?;
         let request = join::verify(&self.files[artifact], &expected).map_err(fault(artifact))?;
         let member = self.register.member(&request.participant);
-        ensure(member.is_some_and(|member| member.keys == request.keys), artifact, "the register has other keys")
+        ensure(member.is_some_and(|member| member.keys == request.keys), artifact, "keys differ from the register")
     }
 
     fn rotation(&self) -> Result<(), Fault> {
         let artifact = "rotation.json";
         let bytes = &self.files[artifact];
         let participant = rotation::claimed_participant(bytes).map_err(fault(artifact))?;
-        let member = self.register.member(&participant).ok_or_else(|| fault(artifact)("of no member"))?;
+        let member = self.register.member(&participant).ok_or_else(|| fault(artifact)("not of a member"))?;
         let (_, proven) = rotation::verify(bytes, member, None, self.at).map_err(fault(artifact))?;
         ensure(proven, artifact, "the old document key did not sign")
     }
@@ -157,14 +157,14 @@ impl<'a> Exchange<'a> {
     fn container(&self, manifest: &Manifest) -> Result<(), Fault> {
         let bytes = &self.files["container.sealed"];
         let stated = &manifest.container;
-        ensure(bytes.len() as u64 == stated.size, "container.sealed", "another size")?;
-        ensure(Digest::of(bytes) == stated.digest, "container.sealed", "another digest")?;
+        ensure(bytes.len() as u64 == stated.size, "container.sealed", "wrong size")?;
+        ensure(Digest::of(bytes) == stated.digest, "container.sealed", "wrong digest")?;
         let key = self.data_key()?;
         let mut source = KeyedHasher::new(key.expose(), SOURCE_LABEL);
         source.update(&self.files["source.ndjson"]);
-        ensure(source.finish() == manifest.provenance.source, "source.ndjson", "another keyed digest")?;
+        ensure(source.finish() == manifest.provenance.source, "source.ndjson", "wrong keyed digest")?;
         let records = unseal(bytes, &key, manifest).map_err(fault("container.sealed"))?;
-        ensure(records == self.files["records.ndjson"], "records.ndjson", "not what the container holds")
+        ensure(records == self.files["records.ndjson"], "records.ndjson", "records differ from the container")
     }
 
     fn agreement(&self, manifest: &Signed<Manifest>) -> Result<Signed<Agreement>, Fault> {
@@ -172,20 +172,20 @@ impl<'a> Exchange<'a> {
         let by_provider: Signed<Agreement> = self.document("agreement.provider.jws")?;
         let by_consumer: Signed<Agreement> = self.document("agreement.consumer.jws")?;
         let body = by_provider.body();
-        ensure(by_provider.signer().participant() == body.provider, "agreement.provider.jws", "another signer")?;
-        ensure(by_consumer.signer().participant() == body.consumer, "agreement.consumer.jws", "another signer")?;
-        ensure(by_provider.digest() == by_consumer.digest(), "agreement.consumer.jws", "another payload")?;
+        ensure(by_provider.signer().participant() == body.provider, "agreement.provider.jws", "wrong signer")?;
+        ensure(by_consumer.signer().participant() == body.consumer, "agreement.consumer.jws", "wrong signer")?;
+        ensure(by_provider.digest() == by_consumer.digest(), "agreement.consumer.jws", "payloads differ")?;
         let policy = body.policy().map_err(fault("agreement.provider.jws"))?;
         body.check_against(claim.body(), &policy).map_err(fault("agreement.provider.jws"))?;
-        ensure(body.manifest == Some(manifest.digest()), "agreement.provider.jws", "another manifest")?;
-        ensure(policy.digest() == manifest.body().policy, "agreement.provider.jws", "another policy than published")?;
+        ensure(body.manifest == Some(manifest.digest()), "agreement.provider.jws", "wrong manifest")?;
+        ensure(policy.digest() == manifest.body().policy, "agreement.provider.jws", "not the published policy")?;
         Ok(by_provider)
     }
 
     fn key_release(&self, manifest: &Digest, agreement: &Digest) -> Result<(), Fault> {
         let request: Signed<KeyRequest> = self.document("key-request.jws")?;
         let (asked, digest) = (request.body(), request.digest());
-        ensure(asked.manifest == *manifest && asked.agreement == *agreement, "key-request.jws", "asks for another")?;
+        ensure(asked.manifest == *manifest && asked.agreement == *agreement, "key-request.jws", "another delivery")?;
         let one_time = OneTimeKey::from_slice(&secret(self.files, "one-time-key.hex")?);
         let one_time = one_time.ok_or_else(|| fault("one-time-key.hex")("not 32 bytes"))?;
         ensure(asked.key.0 == one_time.public(), "one-time-key.hex", "not the key of the request")?;
@@ -193,7 +193,7 @@ impl<'a> Exchange<'a> {
         ensure(answer.body().request == digest, "key-answer.jws", "answers another request")?;
         let opened = one_time.open(&digest, &answer.body().enc.0, &answer.body().sealed.0);
         let opened = opened.map_err(fault("key-answer.jws"))?;
-        ensure(opened == self.data_key()?, "data-key.hex", "not the key that was released")
+        ensure(opened == self.data_key()?, "data-key.hex", "differs from the released key")
     }
 
     fn receipt(&self, manifest: &Signed<Manifest>, agreement: &Digest) -> Result<(), Fault> {
@@ -203,7 +203,7 @@ impl<'a> Exchange<'a> {
             && body.agreement == *agreement
             && body.bytes == manifest.body().container.size
             && body.records == manifest.body().records;
-        ensure(same, "receipt.jws", "of another delivery")
+        ensure(same, "receipt.jws", "for another delivery")
     }
 
     fn log_keys(&self, participant: &ParticipantId) -> Vec<PublicKey> {
@@ -216,15 +216,15 @@ impl<'a> Exchange<'a> {
         let note = text(self.files, "log/checkpoint")?;
         let checkpoint = Checkpoint::verify(note, &origin, &keys).map_err(fault("log/checkpoint"))?;
         let stated = text(self.files, "log/verifier-key.txt")?.trim_end();
-        ensure(keys.iter().any(|key| verifier_key(&origin, key) == stated), "log/verifier-key.txt", "another key")?;
+        ensure(keys.iter().any(|key| verifier_key(&origin, key) == stated), "log/verifier-key.txt", "not a log key")?;
         let leaves = self.entries(&checkpoint)?;
         self.inclusion(&checkpoint, &leaves)?;
         let promise: Signed<Promise> = self.document("promise.jws")?;
         let kept = leaves.iter().any(|(id, leaf)| *id == promise.body().entry.as_str() && *leaf == promise.body().leaf);
-        ensure(kept && promise.body().origin == origin, "promise.jws", "the log does not keep it")
+        ensure(kept && promise.body().origin == origin, "promise.jws", "the log does not contain the entry")
     }
 
-    /// Rebuilds the tree from the openings; answers with id and leaf of each entry.
+    /// Rebuilds the tree from the openings and returns the identifier and leaf of each entry.
     fn entries(&self, checkpoint: &Checkpoint) -> Result<Vec<(String, Digest)>, Fault> {
         let artifact = "log/entries.json";
         let openings: Vec<LogLine> = json::read(&self.files[artifact]).map_err(fault(artifact))?;
@@ -282,7 +282,7 @@ fn hash_of(text: &str) -> Result<Hash, hex::FromHexError> {
     hex::decode_to_slice(text, &mut hash).map(|()| hash)
 }
 
-/// Opens a container and checks all that the manifest states of its inside, but not its digest.
+/// Opens a container and checks its content against the manifest, but not its digest.
 fn unseal(sealed: &[u8], key: &DataKey, manifest: &Manifest) -> Result<Vec<u8>, String> {
     let open = || Package::open(Cursor::new(sealed.to_vec()), key, manifest).map_err(|error| error.to_string());
     open()?.verify(1, key, manifest, &VALIDATOR).map_err(|error| error.to_string())?;
@@ -295,7 +295,7 @@ fn unseal(sealed: &[u8], key: &DataKey, manifest: &Manifest) -> Result<Vec<u8>, 
     Ok(text)
 }
 
-/// Checks everything; the first artifact that is wrong ends it.
+/// Checks all files, up to the first invalid artifact.
 fn check(files: &Files) -> Result<(), Fault> {
     let exchange = Exchange::begin(files)?;
     let manifest = exchange.manifest()?;
@@ -310,7 +310,7 @@ fn check(files: &Files) -> Result<(), Fault> {
 
 fn altered(name: &str, at: usize, mask: u8) -> Files {
     let mut files = FILES.clone();
-    files.get_mut(name).expect("it is one of the files")[at] ^= mask;
+    files.get_mut(name).expect("a known file name")[at] ^= mask;
     files
 }
 
@@ -337,13 +337,13 @@ fn keys_are_those_of_the_register() {
 
 #[test]
 fn any_altered_byte_is_found_and_its_artifact_named() {
-    // One bit of a character, and its case.
+    // Flip the lowest bit, and the case of a letter.
     for name in ["register.jws", "manifest.jws", "receipt.jws", "log/checkpoint", "container.sealed"] {
         for at in 0..FILES[name].len() {
             for mask in [0x01, 0x20] {
                 match check(&altered(name, at, mask)) {
                     Err((artifact, _)) => assert_eq!(artifact, name, "byte {at}, mask {mask}"),
-                    Ok(()) => panic!("{name}: byte {at}, mask {mask} was altered and nobody noticed"),
+                    Ok(()) => panic!("{name}: byte {at}, mask {mask} was altered without detection"),
                 }
             }
         }
@@ -369,10 +369,10 @@ fn a_join_request_proves_each_of_its_keys() {
         .and_then(|document| document.claimed::<JoinRequest>())
         .unwrap();
     assert_eq!(digest, expected);
-    assert_eq!(document::digest(&request), expected, "the payload is the canonical form of what was read");
+    assert_eq!(document::digest(&request), expected, "the payload is the canonical form of the parsed request");
 }
 
-/// Runs the opener that shares no code with this program; `None` where Python or its packages are missing.
+/// Runs the independent opener; `None` if Python or its packages are missing.
 fn run_opener(golden: &Path) -> Option<(bool, String)> {
     let probe = Command::new("python3").args(["-c", "import cryptography, zstandard"]).output();
     if !probe.is_ok_and(|output| output.status.success()) {

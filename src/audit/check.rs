@@ -1,4 +1,4 @@
-//! The check of a whole log, entry by entry, that trusts nothing but the log's key and the checkpoints it is given.
+//! Verification of a whole log, entry by entry, against the log's key and the given checkpoints.
 
 use super::checkpoint::Checkpoint;
 use super::entry::{self, Entry, FieldOpening, Salt};
@@ -10,46 +10,46 @@ use crate::core::json;
 use crate::core::time::Timestamp;
 use serde::Serialize;
 
-/// A row of the log as some database claims it to be.
+/// A row of the log as stored in a database, not yet verified.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// Leaf index.
     pub index: u64,
-    /// The entry's id, as it is filed.
+    /// Stored identifier of the entry.
     pub id: String,
-    /// Leaf data, as it is filed.
+    /// Stored data of the leaf.
     pub leaf: Vec<u8>,
     /// Salt.
     pub salt: Vec<u8>,
     /// The canonical entry.
     pub body: Vec<u8>,
-    /// Personal values that were not erased.
+    /// Openings of personal values that were not erased.
     pub fields: Vec<FieldOpening>,
 }
 
-/// Something that is wrong, and where.
+/// A problem found in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The first entry that it touches.
+    /// The first entry affected.
     pub index: u64,
-    /// Its id, where one can be read.
+    /// Identifier of that entry, if it can be read.
     pub entry: Option<String>,
-    /// What: `entry`, `tile` or `checkpoint`.
+    /// Kind of artifact: `entry`, `tile` or `checkpoint`.
     pub artifact: &'static str,
     /// What is wrong.
     pub reason: String,
 }
 
-/// A checkpoint whose signature was verified, and where it comes from (for the report).
+/// A checkpoint with a verified signature, and its source for the report.
 #[derive(Debug, Clone)]
 pub struct Held {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// Such as "the node's own" or a file's name.
+    /// Source, such as "the node's own" or a file name.
     pub source: String,
 }
 
-/// Goes through a log from its first entry.
+/// Verifies a log from its first entry.
 pub struct Check {
     origin: LogOrigin,
     edge: Edge,
@@ -62,11 +62,11 @@ pub struct Check {
     last_id: Option<String>,
 }
 
-/// Faults that are kept; the first is what counts.
+/// Maximum number of reported faults.
 const FAULTS_MAX: usize = 100;
 
 impl Check {
-    /// Begins; `held` are the checkpoints that the log must agree with.
+    /// Starts the verification; `held` are the checkpoints that the log must match.
     pub fn new(origin: LogOrigin, mut held: Vec<Held>) -> Self {
         held.sort_by_key(|held| held.checkpoint.size);
         let (edge, full, faults) = (Edge::default(), Vec::new(), Vec::new());
@@ -82,7 +82,7 @@ impl Check {
         }
     }
 
-    /// Takes the next row. Returns the tiles that became full; the caller compares them with what is stored.
+    /// Checks the next row. Returns the tiles that became full, which the caller compares with the stored ones.
     pub fn row(&mut self, row: &Row) -> Vec<Tile> {
         let index = self.edge.size();
         let id = Some(row.id.as_str());
@@ -91,11 +91,11 @@ impl Check {
                 index,
                 id,
                 "entry",
-                format!("the log has {} where {index} must be: entries are missing", row.index),
+                format!("the log has entry {} at the position of {index}: entries are missing", row.index),
             );
         }
         self.check_entry(index, row);
-        // The tree is built from what is filed as the leaf; that the leaf opens to the entry was checked above.
+        // The tree is built from the stored leaf; that the leaf commits to the entry was checked above.
         self.edge.append(leaf_hash(&row.leaf), &mut self.full);
         self.last_id = Some(row.id.clone());
         self.compare_held();
@@ -108,23 +108,23 @@ impl Check {
             return self.fault(index, id, "entry", "its salt is not 32 bytes");
         };
         if entry::commitment(&salt, &row.body).as_bytes().as_slice() != row.leaf {
-            return self.fault(index, id, "entry", "its text or salt is not what its leaf commits to: it was altered");
+            return self.fault(index, id, "entry", "its leaf does not commit to its text and salt: it was altered");
         }
         let entry: Entry = match json::read(&row.body) {
             Ok(entry) => entry,
             Err(error) => return self.fault(index, id, "entry", format!("it cannot be read: {error}")),
         };
         if json::to_canonical(&entry) != row.body {
-            self.fault(index, id, "entry", "it is not canonical, or holds what this version does not know");
+            self.fault(index, id, "entry", "it is not canonical, or contains members that this version does not know");
         }
         if entry.version != 1 {
-            self.fault(index, id, "entry", format!("its format has version {}, not 1", entry.version));
+            self.fault(index, id, "entry", format!("its format version is {}, not 1", entry.version));
         }
         if entry.origin != self.origin {
             self.fault(index, id, "entry", format!("it belongs to the log {}", entry.origin));
         }
         if entry.id.as_str() != row.id {
-            self.fault(index, id, "entry", format!("it is filed under this id but names itself {}", entry.id));
+            self.fault(index, id, "entry", format!("it is stored under this id, but its text has the id {}", entry.id));
         }
         if entry.time < self.time {
             self.fault(index, id, "entry", "it is older than the entry before it");
@@ -137,7 +137,7 @@ impl Check {
         }
     }
 
-    /// Compares a stored tile with what the entries make.
+    /// Compares a stored tile with the one computed from the entries.
     pub fn tile(&mut self, expected: &Tile, stored: Option<&[Hash]>) {
         let stored = stored.unwrap_or_default();
         let differs = expected.hashes.iter().zip(stored).position(|(a, b)| a != b);
@@ -145,7 +145,7 @@ impl Check {
         if let Some(at) = differs.or(missing) {
             let span = 256u64.pow(u32::from(expected.level));
             let index = (expected.index * 256 + at as u64) * span;
-            let reason = format!("tile {}/{} does not hold the hash of this entry", expected.level, expected.index);
+            let reason = format!("tile {}/{} does not contain the hash of this entry", expected.level, expected.index);
             self.fault(index, None, "tile", reason);
         }
     }
@@ -160,7 +160,7 @@ impl Check {
                 self.last_good = size;
             } else {
                 let reason = format!(
-                    "{} at size {size} has another root: of the entries {from} to {} at least one was exchanged, removed or added",
+                    "{} at size {size} has another root: at least one of the entries {from} to {} was changed, removed or added",
                     held.source,
                     size.saturating_sub(1)
                 );
@@ -170,20 +170,20 @@ impl Check {
         }
     }
 
-    /// Compares the size that the database claims with the entries that were read.
+    /// Compares the stored size of the log with the number of entries read.
     pub fn head(&mut self, claimed: u64) {
         let size = self.edge.size();
         if claimed != size {
-            self.fault(size, None, "entry", format!("the log claims to have {claimed} entries, there are {size}"));
+            self.fault(size, None, "entry", format!("the log claims to have {claimed} entries, but has {size}"));
         }
     }
 
-    /// The partial tiles as the entries make them.
+    /// The partial tiles computed from the entries.
     pub fn partial(&self) -> Vec<Tile> {
         self.edge.partial().collect()
     }
 
-    /// Ends: checkpoints beyond the last entry mean that entries are withheld.
+    /// Ends the verification: checkpoints beyond the last entry mean that entries are withheld.
     pub fn finish(mut self) -> Report {
         let size = self.edge.size();
         while let Some(held) = self.held.get(self.next_held).cloned() {
@@ -198,10 +198,10 @@ impl Check {
         }
         if self.faults.is_empty() && self.last_good < size {
             let reason =
-                format!("the entries {} to {} are under no signed checkpoint that holds", self.last_good, size - 1);
+                format!("the entries {} to {} are not covered by a matching checkpoint", self.last_good, size - 1);
             self.fault(self.last_good, None, "checkpoint", reason);
         }
-        // The closer an artifact names what is wrong, the earlier it stands; a checkpoint only brackets it.
+        // Faults of entries come first, as they name the cause; a checkpoint only gives a range.
         let rank = |artifact: &str| ["entry", "tile", "checkpoint"].iter().position(|known| *known == artifact);
         self.faults.sort_by_key(|fault| (rank(fault.artifact), fault.index));
         let checkpoint = self.held.iter().map(|held| held.checkpoint.size).max().unwrap_or(0);
@@ -216,25 +216,25 @@ impl Check {
     }
 }
 
-/// What the check found.
+/// Result of a verification.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Which log.
+    /// Log.
     pub origin: LogOrigin,
-    /// Entries read.
+    /// Number of entries read.
     pub entries: u64,
-    /// Of these, entries below a signed checkpoint.
+    /// Number of these entries covered by a signed checkpoint.
     pub covered: u64,
-    /// The root over all entries.
+    /// Root over all entries.
     pub root: Digest,
-    /// Checkpoints compared.
+    /// Number of checkpoints compared.
     pub checkpoints: usize,
-    /// What is wrong: named entries in order, then what only a checkpoint shows; empty if nothing.
+    /// Faults: of entries first, then of tiles, then of checkpoints; empty if there are none.
     pub faults: Vec<Fault>,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether no fault was found.
     pub fn is_good(&self) -> bool {
         self.faults.is_empty()
     }

@@ -7,44 +7,44 @@ use crate::core::limits;
 use crate::identity::key::{PublicKey, SigningKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// What a checkpoint states.
+/// The content of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which log.
+    /// Log.
     pub origin: LogOrigin,
-    /// Leaves.
+    /// Number of leaves.
     pub size: u64,
-    /// Root.
+    /// Root hash.
     pub root: Hash,
 }
 
-/// Why a note is not taken for a checkpoint.
+/// Why a checkpoint is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// Not the form of a signed note or checkpoint.
+    /// The note or checkpoint is malformed.
     #[error("not a checkpoint: {0}")]
     Malformed(&'static str),
-    /// No signature by the log's key.
-    #[error("the checkpoint of {0} carries no valid signature of that log's key")]
+    /// The log did not sign it.
+    #[error("the checkpoint of {0} has no valid signature by that log's key")]
     Unsigned(LogOrigin),
-    /// Of another log.
-    #[error("the checkpoint is of {found}, not of {expected}")]
+    /// It belongs to another log.
+    #[error("the checkpoint belongs to {found}, not to {expected}")]
     Origin {
-        /// Wanted.
+        /// Expected log.
         expected: LogOrigin,
-        /// Found.
+        /// Log named in the note.
         found: String,
     },
 }
 
-/// Signs checkpoints as the log.
+/// Signs checkpoints with the key of the log.
 pub trait CheckpointSigner: Send + Sync {
-    /// Whether it signs at the moment.
+    /// Whether it can sign now.
     fn is_ready(&self) -> bool {
         true
     }
 
-    /// The signed note.
+    /// Signs a checkpoint and returns the signed note.
     fn sign(&self, checkpoint: &Checkpoint) -> String;
 }
 
@@ -71,24 +71,24 @@ pub fn verifier_key(origin: &LogOrigin, key: &PublicKey) -> String {
 }
 
 impl Checkpoint {
-    /// The text that is signed.
+    /// The signed text.
     pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 
-    /// Signs as the log.
+    /// Signs with the key of the log and returns the signed note.
     pub fn sign(&self, key: &SigningKey) -> String {
         Self::sign_text(&self.body(), &self.origin, key)
     }
 
-    /// A note with `body` that the log `origin` signs.
+    /// Signs `body` as the log `origin` and returns the signed note.
     pub fn sign_text(body: &str, origin: &LogOrigin, key: &SigningKey) -> String {
         let id = key_id(origin.as_str(), ED25519, &key.public());
         let signature = STANDARD.encode([&id[..], &key.sign(body.as_bytes())].concat());
         format!("{body}\n\u{2014} {origin} {signature}\n")
     }
 
-    /// Reads a note and verifies that the log itself signed it, with one of `keys`.
+    /// Parses a note and verifies that the log signed it with one of `keys`.
     pub fn verify(note: &str, origin: &LogOrigin, keys: &[PublicKey]) -> Result<Self, CheckpointError> {
         let malformed = CheckpointError::Malformed;
         if note.len() > limits::CHECKPOINT_BYTES_MAX {
@@ -133,7 +133,7 @@ impl Checkpoint {
             return Err(CheckpointError::Origin { expected: origin.clone(), found });
         }
         let number = size.parse::<u64>().ok().filter(|n| n.to_string() == size);
-        let number = number.ok_or(malformed("the size is no decimal number"))?;
+        let number = number.ok_or(malformed("the size is not a decimal number"))?;
         let bytes = STANDARD.decode(root).ok().and_then(|bytes| Hash::try_from(bytes).ok());
         let root = bytes.ok_or(malformed("the root is not 32 bytes of base64"))?;
         Ok(Self { origin: origin.clone(), size: number, root })

@@ -1,5 +1,5 @@
-//! Log entries: what happened, who was concerned, what was decided and by which rule. The log itself holds only a
-//! salted commitment of each; openings go to auditors and to the parties concerned. FORMATS.md, "Log entry".
+//! Log entries: the event, the parties, the decision and its rule. The log itself contains only a salted commitment to
+//! each entry; openings are given to auditors and to the parties. FORMATS.md, "Log entry".
 
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, EntryId, LogOrigin, ParticipantId, ProcessId, Text};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A salt: without it, nobody can confirm a guess of what a commitment hides.
+/// A salt, without which a guess of the committed value cannot be confirmed.
 pub type Salt = [u8; 32];
 
-/// What happened. The texts are part of the format.
+/// Kinds of events. The names are part of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub enum Kind {
-    /// The node began its log.
+    /// The node started its log.
     #[serde(rename = "log.begun")]
     LogBegun,
     /// A register was installed.
@@ -25,7 +25,7 @@ pub enum Kind {
     /// A register was refused.
     #[serde(rename = "register.refused")]
     RegisterRefused,
-    /// A folder that was put back from a backup was compared with what the peers saw, and goes on.
+    /// A restored backup was compared with the checkpoints that peers hold, and the node resumed writing.
     #[serde(rename = "log.resumed")]
     LogResumed,
     /// A root document was installed.
@@ -34,13 +34,13 @@ pub enum Kind {
     /// A root document was refused.
     #[serde(rename = "root.refused")]
     RootRefused,
-    /// An administrator confirmed a member's key that was in quarantine.
+    /// An administrator released a member's key from quarantine.
     #[serde(rename = "key.confirmed")]
     KeyConfirmed,
-    /// The key-encryption key was changed: secrets were wrapped anew.
+    /// The key-encryption key was changed and all secrets were wrapped again.
     #[serde(rename = "kek.changed")]
     KekChanged,
-    /// A management token was made.
+    /// A management token was created.
     #[serde(rename = "token.created")]
     TokenCreated,
     /// A management token was revoked.
@@ -52,28 +52,28 @@ pub enum Kind {
     /// A publication was refused.
     #[serde(rename = "dataset.refused")]
     PublicationRefused,
-    /// A dataset was withdrawn.
+    /// A dataset was withdrawn by its publisher.
     #[serde(rename = "dataset.withdrawn")]
     DatasetWithdrawn,
-    /// A provider withdrew a dataset that this node has an agreement on.
+    /// A provider withdrew a dataset for which this node has an agreement.
     #[serde(rename = "dataset.recalled")]
     DatasetRecalled,
-    /// A negotiation moved.
+    /// A negotiation changed its state.
     #[serde(rename = "negotiation.moved")]
     NegotiationTransition,
-    /// A person said yes or no to a negotiation that waited.
+    /// A person approved or rejected a pending negotiation.
     #[serde(rename = "negotiation.ruled")]
     NegotiationDecided,
-    /// A transfer moved.
+    /// A transfer changed its state.
     #[serde(rename = "transfer.moved")]
     TransferTransition,
-    /// A message of a process was refused.
+    /// A message of a negotiation or transfer was refused.
     #[serde(rename = "message.refused")]
     MessageRefused,
-    /// This node asked for a data key.
+    /// This node requested a data key.
     #[serde(rename = "key.requested")]
     KeyRequested,
-    /// This node got a data key and keeps it wrapped.
+    /// This node obtained a data key and stored it wrapped.
     #[serde(rename = "key.obtained")]
     KeyObtained,
     /// A peer's checkpoints contradict each other.
@@ -85,10 +85,10 @@ pub enum Kind {
     /// A data key was refused.
     #[serde(rename = "key.refused")]
     KeyRefused,
-    /// Plain data is served for the first time under a transfer: a use.
+    /// Plain data was served for the first time under a transfer, which counts as a use.
     #[serde(rename = "data.released")]
     DataReleased,
-    /// Data was refused, or was served no longer.
+    /// Plain data was refused, or a download was cut off.
     #[serde(rename = "data.refused")]
     DataRefused,
     /// A receipt arrived.
@@ -97,34 +97,34 @@ pub enum Kind {
     /// A receipt was refused.
     #[serde(rename = "receipt.refused")]
     ReceiptRefused,
-    /// This node began to fetch a peer's dataset.
+    /// This node started to fetch a peer's dataset.
     #[serde(rename = "dataset.fetching")]
     DatasetFetching,
-    /// This node verified and keeps a peer's dataset.
+    /// This node verified and stored a peer's dataset.
     #[serde(rename = "dataset.received")]
     DatasetReceived,
-    /// What a peer sent did not verify.
+    /// A delivery from a peer did not verify.
     #[serde(rename = "dataset.rejected")]
     DatasetRejected,
-    /// A person or program took the plaintext of a dataset.
+    /// A person or program opened the plaintext of a dataset.
     #[serde(rename = "dataset.opened")]
     DatasetOpened,
-    /// A member was refused something else.
+    /// Another request of a member was refused.
     #[serde(rename = "access.refused")]
     AccessRefused,
-    /// A user of the management listener was refused.
+    /// A user of the management API was refused.
     #[serde(rename = "management.refused")]
     ManagementRefused,
-    /// Refusals of strangers and of callers over their rate, counted.
+    /// Number of refusals of unauthenticated callers and of callers above their rate limit.
     #[serde(rename = "refusals.counted")]
     RefusalsCounted,
-    /// An outgoing message was given up.
+    /// An outgoing message was abandoned.
     #[serde(rename = "message.abandoned")]
     MessageAbandoned,
 }
 
 impl Kind {
-    /// Its text, as in the log.
+    /// The name in the log.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {
             Ok(Value::String(name)) => name,
@@ -133,7 +133,7 @@ impl Kind {
     }
 }
 
-/// How a request was answered.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
@@ -146,70 +146,70 @@ pub enum Decision {
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Version of this format: 1.
+    /// Version of the format: 1.
     pub version: u32,
-    /// Whose log.
+    /// Log that contains the entry.
     pub origin: LogOrigin,
-    /// Random.
+    /// Random identifier.
     pub id: EntryId,
-    /// What happened.
+    /// Kind of the event.
     pub kind: Kind,
-    /// When it was committed; never before its predecessor.
+    /// Time of the commit; never earlier than that of the previous entry.
     pub time: Timestamp,
-    /// The facts.
+    /// Facts.
     #[serde(flatten)]
     pub facts: Facts,
 }
 
-/// The facts of an entry. Participants, dataset, agreement, decision, rule and time cannot be erased.
+/// The facts of an entry. Only the values behind `fields` can be erased.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Facts {
-    /// The peers concerned: they may have the opening.
+    /// The peers concerned, which may receive the opening.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parties: Vec<ParticipantId>,
     /// Dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetId>,
-    /// Negotiation or transfer, as this node names it.
+    /// This node's identifier of the negotiation or transfer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessId>,
     /// Agreement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<AgreementId>,
-    /// On whose behalf.
+    /// Enterprise on whose behalf the consumer asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<Text>,
-    /// What for.
+    /// Purpose of the use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Text>,
-    /// How it was answered.
+    /// Decision on the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// The rule that decided.
+    /// The rule on which the decision is based.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Further facts of this kind of entry: digests, numbers, states, signed documents.
+    /// Further facts of this kind of event: digests, numbers, states, signed documents.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub detail: Map<String, Value>,
-    /// Personal values, each as its commitment.
+    /// Commitments to personal values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Digest>,
 }
 
-/// The opening of a personal value. Erasing it leaves the commitment in the entry, which then says nothing.
+/// The opening of a personal value. Erasing it leaves only the commitment in the entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldOpening {
     /// Name of the field.
     pub name: String,
-    /// Its salt, hexadecimal.
+    /// Salt, hexadecimal.
     #[serde(with = "hex::serde")]
     pub salt: Salt,
-    /// The value.
+    /// Value.
     pub value: Text,
 }
 
 impl FieldOpening {
-    /// Hides `value` behind a new salt.
+    /// Creates an opening of `value` with a new salt.
     pub fn new(name: &str, value: Text, random: &dyn Random) -> Self {
         Self { name: name.to_owned(), salt: random::bytes(random), value }
     }
@@ -226,16 +226,16 @@ pub fn commitment(salt: &Salt, canonical_entry: &[u8]) -> Digest {
     Digest::labelled("crosspark/entry/v1", &[salt, canonical_entry])
 }
 
-/// An entry before the log gave it its time.
+/// An entry that has no time yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// Random.
+    /// Random identifier.
     pub id: EntryId,
-    /// Random.
+    /// Random salt.
     pub salt: Salt,
-    /// What happened.
+    /// Kind of the event.
     pub kind: Kind,
-    /// The facts.
+    /// Facts.
     pub facts: Facts,
     /// Openings of the personal values in `facts.fields`.
     pub openings: Vec<FieldOpening>,
@@ -247,31 +247,31 @@ impl Draft {
         Self { id: EntryId::generate(random), salt: random::bytes(random), kind, facts, openings: Vec::new() }
     }
 
-    /// Adds a personal value.
+    /// Adds a personal value and its commitment.
     pub fn with_field(mut self, opening: FieldOpening) -> Self {
         self.facts.fields.insert(opening.name.clone(), opening.commitment());
         self.openings.push(opening);
         self
     }
 
-    /// The entry at its time.
+    /// The entry with its origin and time.
     pub fn at(&self, origin: &LogOrigin, time: Timestamp) -> Entry {
         let (id, facts) = (self.id.clone(), self.facts.clone());
         Entry { version: 1, origin: origin.clone(), id, kind: self.kind, time, facts }
     }
 }
 
-/// What a party or auditor is given to open a leaf.
+/// The data that opens a leaf for a party or auditor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Opening {
-    /// Where it is in the log.
+    /// Leaf index.
     pub index: u64,
-    /// Hexadecimal.
+    /// Salt, hexadecimal.
     #[serde(with = "hex::serde")]
     pub salt: Salt,
-    /// The entry.
+    /// Entry.
     pub entry: Value,
-    /// Openings of personal values, to those who may have them.
+    /// Openings of personal values, for recipients that may see them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldOpening>,
 }

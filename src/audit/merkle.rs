@@ -1,4 +1,4 @@
-//! The Merkle tree of RFC 6962 section 2.1 and its proofs, verified by RFC 9162 sections 2.1.3.2 and 2.1.4.2.
+//! The Merkle tree and proofs of RFC 6962 section 2.1; proofs are verified by RFC 9162 sections 2.1.3.2 and 2.1.4.2.
 
 use ring::digest::{Context, SHA256};
 
@@ -27,20 +27,20 @@ pub fn empty_root() -> Hash {
     *crate::core::digest::Digest::of(b"").as_bytes()
 }
 
-/// Where the hashes of complete subtrees come from.
+/// A source of the hashes of complete subtrees.
 pub trait Subtrees {
-    /// Why one could not be had.
+    /// Why a hash is not available.
     type Error;
     /// The hash of the complete subtree of 2^`level` leaves that begins at leaf `index` * 2^`level`.
     fn subtree(&self, level: u32, index: u64) -> Result<Hash, Self::Error>;
 }
 
-/// The largest power of two below `n` (which is at least 2), as an exponent.
+/// The exponent of the largest power of two below `n`, which is at least 2.
 fn split(n: u64) -> u32 {
     63 - (n - 1).leading_zeros()
 }
 
-/// MTH(D[start:end]), where `start` is where RFC 6962's recursion puts it.
+/// MTH(D[start:end]); `start` must be a subtree boundary of RFC 6962's recursion.
 fn range_hash<S: Subtrees>(source: &S, start: u64, end: u64) -> Result<Hash, S::Error> {
     let size = end - start;
     if size.is_power_of_two() {
@@ -78,7 +78,7 @@ pub fn inclusion_proof<S: Subtrees>(source: &S, index: u64, size: u64) -> Result
 pub fn consistency_proof<S: Subtrees>(source: &S, first: u64, second: u64) -> Result<Vec<Hash>, S::Error> {
     let (mut start, mut end) = (0, second);
     let mut proof = Vec::new();
-    // SUBPROOF(m, D[start:end], b): b stays true while the old tree is the left part from the very beginning.
+    // SUBPROOF(m, D[start:end], b): b is true while `start` is 0.
     while first != end {
         let middle = start + (1 << split(end - start));
         if first <= middle {
@@ -122,9 +122,9 @@ pub fn verify_inclusion(index: u64, size: u64, leaf: &Hash, proof: &[Hash], root
     snode == 0 && result == *root
 }
 
-/// Whether the tree of `second` leaves with root `second_root` begins with the tree of `first` leaves with root
-/// `first_root`. RFC 9162 section 2.1.4.2; `first` = `second` needs an empty proof, and of the tree without leaves
-/// nothing can be proven.
+/// Whether the tree of `second` leaves with root `second_root` extends the tree of `first` leaves with root
+/// `first_root`. RFC 9162 section 2.1.4.2; if `first` equals `second`, the proof must be empty, and consistency with
+/// the empty tree cannot be proven.
 pub fn verify_consistency(first: u64, second: u64, first_root: &Hash, second_root: &Hash, proof: &[Hash]) -> bool {
     if first > second {
         return false;
@@ -207,7 +207,7 @@ mod tests {
         STANDARD.decode(value.as_str()?).ok()?.try_into().ok()
     }
 
-    /// The proof, and whether every hash in it has 32 bytes.
+    /// The proof, or `None` if a hash in it does not have 32 bytes.
     fn proof_of(value: &Value) -> Option<Vec<Hash>> {
         value.as_array().map_or(Some(Vec::new()), |list| list.iter().map(hash_of).collect())
     }
@@ -235,7 +235,7 @@ mod tests {
                 _ => false,
             };
             let wanted = !case["wantErr"].as_bool().unwrap();
-            // Two cases compare "roots" that are no hashes, which cannot come up here.
+            // Two cases compare "roots" that are not hashes, which the type of this API excludes.
             let no_hash = hash_of(&case["root1"]).is_none() && !case["wantErr"].as_bool().unwrap();
             assert!(valid == wanted || no_hash, "{}", case["case"]);
         }

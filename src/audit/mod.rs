@@ -1,5 +1,5 @@
-//! Evidence: log entries and their commitments, the Merkle tree and its tiles, checkpoints, receipts, and the check
-//! of a whole log that trusts nothing but a key.
+//! Evidence: log entries and their commitments, the Merkle tree and its tiles, checkpoints, receipts, and the
+//! verification of a whole log against its public key.
 
 pub mod check;
 pub mod checkpoint;

@@ -1,25 +1,25 @@
-//! The promise: a node's signed word that an answer or refusal is in its log. FORMATS.md, "Promise".
+//! The promise: a node's signed statement that an answer or refusal is in its log. FORMATS.md, "Promise".
 
 use crate::core::digest::Digest;
 use crate::core::id::{EntryId, LogOrigin, ParticipantId};
 use crate::identity::document::Document;
 use serde::{Deserialize, Serialize};
 
-/// Header that carries it.
+/// HTTP header that carries a promise.
 pub const HEADER: &str = "crosspark-promise";
 
-/// What is promised.
+/// A node's statement that an entry is in its log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promise {
-    /// Whose log.
+    /// Log that contains the entry.
     pub origin: LogOrigin,
-    /// The promising participant.
+    /// Participant that makes the promise.
     pub participant: ParticipantId,
-    /// To whom.
+    /// Participant that receives the promise.
     pub to: ParticipantId,
-    /// Which entry.
+    /// Entry.
     pub entry: EntryId,
-    /// The leaf's data.
+    /// Data of the entry's leaf.
     pub leaf: Digest,
 }
 

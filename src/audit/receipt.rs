@@ -1,4 +1,4 @@
-//! The receipt: what a consumer states after it verified a delivery. FORMATS.md, "Receipt".
+//! The receipt: a consumer's statement after verifying a delivery. FORMATS.md, "Receipt".
 
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, ProcessId};
@@ -6,24 +6,24 @@ use crate::core::time::Timestamp;
 use crate::identity::document::Document;
 use serde::{Deserialize, Serialize};
 
-/// What was received.
+/// A consumer's statement that it verified a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Who received.
+    /// Consumer.
     pub consumer: ParticipantId,
-    /// From whom.
+    /// Provider.
     pub provider: ParticipantId,
-    /// The transfer, as the provider names it.
+    /// The provider's identifier of the transfer.
     pub transfer: ProcessId,
-    /// The agreement's digest.
+    /// Digest of the agreement.
     pub agreement: Digest,
-    /// The manifest's digest.
+    /// Digest of the manifest.
     pub manifest: Digest,
-    /// Sealed bytes.
+    /// Size of the sealed container in bytes.
     pub bytes: u64,
-    /// Records that were verified.
+    /// Number of verified records.
     pub records: u64,
-    /// When.
+    /// Time of receipt.
     pub received: Timestamp,
 }
 

@@ -1,29 +1,29 @@
-//! Tiles (C2SP tlog-tiles 0.1.0): the tree's hashes in rows of 256, level by level.
+//! Tiles (C2SP tlog-tiles 0.1.0): the hashes of the tree in groups of up to 256 per level.
 
 use super::merkle::{Hash, Subtrees, empty_root, node_hash};
 use std::fmt;
 
-/// Hashes in a full tile.
+/// Number of hashes in a full tile.
 pub const WIDTH: u64 = 256;
 
-/// The place of a tile and how much of it there is.
+/// Position and width of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TileId {
-    /// 0 holds leaf hashes; each level above holds the roots of the full tiles below. At most 7.
+    /// Level 0 contains leaf hashes; each higher level contains the roots of the full tiles below it. At most 7.
     pub level: u8,
-    /// Position in its level.
+    /// Position in the level.
     pub index: u64,
-    /// Hashes: 1 to 256.
+    /// Number of hashes: 1 to 256.
     pub width: u16,
 }
 
-/// A path that names no tile.
+/// A path that does not name a tile.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no tile path")]
+#[error("not a valid tile path")]
 pub struct TilePathError;
 
 impl TileId {
-    /// Parses what follows `tile/` in a path: `<L>/<N>[.p/<W>]`.
+    /// Parses the part of a path after `tile/`: `<L>/<N>[.p/<W>]`.
     pub fn parse(path: &str) -> Result<Self, TilePathError> {
         let (level, rest) = path.split_once('/').ok_or(TilePathError)?;
         let level = number(level, 63).ok_or(TilePathError)?;
@@ -36,7 +36,7 @@ impl TileId {
     }
 }
 
-/// Parses `<N>[.p/<W>]`: the index in groups of three digits, the width where the tile or bundle is partial.
+/// Parses `<N>[.p/<W>]`: the index in groups of three digits, and the width of a partial tile or bundle.
 pub fn parse_index(path: &str) -> Result<(u64, u16), TilePathError> {
     let (index, width) = match path.split_once(".p/") {
         Some((index, width)) => (index, number(width, 255).filter(|w| *w > 0).ok_or(TilePathError)?),
@@ -52,7 +52,7 @@ pub fn parse_index(path: &str) -> Result<(u64, u16), TilePathError> {
         let group: u64 = digits.parse().map_err(|_| TilePathError)?;
         value = value.checked_mul(1_000).and_then(|v| v.checked_add(group)).ok_or(TilePathError)?;
     }
-    // No superfluous leading group.
+    // Superfluous leading groups are rejected.
     if index_path(value) != index || value > u64::MAX / WIDTH {
         return Err(TilePathError);
     }
@@ -82,15 +82,15 @@ impl fmt::Display for TileId {
     }
 }
 
-/// The tiles on the tree's right edge: all that is needed to append leaves and to know the root.
+/// The tiles on the right edge of the tree, which suffice to append leaves and to compute the root.
 #[derive(Debug, Clone, Default)]
 pub struct Edge {
     size: u64,
-    /// For each level the hashes that no full tile holds yet: fewer than 256.
+    /// For each level, the hashes that are not in a full tile yet: fewer than 256.
     levels: Vec<Vec<Hash>>,
 }
 
-/// A tile that changed, full or partial, with the hashes in it.
+/// A new or changed tile, full or partial, and its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tile {
     /// Level.
@@ -102,7 +102,7 @@ pub struct Tile {
 }
 
 impl Edge {
-    /// Loads the edge of a tree of `size` leaves; `tile` answers with the hashes of a tile.
+    /// Loads the edge of a tree of `size` leaves; `tile` returns the hashes of a tile.
     pub fn load<E>(size: u64, mut tile: impl FnMut(u8, u64) -> Result<Vec<Hash>, E>) -> Result<Self, E> {
         let mut levels = Vec::new();
         let mut remaining = size;
@@ -119,12 +119,12 @@ impl Edge {
         Ok(Self { size, levels })
     }
 
-    /// Leaves.
+    /// Number of leaves.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Appends a leaf hash; full tiles go to `full`.
+    /// Appends a leaf hash and adds tiles that became full to `full`.
     pub fn append(&mut self, leaf: Hash, full: &mut Vec<Tile>) {
         let mut index = self.size;
         self.size += 1;
@@ -144,7 +144,7 @@ impl Edge {
         }
     }
 
-    /// The partial tiles as they are now.
+    /// The current partial tiles.
     pub fn partial(&self) -> impl Iterator<Item = Tile> {
         self.levels.iter().enumerate().filter(|(_, hashes)| !hashes.is_empty()).map(|(level, hashes)| Tile {
             level: level as u8,
@@ -169,7 +169,7 @@ impl Edge {
     }
 }
 
-/// The root over a power of two of hashes.
+/// The root over 2^n hashes.
 fn perfect_root(hashes: &[Hash]) -> Hash {
     let mut layer = hashes.to_vec();
     while layer.len() > 1 {
@@ -211,7 +211,7 @@ pub fn to_bytes(hashes: &[Hash]) -> Vec<u8> {
     hashes.concat()
 }
 
-/// Splits a tile's bytes; `None` if they are no whole number of hashes.
+/// Splits a tile's bytes; `None` if they are not a whole number of hashes.
 pub fn from_bytes(bytes: &[u8]) -> Option<Vec<Hash>> {
     let whole = bytes.len().is_multiple_of(32) && bytes.len() <= 32 * WIDTH as usize;
     whole.then(|| bytes.chunks_exact(32).map(|chunk| chunk.try_into().expect("32 bytes")).collect())

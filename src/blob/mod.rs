@@ -1,7 +1,7 @@
-//! Sealed bytes in a local folder. Only ciphertext is ever here.
+//! Sealed containers in a local folder; it only ever contains ciphertext.
 //!
-//! A blob is written beside its place, fsynced, renamed, and the folder fsynced: it is either whole or absent. What a
-//! crash left half-made is swept at start; a download keeps its part and goes on.
+//! A blob is written to a temporary file, fsynced and renamed, and then the folder is fsynced, so that it is either
+//! complete or absent. Remains of interrupted publications are removed at startup; interrupted downloads are resumed.
 
 use crate::core::digest::{Digest, Hasher};
 use crate::durable::sync_folder;
@@ -10,18 +10,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// The folder.
+/// A folder of blobs.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     folder: PathBuf,
 }
 
-/// The name of a blob that this node sealed: its digest.
+/// The name of a blob that this node sealed: the hexadecimal digest.
 pub fn name_of(digest: &Digest) -> String {
     hex::encode(digest.as_bytes())
 }
 
-/// A blob that is being written; dropped without [`Writing::keep`], it leaves nothing.
+/// A blob being written; it is removed if dropped before [`Blobs::keep`].
 pub struct Writing {
     file: File,
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct Writing {
 }
 
 impl Blobs {
-    /// Opens the folder, making it where it is absent, and sweeps publications that were interrupted.
+    /// Opens the folder, creates it if necessary and removes the remains of interrupted publications.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join("parts"))?;
         let blobs = Self { folder: folder.to_owned() };
@@ -46,7 +46,7 @@ impl Blobs {
         self.folder.join(name)
     }
 
-    /// Begins a blob; `name` must be new.
+    /// Starts a blob; `name` must not be in use.
     pub fn create(&self, name: &str) -> io::Result<Writing> {
         let path = self.folder.join(format!("{name}.new"));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
@@ -61,12 +61,12 @@ impl Blobs {
         sync_folder(&self.folder)
     }
 
-    /// Opens a blob to read.
+    /// Opens a blob for reading.
     pub fn read(&self, name: &str) -> io::Result<File> {
         File::open(self.path(name))
     }
 
-    /// Reads a range; shorter only where the blob ends.
+    /// Reads a range; the result is shorter only at the end of the blob.
     pub fn range(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; length];
         let mut filled = 0;
@@ -80,7 +80,7 @@ impl Blobs {
         Ok(buffer)
     }
 
-    /// Removes a blob and the part of its download, if they are there.
+    /// Removes a blob and its partial download, if present.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         for path in [self.path(name), self.folder.join("parts").join(name)] {
             match fs::remove_file(path) {
@@ -91,18 +91,18 @@ impl Blobs {
         sync_folder(&self.folder)
     }
 
-    /// Whether a blob is there.
+    /// Whether the blob exists.
     pub fn has(&self, name: &str) -> bool {
         self.path(name).exists()
     }
 
-    /// Free and total bytes of the file system that the folder is on.
+    /// Free and total bytes of the folder's file system.
     pub fn space(&self) -> io::Result<(u64, u64)> {
         let found = rustix::fs::statvfs(&self.folder)?;
         Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
     }
 
-    /// The names of all whole blobs.
+    /// The names of all complete blobs.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -114,7 +114,7 @@ impl Blobs {
         Ok(names)
     }
 
-    /// Opens the part of a download: what is there already is kept.
+    /// Opens a partial download and keeps its content.
     pub fn part(&self, name: &str) -> io::Result<Part> {
         let path = self.folder.join("parts").join(name);
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
@@ -122,8 +122,8 @@ impl Blobs {
         Ok(Part { file, path, size })
     }
 
-    /// Makes a complete download permanent under `name`, if its digest is `expected`; else removes it and tells the
-    /// digest found.
+    /// Makes a complete download permanent under `name` if its digest is `expected`; otherwise removes it and returns
+    /// its actual digest.
     pub fn keep_part(&self, part: Part, name: &str, expected: &Digest) -> io::Result<Result<(), Digest>> {
         let found = part.digest()?;
         if found != *expected {
@@ -149,13 +149,13 @@ impl Write for Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         if !self.kept {
-            // At worst the sweep at the next start removes it.
+            // If this fails, the file is removed at the next start.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A download under way.
+/// A partial download.
 pub struct Part {
     file: File,
     path: PathBuf,
@@ -163,19 +163,19 @@ pub struct Part {
 }
 
 impl Part {
-    /// Bytes that are there.
+    /// Bytes downloaded so far.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Appends.
+    /// Appends bytes.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.size += bytes.len() as u64;
         Ok(())
     }
 
-    /// Drops what is there: it belongs to something else.
+    /// Discards the content, which belongs to another download.
     pub fn restart(&mut self) -> io::Result<()> {
         self.size = 0;
         self.file.set_len(0)

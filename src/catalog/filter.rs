@@ -1,5 +1,5 @@
-//! The filter of a catalog request (DSP 2025-1, "Catalog Request Message", leaves its language open). FORMATS.md, "Catalog
-//! filter": a list of conditions that must all hold, each `{"property", "operator", "value"}`.
+//! The filter of a catalog request (DSP 2025-1, "Catalog Request Message", does not define its language). FORMATS.md,
+//! "Catalog filter": a list of conditions `{"property", "operator", "value"}`, all of which must hold.
 
 use super::Offered;
 use crate::core::limits;
@@ -7,19 +7,19 @@ use crate::core::time::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A filter.
+/// A catalog filter.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     conditions: Vec<Condition>,
-    /// Only what changed after this; `crosspark:change` of an earlier answer.
+    /// Only datasets changed after this number, which is the `crosspark:change` of an earlier response.
     pub since: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Condition {
-    /// The text contains this, whatever the case.
+    /// The property contains this text, ignoring case.
     Contains(Property, String),
-    /// The text is this.
+    /// The property equals this text.
     Is(Property, String),
     /// Published at this time or later.
     Since(Timestamp),
@@ -48,7 +48,7 @@ struct Raw {
 }
 
 impl Filter {
-    /// Reads the `filter` of a catalog request.
+    /// Parses the `filter` of a catalog request.
     pub fn read(conditions: &[Value]) -> Result<Self, FilterError> {
         if conditions.len() > limits::FILTER_CONDITIONS_MAX {
             return Err(FilterError(format!("more than {} conditions", limits::FILTER_CONDITIONS_MAX)));
@@ -57,7 +57,7 @@ impl Filter {
         for condition in conditions {
             let raw = serde_json::from_value(condition.clone());
             let Raw { property, operator, value } = raw.map_err(|error| {
-                FilterError(format!("a condition is {{\"property\", \"operator\", \"value\"}}, all texts ({error})"))
+                FilterError(format!("a condition is {{\"property\", \"operator\", \"value\"}}, all strings ({error})"))
             })?;
             filter.add(&property, &operator, value)?;
         }
@@ -80,13 +80,13 @@ impl Filter {
                 Condition::Since(Timestamp::parse(&value).map_err(|error| FilterError(error.to_string()))?)
             }
             (None, "crosspark:change", "gt") => {
-                let change = value.parse().map_err(|_| FilterError("`crosspark:change` is a number".into()))?;
+                let change = value.parse().map_err(|_| FilterError("`crosspark:change` must be a number".into()))?;
                 self.since = Some(change);
                 return Ok(());
             }
             _ => {
                 return Err(FilterError(format!(
-                    "`{property}` `{operator}`; possible are title, description, schema, theme, license with contains or \
+                    "`{property}` `{operator}`; use title, description, schema, theme, license with contains or \
                      eq; issued with gteq; crosspark:change with gt"
                 )));
             }
@@ -95,7 +95,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Whether a dataset passes; what changed is looked up elsewhere.
+    /// Whether a dataset meets all conditions; `since` is applied elsewhere.
     pub fn passes(&self, offered: &Offered) -> bool {
         let text = |property: Property| match property {
             Property::Title => offered.title.as_str(),

@@ -1,4 +1,4 @@
-//! The catalog (DCAT 3 as the Dataspace Protocol 2025-1 profiles it): what a participant offers.
+//! The catalog of a participant's offers (DCAT 3 in the profile of the Dataspace Protocol 2025-1).
 
 mod filter;
 
@@ -14,73 +14,73 @@ use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What a publisher says of a dataset beside the records.
+/// A publisher's optional metadata of a dataset.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// Under which licence: a name or an address (`dct:license`).
+    /// Name or URL of the licence (`dct:license`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<Text>,
-    /// Whom to ask (`dcat:contactPoint`).
+    /// Contact for questions (`dcat:contactPoint`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Text>,
-    /// How often it is published anew (`dct:accrualPeriodicity`).
+    /// Frequency of publication (`dct:accrualPeriodicity`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency: Option<Text>,
-    /// The sector it is about (`dcat:theme`).
+    /// Sector (`dcat:theme`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub theme: Option<Text>,
-    /// Records that its publisher approved for everybody who sees it, at most [`limits::SAMPLES_MAX`].
+    /// Sample records, at most [`limits::SAMPLES_MAX`], that the publisher approved for everyone who sees the dataset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<Value>,
-    /// Whether all members see it, also those who may not have it.
+    /// Whether all members see the dataset, including those that are not permitted to use it.
     #[serde(default)]
     pub listed: bool,
 }
 
-/// A dataset as it is offered: its newest version. Of another connector's dataset less is known.
+/// The newest version of a dataset on offer. Datasets of other connectors lack some of the members.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Offered {
-    /// The dataset.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// Its title.
+    /// Title.
     pub title: Text,
-    /// More about it.
+    /// Longer description.
     pub description: String,
-    /// The offer.
+    /// Offer.
     pub offer: OfferId,
-    /// Its policy in normal form.
+    /// Policy in normal form.
     pub policy: Value,
-    /// Version.
+    /// Version number.
     pub version: Option<u64>,
-    /// Digest of the version's manifest.
+    /// Digest of the manifest.
     pub manifest: Option<Digest>,
-    /// Schema of its records.
+    /// Schema of the records.
     pub schema: Option<SchemaRef>,
-    /// Records.
+    /// Number of records.
     pub records: Option<u64>,
-    /// Sealed bytes.
+    /// Size of the sealed container in bytes.
     pub bytes: Option<u64>,
-    /// When this version was published.
+    /// Time of publication of this version.
     pub published: Option<Timestamp>,
-    /// How it can be delivered, by the policy.
+    /// Delivery formats that the policy permits.
     #[serde(default)]
     pub formats: Vec<String>,
-    /// What its publisher says of it.
+    /// Optional metadata from the publisher.
     #[serde(default)]
     pub about: About,
-    /// Why whoever asked may not have it, where it is listed all the same.
+    /// Reason why the recipient of the catalog may not use a dataset that is listed for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
-/// A text that is no dataset of a catalog.
+/// Why a dataset of a peer's catalog cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the peer's catalog is not understood: {0}")]
+#[error("the peer's catalog cannot be read: {0}")]
 pub struct CatalogError(String);
 
 impl Offered {
-    /// As a DCAT dataset. DSP 2025-1, "Catalog Protocol": an offer inside a dataset has no `target`.
+    /// Converts to a DCAT dataset. DSP 2025-1, "Catalog Protocol": an offer in a dataset has no `target`.
     pub fn to_dcat(&self, endpoint: &str) -> Value {
         let mut offer = json!({"@id": self.offer, "@type": "Offer"});
         if let (Some(offer), Some(policy)) = (offer.as_object_mut(), self.policy.as_object()) {
@@ -119,11 +119,11 @@ impl Offered {
         dataset
     }
 
-    /// Reads a DCAT dataset, of a crosspark node or another connector. Its first offer that is understood counts.
+    /// Reads a DCAT dataset of a crosspark node or another connector; its first supported offer is used.
     pub fn from_dcat(value: &Value) -> Result<Self, CatalogError> {
         let dataset: DatasetId = needed(value, "@id")?;
         let offers: Vec<Value> = needed(value, "hasPolicy")?;
-        let mut problem = "a dataset without offer".to_owned();
+        let mut problem = "a dataset without an offer".to_owned();
         for offer in offers {
             match Policy::from_value(&offer) {
                 Ok(policy) => return Self::of(dataset, needed(&offer, "@id")?, &policy, value),
@@ -140,7 +140,7 @@ impl Offered {
             Text::parse(cut.trim()).ok()
         };
         let title = short("title").or_else(|| short("name")).or_else(|| Text::parse(dataset.as_str()).ok());
-        let title = title.ok_or_else(|| CatalogError("a dataset without title".into()))?;
+        let title = title.ok_or_else(|| CatalogError("a dataset without a title".into()))?;
         let description: String =
             text("description").unwrap_or_default().chars().take(limits::DESCRIPTION_CHARS_MAX).collect();
         let samples: Vec<Value> = known(value, "crosspark:samples").unwrap_or_default();
@@ -181,7 +181,7 @@ fn known<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T>
     serde_json::from_value(value.get(name)?.clone()).ok()
 }
 
-/// A text as catalogs write it: plain, under another prefix, with a language, or several of them.
+/// A text in the forms that catalogs use: plain, with another prefix, with a language tag, or the first of a list.
 fn said(value: &Value, name: &str) -> Option<String> {
     let names = [name.to_owned(), format!("dct:{name}"), format!("dcterms:{name}"), format!("dcat:{name}")];
     let found = names.iter().find_map(|name| value.get(name))?;
@@ -204,7 +204,7 @@ fn service(endpoint: &str) -> Value {
     json!({"@id": format!("{endpoint}#connector"), "@type": "DataService", "endpointURL": endpoint})
 }
 
-/// The root catalog of a participant. Arrays that would be empty are left out.
+/// The root catalog of a participant; omits arrays that would be empty.
 pub fn to_dcat(participant: &ParticipantId, endpoint: &str, offered: &[Offered]) -> Value {
     let mut catalog = json!({
         "@id": format!("{endpoint}#catalog"),

@@ -1,5 +1,5 @@
-//! Digests. A document's digest and a container's are plain SHA-256, so that anybody's tools can check them; every
-//! other hash begins with a label of its own, so that no two uses can be confused.
+//! Digests. Digests of documents and containers are plain SHA-256, so that standard tools can check them; every other
+//! hash starts with its own label, so that no two uses can be confused.
 
 use ring::{digest, hkdf, hmac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -13,7 +13,7 @@ pub struct Digest([u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyedDigest([u8; 32]);
 
-/// A text that is no digest of the expected kind.
+/// A text that is not a digest of the expected kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("expected `{prefix}` and 64 lower-case hexadecimal digits")]
 pub struct DigestError {
@@ -99,20 +99,19 @@ impl Digest {
         Self(out)
     }
 
-    /// The digits in groups of four, for people who compare them.
+    /// The hexadecimal digits in groups of four, for comparison by people.
     pub fn fingerprint(&self) -> String {
         let digits = hex::encode(self.0);
         let groups: Vec<&str> = (0..64).step_by(4).map(|i| &digits[i..i + 4]).collect();
         groups.join(" ")
     }
 
-    /// Reads a fingerprint as people write it: case, spaces, colons, hyphens and the `sha256:` before it do not matter.
+    /// Parses a fingerprint as people write it: case, spaces, colons, hyphens and a leading `sha256:` do not matter.
     pub fn parse_fingerprint(text: &str) -> Result<Self, DigestError> {
         let lower = text.trim().to_ascii_lowercase();
         let digits: String =
             lower.strip_prefix("sha256:").unwrap_or(&lower).chars().filter(|c| !matches!(c, ' ' | ':' | '-')).collect();
-        Self::parse(&format!("sha256:{digits}"))
-            .map_err(|_| DigestError { prefix: "(for a fingerprint, spaces allowed) " })
+        Self::parse(&format!("sha256:{digits}")).map_err(|_| DigestError { prefix: "[sha256:]" })
     }
 }
 
@@ -126,17 +125,17 @@ fn digest_context(first: &[u8]) -> digest::Context {
 pub struct Hasher(digest::Context);
 
 impl Hasher {
-    /// Starts with nothing hashed.
+    /// Creates an empty hasher.
     pub fn new() -> Self {
         Self(digest::Context::new(&digest::SHA256))
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     pub fn update(&mut self, data: &[u8]) {
         self.0.update(data);
     }
 
-    /// The digest of all that was added.
+    /// The digest of all bytes appended.
     pub fn finish(self) -> Digest {
         Digest::from_context(self.0)
     }
@@ -157,12 +156,12 @@ impl KeyedHasher {
         Self(hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &derive_key(secret, label))))
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     pub fn update(&mut self, data: &[u8]) {
         self.0.update(data);
     }
 
-    /// The keyed digest of all that was added.
+    /// The keyed digest of all bytes appended.
     pub fn finish(self) -> KeyedDigest {
         let mut out = [0u8; 32];
         out.copy_from_slice(self.0.sign().as_ref());
@@ -175,9 +174,9 @@ pub fn derive_key(secret: &[u8; 32], label: &str) -> [u8; 32] {
     let mut out = [0u8; 32];
     let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(secret);
     let info = [label.as_bytes()];
-    // Both calls fail only for outputs longer than 255 hashes.
+    // Both calls fail only for outputs longer than 255 hash lengths.
     let okm = prk.expand(&info, hkdf::HKDF_SHA256).expect("32 bytes are within HKDF's range");
-    okm.fill(&mut out).expect("the length is the algorithm's own");
+    okm.fill(&mut out).expect("the output has the length of the hash");
     out
 }
 

@@ -1,13 +1,13 @@
-//! Identifiers, each a type of its own with a private field and a parsing constructor.
+//! Identifiers: each a separate type with a private field and a validating constructor.
 
 use super::random::{self, Random};
 use super::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 
-/// A text that is no identifier of the expected kind.
+/// A text that is not a valid identifier of the expected kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no {kind}: {rule}")]
+#[error("`{text}` is not a valid {kind}: {rule}")]
 pub struct IdError {
     kind: &'static str,
     text: String,
@@ -21,7 +21,7 @@ fn refuse(kind: &'static str, text: &str, rule: &'static str) -> IdError {
 macro_rules! text_type {
     ($name:ident) => {
         impl $name {
-            /// The identifier as it is written.
+            /// The identifier as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -61,7 +61,7 @@ macro_rules! text_type {
     };
 }
 
-/// Declares an opaque identifier: ours are `urn:uuid:` with a random UUID; another connector's may be any visible
+/// Declares an opaque identifier: this program generates `urn:uuid:` and a UUID; another connector's may be any
 /// ASCII text that is safe in a path segment.
 macro_rules! opaque_id {
     ($($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
@@ -79,15 +79,15 @@ macro_rules! opaque_id {
                     .ok_or_else(|| refuse($kind, text, "1 to 200 letters, digits and :._~-@+=, are allowed"))
             }
 
-            /// A new `urn:uuid:` with a UUID that begins with the time (version 7, RFC 9562 section 5.7): where many are kept,
-            /// the new ones are beside each other.
+            /// Generates `urn:uuid:` with a UUID that begins with the time (version 7, RFC 9562 section 5.7), so that
+            /// new rows are adjacent in an index.
             pub fn generate_at(now: Timestamp, random: &dyn Random) -> Self {
                 let ms = u64::try_from(now.ms()).unwrap_or(0);
                 let uuid = uuid::Builder::from_unix_timestamp_millis(ms, &random::bytes(random)).into_uuid();
                 Self(format!("urn:uuid:{uuid}"))
             }
 
-            /// A new `urn:uuid:` with a random (version 4) UUID.
+            /// Generates `urn:uuid:` with a random UUID (version 4).
             pub fn generate(random: &dyn Random) -> Self {
                 let uuid = uuid::Builder::from_random_bytes(random::bytes(random)).into_uuid();
                 Self(format!("urn:uuid:{uuid}"))
@@ -99,11 +99,11 @@ macro_rules! opaque_id {
 }
 
 opaque_id! {
-    /// A dataset; its versions are numbered.
+    /// A dataset; its versions have numbers.
     DatasetId = "dataset id";
-    /// A contract negotiation or transfer process, as one side names it (`consumerPid`, `providerPid`).
+    /// A contract negotiation or transfer process, as one party identifies it (`consumerPid`, `providerPid`).
     ProcessId = "process id";
-    /// An offer: one policy on one dataset.
+    /// An offer: one policy for one dataset.
     OfferId = "offer id";
     /// An agreement.
     AgreementId = "agreement id";
@@ -111,18 +111,18 @@ opaque_id! {
     EntryId = "entry id";
     /// A dataset that this node obtained from a peer.
     HoldingId = "holding id";
-    /// A management token (its name, not its secret).
+    /// A management token; the identifier, not the secret.
     TokenId = "token id";
-    /// A message of the outbox.
+    /// A message in the outbox.
     MessageId = "message id";
 }
 
-/// A participant: `did:web:HOST`. A name; it is never resolved for trust.
+/// A participant: `did:web:HOST`. Only a name: it is never resolved to establish trust.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParticipantId(String);
 
 impl ParticipantId {
-    /// Parses `did:web:` and a lower-case host name, with `%3A` and a port where there is one.
+    /// Parses `did:web:` and a lower-case host name, optionally followed by `%3A` and a port.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let rule = "expected did:web: and a lower-case host name, as in did:web:park.example";
         let host = text.strip_prefix("did:web:").ok_or_else(|| refuse("participant", text, rule))?;
@@ -141,17 +141,17 @@ impl ParticipantId {
         }
     }
 
-    /// The host behind `did:web:`, as it is written.
+    /// The host part after `did:web:`, port included.
     pub fn host(&self) -> &str {
         &self.0["did:web:".len()..]
     }
 
-    /// The key `n` of this participant.
+    /// The identifier of this participant's key number `n`.
     pub fn key(&self, n: u32) -> KeyId {
         KeyId(format!("{}#key-{n}", self.0))
     }
 
-    /// The origin of this participant's log after `recovery` recoveries (`HOST/log/1` at first).
+    /// The origin of this participant's log after `recovery` recoveries; the first is `HOST/log/1`.
     pub fn log_origin(&self, recovery: u32) -> LogOrigin {
         LogOrigin(format!("{}/log/{}", self.host(), recovery + 1))
     }
@@ -173,12 +173,12 @@ impl KeyId {
         }
     }
 
-    /// Its number.
+    /// The key number.
     pub fn number(&self) -> u32 {
         self.0.rsplit_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
     }
 
-    /// The participant whose key it is.
+    /// The participant that owns the key.
     pub fn participant(&self) -> ParticipantId {
         ParticipantId(self.0.split_once('#').map_or(self.0.as_str(), |(did, _)| did).to_owned())
     }
@@ -186,7 +186,7 @@ impl KeyId {
 
 text_type!(KeyId);
 
-/// The origin of a log (`HOST/log/N`), the first line of its checkpoints.
+/// The origin of a log (`HOST/log/N`): the first line of its checkpoints.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogOrigin(String);
 
@@ -205,13 +205,13 @@ impl LogOrigin {
 
 text_type!(LogOrigin);
 
-/// A short text that a person gave: a title, an enterprise's or a person's name, a purpose, a reason.
-/// 1 to 200 characters, no control characters, no space at either end. Never changed.
+/// A short text entered by a person: a title, an enterprise, a person's name, a purpose, a reason.
+/// 1 to 200 characters, no control characters, no space at either end. It is never modified.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(String);
 
 impl Text {
-    /// Accepts `text` as it is, or refuses it.
+    /// Accepts `text` unmodified, or rejects it.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let fits = !text.is_empty()
             && text.chars().count() <= super::limits::TEXT_CHARS_MAX

@@ -1,4 +1,4 @@
-//! What every other room stands on: identifiers, time and randomness as ports, exact JSON, digests, limits.
+//! Foundations of all other modules: identifiers, time and randomness as ports, exact JSON, digests, limits.
 
 pub mod digest;
 pub mod id;

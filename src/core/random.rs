@@ -1,10 +1,10 @@
-//! Randomness as a port, so that everything above it is a function of its inputs.
+//! Randomness as a port, so that the code above it is a function of its inputs.
 
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// A source of unpredictable bytes.
 pub trait Random: Send + Sync {
-    /// Fills `buffer` wholly.
+    /// Fills the whole `buffer`.
     fn fill(&self, buffer: &mut [u8]);
 }
 
@@ -21,7 +21,7 @@ pub struct SystemRandomness(SystemRandom);
 
 impl SystemRandomness {
     /// Opens the generator.
-    #[allow(clippy::disallowed_methods, reason = "this is the port's one implementation")]
+    #[allow(clippy::disallowed_methods, reason = "the only implementation of the port")]
     pub fn new() -> Self {
         Self(SystemRandom::new())
     }
@@ -35,7 +35,7 @@ impl Default for SystemRandomness {
 
 impl Random for SystemRandomness {
     fn fill(&self, buffer: &mut [u8]) {
-        // Without randomness no key, salt or id may be made: going on would be worse than stopping.
-        self.0.fill(buffer).expect("the operating system's random generator works");
+        // Keys, salts and ids must not be made without randomness, so a failure here stops the process.
+        self.0.fill(buffer).expect("the operating system's random generator should work");
     }
 }

@@ -1,4 +1,4 @@
-//! Time as a port and as a value: UTC, milliseconds, written as RFC 3339.
+//! Time as a port and as a value: UTC with milliseconds, written as RFC 3339.
 
 use super::limits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -6,18 +6,18 @@ use std::fmt;
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Tells the time. The one implementation that asks the machine is `SystemClock`.
+/// A source of the current time; `SystemClock` is the only one that reads the system clock.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the port's one implementation")]
+    #[allow(clippy::disallowed_methods, reason = "the only implementation of the port")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
@@ -30,20 +30,20 @@ pub fn backoff(failures: u32) -> Duration {
     Duration::from_millis(250 << failures.min(20)).min(limits::BACKOFF_MAX)
 }
 
-/// A moment: milliseconds since 1970-01-01T00:00:00Z, between the years 0 and 9999.
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z, between the years 0 and 9999.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// A text that is no RFC 3339 time in UTC.
+/// A text that is not a valid RFC 3339 time in UTC.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no time: expected RFC 3339 in UTC, as in 2026-01-31T08:00:00.000Z")]
+#[error("`{0}` is not a valid time: expected RFC 3339 in UTC, as in 2026-01-31T08:00:00.000Z")]
 pub struct TimeError(String);
 
 const MS_MIN: i64 = -62_167_219_200_000;
 const MS_MAX: i64 = 253_402_300_799_999;
 
 impl Timestamp {
-    /// From milliseconds since the epoch, held within the years 0 to 9999.
+    /// From milliseconds since the epoch, clamped to the years 0 to 9999.
     pub fn from_ms(ms: i64) -> Self {
         Self(ms.clamp(MS_MIN, MS_MAX))
     }
@@ -58,12 +58,12 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
-    /// This moment moved by `ms` milliseconds.
+    /// This time plus `ms` milliseconds.
     pub fn plus_ms(self, ms: i64) -> Self {
         Self::from_ms(self.0.saturating_add(ms))
     }
 
-    /// Parses RFC 3339 as people write it; an offset other than UTC is refused, as is what is finer than milliseconds.
+    /// Parses RFC 3339 as people write it; rejects offsets other than UTC and fractions finer than milliseconds.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         let error = || TimeError(text.chars().take(40).collect());
         let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| error())?;
@@ -77,7 +77,7 @@ impl Timestamp {
         i64::try_from(ms).ok().filter(|ms| (MS_MIN..=MS_MAX).contains(ms)).map(Self).ok_or_else(error)
     }
 
-    /// As the `time` crate's type, for certificates.
+    /// Converts to the `time` crate's type, in whole seconds, for certificates.
     pub fn to_offset_date_time(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(self.seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
@@ -115,7 +115,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        // One moment, one text: else a document read and written again would have another digest.
+        // Each time has exactly one text; otherwise a document read and written again would have another digest.
         let at = Self::parse(&text).map_err(D::Error::custom)?;
         if at.to_string() == text { Ok(at) } else { Err(D::Error::custom(format!("write the time as {at}"))) }
     }

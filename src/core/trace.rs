@@ -1,25 +1,25 @@
-//! One id for all that a request sets in motion, at both parks: it travels in the `traceparent` header (W3C Trace Context,
-//! level 1) and stands on every log line. It is for finding things and proves nothing.
+//! Trace ids: one id for all work that a request causes, at both parks. It travels in the `traceparent` header (W3C
+//! Trace Context, level 1) and appears on every log line. It serves diagnosis and is not evidence.
 
 use super::random::{self, Random};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// 16 bytes, not all zero; 32 lower-case hex digits in writing.
+/// 16 bytes, not all zero; written as 32 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TraceId(#[serde(with = "hex::serde")] [u8; 16]);
 
 impl TraceId {
-    /// A random one.
+    /// Generates a random trace id.
     pub fn generate(random: &dyn Random) -> Self {
         let mut bytes = random::bytes::<16>(random);
         bytes[0] |= 1;
         Self(bytes)
     }
 
-    /// Reads a `traceparent` header: `VERSION-TRACE-PARENT-FLAGS`; what comes behind in later versions is ignored (W3C
-    /// Trace Context, section 3.2.4).
+    /// Parses a `traceparent` header: `VERSION-TRACE-PARENT-FLAGS`; additional fields of later versions are ignored
+    /// (W3C Trace Context, section 3.2.4).
     pub fn from_header(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -37,7 +37,7 @@ impl TraceId {
         bytes.iter().any(|byte| *byte != 0).then_some(Self(bytes))
     }
 
-    /// As a `traceparent` header for a call that this node makes.
+    /// Formats a `traceparent` header for an outgoing request, with a random parent id.
     pub fn to_header(self, random: &dyn Random) -> String {
         let mut parent = random::bytes::<8>(random);
         parent[0] |= 1;

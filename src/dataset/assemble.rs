@@ -1,4 +1,4 @@
-//! Publishing: text chunks in, sealed container out, on all cores and in flat memory.
+//! Publishing: turns chunks of text into a sealed container, on all cores and in constant memory.
 
 use super::container::{DataKey, Sealer};
 use super::frame::{self, Compressor, Frame};
@@ -11,88 +11,88 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Label of the keyed digest of the text inside.
+/// Label of the keyed digest of the text in the container.
 pub const PLAINTEXT_LABEL: &str = "crosspark/plaintext/v1";
 /// Label of the keyed digest of the published file.
 pub const SOURCE_LABEL: &str = "crosspark/source/v1";
 
-/// A piece of the source that holds whole records.
+/// A part of the source that consists of whole records.
 pub struct Chunk {
-    /// Bytes of the source before it that hold no record: a byte order mark, a header. They count for the digest.
+    /// Preceding source bytes outside of records, such as a byte order mark or header; part of the source digest.
     pub head: Vec<u8>,
-    /// The line (from 1) that it begins with.
+    /// Line number of the first line, from 1.
     pub first_line: u64,
-    /// Its bytes.
+    /// The records.
     pub bytes: Vec<u8>,
 }
 
-/// A local format.
+/// A decoder of a local file format.
 pub trait Decoder: Sync {
-    /// Turns a chunk into records: calls `record` with each one's line and JSON text, and `broken` where there is none.
+    /// Decodes a chunk: calls `record` with the line and JSON text of each record, and `broken` for malformed ones.
     fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), broken: &mut dyn FnMut(u64, Violation));
 }
 
 /// An invalid record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvalidRecord {
-    /// Line of the source, from 1.
+    /// Line in the source, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The violation.
     #[serde(flatten)]
     pub violation: Violation,
 }
 
-/// Why a publication is refused: every invalid record counted, the first ones described.
+/// Why a publication is refused: the number of invalid records, and a description of the first ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
-    /// Records seen, valid or not.
+    /// All records.
     pub records: u64,
-    /// Invalid ones.
+    /// Invalid records.
     pub invalid: u64,
-    /// The first of them.
+    /// Descriptions of the first invalid records.
     pub first: Vec<InvalidRecord>,
 }
 
-/// What was sealed.
+/// The result of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of canonical text.
+    /// Size of the canonical text in bytes.
     pub text_size: u64,
-    /// Its keyed digest.
+    /// Keyed digest of the canonical text.
     pub text_digest: KeyedDigest,
-    /// The source's keyed digest.
+    /// Keyed digest of the source.
     pub source_digest: KeyedDigest,
-    /// Frames.
+    /// Number of frames.
     pub frames: u64,
     /// SHA-256 of the container.
     pub digest: Digest,
-    /// Bytes of the container.
+    /// Size of the container in bytes.
     pub size: u64,
 }
 
-/// Why nothing was sealed.
+/// Why a publication fails.
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
-    /// Invalid records.
+    /// Some records are invalid.
     #[error("{} of {} records are invalid", .0.invalid, .0.records)]
     Invalid(Rejection),
-    /// No record at all.
-    #[error("the file holds no record")]
+    /// There are no records.
+    #[error("the file contains no records")]
     Empty,
-    /// The source ended early or is not of its format.
+    /// The source cannot be read, or is not in its format.
     #[error("{0}")]
     Source(io::Error),
-    /// The container could not be written.
+    /// The container cannot be written.
     #[error("the sealed container could not be written: {0}")]
     Sink(io::Error),
-    /// Beyond a limit.
+    /// A limit is exceeded.
     #[error("the dataset is too large: {0}")]
     TooLarge(&'static str),
 }
 
-/// What one worker makes of one chunk.
+/// A worker's result for one chunk.
 struct Worked {
     head: Vec<u8>,
     bytes: Vec<u8>,
@@ -108,8 +108,8 @@ struct Piece {
     records: u32,
 }
 
-/// Reads chunks from `source`, validates and seals every record into `out`; returns `out` if all were valid.
-/// `progress` is told how many bytes of the source were worked on.
+/// Reads chunks from `source`, validates all records and seals them into `out`; returns `out` if all are valid.
+/// `progress` counts the processed bytes of the source.
 pub fn assemble<W: Write>(
     threads: usize,
     mut source: impl FnMut() -> io::Result<Option<Chunk>> + Send,
@@ -126,7 +126,7 @@ pub fn assemble<W: Write>(
     let mut frames: Vec<Frame> = Vec::new();
     let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
-    // Once a record is invalid nothing will be published: the rest is only validated, to report it all.
+    // After an invalid record nothing will be published; the remaining records are only validated, for the report.
     let doomed = AtomicBool::new(false);
 
     let worker = || {
@@ -206,7 +206,7 @@ impl Worker {
             let before = text.len();
             if found.is_empty() && !doomed.load(Ordering::Relaxed) {
                 tape.write_canonical(&mut text);
-                // Numbers may grow: 1e20 has 21 digits in canonical form.
+                // The canonical form can be longer: 1e20 becomes 21 digits.
                 if text.len() - before > limits::RECORD_BYTES_MAX {
                     text.truncate(before);
                     found = vec![too_long()];
@@ -246,7 +246,7 @@ impl Worker {
             worked.first.truncate(limits::VIOLATIONS_REPORTED_MAX);
         }
         for piece in &mut worked.pieces {
-            // Compression in memory fails only without memory.
+            // Compression in memory fails only if memory runs out.
             piece.compressed = compressor.compress(&piece.text).expect("zstd compresses any text");
         }
         (worked.head, worked.bytes) = (chunk.head, chunk.bytes);
@@ -255,11 +255,11 @@ impl Worker {
 }
 
 fn too_long() -> Violation {
-    let reason = format!("a record may have at most {} bytes, also in canonical form", limits::RECORD_BYTES_MAX);
+    let reason = format!("a record may have at most {} bytes, even in canonical form", limits::RECORD_BYTES_MAX);
     Violation { pointer: String::new(), rule: "json".into(), reason }
 }
 
-/// Parses and validates one record; empty if it is valid.
+/// Parses and validates one record; returns no violations if it is valid.
 pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violation> {
     if json.len() > limits::RECORD_BYTES_MAX {
         return vec![too_long()];

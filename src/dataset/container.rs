@@ -6,12 +6,12 @@ use fast_floe::{Key, Parameters, io::EncryptWriter};
 use std::io::{self, Read, Seek, Write};
 use zeroize::Zeroizing;
 
-/// A data key: opens one dataset version. Zeroised when dropped; never printed.
+/// The key of one dataset version. Zeroised when dropped and never shown in `Debug` output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DataKey(Zeroizing<[u8; 32]>);
 
 impl DataKey {
-    /// From its 32 bytes.
+    /// From the 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
@@ -37,7 +37,7 @@ fn parameters() -> Parameters {
     Parameters::with_segment_length(SEGMENT_BYTES).expect("the format's segment length is within FLOE's range")
 }
 
-/// Counts and hashes what passes.
+/// Counts and hashes the bytes written through it.
 pub struct Tally<W> {
     inner: W,
     hasher: Hasher,
@@ -57,17 +57,17 @@ impl<W: Write> Write for Tally<W> {
     }
 }
 
-/// Seals what is written to it.
+/// Encrypts the bytes written to it.
 pub struct Sealer<W: Write>(EncryptWriter<Tally<W>>);
 
 impl<W: Write> Sealer<W> {
-    /// Writes the header.
+    /// Creates the sealer and writes the header.
     pub fn new(out: W, key: &DataKey, associated_data: &[u8]) -> io::Result<Self> {
         let tally = Tally { inner: out, hasher: Hasher::new(), size: 0 };
         EncryptWriter::new(tally, &Key::from_bytes(*key.expose()), associated_data, parameters()).map(Self)
     }
 
-    /// Writes the last segment; returns the writer, the container's digest and its size.
+    /// Writes the last segment and returns the writer, the container's digest and its size.
     pub fn finish(self) -> io::Result<(W, Digest, u64)> {
         let tally = self.0.finish().map_err(|error| error.into_error())?;
         Ok((tally.inner, tally.hasher.finish(), tally.size))
@@ -84,22 +84,22 @@ impl<W: Write> Write for Sealer<W> {
     }
 }
 
-/// Reads a container at any place.
+/// Random-access reader of a container.
 pub struct Opened<R>(fast_floe::random_access::Reader<R>);
 
 impl<R: Read + Seek> Opened<R> {
-    /// Authenticates header and last segment.
+    /// Opens the container and authenticates its header and last segment.
     pub fn new(source: R, key: &DataKey, associated_data: &[u8]) -> io::Result<Self> {
         let key = Key::from_bytes(*key.expose());
         fast_floe::random_access::Reader::new_with_parameters(source, &key, associated_data, parameters()).map(Self)
     }
 
-    /// Plaintext bytes.
+    /// Size of the plaintext in bytes.
     pub fn size(&mut self) -> io::Result<u64> {
         self.0.seek(io::SeekFrom::End(0))
     }
 
-    /// A range of the plaintext, authenticated.
+    /// Decrypts and authenticates a range of the plaintext.
     pub fn range(&mut self, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
         self.0.read_range(range)
     }

@@ -1,49 +1,49 @@
-//! Frames: independent zstd frames of about 1 MiB of text, cut between records, and behind them a seek table in a
-//! skippable zstd frame (RFC 8878 section 3.1.2). `zstd -d` reads the whole as one stream. FORMATS.md, "Frames".
+//! Frames: independent zstd frames of about 1 MiB of text, split between records, followed by a seek table in a
+//! skippable zstd frame (RFC 8878 section 3.1.2). `zstd -d` reads all of them as one stream. FORMATS.md, "Frames".
 
 use crate::core::limits;
 
-/// Compression level: faster than validation, so that validation stays the slowest step.
+/// Compression level, chosen so that validation remains the slowest step.
 pub const LEVEL: i32 = 1;
 
-/// One of the sixteen magic numbers of skippable frames, little endian.
+/// One of the sixteen magic numbers of skippable frames, in little-endian order.
 const SKIPPABLE_MAGIC: u32 = 0x184D_2A5C;
-/// The last bytes of a container's text.
+/// The last bytes of a container's plaintext.
 const TABLE_MAGIC: &[u8; 8] = b"CPFRAME1";
-/// The most that zstd makes of a frame's text.
+/// The maximum compressed size of a frame.
 const FRAME_BYTES_MAX: u32 = (limits::FRAME_TEXT_BYTES_MAX + limits::FRAME_TEXT_BYTES_MAX / 128 + 1_024) as u32;
 const ENTRY_BYTES: usize = 24;
 const FOOTER_BYTES: usize = 12;
 
-/// Where a frame is and what is in it.
+/// Position and content of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// Where it begins, bytes.
+    /// Offset in bytes.
     pub offset: u64,
-    /// Compressed bytes.
+    /// Compressed size in bytes.
     pub length: u32,
-    /// Its first record, from 0.
+    /// Number of its first record, from 0.
     pub first_record: u64,
-    /// Records in it.
+    /// Number of records.
     pub records: u32,
 }
 
-/// Why a table of frames is not believed.
+/// Why a seek table or frame is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the container's table of frames is damaged: {0}")]
+#[error("the container's frames are damaged: {0}")]
 pub struct FrameError(&'static str);
 
-/// The longest head of a zstd frame (RFC 8878 section 3.1.1.1).
+/// The maximum length of a zstd frame header (RFC 8878 section 3.1.1.1).
 pub const HEAD_BYTES_MAX: u64 = 18;
 
-/// Bytes of a frame's text, by its head.
+/// The uncompressed size of a frame, from its header.
 pub fn text_size(head: &[u8]) -> Result<u64, FrameError> {
     let stated = zstd::zstd_safe::get_frame_content_size(head).ok().flatten();
     let bounded = stated.filter(|size| *size <= limits::FRAME_TEXT_BYTES_MAX as u64);
-    bounded.ok_or(FrameError("a frame does not state its size, or one that is too large"))
+    bounded.ok_or(FrameError("a frame states no size, or one that is too large"))
 }
 
-/// Writes the skippable frame with the table.
+/// Serialises the seek table as a skippable frame.
 pub fn table(frames: &[Frame]) -> Vec<u8> {
     let length = frames.len() * ENTRY_BYTES + FOOTER_BYTES;
     let mut out = Vec::with_capacity(8 + length);
@@ -60,7 +60,7 @@ pub fn table(frames: &[Frame]) -> Vec<u8> {
     out
 }
 
-/// Reads the table of a text of `size` bytes; `read` answers with a range of it.
+/// Reads the seek table of a plaintext of `size` bytes; `read` returns a range of it.
 pub fn read_table<E: From<FrameError>>(
     size: u64,
     mut read: impl FnMut(std::ops::Range<u64>) -> Result<Vec<u8>, E>,
@@ -69,7 +69,7 @@ pub fn read_table<E: From<FrameError>>(
     let footer_at = size.checked_sub(FOOTER_BYTES as u64).ok_or_else(|| error("too short"))?;
     let footer = read(footer_at..size)?;
     if footer.get(4..) != Some(TABLE_MAGIC) {
-        return Err(error("it does not end as it must"));
+        return Err(error("the seek table is missing at the end"));
     }
     let count = u32_at(&footer, 0) as usize;
     let length = count * ENTRY_BYTES + FOOTER_BYTES;
@@ -79,7 +79,7 @@ pub fn read_table<E: From<FrameError>>(
     let begin = size.checked_sub(8 + length as u64).ok_or_else(|| error("too short"))?;
     let bytes = read(begin..size)?;
     if bytes.len() != 8 + length || u32_at(&bytes, 0) != SKIPPABLE_MAGIC || u32_at(&bytes, 4) as usize != length {
-        return Err(error("its head does not fit its end"));
+        return Err(error("the header of the seek table does not match its end"));
     }
     let mut frames = Vec::with_capacity(count);
     let (mut offset, mut record) = (0u64, 0u64);
@@ -98,7 +98,7 @@ pub fn read_table<E: From<FrameError>>(
         record += u64::from(frame.records);
         frames.push(frame);
     }
-    if offset != begin { Err(error("there are bytes that no frame holds")) } else { Ok(frames) }
+    if offset != begin { Err(error("some bytes belong to no frame")) } else { Ok(frames) }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -109,37 +109,37 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// Compresses frames; keep one for many.
+/// A reusable compressor of frames.
 pub struct Compressor(zstd::bulk::Compressor<'static>);
 
 impl Compressor {
-    /// With the level of the format.
+    /// Creates a compressor with the compression level of the format.
     pub fn new() -> std::io::Result<Self> {
         zstd::bulk::Compressor::new(LEVEL).map(Self)
     }
 
-    /// One frame.
+    /// Compresses one frame.
     pub fn compress(&mut self, text: &[u8]) -> std::io::Result<Vec<u8>> {
         self.0.compress(text)
     }
 }
 
-/// Decompresses frames; keep one for many.
+/// A reusable decompressor of frames.
 pub struct Decompressor(zstd::bulk::Decompressor<'static>);
 
 impl Decompressor {
-    /// Ready.
+    /// Creates a decompressor.
     pub fn new() -> std::io::Result<Self> {
         zstd::bulk::Decompressor::new().map(Self)
     }
 
-    /// The text of one frame, never more than [`limits::FRAME_TEXT_BYTES_MAX`].
+    /// Decompresses one frame, to at most [`limits::FRAME_TEXT_BYTES_MAX`].
     pub fn decompress(&mut self, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
         let declared = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
         let size = declared.and_then(|size| usize::try_from(size).ok()).filter(|s| *s <= limits::FRAME_TEXT_BYTES_MAX);
-        let size = size.ok_or(FrameError("a frame declares no size, or more than allowed"))?;
+        let size = size.ok_or(FrameError("a frame states no size, or one that is too large"))?;
         let text = self.0.decompress(frame, size).map_err(|_| FrameError("a frame does not decompress"))?;
-        if text.len() == size { Ok(text) } else { Err(FrameError("a frame is shorter than it declares")) }
+        if text.len() == size { Ok(text) } else { Err(FrameError("a frame is shorter than it states")) }
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
             let begin = lengths.iter().sum::<u32>() as usize;
             let at = begin + at.index(bytes.len() - begin);
             bytes[at] ^= 1 << bit;
-            // What the table says of record counts is checked against the records themselves; all else is found here.
+            // The record count of the last frame is checked against the records themselves; other damage is found here.
             let last_records = bytes.len() - FOOTER_BYTES - 4..bytes.len() - FOOTER_BYTES;
             prop_assert!(read(&bytes).is_err() || last_records.contains(&at));
         }

@@ -1,4 +1,4 @@
-//! The manifest: what a publisher states of a dataset version. FORMATS.md, "Manifest".
+//! The manifest: the publisher's statement about a dataset version. FORMATS.md, "Manifest".
 
 use crate::core::digest::{Digest, KeyedDigest};
 use crate::core::id::{DatasetId, ParticipantId};
@@ -12,28 +12,28 @@ pub const ALGORITHM: &str = "FLOE-AES-256-GCM-HKDF-SHA-384";
 /// Length of a container's segments, bytes of ciphertext.
 pub const SEGMENT_BYTES: u32 = 1 << 20;
 
-/// The manifest.
+/// A publisher's statement about a dataset version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Who publishes.
+    /// Publisher.
     pub publisher: ParticipantId,
-    /// Which dataset.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// Which version of it, from 1.
+    /// Version number, from 1.
     pub version: u64,
-    /// The schema under which every record is valid.
+    /// The schema to which every record conforms.
     pub schema: SchemaRef,
-    /// How many records.
+    /// Number of records.
     pub records: u64,
-    /// The sealed bytes.
+    /// The sealed container.
     pub container: Container,
-    /// The text inside.
+    /// The text in the container.
     pub text: TextRef,
-    /// Where it comes from.
+    /// Origin of the dataset.
     pub provenance: Provenance,
-    /// The policy's digest.
+    /// Digest of the policy.
     pub policy: Digest,
-    /// When.
+    /// Time of publication.
     pub published: Timestamp,
 }
 
@@ -45,7 +45,7 @@ impl Document for Manifest {
     }
 }
 
-/// A schema by name and content.
+/// A schema identified by name and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaRef {
@@ -57,7 +57,7 @@ pub struct SchemaRef {
     pub digest: Digest,
 }
 
-/// The sealed bytes.
+/// The sealed container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
@@ -65,33 +65,33 @@ pub struct Container {
     pub algorithm: String,
     /// [`SEGMENT_BYTES`]
     pub segment: u32,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// SHA-256.
+    /// SHA-256 of the container.
     pub digest: Digest,
 }
 
-/// The canonical NDJSON inside.
+/// The canonical NDJSON in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextRef {
-    /// Bytes, uncompressed.
+    /// Size in bytes, uncompressed.
     pub size: u64,
-    /// HMAC-SHA-256 under HKDF(data key, "crosspark/plaintext/v1"): confirms no guess without the key.
+    /// HMAC-SHA-256 under HKDF(data key, "crosspark/plaintext/v1"); without the key, a guess cannot be confirmed.
     pub digest: KeyedDigest,
-    /// Compressed frames.
+    /// Number of compressed frames.
     pub frames: u64,
 }
 
-/// Where a dataset comes from.
+/// Origin of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// HMAC-SHA-256 of the file that was published, under HKDF(data key, "crosspark/source/v1").
+    /// HMAC-SHA-256 of the published file under HKDF(data key, "crosspark/source/v1").
     pub source: KeyedDigest,
-    /// Its format: `ndjson` or `csv`.
+    /// Format of that file: `ndjson` or `csv`.
     pub format: String,
-    /// Program and version.
+    /// Name and version of the program.
     pub tool: String,
 }
 
@@ -103,7 +103,7 @@ pub fn associated_data(publisher: &ParticipantId, dataset: &DatasetId, version: 
 }
 
 impl Manifest {
-    /// The associated data of its container.
+    /// The associated data of the container.
     pub fn associated_data(&self) -> Vec<u8> {
         associated_data(&self.publisher, &self.dataset, self.version, &self.schema.digest)
     }

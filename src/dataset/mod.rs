@@ -1,4 +1,4 @@
-//! Datasets as they travel: manifest, frames, sealed container, key release. Streams and threads, no files, no network.
+//! Datasets in transit: manifest, frames, sealed container and key release. Streams and threads, no files or network.
 
 pub mod assemble;
 pub mod container;

@@ -1,4 +1,4 @@
-//! Opening a sealed container: everything that the manifest states is checked before anybody is told that it is good.
+//! Opening a sealed container: all statements of the manifest are checked before the dataset is reported as valid.
 
 use super::assemble::{self, PLAINTEXT_LABEL};
 use super::container::{DataKey, Opened};
@@ -13,32 +13,32 @@ use std::io::{self, Read, Seek};
 /// Why a container is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It does not open under this key and manifest.
-    #[error("the sealed container does not open: it was altered, or the key is of another dataset ({0})")]
+    /// The container does not decrypt under this key and manifest.
+    #[error("the sealed container does not open: it was altered, or the key belongs to another dataset ({0})")]
     Seal(io::Error),
-    /// Its frames.
+    /// The frames are damaged.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The manifest states something else.
-    #[error("the manifest states {what} {stated}, the container holds {found}")]
+    /// The container differs from the manifest.
+    #[error("the manifest states {what} {stated}, the container has {found}")]
     Contradiction {
-        /// What.
+        /// The property that differs.
         what: &'static str,
-        /// In the manifest.
+        /// Value in the manifest.
         stated: String,
-        /// In the container.
+        /// Value in the container.
         found: String,
     },
-    /// A record does not fit the schema, or is not in canonical form.
+    /// A record does not conform to the schema, or is not in canonical form.
     #[error("record {number} is invalid: {pointer}: {reason} ({rule})")]
     Record {
-        /// From 1.
+        /// Record number, from 1.
         number: u64,
         /// JSON pointer.
         pointer: String,
-        /// Keyword.
+        /// Schema keyword.
         rule: String,
-        /// For people.
+        /// Explanation for people.
         reason: String,
     },
     /// The caller's sink failed.
@@ -46,14 +46,14 @@ pub enum OpenError {
     Sink(io::Error),
 }
 
-/// A container with its table of frames.
+/// An opened container with its seek table.
 pub struct Package<R> {
     opened: Opened<R>,
     frames: Vec<Frame>,
 }
 
 impl<R: Read + Seek + Send> Package<R> {
-    /// Opens it: header, last segment and table of frames.
+    /// Opens a container: authenticates the header and last segment, and reads the seek table.
     pub fn open(source: R, key: &DataKey, manifest: &Manifest) -> Result<Self, OpenError> {
         if manifest.container.algorithm != ALGORITHM || manifest.container.segment != SEGMENT_BYTES {
             let stated = format!("{} / {}", manifest.container.algorithm, manifest.container.segment);
@@ -68,8 +68,8 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(Self { opened, frames })
     }
 
-    /// Hands the text of each frame, in order, to `sink`. What is handed out is authentic; whether it fits the
-    /// schema was checked by [`Package::verify`] when it arrived.
+    /// Passes the text of each frame, in order, to `sink`. The text is authenticated; its conformance to the schema was
+    /// checked by [`Package::verify`] when it arrived.
     pub fn read(&mut self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), OpenError> {
         let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
         for frame in &self.frames {
@@ -80,8 +80,8 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(())
     }
 
-    /// Where the text of each frame ends, in bytes of the whole text, as each frame's own head states it (RFC 8878 section
-    /// 3.1.1.1.4); it must be all that the manifest states.
+    /// The end offset of each frame's text in the whole text, from the frame headers (RFC 8878 section 3.1.1.1.4); the
+    /// total must match the manifest.
     pub fn text_ends(&mut self, manifest: &Manifest) -> Result<Vec<u64>, OpenError> {
         let mut ends = Vec::with_capacity(self.frames.len());
         let mut end = 0u64;
@@ -95,7 +95,7 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(ends)
     }
 
-    /// The text of frame `n`, from 0.
+    /// The text of frame `n`, counted from 0.
     pub fn frame(&mut self, n: usize) -> Result<Vec<u8>, OpenError> {
         let missing = || OpenError::Sink(io::Error::other("there is no such frame"));
         let frame = self.frames.get(n).ok_or_else(missing)?;
@@ -104,8 +104,8 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(Decompressor::new().map_err(OpenError::Sink)?.decompress(&bytes)?)
     }
 
-    /// Checks everything inside against the manifest: size, record counts, the text's keyed digest, and every record
-    /// against the schema.
+    /// Checks the content against the manifest: size, record counts, the text's keyed digest, and the conformance of
+    /// every record to the schema.
     pub fn verify(
         mut self,
         threads: usize,

@@ -1,12 +1,12 @@
-//! Work on all cores, results in order, memory bounded: the shape of publishing and of opening.
+//! An ordered parallel pipeline with bounded memory, used for publishing and for opening.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// Takes items from `source` (on a thread of its own), works on them on `threads` threads, and hands the results to
-/// `sink` (on the calling thread) in the order of the items. At most `4 * threads` items are under way. The first
-/// error of `source` or `sink` ends it.
+/// Takes items from `source` (on a separate thread), processes them on `threads` threads and passes the results to
+/// `sink` (on the calling thread) in the order of the items. At most `4 * threads` items are in flight. The first
+/// error of `source`, a worker or `sink` stops the pipeline.
 pub fn run<T, R, E, W>(
     threads: usize,
     mut source: impl FnMut() -> Result<Option<T>, E> + Send,
@@ -20,9 +20,9 @@ where
     W: FnMut(T) -> R,
 {
     let under_way = 4 * threads.max(1);
-    // A ticket an item: a slow item must not let results behind it pile up.
+    // One ticket per item bounds the results that wait behind a slow item.
     let (give_back, tickets) = sync_channel::<()>(under_way);
-    (0..under_way).for_each(|_| give_back.send(()).expect("the receiver lives"));
+    (0..under_way).for_each(|_| give_back.send(()).expect("the receiver is still in scope"));
     let (send_item, items) = sync_channel::<(u64, T)>(under_way);
     let items: Mutex<Receiver<(u64, T)>> = Mutex::new(items);
     let (send_result, results) = sync_channel::<Result<(u64, R), E>>(under_way + threads + 1);
@@ -53,7 +53,7 @@ where
                     Err(error) => return drop(report.send(Err(error))),
                 };
                 loop {
-                    // A worker that panicked poisons nothing that matters: the receiver has no state of its own.
+                    // A poisoned lock is harmless: the receiver has no state that a panic could leave inconsistent.
                     let item = items.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
                     let Ok((number, item)) = item else { break };
                     if report.send(Ok((number, work(item)))).is_err() {
@@ -76,7 +76,7 @@ where
             }
             Ok(())
         });
-        // Whoever still waits for a ticket or a place in a queue finds the other end gone.
+        // Unblocks the threads that wait for a ticket or for space in a queue: their channel is now closed.
         drop((results, give_back));
         outcome
     })

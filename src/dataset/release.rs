@@ -1,5 +1,5 @@
-//! Key release: the data key sealed to a one-time key of the consumer by HPKE (RFC 9180 base mode) with X-Wing,
-//! bound to a signed request. FORMATS.md, "Key request" and "Key answer".
+//! Key release: the data key, sealed to a one-time key of the consumer with HPKE (RFC 9180 base mode) and X-Wing,
+//! and bound to a signed request. FORMATS.md, "Key request" and "Key answer".
 
 use super::container::DataKey;
 use crate::core::digest::Digest;
@@ -19,35 +19,35 @@ use zeroize::Zeroizing;
 pub const HPKE: &str = "X-Wing/HKDF-SHA256/AES-256-GCM";
 const LABEL: &[u8] = b"crosspark/key-release/v1\0";
 
-/// A consumer asks for a data key.
+/// A consumer's request for a data key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRequest {
-    /// Who shall answer.
+    /// Provider.
     pub provider: ParticipantId,
-    /// Who asks.
+    /// Consumer.
     pub consumer: ParticipantId,
-    /// The transfer, as the provider names it.
+    /// The provider's identifier of the transfer.
     pub transfer: ProcessId,
-    /// The agreement's digest.
+    /// Digest of the agreement.
     pub agreement: Digest,
-    /// The manifest's digest.
+    /// Digest of the manifest.
     pub manifest: Digest,
-    /// What for.
+    /// Purpose of the use.
     pub purpose: Text,
-    /// On whose behalf.
+    /// Enterprise on whose behalf the consumer asks.
     pub enterprise: Text,
     /// [`HPKE`]
     pub hpke: String,
     /// One-time X-Wing public key.
     pub key: Bytes,
-    /// Random; never used twice.
+    /// Random value that is never used twice.
     pub nonce: Bytes,
     /// Newest checkpoint of the provider's log that the consumer has seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
-    /// When it was made.
+    /// Time of signing.
     pub issued: Timestamp,
-    /// Until when it may be answered.
+    /// End of validity.
     pub expires: Timestamp,
 }
 
@@ -59,12 +59,12 @@ impl Document for KeyRequest {
     }
 }
 
-/// A provider's answer.
+/// A provider's answer to a key request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyAnswer {
-    /// Who answers.
+    /// Provider.
     pub provider: ParticipantId,
-    /// Whom.
+    /// Consumer.
     pub consumer: ParticipantId,
     /// Digest of the request.
     pub request: Digest,
@@ -72,7 +72,7 @@ pub struct KeyAnswer {
     pub enc: Bytes,
     /// The sealed data key.
     pub sealed: Bytes,
-    /// When.
+    /// Time of signing.
     pub issued: Timestamp,
 }
 
@@ -84,37 +84,37 @@ impl Document for KeyAnswer {
     }
 }
 
-/// Why a key could not be sealed or opened.
+/// Why a key cannot be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// The one-time key.
-    #[error("the one-time key is no X-Wing public key")]
+    /// The one-time public key is invalid.
+    #[error("the one-time key is not a valid X-Wing public key")]
     PublicKey,
-    /// The answer.
+    /// The answer does not decrypt.
     #[error("the released key does not open: it was altered or sealed for another request")]
     Sealed,
 }
 
-/// A one-time key pair; its secret is 32 bytes.
+/// A one-time key pair, derived from a secret of 32 bytes.
 pub struct OneTimeKey(Zeroizing<[u8; 32]>);
 
 impl OneTimeKey {
-    /// A new one.
+    /// Generates a key pair.
     pub fn generate(random: &dyn Random) -> Self {
         Self(Zeroizing::new(random::bytes(random)))
     }
 
-    /// From its secret.
+    /// Restores a key pair from its secret.
     pub fn from_slice(secret: &[u8]) -> Option<Self> {
         secret.try_into().ok().map(|bytes| Self(Zeroizing::new(bytes)))
     }
 
-    /// Its secret, to be wrapped at rest.
+    /// The secret, to be wrapped at rest.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Its public half, 1216 bytes.
+    /// The public key, 1216 bytes.
     pub fn public(&self) -> Vec<u8> {
         XWing::sk_to_pk(&self.private()).to_bytes().to_vec()
     }
@@ -123,7 +123,7 @@ impl OneTimeKey {
         Deserializable::from_bytes(&self.0[..]).expect("an X-Wing secret is any 32 bytes")
     }
 
-    /// Opens an answer to the request with this digest.
+    /// Opens the answer to the request with this digest.
     pub fn open(&self, request: &Digest, enc: &[u8], sealed: &[u8]) -> Result<DataKey, ReleaseError> {
         let enc = Deserializable::from_bytes(enc).map_err(|_| ReleaseError::Sealed)?;
         let (mode, private, info) = (OpModeR::Base, self.private(), info(request));
@@ -137,7 +137,7 @@ fn info(request: &Digest) -> Vec<u8> {
     [LABEL, request.as_bytes()].concat()
 }
 
-/// Seals `key` to the one-time `public` key of the request with this digest: (enc, sealed).
+/// Seals `key` to the one-time key `public` of the request with this digest; returns `enc` and `sealed`.
 pub fn seal(key: &DataKey, public: &[u8], request: &Digest) -> Result<(Vec<u8>, Vec<u8>), ReleaseError> {
     let public = Deserializable::from_bytes(public).map_err(|_| ReleaseError::PublicKey)?;
     let mode = OpModeS::Base;

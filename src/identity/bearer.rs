@@ -1,5 +1,5 @@
-//! Bearer tokens of connectors that cannot do client certificates: JWT (RFC 7519) as a compact JWS, EdDSA (RFC 8037), by a
-//! document key of the register, for one audience, for minutes.
+//! Bearer tokens of connectors without client certificates: JWT (RFC 7519) as a compact JWS with EdDSA (RFC 8037),
+//! signed with a document key of the register, for one audience and a few minutes.
 
 use super::key::{PublicKey, SigningKey, base64url, from_base64url};
 use crate::core::id::{KeyId, ParticipantId};
@@ -9,12 +9,12 @@ use crate::core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Why a token is not believed.
+/// Why a token is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the bearer token is not accepted: {0}")]
 pub struct BearerError(String);
 
-/// Only these members may be in a header: one that is not understood may matter.
+/// A header with other members is rejected, as they could change its meaning.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -24,7 +24,7 @@ struct Header {
     typ: Option<String>,
 }
 
-/// What matters of the claims; a NumericDate is in seconds, and may have a fraction.
+/// The claims that are checked; a NumericDate is in seconds and may have a fraction.
 #[derive(Debug, Deserialize)]
 struct Claims {
     iss: ParticipantId,
@@ -38,12 +38,12 @@ struct Claims {
     iat: Option<f64>,
 }
 
-/// Whether an `Authorization` header's token has the form of a JWT.
+/// Whether the token of an `Authorization` header has the form of a JWT.
 pub fn is_jwt(token: &str) -> bool {
     token.split('.').count() == 3
 }
 
-/// Who the token is of, if it is for `audience`. `keys` answers with the key that a `kid` has now, if any.
+/// Verifies a token for `audience` and returns its issuer. `keys` returns the currently valid key of a `kid`, if any.
 pub fn verify(
     token: &str,
     audience: &ParticipantId,
@@ -62,19 +62,19 @@ pub fn verify(
     };
     let decode = |part: &str| from_base64url(part).ok_or_else(|| refuse("a part is not base64url"));
     let header: Header = json::read(&decode(protected)?).map_err(|error| BearerError(format!("header: {error}")))?;
-    // No document of ours under the same key is taken for a token: each has a type of its own.
+    // The `typ` prevents signed documents of the same key from being accepted as tokens.
     if header.alg != "EdDSA" || header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-        return Err(refuse("`alg` must be EdDSA and `typ`, if there is one, JWT"));
+        return Err(refuse("`alg` must be EdDSA, and `typ`, if present, must be JWT"));
     }
     let key = keys(&header.kid);
     let key = key.ok_or_else(|| BearerError(format!("the register has no valid document key {}", header.kid)))?;
     if !key.verify(format!("{protected}.{payload}").as_bytes(), &decode(signature)?) {
-        return Err(refuse("its signature is wrong"));
+        return Err(refuse("its signature does not verify"));
     }
     let claims: Claims = json::read(&decode(payload)?).map_err(|error| BearerError(format!("claims: {error}")))?;
     let owner = header.kid.participant();
     if claims.iss != owner || claims.sub.is_some_and(|sub| sub != owner) {
-        return Err(refuse("`iss` (and `sub`) must be whose key signed it"));
+        return Err(refuse("`iss` (and `sub`) must be the owner of the signing key"));
     }
     let for_us = |aud: &Value| aud.as_str() == Some(audience.as_str());
     if !for_us(&claims.aud) && !claims.aud.as_array().is_some_and(|list| list.iter().any(for_us)) {
@@ -83,7 +83,7 @@ pub fn verify(
     let (now, skew) = (now.ms() as f64 / 1_000.0, limits::SKEW_MS_MAX as f64 / 1_000.0);
     let life = limits::BEARER_LIFE_SECONDS_MAX as f64;
     if claims.exp <= now || claims.exp > claims.iat.unwrap_or(now).min(now + skew) + life + skew {
-        return Err(BearerError(format!("it has expired, or is good for longer than {life} seconds")));
+        return Err(BearerError(format!("it has expired, or is valid for more than {life} seconds")));
     }
     if claims.nbf.into_iter().chain(claims.iat).any(|from| from > now + skew) {
         return Err(refuse("it is not valid yet"));
@@ -91,7 +91,7 @@ pub fn verify(
     Ok(owner)
 }
 
-/// This node's token for `audience`.
+/// Creates this node's token for `audience`.
 pub fn make(key: &SigningKey, audience: &ParticipantId, now: Timestamp) -> String {
     let me = key.id().participant();
     let (from, life) = (now.ms() / 1_000, limits::BEARER_LIFE_SECONDS_MAX);
@@ -138,7 +138,7 @@ mod tests {
             header
         };
         for (what, token, good) in [
-            ("the least", token(header.clone(), claims.clone(), &key), true),
+            ("only required claims", token(header.clone(), claims.clone(), &key), true),
             ("several audiences", token(header.clone(), with("aud", json!(["x", b])), &key), true),
             ("a fraction", token(header.clone(), with("iat", json!(1_000_000.5)), &key), true),
             ("unknown claims", token(header.clone(), with("scope", json!("x")), &key), true),
@@ -151,9 +151,9 @@ mod tests {
             ("another subject", token(header.clone(), with("sub", json!(b)), &key), false),
             ("another audience", token(header.clone(), with("aud", json!(a)), &key), false),
             ("expired", token(header.clone(), with("exp", json!(1_000_000)), &key), false),
-            ("good too long", token(header.clone(), with("exp", json!(1_003_600)), &key), false),
-            ("never ending", token(header.clone(), with("exp", json!(1e300)), &key), false),
-            ("not yet", token(header.clone(), with("nbf", json!(1_000_090)), &key), false),
+            ("valid too long", token(header.clone(), with("exp", json!(1_003_600)), &key), false),
+            ("without end", token(header.clone(), with("exp", json!(1e300)), &key), false),
+            ("not valid yet", token(header.clone(), with("nbf", json!(1_000_090)), &key), false),
             ("garbage", "a.b.c".into(), false),
             ("two parts", "a.b".into(), false),
         ] {

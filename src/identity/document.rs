@@ -8,44 +8,44 @@ use crate::core::limits;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// The one suite there is: Ed25519, SHA-256, FLOE with AES-256-GCM, HPKE with X-Wing.
+/// The only cryptographic suite: Ed25519, SHA-256, FLOE with AES-256-GCM, HPKE with X-Wing.
 pub const SUITE: &str = "crosspark/1";
 
-/// A kind of document that is signed.
+/// A kind of signed document.
 pub trait Document: Serialize + DeserializeOwned {
-    /// The `typ` of the protected header, of this kind alone.
+    /// The `typ` of the protected header; unique to this kind.
     const TYP: &'static str;
     /// The `format` member of the payload.
     const FORMAT: &'static str;
-    /// Limit of the encoded document, bytes.
+    /// Maximum size of the encoded document in bytes.
     const BYTES_MAX: usize = limits::DOCUMENT_BYTES_MAX;
 
-    /// Who may sign it: the `kid` must be a key of this participant.
-    /// Documents that several participants sign the same payload of (agreements) answer `None` and check themselves.
+    /// The participant that must have signed: the `kid` must be one of its keys. Documents that several participants
+    /// sign (agreements) return `None`, and their verifier checks the signers.
     fn author(&self) -> Option<&ParticipantId>;
 }
 
-/// Why a document is not believed.
+/// Why a document is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Not the encoding or shape of such a document.
-    #[error("not a {typ}: {reason}")]
+    /// The encoding or structure is invalid.
+    #[error("not a valid {typ}: {reason}")]
     Malformed {
         /// The expected `typ`.
         typ: &'static str,
         /// What is wrong.
         reason: String,
     },
-    /// It demands the understanding of something unknown.
-    #[error("{typ} demands `{what}`, which this version does not know; upgrade crosspark")]
+    /// The document requires an unknown feature.
+    #[error("{typ} requires `{what}`, which this version of crosspark does not support; upgrade crosspark")]
     Unknown {
         /// The expected `typ`.
         typ: &'static str,
-        /// The suite, format or critical member.
+        /// The suite, format, algorithm or critical member.
         what: String,
     },
-    /// Nobody that counts has this key.
-    #[error("{typ} is signed with {key}, which is no valid key for it")]
+    /// The signing key is not valid for this document.
+    #[error("{typ} is signed with {key}, which is not a valid key for it")]
     UnknownKey {
         /// The expected `typ`.
         typ: &'static str,
@@ -53,26 +53,26 @@ pub enum DocumentError {
         key: KeyId,
     },
     /// The signature does not verify.
-    #[error("the signature of {key} on this {typ} is wrong: it was altered or signed with another key")]
+    #[error("the signature of {key} on this {typ} does not verify: it was altered or signed with another key")]
     BadSignature {
         /// The expected `typ`.
         typ: &'static str,
         /// The `kid`.
         key: KeyId,
     },
-    /// Signed by a key of somebody else than it names.
+    /// The signing key does not belong to the named participant.
     #[error("{typ} names {named} but is signed with {key}")]
     WrongAuthor {
         /// The expected `typ`.
         typ: &'static str,
-        /// The participant it names.
+        /// The participant named in the document.
         named: ParticipantId,
         /// The `kid`.
         key: KeyId,
     },
 }
 
-/// The protected header: exactly these three members.
+/// The protected header, with exactly these three members.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -81,7 +81,7 @@ struct Header {
     typ: String,
 }
 
-/// A document whose signature was made here or verified.
+/// A document that was signed by this process or verified.
 #[derive(Debug, Clone)]
 pub struct Signed<D> {
     jws: String,
@@ -96,22 +96,22 @@ impl<D> Signed<D> {
         &self.jws
     }
 
-    /// SHA-256 of the payload; signing again keeps it.
+    /// SHA-256 of the payload; further signatures do not change it.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The `kid`.
+    /// The `kid` of the signature.
     pub fn signer(&self) -> &KeyId {
         &self.signer
     }
 
-    /// What it says.
+    /// The document.
     pub fn body(&self) -> &D {
         &self.body
     }
 
-    /// What it says.
+    /// The document.
     pub fn into_body(self) -> D {
         self.body
     }
@@ -126,7 +126,7 @@ pub fn payload<D: Document>(document: &D) -> Vec<u8> {
     json::to_canonical(&members)
 }
 
-/// The digest of `document`'s payload.
+/// SHA-256 of the canonical payload of `document`.
 pub fn digest<D: Document>(document: &D) -> Digest {
     Digest::of(&payload(document))
 }
@@ -146,7 +146,7 @@ pub fn sign<D: Document>(document: D, key: &SigningKey) -> Signed<D> {
     Signed { jws, digest: Digest::of(&payload), signer: key.id().clone(), body: document }
 }
 
-/// Signs the very payload that somebody else signed.
+/// Signs the exact payload of a document that another participant signed.
 pub fn countersign<D: Document>(signed: &Signed<D>, key: &SigningKey) -> String {
     let encoded = signed.jws.split('.').nth(1).unwrap_or_default();
     let payload = from_base64url(encoded).unwrap_or_default();
@@ -161,7 +161,7 @@ fn sign_payload<D: Document>(payload: &[u8], key: &SigningKey) -> (String, Strin
     (protected, base64url(&signature))
 }
 
-/// Verifies a compact JWS. `keys` answers with the key that a `kid` has for this kind of document, if any.
+/// Verifies a compact JWS. `keys` returns the key of a `kid` that is valid for this kind of document, if any.
 pub fn verify<D: Document>(jws: &str, keys: impl Fn(&KeyId) -> Option<PublicKey>) -> Result<Signed<D>, DocumentError> {
     let malformed = |reason: &str| DocumentError::Malformed { typ: D::TYP, reason: reason.into() };
     if jws.len() > D::BYTES_MAX {
@@ -182,7 +182,7 @@ pub fn verify<D: Document>(jws: &str, keys: impl Fn(&KeyId) -> Option<PublicKey>
     Ok(Signed { jws: jws.to_owned(), digest: Digest::of(&payload), signer, body })
 }
 
-/// The `kid` that a compact JWS claims, before anything is verified: needed where the key must be looked up first.
+/// The unverified `kid` of a compact JWS, for callers that must look up the key first.
 pub fn claimed_signer(jws: &str) -> Option<KeyId> {
     let header = from_base64url(jws.split('.').next()?)?;
     json::read::<Header>(&header).ok().map(|header| header.kid)
@@ -198,7 +198,7 @@ fn verify_signature<D: Document>(
     let bytes = from_base64url(protected).ok_or_else(|| malformed("the header is not base64url".into()))?;
     let header: Header = json::read(&bytes).map_err(|error| malformed(format!("header: {error}")))?;
     if header.typ != D::TYP {
-        return Err(malformed(format!("its typ is `{}`", header.typ.chars().take(60).collect::<String>())));
+        return Err(malformed(format!("the typ is `{}`", header.typ.chars().take(60).collect::<String>())));
     }
     if header.alg != "EdDSA" {
         return Err(DocumentError::Unknown { typ: D::TYP, what: format!("alg {}", header.alg) });
@@ -211,7 +211,7 @@ fn verify_signature<D: Document>(
     Ok(header.kid)
 }
 
-/// Reads a payload: canonical, of this suite and format, with no critical member that we do not understand.
+/// Parses a payload, which must be canonical, of this suite and format, and without unknown critical members.
 fn decode<D: Document>(payload: &[u8]) -> Result<D, DocumentError> {
     let malformed = |reason: String| DocumentError::Malformed { typ: D::TYP, reason };
     let unknown = |what: String| DocumentError::Unknown { typ: D::TYP, what };
@@ -266,7 +266,7 @@ impl MultiSigned {
         Self { signatures: keys.iter().map(sign).collect(), payload: base64url(&payload) }
     }
 
-    /// The same payload with further signatures; a key that signed already does not sign again.
+    /// The same payload with further signatures; keys that have already signed are skipped.
     pub fn with_signatures<D: Document>(mut self, document: &D, keys: &[&SigningKey]) -> Self {
         for new in Self::sign(document, keys).signatures {
             if self.signatures.iter().all(|known| known.protected != new.protected) {
@@ -276,7 +276,7 @@ impl MultiSigned {
         self
     }
 
-    /// Reads the JSON serialisation.
+    /// Parses the JSON serialisation.
     pub fn parse<D: Document>(text: &[u8]) -> Result<Self, DocumentError> {
         let malformed = |reason: String| DocumentError::Malformed { typ: D::TYP, reason };
         if text.len() > D::BYTES_MAX {
@@ -285,21 +285,21 @@ impl MultiSigned {
         json::read(text).map_err(|error| malformed(error.to_string()))
     }
 
-    /// What it claims to say, before anything is verified: needed where the keys are in the document itself.
+    /// The unverified document and its digest, for documents that contain their own keys.
     pub fn claimed<D: Document>(&self) -> Result<(D, Digest), DocumentError> {
         let malformed = || DocumentError::Malformed { typ: D::TYP, reason: "the payload is not base64url".into() };
         let payload = from_base64url(&self.payload).ok_or_else(malformed)?;
         Ok((decode(&payload)?, Digest::of(&payload)))
     }
 
-    /// The keys that claim to have signed; nothing is verified.
+    /// The unverified `kid` of each signature.
     pub fn claimed_signers(&self) -> Vec<String> {
         let kid = |signature: &Signature| claimed_signer(&signature.protected).map(|kid| kid.to_string());
         self.signatures.iter().filter_map(kid).collect()
     }
 
-    /// The keys whose signatures verify. A wrong signature, or two by one key, is an error; so is an unknown key
-    /// unless `lenient` (a successor root document is checked against two sets of keys).
+    /// The keys whose signatures verify. An invalid signature or two by the same key are errors, and so is an unknown
+    /// key unless `lenient` (a successor root document is checked against two sets of keys).
     pub fn signers<D: Document>(
         &self,
         keys: impl Fn(&KeyId) -> Option<PublicKey>,
@@ -310,7 +310,7 @@ impl MultiSigned {
             match verify_signature::<D>(protected, &self.payload, signature, &keys) {
                 Ok(key) if !signers.contains(&key) => signers.push(key),
                 Ok(key) => {
-                    let reason = format!("two signatures of {key}");
+                    let reason = format!("two signatures by {key}");
                     return Err(DocumentError::Malformed { typ: D::TYP, reason });
                 }
                 Err(DocumentError::UnknownKey { .. }) if lenient => {}
@@ -348,7 +348,7 @@ mod tests {
         Note { by: ParticipantId::parse(did).unwrap(), text: "ä".into() }
     }
 
-    /// Signs any payload, as an attacker with a valid key could.
+    /// Signs an arbitrary payload, as an attacker with a valid key could.
     fn forge(header: &str, payload: &str, key: &SigningKey) -> String {
         let (protected, encoded) = (base64url(header.as_bytes()), base64url(payload.as_bytes()));
         let signature = key.sign(format!("{protected}.{encoded}").as_bytes());
@@ -379,7 +379,7 @@ mod tests {
         let body = r#"{"by":"did:web:a.example","critical":[],"format":"note/1","suite":"crosspark/1","text":"x"}"#;
         assert!(verify::<Note>(&forge(header, body, &key), keys).is_ok());
         let cases = [
-            (header.replace("note+", "root+"), body.to_owned(), "typ is"),
+            (header.replace("note+", "root+"), body.to_owned(), "the typ is"),
             (header.replace("EdDSA", "none"), body.to_owned(), "alg none"),
             (header.replace("{", r#"{"crit":["b64"],"#), body.to_owned(), "crit"),
             (header.to_owned(), body.replace("[]", r#"["later"]"#), "member later"),
@@ -387,7 +387,7 @@ mod tests {
             (header.to_owned(), body.replace("crosspark/1", "crosspark/2"), "suite"),
             (header.to_owned(), body.replace(",\"suite", ", \"suite"), "canonical"),
             (header.to_owned(), body.replace("did:web:a.", "did:web:b."), "names did:web:b.example"),
-            (header.to_owned(), body.replace("\"text\"", "\"critical\":[],\"text\""), "twice"),
+            (header.to_owned(), body.replace("\"text\"", "\"critical\":[],\"text\""), "appears twice"),
         ];
         for (header, body, part) in cases {
             let error = verify::<Note>(&forge(&header, &body, &key), keys).unwrap_err().to_string();

@@ -1,23 +1,23 @@
-//! Where a member is reached: from the register, never from a message.
+//! Addresses of members; they come from the register, never from a message.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use url::Url;
 
-/// Bytes of an endpoint, as given and as normalised.
+/// Maximum length of an endpoint in bytes, both as given and in normal form.
 const LENGTH_MAX: usize = 500;
 
-/// An `https` address without user, query or fragment; no slash at its end.
+/// An `https` URL without user, query or fragment, and without a trailing slash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(String);
 
-/// A text that is no endpoint.
+/// A text that is not a valid endpoint.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no endpoint: expected https://HOST[:PORT][/PATH] without user, query or fragment")]
+#[error("`{0}` is not a valid endpoint: expected https://HOST[:PORT][/PATH] without user, query or fragment")]
 pub struct EndpointError(String);
 
 impl Endpoint {
-    /// Parses and normalises (no slash at the end).
+    /// Parses a URL and removes trailing slashes.
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let error = || EndpointError(text.chars().take(100).collect());
         let url = Url::parse(text).map_err(|_| error())?;
@@ -27,7 +27,7 @@ impl Endpoint {
             && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none();
-        // The length is that of the normal form, which percent-encoding can make longer: what is taken is written and read again.
+        // Percent-encoding can lengthen the normal form, which is what is stored and parsed again.
         let normal = url.as_str().trim_end_matches('/');
         if plain && text.len() <= LENGTH_MAX && normal.len() <= LENGTH_MAX {
             Ok(Self(normal.to_owned()))
@@ -36,18 +36,18 @@ impl Endpoint {
         }
     }
 
-    /// As it is written.
+    /// The endpoint as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// This endpoint with `path` (which begins with a slash) behind it.
+    /// Appends `path`, which starts with a slash.
     pub fn join(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
 
-    /// Whether `address` is this address or one below it. The rest must be plain path segments: nothing that a
-    /// server or client might resolve elsewhere.
+    /// Whether `address` is this endpoint or below it. The part below must be plain path segments, which no server or
+    /// client resolves to another path.
     pub fn covers(&self, address: &Endpoint) -> bool {
         match address.0.strip_prefix(&self.0) {
             Some("") => true,

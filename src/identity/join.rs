@@ -1,4 +1,4 @@
-//! The request by which a park asks to become a member. It proves every key in it. FORMATS.md, "Join request".
+//! A park's request to become a member, which proves possession of each key in it. FORMATS.md, "Join request".
 
 use super::document::{Document, DocumentError, MultiSigned};
 use super::endpoint::Endpoint;
@@ -11,24 +11,24 @@ use crate::core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a park says of itself.
+/// A park's statement about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// Who.
+    /// Requesting participant.
     pub participant: ParticipantId,
-    /// Its names by language tag.
+    /// Names by language tag.
     pub names: BTreeMap<String, Text>,
-    /// Such as `CN-BJ`.
+    /// Jurisdiction, such as `CN-BJ`.
     pub jurisdiction: Text,
-    /// Where its peer listener will be.
+    /// Address of its peer listener.
     pub endpoint: Endpoint,
-    /// What its callback addresses begin with.
+    /// Prefixes of its callback addresses.
     pub callbacks: Vec<Endpoint>,
-    /// Its four keys.
+    /// The four keys, one per use.
     pub keys: Vec<KeyEntry>,
-    /// Certificate signing request for the TLS key, DER; its own signature proves that key.
+    /// Certificate signing request for the TLS key, DER; its signature proves possession of that key.
     pub csr: Bytes,
-    /// When it was made.
+    /// Time of signing.
     pub issued: Timestamp,
 }
 
@@ -40,34 +40,34 @@ impl Document for JoinRequest {
     }
 }
 
-/// Why a join request is not believed.
+/// Why a join request is rejected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum JoinError {
-    /// The document itself.
+    /// The document does not verify.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The CSR.
-    #[error("its certificate signing request: {0}")]
+    /// The certificate signing request does not verify.
+    #[error("the certificate signing request of the join request is invalid: {0}")]
     Csr(#[from] CertificateError),
-    /// Not the one that people compared.
+    /// The fingerprint differs from the one that people compared.
     #[error(
-        "this join request has the fingerprint\n  {found}\nbut the one you gave is\n  {expected}\ntake the fingerprint from the park's IT by telephone or in person"
+        "this join request has the fingerprint\n  {found}\nbut the given fingerprint is\n  {expected}\nobtain the fingerprint from the park's IT by telephone or in person"
     )]
     Fingerprint {
-        /// What was given.
+        /// Fingerprint given.
         expected: String,
-        /// What it has.
+        /// Fingerprint of the document.
         found: String,
     },
-    /// A key in it is not proven, missing, or somebody else's.
+    /// Possession of a key is not proven.
     #[error("the join request does not prove its {0:?} key")]
     Unproven(KeyUse),
-    /// Not exactly one key a use, or a key under another name.
-    #[error("the join request must hold exactly one key of {0} for each use")]
+    /// Not exactly one key per use, or a key of another participant.
+    #[error("the join request must contain exactly one key of {0} for each use")]
     Keys(ParticipantId),
 }
 
-/// Verifies a join request: fingerprint, the signatures of its three Ed25519 keys, and its CSR.
+/// Verifies a join request: the fingerprint, the signatures of its three Ed25519 keys, and the CSR.
 pub fn verify(text: &[u8], fingerprint: &Digest) -> Result<JoinRequest, JoinError> {
     let document = MultiSigned::parse::<JoinRequest>(text)?;
     let (request, digest) = document.claimed::<JoinRequest>()?;

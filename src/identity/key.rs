@@ -1,4 +1,4 @@
-//! Ed25519 keys (RFC 8032) and what they are for.
+//! Ed25519 keys (RFC 8032) and key uses.
 
 use crate::core::id::KeyId;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,12 +12,12 @@ pub fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Decodes base64url without padding, strictly.
+/// Decodes base64url without padding and rejects anything else.
 pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Bytes that JSON carries as base64url.
+/// Bytes, written as base64url in JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -34,17 +34,17 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// What a participant's key may sign. One key has one use.
+/// The use of a participant's key; each key has exactly one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyUse {
-    /// TLS on the peer listener and towards peers (ECDSA P-256; certificate from the alliance).
+    /// TLS with peers, as server and client (ECDSA P-256; certificate issued by the alliance).
     Tls,
-    /// Manifests, requests, answers, receipts, claims, agreements, promises.
+    /// Signs manifests, key requests and answers, receipts, claims, agreements and promises.
     Document,
-    /// Checkpoints of the participant's log.
+    /// Signs checkpoints of the participant's log.
     Log,
-    /// Cosignatures on others' checkpoints.
+    /// Cosigns checkpoints of other logs.
     Witness,
 }
 
@@ -63,7 +63,7 @@ impl PublicKey {
         &self.0
     }
 
-    /// Whether `signature` over `message` is by this key.
+    /// Whether `signature` is a valid signature of this key on `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
     }
@@ -88,30 +88,30 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// An Ed25519 key pair with its name. It does not print its secret.
+/// An Ed25519 key pair and its identifier. The `Debug` form does not show the secret.
 pub struct SigningKey {
     id: KeyId,
     pair: Ed25519KeyPair,
 }
 
 impl SigningKey {
-    /// From the 32-byte seed (RFC 8032 section 5.1.5).
+    /// Creates the key pair from its 32-byte seed (RFC 8032 section 5.1.5).
     pub fn from_seed(id: KeyId, seed: &Zeroizing<[u8; 32]>) -> Self {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed[..]).expect("any 32 bytes are a seed");
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed[..]).expect("any 32 bytes are a valid seed");
         Self { id, pair }
     }
 
-    /// Its name.
+    /// The key's identifier.
     pub fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// Its public half.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         PublicKey::from_slice(self.pair.public_key().as_ref()).expect("an Ed25519 public key has 32 bytes")
     }
 
-    /// Signs.
+    /// Signs `message`.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.pair.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
     }

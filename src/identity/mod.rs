@@ -1,4 +1,4 @@
-//! Who is who: signed documents, the alliance's root document and register, join requests, certificates.
+//! Identity: signed documents, the alliance's root document and register, join requests, certificates.
 
 pub mod bearer;
 pub mod document;

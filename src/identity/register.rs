@@ -1,4 +1,4 @@
-//! The alliance's register: who is a member, with which keys, reached where. FORMATS.md, "Register".
+//! The alliance's register of members, their keys and addresses. FORMATS.md, "Register".
 
 use super::document::{self, Document, DocumentError};
 use super::endpoint::Endpoint;
@@ -11,7 +11,7 @@ use crate::core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A key's name with the SHA-256 of its public half.
+/// A key identifier with the SHA-256 of the public key.
 pub type KeyName = (KeyId, Digest);
 
 /// A member's key.
@@ -20,33 +20,33 @@ pub type KeyName = (KeyId, Digest);
 pub struct KeyEntry {
     /// `did#key-N`
     pub id: KeyId,
-    /// What it may sign.
+    /// Use of the key.
     #[serde(rename = "use")]
     pub usage: KeyUse,
     /// Ed25519: 32 bytes. TLS: SubjectPublicKeyInfo, DER.
     pub public: Bytes,
-    /// Valid from.
+    /// Start of validity.
     pub from: Timestamp,
-    /// Valid until.
+    /// End of validity.
     pub until: Timestamp,
-    /// An older document key's signature that this key is of the same member; absent at a member's first keys.
+    /// Signature of an older document key that this key belongs to the same member; absent in a member's first keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
 }
 
 impl KeyEntry {
-    /// SHA-256 of the SubjectPublicKeyInfo: what a TLS connection is pinned to.
+    /// SHA-256 of the SubjectPublicKeyInfo, to which TLS connections are pinned.
     pub fn pin(&self) -> Digest {
         Digest::of(&self.public.0)
     }
 
-    /// Whether it gives no more than `other` gave: the same key, not longer valid.
+    /// Whether this entry is the same key as `other` with the same or a shorter validity.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         let same = self.id == other.id && self.usage == other.usage && self.public == other.public;
         same && self.from >= other.from && self.until <= other.until
     }
 
-    /// What it is called where somebody decides about it: its name and public key.
+    /// The key's identifier and public key digest, by which people decide about it.
     pub fn name(&self) -> KeyName {
         (self.id.clone(), self.pin())
     }
@@ -60,30 +60,30 @@ impl KeyEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Yes.
+    /// May act.
     Active,
-    /// Only to finish what is due: receipts, destruction statements, terminations, checkpoints.
+    /// May only complete open obligations: receipts, destruction statements, terminations, checkpoints.
     Suspended,
 }
 
-/// How another connector proves who it is.
+/// How another connector authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {
-    /// By a client certificate whose key the register pins.
+    /// By a client certificate whose key is pinned in the register.
     Certificate,
-    /// By a bearer token that one of its document keys signed.
+    /// By a bearer token signed with one of its document keys.
     Token,
 }
 
-/// What makes a member another implementation of the Dataspace Protocol: ours alone (claims, signed agreements, sealed
-/// bytes, receipts) is not asked of it, and its `endpoint` is the base of its protocol paths.
+/// Marks a member as another implementation of the Dataspace Protocol: features of crosspark only (claims, signed
+/// agreements, sealed bytes, receipts) are not required of it, and its `endpoint` is the base of its protocol paths.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connector {
-    /// How it proves who it is.
+    /// How it authenticates.
     pub proof: Proof,
-    /// What the addresses of its data begin with.
+    /// Prefixes of its data addresses.
     pub data: Vec<Endpoint>,
 }
 
@@ -91,42 +91,42 @@ pub struct Connector {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Who.
+    /// Participant.
     pub id: ParticipantId,
-    /// Its names by language tag.
+    /// Names by language tag.
     pub names: BTreeMap<String, Text>,
-    /// Such as `CN-BJ` (ISO 3166-2).
+    /// Jurisdiction, such as `CN-BJ` (ISO 3166-2).
     pub jurisdiction: Text,
-    /// Where its peer listener is.
+    /// Address of its peer listener.
     pub endpoint: Endpoint,
-    /// What its callback addresses begin with.
+    /// Prefixes of its callback addresses.
     pub callbacks: Vec<Endpoint>,
-    /// May it act?
+    /// Whether it may act.
     pub status: Status,
-    /// Groups that policies may name.
+    /// Groups that policies may refer to.
     pub groups: BTreeSet<Text>,
-    /// Further facts.
+    /// Further attributes.
     pub attributes: BTreeMap<String, Text>,
-    /// Its keys, at least one a use; of another connector those that it needs.
+    /// Keys, at least one per required use.
     pub keys: Vec<KeyEntry>,
-    /// Present if it is another connector than a crosspark node.
+    /// Present if the member is another connector, not a crosspark node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<Connector>,
 }
 
 impl Member {
-    /// The key `id` if it has this use and is valid at `at`.
+    /// The key `id`, if it has this use and is valid at `at`.
     pub fn key(&self, id: &KeyId, usage: KeyUse, at: Timestamp) -> Option<PublicKey> {
         let entry = self.keys.iter().find(|key| key.id == *id && key.usage == usage && key.is_valid(at))?;
         PublicKey::from_slice(&entry.public.0)
     }
 
-    /// Whether `pin` is that of one of its TLS keys valid at `at`.
+    /// Whether one of its TLS keys valid at `at` has this pin.
     pub fn has_pin(&self, pin: &Digest, at: Timestamp) -> bool {
         self.keys.iter().any(|key| key.usage == KeyUse::Tls && key.is_valid(at) && key.pin() == *pin)
     }
 
-    /// The uses that it needs a key for. What another connector answers over is pinned in any case.
+    /// The uses for which it needs a key. TLS is always included, because its server key is pinned.
     pub fn uses(&self) -> &'static [KeyUse] {
         match self.connector.as_ref().map(|connector| connector.proof) {
             None => &[KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness],
@@ -158,33 +158,33 @@ impl Member {
     }
 }
 
-/// An auditor: reads every node's log openings within its scope.
+/// An auditor, who may read the log openings of the nodes in its scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auditor {
-    /// Who.
+    /// Participant.
     pub id: ParticipantId,
-    /// Whose logs; empty means all members'.
+    /// Members whose logs it may read; empty means all.
     pub scope: BTreeSet<ParticipantId>,
-    /// Its TLS key.
+    /// TLS key.
     pub key: KeyEntry,
 }
 
-/// The witnesses that count, and how many must cosign.
+/// The accepted witnesses, and the number of cosignatures required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Witnesses {
-    /// k
+    /// Required number of cosignatures.
     pub quorum: u64,
-    /// Their keys.
+    /// Keys of the witnesses.
     pub keys: Vec<KeyEntry>,
 }
 
-/// A schema that members share.
+/// A schema shared by the members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaEntry {
-    /// Its `$id`.
+    /// The schema's `$id`.
     pub id: String,
     /// Semantic version.
     pub version: String,
@@ -192,21 +192,21 @@ pub struct SchemaEntry {
     pub digest: Digest,
 }
 
-/// The register.
+/// A register of an alliance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
-    /// Whose.
+    /// The alliance.
     pub alliance: ParticipantId,
-    /// 1 at first; each successor adds 1.
+    /// Sequence number: 1 for the first register; each successor adds 1.
     pub sequence: u64,
-    /// The predecessor's digest; absent at first.
+    /// Digest of the predecessor; absent in the first register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// The root document's digest that it stands on.
+    /// Digest of the root document that authorises it.
     pub root: Digest,
-    /// When it was signed.
+    /// Time of signing.
     pub issued: Timestamp,
-    /// Until when it counts.
+    /// End of validity.
     pub expires: Timestamp,
     /// Members.
     pub members: Vec<Member>,
@@ -219,7 +219,7 @@ pub struct Register {
 }
 
 impl Register {
-    /// The other crosspark nodes that are active: those that have registers and logs to compare.
+    /// The other active crosspark nodes, with which registers and logs are compared.
     pub fn peers<'a>(&'a self, me: &'a ParticipantId) -> impl Iterator<Item = &'a Member> {
         let peer = move |member: &&Member| member.id != *me && member.connector.is_none();
         self.members.iter().filter(peer).filter(|member| member.status == Status::Active)
@@ -235,66 +235,66 @@ impl Document for Register {
     }
 }
 
-/// Why a register is not taken.
+/// Why a register is rejected.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum RegisterError {
-    /// The document itself.
+    /// The document does not verify.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Not of this alliance or root document.
-    #[error("the register is of another alliance or stands on another root document")]
+    /// It belongs to another alliance or root document.
+    #[error("the register belongs to another alliance or to another root document")]
     Foreign,
-    /// Older than what is installed.
-    #[error("the register has sequence {found}, older than {installed}, which is installed: registers never go back")]
+    /// It is older than the installed register.
+    #[error("the register has sequence {found}, but {installed} is installed: older registers are never installed")]
     Older {
-        /// Offered.
+        /// Sequence offered.
         found: u64,
-        /// Installed.
+        /// Sequence installed.
         installed: u64,
     },
-    /// Same sequence, other content: somebody shows different registers to different members.
-    #[error("ALARM: two different registers with sequence {0} are signed; ask the alliance operator at once")]
+    /// Same sequence with other content: different members may have been given different registers.
+    #[error("ALARM: two different registers with sequence {0} are signed; ask the alliance operator immediately")]
     Fork(u64),
-    /// Its predecessor is not ours.
+    /// Its predecessor is not the installed register.
     #[error(
-        "register {found} does not follow {installed}: bring the ones between first (the operator keeps them in `registers`)"
+        "register {found} is not the successor of {installed}: install the registers between them first (the operator keeps them in `registers`)"
     )]
     Gap {
-        /// Offered.
+        /// Sequence offered.
         found: u64,
-        /// Installed.
+        /// Sequence installed.
         installed: u64,
     },
-    /// Issued later than now.
-    #[error("the register was issued at {0}, which is later than this node's clock: set the clock")]
+    /// Its time of signing is in the future.
+    #[error("the register was issued at {0}, which is in the future by this node's clock: check the clock")]
     Future(Timestamp),
-    /// Its members contradict each other.
+    /// The content contradicts itself.
     #[error("the register is inconsistent: {0}")]
     Inconsistent(String),
 }
 
-/// A register that was verified.
+/// A verified register.
 #[derive(Debug, Clone)]
 pub struct VerifiedRegister {
     jws: String,
     digest: Digest,
-    /// As it was signed.
+    /// As signed.
     stated: Register,
     /// Without the keys in quarantine.
     believed: Register,
 }
 
-/// What `VerifiedRegister::successor` found.
+/// Result of [`VerifiedRegister::successor`].
 #[derive(Debug)]
 pub enum Succession {
-    /// The very register that is installed.
+    /// The installed register itself.
     Same,
-    /// The next one.
+    /// The next register.
     Next(Box<VerifiedRegister>),
 }
 
 impl VerifiedRegister {
-    /// Verifies signature and consistency under a root document; where it stands in the chain is not judged.
+    /// Verifies signature and consistency under a root document; the position in the chain is not checked.
     pub fn verify(jws: &str, root: &VerifiedRoot) -> Result<Self, RegisterError> {
         let key = &root.body().register_key;
         let signed = document::verify::<Register>(jws, |kid| (*kid == key.id).then_some(key.public))?;
@@ -307,15 +307,15 @@ impl VerifiedRegister {
         Ok(Self { jws: jws.to_owned(), digest, believed: stated.clone(), stated })
     }
 
-    /// Verifies under the root document of `chain` that it names.
+    /// Verifies under the root document of `chain` that the register names.
     pub fn verify_in(jws: &str, chain: &RootChain) -> Result<Self, RegisterError> {
-        // The newest is the likely one, and its verdict the useful one.
+        // The newest is the most likely one, and its error the most useful.
         let newest = Self::verify(jws, chain.newest());
         newest.or_else(|error| chain.older().find_map(|root| Self::verify(jws, root).ok()).ok_or(error))
     }
 
-    /// Verifies `jws` as the successor of this register, under the same root document or a later one. Which of its keys
-    /// are to be believed is the affair of [`Self::unproven`].
+    /// Verifies `jws` as the successor of this register, under the same root document or a later one. The new keys are
+    /// checked separately by [`Self::unproven`].
     pub fn successor(&self, jws: &str, chain: &RootChain) -> Result<Succession, RegisterError> {
         let next = Self::verify_in(jws, chain)?;
         let (installed, found) = (self.body().sequence, next.body().sequence);
@@ -340,8 +340,8 @@ impl VerifiedRegister {
         Ok(Succession::Next(Box::new(next)))
     }
 
-    /// The keys of `next` that a member of this register did not have and did not sign for: they go into quarantine.
-    /// What it had may go on, or end earlier; a longer validity counts as new.
+    /// The keys of `next` that an existing member did not have before and did not sign: they go into quarantine. A
+    /// known key may keep its validity or end earlier; a longer validity counts as a new key.
     pub fn unproven(&self, next: &Self) -> Vec<KeyName> {
         let mut found = Vec::new();
         for later in &next.stated.members {
@@ -354,7 +354,7 @@ impl VerifiedRegister {
         found
     }
 
-    /// The same register, without the keys in `quarantine`.
+    /// The same register without the keys in `quarantine`.
     pub fn without(mut self, quarantine: &BTreeSet<KeyName>) -> Self {
         self.believed = self.stated.clone();
         for member in &mut self.believed.members {
@@ -363,22 +363,22 @@ impl VerifiedRegister {
         self
     }
 
-    /// What it says, without the keys in quarantine.
+    /// The register without the keys in quarantine.
     pub fn body(&self) -> &Register {
         &self.believed
     }
 
-    /// What it says, as it was signed.
+    /// The register as it was signed.
     pub fn stated(&self) -> &Register {
         &self.stated
     }
 
-    /// Its digest.
+    /// SHA-256 of the payload.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Its compact serialisation.
+    /// The compact serialisation.
     pub fn jws(&self) -> &str {
         &self.jws
     }
@@ -388,7 +388,7 @@ impl VerifiedRegister {
         self.body().members.iter().find(|member| member.id == *id)
     }
 
-    /// The member whose TLS key has this pin.
+    /// The member with this TLS key pin, valid at `at`.
     pub fn member_by_pin(&self, pin: &Digest, at: Timestamp) -> Option<&Member> {
         self.body().members.iter().find(|member| member.has_pin(pin, at))
     }
@@ -398,7 +398,7 @@ impl VerifiedRegister {
         self.member(&kid.participant())?.key(kid, KeyUse::Document, at)
     }
 
-    /// Whether it still counts.
+    /// Whether the register is still valid at `at`.
     pub fn is_current(&self, at: Timestamp) -> bool {
         at < self.body().expires
     }
@@ -407,7 +407,7 @@ impl VerifiedRegister {
 fn check(register: &Register) -> Result<(), RegisterError> {
     let inconsistent = |reason: String| Err(RegisterError::Inconsistent(reason));
     if register.sequence == 0 || (register.sequence == 1) != register.previous.is_none() {
-        return inconsistent("exactly sequence 1 has no predecessor".into());
+        return inconsistent("sequence 1, and only sequence 1, has no predecessor".into());
     }
     if register.members.len() > limits::REGISTER_MEMBERS_MAX {
         return inconsistent(format!("more than {} members", limits::REGISTER_MEMBERS_MAX));
@@ -418,21 +418,21 @@ fn check(register: &Register) -> Result<(), RegisterError> {
     let (mut names, mut publics) = (BTreeSet::new(), BTreeSet::new());
     for member in &register.members {
         if !names.insert(member.id.as_str()) {
-            return inconsistent(format!("{} stands twice", member.id));
+            return inconsistent(format!("{} appears twice", member.id));
         }
         if member.id == register.alliance {
             return inconsistent("the alliance cannot be its own member".into());
         }
         for key in &member.keys {
             if key.id.participant() != member.id || !names.insert(key.id.as_str()) {
-                return inconsistent(format!("key {} stands twice or under another member", key.id));
+                return inconsistent(format!("key {} appears twice or under another member", key.id));
             }
-            // A key of two members, or with two uses, would let one speak for the other.
+            // A key of two members, or with two uses, would let one act as the other.
             if !publics.insert(key.public.0.as_slice()) {
-                return inconsistent(format!("the public key of {} stands twice", key.id));
+                return inconsistent(format!("the public key of {} appears twice", key.id));
             }
             if key.usage != KeyUse::Tls && PublicKey::from_slice(&key.public.0).is_none() {
-                return inconsistent(format!("key {} is no Ed25519 key", key.id));
+                return inconsistent(format!("key {} is not an Ed25519 key", key.id));
             }
         }
         for usage in member.uses() {
@@ -444,18 +444,18 @@ fn check(register: &Register) -> Result<(), RegisterError> {
     check_others(register, publics)
 }
 
-/// Auditors and witnesses have keys of their own, each for its one use, and a quorum that can be met.
+/// Checks that auditors and witnesses have their own keys, each for one use, and that the quorum can be reached.
 fn check_others<'a>(register: &'a Register, mut publics: BTreeSet<&'a [u8]>) -> Result<(), RegisterError> {
     let auditors = register.auditors.iter().map(|auditor| (&auditor.key, KeyUse::Tls));
     let witnesses = register.witnesses.keys.iter().map(|key| (key, KeyUse::Witness));
     for (key, usage) in auditors.chain(witnesses) {
         let shape = usage == KeyUse::Tls || PublicKey::from_slice(&key.public.0).is_some();
         if key.usage != usage || !shape || !publics.insert(key.public.0.as_slice()) {
-            return Err(RegisterError::Inconsistent(format!("key {} has another use, or stands twice", key.id)));
+            return Err(RegisterError::Inconsistent(format!("key {} has the wrong use, or appears twice", key.id)));
         }
     }
     if register.auditors.iter().any(|auditor| auditor.key.id.participant() != auditor.id) {
-        return Err(RegisterError::Inconsistent("an auditor has somebody else's key".into()));
+        return Err(RegisterError::Inconsistent("an auditor has a key of another participant".into()));
     }
     if register.witnesses.quorum > register.witnesses.keys.len() as u64 {
         return Err(RegisterError::Inconsistent("the quorum is larger than the number of witnesses".into()));

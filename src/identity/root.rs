@@ -1,4 +1,4 @@
-//! The root document: the keys that an alliance stands on. FORMATS.md, "Root document".
+//! The root document: the keys at the root of trust of an alliance. FORMATS.md, "Root document".
 
 use super::document::{Document, DocumentError, MultiSigned};
 use super::key::{Bytes, PublicKey};
@@ -9,37 +9,37 @@ use crate::core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A key with its name.
+/// A key and its identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedKey {
     /// `did#key-N`
     pub id: KeyId,
-    /// Ed25519.
+    /// Ed25519 public key.
     pub public: PublicKey,
 }
 
 /// The alliance's root document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
-    /// Who.
+    /// The alliance.
     pub alliance: ParticipantId,
-    /// Its names by language tag.
+    /// Names by language tag.
     pub names: BTreeMap<String, Text>,
-    /// 1 at first; each successor adds 1.
+    /// Version: 1 for the first document; each successor adds 1.
     pub version: u64,
-    /// The predecessor's digest; absent at first.
+    /// Digest of the predecessor; absent in version 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
     /// Root keys.
     pub signers: Vec<NamedKey>,
-    /// How many of them must sign a root document.
+    /// Number of root keys that must sign a root document.
     pub threshold: u64,
     /// The key that signs registers.
     pub register_key: NamedKey,
-    /// Certificates of the certification authority, DER.
+    /// Certificates of the certification authorities, DER.
     pub ca: Vec<Bytes>,
-    /// When it was signed.
+    /// Time of signing.
     pub issued: Timestamp,
 }
 
@@ -52,36 +52,36 @@ impl Document for Root {
     }
 }
 
-/// Why a root document is not believed.
+/// Why a root document is rejected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RootError {
-    /// The document itself.
+    /// The document does not verify.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Not the one that people compared.
+    /// The fingerprint differs from the one that people compared.
     #[error(
-        "this root document has the fingerprint\n  {found}\nbut the one you gave is\n  {expected}\ntake the fingerprint from the alliance operator by telephone or in person"
+        "this root document has the fingerprint\n  {found}\nbut the given fingerprint is\n  {expected}\nobtain the fingerprint from the alliance operator by telephone or in person"
     )]
     Fingerprint {
-        /// What was given.
+        /// Fingerprint given.
         expected: String,
-        /// What it has.
+        /// Fingerprint of the document.
         found: String,
     },
     /// Too few root keys signed.
-    #[error("the root document has {found} of {needed} needed signatures")]
+    #[error("the root document has {found} of {needed} required signatures")]
     Threshold {
-        /// Valid ones.
+        /// Valid signatures.
         found: usize,
-        /// Needed.
+        /// Required signatures.
         needed: u64,
     },
-    /// Its members contradict each other or its predecessor.
+    /// The content contradicts itself or its predecessor.
     #[error("the root document is inconsistent: {0}")]
     Inconsistent(&'static str),
 }
 
-/// A root document that was verified, with its serialisation.
+/// A verified root document and its serialisation.
 #[derive(Debug, Clone)]
 pub struct VerifiedRoot {
     document: MultiSigned,
@@ -90,7 +90,7 @@ pub struct VerifiedRoot {
 }
 
 impl VerifiedRoot {
-    /// Verifies the first root document: its digest is what people compared, and its own keys signed it.
+    /// Verifies the first root document: its digest is the compared fingerprint, and its own keys signed it.
     pub fn verify(text: &[u8], fingerprint: &Digest) -> Result<Self, RootError> {
         let (document, body, digest) = read(text)?;
         if digest != *fingerprint {
@@ -100,38 +100,38 @@ impl VerifiedRoot {
         Ok(Self { document, digest, body })
     }
 
-    /// Verifies a successor: signed under this document's threshold and under its own.
+    /// Verifies a successor, which must meet the threshold of this document and its own.
     pub fn verify_successor(&self, text: &[u8]) -> Result<Self, RootError> {
         let (document, body, digest) = read(text)?;
         if body.alliance != self.body.alliance {
-            return Err(RootError::Inconsistent("it is of another alliance"));
+            return Err(RootError::Inconsistent("it belongs to another alliance"));
         }
         if Some(body.version) != self.body.version.checked_add(1) || body.previous != Some(self.digest) {
-            return Err(RootError::Inconsistent("it does not follow the present one (version and `previous`)"));
+            return Err(RootError::Inconsistent("it is not the successor of the current one (`version`, `previous`)"));
         }
         check_threshold(&document, &self.body)?;
         check_threshold(&document, &body)?;
         Ok(Self { document, digest, body })
     }
 
-    /// Its digest, which people compare.
+    /// SHA-256 of the payload; people compare it as the fingerprint.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// What it says.
+    /// The document.
     pub fn body(&self) -> &Root {
         &self.body
     }
 
-    /// Its JSON serialisation.
+    /// The JSON serialisation.
     pub fn to_json(&self) -> Vec<u8> {
         crate::core::json::to_canonical(&self.document)
     }
 }
 
-/// The root documents of an alliance from the one that people compared to the newest, each verified as the successor of
-/// the one before.
+/// The root documents of an alliance, from the one whose fingerprint people compared to the newest, each verified as
+/// the successor of the previous one.
 #[derive(Debug, Clone)]
 pub struct RootChain {
     older: Vec<VerifiedRoot>,
@@ -139,29 +139,29 @@ pub struct RootChain {
 }
 
 impl RootChain {
-    /// Begins with the root document that people compared.
+    /// Starts a chain with the root document whose fingerprint people compared.
     pub fn new(first: VerifiedRoot) -> Self {
         Self { older: Vec::new(), newest: first }
     }
 
-    /// Verifies a successor of the newest.
+    /// Returns the chain extended by a verified successor.
     pub fn extended(&self, text: &[u8]) -> Result<Self, RootError> {
         let newest = self.newest.verify_successor(text)?;
         let older = self.older.iter().chain([&self.newest]).cloned().collect();
         Ok(Self { older, newest })
     }
 
-    /// The newest: it names the register key and the certification authorities.
+    /// The newest root document: it names the register key and the certification authorities.
     pub fn newest(&self) -> &VerifiedRoot {
         &self.newest
     }
 
-    /// Those before, newest first.
+    /// The older root documents, newest first.
     pub fn older(&self) -> impl Iterator<Item = &VerifiedRoot> {
         self.older.iter().rev()
     }
 
-    /// The version of the root document with this digest; 0 if it is none of these.
+    /// The version of the root document with this digest, or 0 if it is not in the chain.
     pub fn version_of(&self, digest: &Digest) -> u64 {
         let mut all = std::iter::once(&self.newest).chain(&self.older);
         all.find(|root| root.digest() == *digest).map_or(0, |root| root.body().version)
@@ -172,7 +172,7 @@ impl RootChain {
         std::iter::once(&self.newest).chain(&self.older).find(|root| root.body().version == version)
     }
 
-    /// The certification authorities, DER.
+    /// Certificates of the certification authorities, DER.
     pub fn ca(&self) -> impl Iterator<Item = &[u8]> {
         self.newest.body.ca.iter().map(|certificate| certificate.0.as_slice())
     }
@@ -186,21 +186,21 @@ fn read(text: &[u8]) -> Result<(MultiSigned, Root, Digest), RootError> {
     names.sort();
     names.dedup();
     if names.len() != count || names.iter().any(|id| id.participant() != body.alliance) {
-        return Err(RootError::Inconsistent("its keys must have different names, all of the alliance"));
+        return Err(RootError::Inconsistent("its keys must have different identifiers, all of the alliance"));
     }
-    // One key under two names would count twice towards the threshold.
+    // The same key under two identifiers would count twice towards the threshold.
     let mut publics: Vec<&[u8; 32]> = body.signers.iter().map(|key| key.public.as_bytes()).collect();
     publics.push(body.register_key.public.as_bytes());
     publics.sort();
     publics.dedup();
     if publics.len() != count {
-        return Err(RootError::Inconsistent("one key stands under two names"));
+        return Err(RootError::Inconsistent("one key has two identifiers"));
     }
     if body.threshold == 0 || body.threshold > body.signers.len() as u64 {
         return Err(RootError::Inconsistent("the threshold must be between 1 and the number of root keys"));
     }
     if body.version == 0 || (body.version == 1) != body.previous.is_none() {
-        return Err(RootError::Inconsistent("exactly version 1 has no predecessor"));
+        return Err(RootError::Inconsistent("version 1, and only version 1, has no predecessor"));
     }
     if body.ca.is_empty() {
         return Err(RootError::Inconsistent("it names no certification authority"));

@@ -1,5 +1,5 @@
-//! New keys of a member: what the park asks the operator for, and what proves to every other member that the old key
-//! agrees. FORMATS.md, "New keys".
+//! Key rotation: a member's request to the operator, and the proof for all other members that the old key agrees.
+//! FORMATS.md, "New keys".
 
 use super::document::{self, Document, DocumentError, MultiSigned};
 use super::key::{Bytes, KeyUse, PublicKey, SigningKey};
@@ -10,12 +10,12 @@ use crate::core::id::{KeyId, ParticipantId};
 use crate::core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// An old document key's word that a new key is of the same member. It stands in the register beside the new key.
+/// An old document key's statement that a new key belongs to the same member; the register holds it with the new key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyProof {
-    /// Whose.
+    /// Member.
     pub participant: ParticipantId,
-    /// The new key, without a proof in it.
+    /// The new key, without its proof.
     pub key: KeyEntry,
 }
 
@@ -28,7 +28,7 @@ impl Document for KeyProof {
 }
 
 impl KeyProof {
-    /// Proves `key` with an old document key of the same member.
+    /// Signs `key` with an old document key of the same member.
     pub fn prove(key: &KeyEntry, old: &SigningKey) -> KeyEntry {
         let bare = KeyEntry { proof: None, ..key.clone() };
         let proof = Self { participant: old.id().participant(), key: bare.clone() };
@@ -37,7 +37,7 @@ impl KeyProof {
 }
 
 impl KeyEntry {
-    /// Whether a document key that `member` has at `at` signed this very key.
+    /// Whether a document key of `member` valid at `at` signed exactly this key.
     pub fn is_proven_by(&self, member: &Member, at: Timestamp) -> bool {
         let Some(proof) = &self.proof else { return false };
         let verified = document::verify::<KeyProof>(proof, |kid| member.key(kid, KeyUse::Document, at));
@@ -46,17 +46,17 @@ impl KeyEntry {
     }
 }
 
-/// What a park asks for: new keys, each proven to be in its hands.
+/// A member's request for new keys, with proof of possession of each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotation {
-    /// Who.
+    /// Member.
     pub participant: ParticipantId,
-    /// The new keys; with proofs, unless the old document key is lost.
+    /// The new keys, with proofs unless the old document key is lost.
     pub keys: Vec<KeyEntry>,
-    /// Certificate signing request, DER: for a new TLS key, or for a new certificate of the present one.
+    /// Certificate signing request, DER: for a new TLS key, or for a new certificate of the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csr: Option<Bytes>,
-    /// When it was made.
+    /// Time of signing.
     pub issued: Timestamp,
 }
 
@@ -68,52 +68,52 @@ impl Document for Rotation {
     }
 }
 
-/// Why a rotation is not taken.
+/// Why a rotation is rejected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RotationError {
-    /// The document itself.
+    /// The document does not verify.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The CSR.
-    #[error("its certificate signing request: {0}")]
+    /// The certificate signing request does not verify.
+    #[error("the certificate signing request of the rotation is invalid: {0}")]
     Csr(#[from] CertificateError),
-    /// Of somebody else.
-    #[error("the rotation is of {0}, who is no member")]
+    /// The rotation belongs to another participant.
+    #[error("the rotation belongs to {0}, not to this member")]
     NotMember(ParticipantId),
-    /// A key's name or place.
-    #[error("the key {0} in the rotation is not new, or not this member's")]
+    /// A key is already in use, or belongs to another participant.
+    #[error("the key {0} in the rotation is not new, or does not belong to this member")]
     Key(KeyId),
-    /// Not proven to be in the park's hands.
-    #[error("the rotation does not prove that the park has its new {0:?} key")]
+    /// Possession of a new key is not proven.
+    #[error("the rotation does not prove possession of the new {0:?} key")]
     Unproven(KeyUse),
-    /// Not signed by an old key, and people have not compared it.
+    /// No old document key signed it, and no fingerprint was given.
     #[error(
-        "no document key that {0} has in the register signed this rotation: compare its fingerprint with the park by telephone or in person, and give it with --fingerprint\n  {1}"
+        "no document key of {0} in the register signed this rotation: compare this fingerprint with the park by telephone or in person, and pass it with --fingerprint\n  {1}"
     )]
     NotCompared(ParticipantId, String),
-    /// Not the one that people compared.
-    #[error("this rotation has the fingerprint\n  {found}\nbut the one you gave is\n  {expected}")]
+    /// The fingerprint differs from the one that people compared.
+    #[error("this rotation has the fingerprint\n  {found}\nbut the given fingerprint is\n  {expected}")]
     Fingerprint {
-        /// What was given.
+        /// Fingerprint given.
         expected: String,
-        /// What it has.
+        /// Fingerprint of the document.
         found: String,
     },
 }
 
-/// Who a rotation claims to be of, before anything is verified.
+/// The unverified participant of a rotation.
 pub fn claimed_participant(text: &[u8]) -> Result<ParticipantId, RotationError> {
     Ok(MultiSigned::parse::<Rotation>(text)?.claimed::<Rotation>()?.0.participant)
 }
 
-/// The keys that `member` has without the very ones that the rotation asks for.
+/// The keys of `member` without those that the rotation requests.
 pub fn keys_before(text: &[u8], member: &Member) -> Result<Vec<KeyEntry>, RotationError> {
     let (rotation, _) = MultiSigned::parse::<Rotation>(text)?.claimed::<Rotation>()?;
     Ok(member.keys.iter().filter(|key| !rotation.keys.contains(key)).cloned().collect())
 }
 
-/// Verifies a rotation of `member`: every new key is in its hands; the old document key signed each, or people compared
-/// the fingerprint. Also tells whether the old key signed.
+/// Verifies a rotation of `member`: possession of every new key is proven, and an old document key signed each or
+/// people compared the fingerprint. Also returns whether an old key signed.
 pub fn verify(
     text: &[u8],
     member: &Member,
@@ -148,7 +148,7 @@ pub fn verify(
             return Err(RotationError::Unproven(key.usage));
         }
     }
-    // A CSR alone asks for another certificate of a TLS key that the register has already.
+    // A CSR without new keys requests another certificate for a TLS key already in the register.
     let listed = |public: &Vec<u8>| member.keys.iter().chain(&rotation.keys).any(|key| key.public.0 == *public);
     if csr.as_ref().is_some_and(|public| !listed(public)) {
         return Err(RotationError::Unproven(KeyUse::Tls));

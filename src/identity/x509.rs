@@ -1,45 +1,45 @@
-//! Certificates (RFC 5280): what a peer's must be. The register's pin decides who it is; chain, usage and validity
-//! must hold besides.
+//! Peer certificates (RFC 5280). The pin in the register decides whose certificate it is; chain, usage and validity
+//! are checked as well.
 
 use crate::core::digest::Digest;
 use crate::core::time::Timestamp;
-/// A certificate in DER.
+/// A DER-encoded certificate.
 pub use rustls::pki_types::CertificateDer as Der;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 
-/// Why a certificate is not believed.
+/// Why a certificate is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// No X.509.
-    #[error("it is no X.509 certificate or request")]
+    /// Not an X.509 structure.
+    #[error("it is not an X.509 certificate or certificate signing request")]
     Malformed,
-    /// Before its time.
+    /// The validity period has not begun.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// After its time.
+    /// The validity period has ended.
     #[error("it has expired")]
     Expired,
-    /// Not by this alliance, or not for this use.
+    /// Not issued by the alliance's CA, or not for this use.
     #[error("it was not issued by this alliance for this use")]
     Untrusted,
-    /// A request whose signature is wrong.
-    #[error("its signature is wrong")]
+    /// The signature of a certificate signing request does not verify.
+    #[error("its signature does not verify")]
     BadSignature,
 }
 
-/// What the other side of a connection must be entitled to.
+/// Role of the peer in the connection, which its certificate must permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// It dialled us.
+    /// The peer opened the connection.
     Client,
-    /// We dialled it.
+    /// This node opened the connection.
     Server,
 }
 
-/// A certificate that was presented with proof of its key (the TLS handshake); nothing else is believed yet.
+/// A certificate whose key was proven in the TLS handshake; nothing else about it has been verified.
 #[derive(Debug, Clone)]
 pub struct Presented {
     der: CertificateDer<'static>,
@@ -49,7 +49,7 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// Reads a certificate.
+    /// Parses a certificate.
     pub fn parse(der: &CertificateDer<'_>) -> Result<Self, CertificateError> {
         let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
         if !rest.is_empty() {
@@ -64,23 +64,23 @@ impl Presented {
         })
     }
 
-    /// Its SubjectPublicKeyInfo, DER.
+    /// The SubjectPublicKeyInfo, DER.
     pub fn public_key(&self) -> Result<Vec<u8>, CertificateError> {
         let (_, certificate) = X509Certificate::from_der(&self.der).map_err(|_| CertificateError::Malformed)?;
         Ok(certificate.public_key().raw.to_vec())
     }
 
-    /// SHA-256 of its SubjectPublicKeyInfo.
+    /// SHA-256 of the SubjectPublicKeyInfo.
     pub fn pin(&self) -> Digest {
         self.pin
     }
 
-    /// When it ends.
+    /// End of the validity period.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether it is valid now, whoever issued it.
+    /// Checks the validity period only, regardless of the issuer.
     pub fn check_time(&self, at: Timestamp) -> Result<(), CertificateError> {
         if at < self.not_before {
             return Err(CertificateError::NotYetValid);
@@ -91,7 +91,7 @@ impl Presented {
         Ok(())
     }
 
-    /// Whether it is valid now, issued by one of `ca` (DER), for `side`.
+    /// Checks validity period, issuer (one of `ca`, DER) and usage for `side`.
     pub fn check<'a>(
         &self,
         ca: impl IntoIterator<Item = &'a [u8]>,
@@ -115,7 +115,7 @@ impl Presented {
     }
 }
 
-/// The SubjectPublicKeyInfo (DER) that a certificate signing request proves.
+/// The SubjectPublicKeyInfo (DER) of a certificate signing request, whose signature proves possession of the key.
 pub fn csr_public_key(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
     let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| CertificateError::Malformed)?;
     if !rest.is_empty() {

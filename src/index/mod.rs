@@ -1,5 +1,5 @@
-//! What the peers let this node see, in one place to search: a file of its own, made from the peers' catalogs. It holds no
-//! state: deleted, it is made again.
+//! The search index over the peers' catalogs, as visible to this node. It is a separate file that can be rebuilt from
+//! the catalogs at any time, so it may be deleted.
 
 mod search;
 mod words;
@@ -14,10 +14,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Its file's name in a node's folder.
+/// Name of the index file in a node's folder.
 pub const FILE: &str = "index.db";
 
-/// The version of its tables: another one is made anew.
+/// Version of the tables; a file with another version is created again.
 const VERSION: i64 = 3;
 
 const TABLES: &str = "
@@ -45,9 +45,9 @@ CREATE TABLE source (
   away INTEGER, problem TEXT) STRICT;
 ";
 
-/// Why the index does not serve.
+/// Why the index is not available.
 #[derive(Debug, thiserror::Error)]
-#[error("the search index does not serve: {0}")]
+#[error("the search index is not available: {0}")]
 pub struct IndexError(String);
 
 impl From<rusqlite::Error> for IndexError {
@@ -56,38 +56,38 @@ impl From<rusqlite::Error> for IndexError {
     }
 }
 
-/// How far a peer's catalog was read.
+/// The point up to which a peer's catalog was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The last change that was seen, if the peer counts them.
+    /// The last change read, if the peer numbers its changes.
     pub change: Option<u64>,
-    /// The rights with which it was read: with others, other datasets are seen.
+    /// The rights of this node when the catalog was read; with other rights it sees other datasets.
     pub groups: String,
-    /// When the whole of it was last read.
+    /// Time of the last full read.
     pub whole: Timestamp,
 }
 
 /// A part of a peer's catalog.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// New or changed.
+    /// New or changed datasets.
     pub put: Vec<Offered>,
-    /// No longer to be seen.
+    /// Datasets that are no longer visible.
     pub gone: Vec<DatasetId>,
 }
 
-/// The index.
+/// The search index.
 #[derive(Clone)]
 pub struct Index(Arc<Mutex<Connection>>);
 
 impl Index {
-    /// Opens it; what cannot be read is made anew.
+    /// Opens the index; a file that cannot be read is created again.
     pub fn open(folder: &Path) -> Result<Self, IndexError> {
         let path = folder.join(FILE);
         match Self::set_up(Connection::open(&path)) {
             Ok(index) => Ok(index),
             Err(error) => {
-                tracing::warn!(%error, "the search index is made anew");
+                tracing::warn!(%error, "the search index cannot be opened and is created again");
                 for suffix in ["", "-wal", "-shm", "-journal"] {
                     let _ = std::fs::remove_file(folder.join(format!("{FILE}{suffix}")));
                 }
@@ -96,14 +96,14 @@ impl Index {
         }
     }
 
-    /// One that is gone with the process.
+    /// Creates an index in memory.
     pub fn in_memory() -> Result<Self, IndexError> {
         Self::set_up(Connection::open_in_memory())
     }
 
     fn set_up(connection: rusqlite::Result<Connection>) -> Result<Self, IndexError> {
         let connection = connection?;
-        // Nothing in it is missed after a power cut.
+        // The index may be lost in a power failure, as it can be rebuilt.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;")?;
         match connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
             VERSION => {}
@@ -126,7 +126,7 @@ impl Index {
         done.await.map_err(|error| IndexError(error.to_string()))?
     }
 
-    /// How far a peer's catalog was read; none if never.
+    /// The point up to which a peer's catalog was read; `None` if it never was.
     pub async fn cursor(&self, peer: &ParticipantId) -> Result<Option<Cursor>, IndexError> {
         let peer = peer.to_string();
         self.work(move |c| {
@@ -140,8 +140,8 @@ impl Index {
         .await
     }
 
-    /// Takes a part of a peer's catalog, as far as there is room for what one peer says; false if that is used up.
-    /// `refresh` marks what was seen in one reading.
+    /// Stores a part of a peer's catalog, up to the peer's limits; returns false once they are reached. `refresh`
+    /// identifies the read.
     pub async fn take(&self, peer: &ParticipantId, batch: Batch, refresh: Timestamp) -> Result<bool, IndexError> {
         let peer = peer.to_string();
         self.work(move |c| {
@@ -163,7 +163,7 @@ impl Index {
         .await
     }
 
-    /// A reading is complete. After a reading of the whole catalog, what it did not show is gone.
+    /// Marks a read as complete. After a full read, datasets that it did not contain are removed.
     pub async fn complete(&self, peer: &ParticipantId, cursor: Cursor, refresh: Timestamp) -> Result<(), IndexError> {
         let peer = peer.to_string();
         self.work(move |c| {
@@ -192,7 +192,7 @@ impl Index {
         .await
     }
 
-    /// A peer's catalog could not be read: what is known of it is stale, since the first time.
+    /// Marks a peer's catalog as unreachable; its datasets are stale since the first failure.
     pub async fn away(&self, peer: &ParticipantId, problem: &str, now: Timestamp) -> Result<(), IndexError> {
         let (peer, problem) = (peer.to_string(), problem.to_owned());
         self.work(move |c| {
@@ -203,7 +203,7 @@ impl Index {
         .await
     }
 
-    /// Forgets everything of those who are not among `peers`.
+    /// Removes all data of participants not in `peers`.
     pub async fn keep_only(&self, peers: Vec<ParticipantId>) -> Result<(), IndexError> {
         self.work(move |c| {
             let transaction = c.transaction()?;
@@ -223,7 +223,7 @@ impl Index {
         .await
     }
 
-    /// Searches.
+    /// Searches the index.
     pub async fn search(&self, query: Query, now: Timestamp) -> Result<Page, IndexError> {
         self.work(move |c| search::search(c, &query, now)).await
     }
@@ -305,13 +305,13 @@ mod tests {
         let put = |put: Vec<Offered>| Batch { put, gone: Vec::new() };
         assert!(index.take(&one, put(vec![offered(1, "a"), offered(2, "b")]), now).await.unwrap());
         let before = held(&index);
-        // The same again, and longer, then gone: what is held is counted each time.
+        // Put the same datasets again, one of them longer, then remove one; the counters follow each time.
         assert!(index.take(&one, put(vec![offered(1, "a"), offered(2, "bcd")]), now).await.unwrap());
         assert_eq!(held(&index), [(2, before[0].1 + 2)]);
         let gone = vec![offered(2, "").dataset];
         index.take(&one, Batch { put: Vec::new(), gone }, now).await.unwrap();
         assert_eq!(held(&index)[0].0, 1);
-        // Full, nothing more is taken, in number or in bytes; what another says is.
+        // At its limit of datasets or bytes, nothing more is stored for a peer; other peers are not affected.
         for (column, most) in
             [("datasets", limits::INDEXED_PER_PEER_MAX), ("bytes", limits::INDEXED_BYTES_PER_PEER_MAX)]
         {

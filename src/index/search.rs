@@ -1,4 +1,4 @@
-//! Searching the index: words, facets, order.
+//! Search: full text, facets and sorting.
 
 use super::{IndexError, words};
 use crate::catalog::Offered;
@@ -10,20 +10,20 @@ use rusqlite::{Connection, params_from_iter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The order of what is found.
+/// Order of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sort {
-    /// What fits best (SQLite FTS5, `bm25`, the title counting more); the newest first where there are no words.
+    /// Best match first (SQLite FTS5 `bm25`, with more weight on the title); newest first if the query has no words.
     #[default]
     Relevance,
-    /// The newest first.
+    /// Newest first.
     Newest,
     /// By title.
     Title,
 }
 
-/// How new.
+/// Maximum age of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fresh {
@@ -35,15 +35,15 @@ pub enum Fresh {
     Month,
     /// 365 days.
     Year,
-    /// Any.
+    /// Any age.
     Older,
 }
 
 impl Fresh {
-    /// All, the newest first.
+    /// All values, newest first.
     pub const ALL: [Self; 5] = [Self::Day, Self::Week, Self::Month, Self::Year, Self::Older];
 
-    /// Its name.
+    /// The value's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -69,63 +69,63 @@ impl Fresh {
     }
 }
 
-/// What is searched for.
+/// A search query.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
-    /// Words; all must be there.
+    /// Words, all of which must occur.
     pub words: String,
-    /// Only this park's.
+    /// Only datasets of this park.
     pub park: Option<ParticipantId>,
-    /// Only under this schema (`$id`).
+    /// Only datasets with this schema (`$id`).
     pub schema: Option<String>,
-    /// Only of this sector.
+    /// Only datasets of this sector.
     pub theme: Option<String>,
-    /// Not older.
+    /// Only datasets of at most this age.
     pub fresh: Option<Fresh>,
-    /// Order.
+    /// Order of the results.
     pub sort: Sort,
-    /// How many to leave out.
+    /// Number of results to skip.
     pub offset: usize,
-    /// How many at most.
+    /// Maximum number of results.
     pub limit: usize,
 }
 
-/// Something found.
+/// A search result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Hit {
-    /// Whose.
+    /// Provider of the dataset.
     pub participant: ParticipantId,
-    /// When its catalog was last read.
+    /// Time of the last read of the provider's catalog.
     pub seen: Timestamp,
-    /// Since when its park could not be asked: what is shown may have changed.
+    /// Time since when the provider has been unreachable; the dataset may have changed since then.
     pub stale_since: Option<Timestamp>,
-    /// What.
+    /// The dataset.
     pub offered: Offered,
 }
 
-/// A value of a facet.
+/// A facet value and its count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Facet {
-    /// The value.
+    /// Value.
     pub value: String,
-    /// How many have it.
+    /// Number of datasets with this value.
     pub count: usize,
 }
 
-/// A page of what was found.
+/// A page of search results.
 #[derive(Debug, Clone, Serialize)]
 pub struct Page {
-    /// In order.
+    /// The results in the requested order.
     pub datasets: Vec<Hit>,
-    /// How many there are; where there are more than are counted, that many.
+    /// Number of matching datasets, limited to [`limits::SEARCH_COUNTED_MAX`].
     pub total: usize,
-    /// Whether there are more than were counted.
+    /// Whether the limit was reached, so that there may be more.
     pub more: bool,
-    /// Among those counted: by name, how many have which value.
+    /// Facets of the counted datasets, by name.
     pub facets: Facets,
 }
 
-/// What of the tables is searched: SQL behind WHERE, and its parameters.
+/// The conditions of a query: tables, SQL for WHERE, and its parameters.
 struct Conditions {
     from: &'static str,
     sql: String,
@@ -144,12 +144,12 @@ impl Conditions {
         let mut found = Self { from: "found f", sql: "1".into(), values: Vec::new() };
         match words::for_query(&query.words) {
             Some(expression) => {
-                // The full text index narrows by the facets itself.
+                // The full-text index also filters by the facets.
                 let facets = wanted.map(|(name, _, value)| format!(" AND facets : {}", words::facet(name, &value)));
                 found.from = "words JOIN found f ON f.n = words.rowid";
                 found.and("words MATCH ?", (expression + &facets.collect::<String>()).into());
             }
-            // Punctuation alone is no word, and nothing is found by it.
+            // Punctuation alone contains no words and matches nothing.
             None if !query.words.trim().is_empty() => found.sql = "0".into(),
             None => wanted.for_each(|(_, sql, value)| found.and(sql, value.into())),
         }
@@ -169,7 +169,7 @@ impl Conditions {
     }
 }
 
-/// Something that was found, before it is read.
+/// A match before its dataset is read.
 struct Candidate {
     n: i64,
     title: String,
@@ -195,7 +195,7 @@ pub fn search(connection: &Connection, query: &Query, now: Timestamp) -> Result<
     Ok(Page { datasets, total, more: total >= limits::SEARCH_COUNTED_MAX, facets })
 }
 
-/// Without words, the tables are in order already.
+/// Without words, the indexes already provide the order.
 fn ordered(connection: &Connection, query: &Query, conditions: &Conditions) -> Result<Vec<i64>, IndexError> {
     let order = if query.sort == Sort::Title { "f.title, f.n" } else { "f.published DESC, f.n" };
     let (limit, offset) = (query.limit, query.offset);
@@ -224,7 +224,7 @@ fn hit(connection: &Connection, n: i64) -> Result<Hit, IndexError> {
 /// Facets by name.
 pub type Facets = BTreeMap<&'static str, Vec<Facet>>;
 
-/// What is found, at most so many as are counted, the newest in the index first; and how many have which value.
+/// The matches, limited to the maximum count and newest in the index first, and the facet counts.
 fn candidates(
     connection: &Connection,
     query: &Query,

@@ -1,17 +1,18 @@
-//! Words, so that SQLite's full text search finds Chinese as well as English. Its `unicode61` takes a whole run of Chinese
-//! characters for one word, and `trigram` finds nothing of two characters. So runs of Chinese, Japanese and Korean characters
-//! are given to it as pairs that overlap (科技园 as 科技 技园 园), and everything else as it is, for its Porter stemmer.
+//! Tokens for SQLite's full-text search in Chinese and English. Its `unicode61` tokenizer treats a whole run of Chinese
+//! characters as one word, and `trigram` finds no words of two characters. Therefore runs of Chinese, Japanese and
+//! Korean characters are indexed as overlapping pairs (科技园 as 科技 技园 园), and other text unchanged, for its
+//! Porter stemmer.
 
 use crate::core::digest::Digest;
 
-/// Whether a character belongs to a script that writes no spaces between words.
+/// Whether a character belongs to a script without spaces between words.
 fn is_unspaced(c: char) -> bool {
     matches!(c as u32,
         0x2E80..=0x2FDF | 0x3005..=0x3007 | 0x3040..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
         | 0xAC00..=0xD7AF | 0xF900..=0xFAFF | 0x20000..=0x323AF)
 }
 
-/// Runs of one kind: whether it is unspaced, and its characters.
+/// Splits a text into runs of one kind: whether the run is unspaced, and its characters.
 fn runs(text: &str) -> Vec<(bool, Vec<char>)> {
     let mut found: Vec<(bool, Vec<char>)> = Vec::new();
     let mut begun = false;
@@ -34,13 +35,13 @@ fn pairs(run: &[char]) -> Vec<String> {
     run.windows(2).map(|pair| pair.iter().collect()).collect()
 }
 
-/// A text as it is given to the full text index.
+/// Prepares a text for the full-text index.
 pub fn for_index(text: &str) -> String {
     let mut words = Vec::new();
     for (unspaced, run) in runs(text) {
         if unspaced {
             words.extend(pairs(&run));
-            // The last character begins no pair, and must be found, too.
+            // The last character starts no pair, but must be found as well.
             words.extend(run.last().map(char::to_string));
         } else {
             words.push(run.into_iter().collect());
@@ -49,13 +50,13 @@ pub fn for_index(text: &str) -> String {
     words.join(" ")
 }
 
-/// A value of a facet as one word: the full text index then narrows a search by itself.
+/// Encodes a facet value as one word, so that the full-text index can filter by it.
 pub fn facet(name: &str, value: &str) -> String {
     let digest = Digest::labelled("crosspark/facet/v1", &[name.as_bytes(), b"\0", value.as_bytes()]);
     format!("f{}", &hex::encode(digest.as_bytes())[..24])
 }
 
-/// What a person typed, as a MATCH expression (SQLite FTS5 section 3): all of it must be there. None if it has no words.
+/// Converts a search text to a MATCH expression (SQLite FTS5 section 3) that requires all words; `None` without words.
 pub fn for_query(text: &str) -> Option<String> {
     let phrases: Vec<String> = runs(text)
         .into_iter()

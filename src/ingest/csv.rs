@@ -1,21 +1,21 @@
-//! CSV by RFC 4180, strictly: comma, double quotes, a header of property names. An empty cell is an absent property.
+//! Strict CSV by RFC 4180: commas, double quotes, a header of property names. An empty cell is an absent property.
 
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::{ColumnType, Schema, Violation};
 
-/// Where a scan stands between two bytes.
+/// State of the scanner between two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     #[default]
     CellStart,
     Plain,
     Quoted,
-    /// After a quote in a quoted cell: its end, or half of an escaped quote.
+    /// After a quote in a quoted cell: either the end of the cell or the first half of an escaped quote.
     QuoteSeen,
 }
 
-/// Finds the ends of records, which may hold line ends in quotes.
+/// Finds the ends of records, which may contain line breaks in quoted cells.
 #[derive(Default)]
 pub struct Scanner {
     state: State,
@@ -23,7 +23,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// The end of the first record that ends at `aim` or later, scanning `text` from `from`.
+    /// The end of the first record that ends at `aim` or later; scans `text` from `from`.
     pub fn record_end(&mut self, text: &[u8], from: usize, aim: usize, line: u64) -> Result<Option<usize>, String> {
         if from == 0 {
             self.line = line;
@@ -37,7 +37,7 @@ impl Scanner {
                 (State::QuoteSeen, b'"') => State::Quoted,
                 (State::CellStart | State::Plain | State::QuoteSeen, b',' | b'\n') => State::CellStart,
                 (State::QuoteSeen, b'\r') => State::QuoteSeen,
-                (State::Plain, b'"') => return Err(self.stray("a quote inside a cell that does not begin with one")),
+                (State::Plain, b'"') => return Err(self.stray("a quote inside an unquoted cell")),
                 (State::QuoteSeen, _) => return Err(self.stray("text after the closing quote of a cell")),
                 (State::CellStart | State::Plain, _) => State::Plain,
             };
@@ -52,10 +52,10 @@ impl Scanner {
     }
 
     fn stray(&self, what: &str) -> String {
-        format!("line {}: {what}; RFC 4180 wants the cell in quotes and quotes inside doubled", self.line)
+        format!("line {}: {what}; RFC 4180 requires quotes around the cell and doubled quotes inside it", self.line)
     }
 
-    /// At the end of the source no quote may be open.
+    /// Checks that no quoted cell is open at the end of the source.
     pub fn check_end(&self) -> Result<(), String> {
         if self.state == State::Quoted {
             return Err(format!("the file ends inside a quoted cell (line {})", self.line));
@@ -66,21 +66,21 @@ impl Scanner {
 
 struct Column {
     name: String,
-    /// `"name":` as JSON.
+    /// `"name":` as JSON text.
     prefix: Vec<u8>,
     kind: ColumnType,
 }
 
-/// Decodes rows into JSON objects, typed by the schema.
+/// Decodes rows into JSON objects with the types of the schema.
 pub struct CsvDecoder {
     columns: Vec<Column>,
 }
 
 impl CsvDecoder {
-    /// Reads the header row; every column must be a property of the schema, once.
+    /// Reads the header row; each column must be a property of the schema and occur once.
     pub fn new(header: &[u8], schema: &Schema) -> Result<Self, String> {
         let mut rows = Rows::new(header, 1);
-        rows.next_row().ok_or("the first line is empty: a CSV begins with a header")?;
+        rows.next_row().ok_or("the first line is empty: a CSV file needs a header")?;
         let row = rows.cells;
         if row.len() > limits::CSV_COLUMNS_MAX {
             return Err(format!("line 1: more than {} columns", limits::CSV_COLUMNS_MAX));
@@ -93,13 +93,13 @@ impl CsvDecoder {
             let Some(kind) = known.get(name) else {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
                 return Err(format!(
-                    "line 1: the column `{name}` is no property of {}; rename it to one of: {}",
+                    "line 1: the column `{name}` is not a property of {}; rename it to one of: {}",
                     schema.id(),
                     names.join(", ")
                 ));
             };
             if columns.iter().any(|column| column.name == name) {
-                return Err(format!("line 1: the column `{name}` stands twice"));
+                return Err(format!("line 1: the column `{name}` appears twice"));
             }
             let mut prefix = serde_json::to_vec(name).map_err(|error| error.to_string())?;
             prefix.push(b':');
@@ -108,7 +108,7 @@ impl CsvDecoder {
         Ok(Self { columns })
     }
 
-    /// Appends the cell as a member; tells why it cannot be one.
+    /// Appends a cell as a member, or returns the violated rule and the reason.
     fn member(column: &Column, cell: &[u8], out: &mut Vec<u8>) -> Result<(), (&'static str, String)> {
         let text =
             std::str::from_utf8(cell).map_err(|_| ("csv", "the cell is not UTF-8; convert the file".to_owned()))?;
@@ -116,7 +116,7 @@ impl CsvDecoder {
         out.extend_from_slice(&column.prefix);
         let shown = || text.chars().take(40).collect::<String>();
         match column.kind {
-            // An empty one is absent and never comes here: a CSV that was fetched can be published again.
+            // Empty cells are absent and do not get here, so that an exported CSV can be published again.
             ColumnType::Nested => Err(("csv", "a list or object does not fit into a cell; publish NDJSON".to_owned())),
             ColumnType::Boolean if !matches!(text, "true" | "false") => {
                 Err(("type", format!("`{}` is neither true nor false", shown())))
@@ -124,7 +124,7 @@ impl CsvDecoder {
             ColumnType::Number if !is_number(text) => Err((
                 "type",
                 format!(
-                    "`{}` is no JSON number (no thousands separators, no leading zeros, a point for decimals)",
+                    "`{}` is not a JSON number (no thousands separators, no leading zeros, a point for decimals)",
                     shown()
                 ),
             )),
@@ -138,16 +138,16 @@ impl CsvDecoder {
 }
 
 fn is_number(text: &str) -> bool {
-    // A JSON text that is a number has no space around it here, for cells are taken as they are.
+    // `from_str` would accept surrounding white space, but cells are not trimmed.
     !text.starts_with([' ', '\t', '\r', '\n'])
         && !text.ends_with([' ', '\t', '\r', '\n'])
         && serde_json::from_str::<&serde_json::value::RawValue>(text)
             .is_ok_and(|raw| raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()))
 }
 
-/// Walks the rows of a text that the scanner accepted. Written here because a strict scan is needed in any case to
-/// cut chunks, and because the `csv` crate loses the exact line behind empty lines and drops a byte order mark from
-/// the first cell of whatever it is given.
+/// Iterates over the rows of a text that the scanner accepted. Not the `csv` crate, because a strict scanner is needed
+/// anyway to split chunks, and because that crate loses the exact line number after empty lines and drops a byte order
+/// mark from the first cell of any input.
 struct Rows<'a> {
     text: &'a [u8],
     at: usize,
@@ -157,7 +157,7 @@ struct Rows<'a> {
 
 enum Cell<'a> {
     Plain(&'a [u8]),
-    /// It held doubled quotes.
+    /// The cell contained doubled quotes.
     Unescaped(Vec<u8>),
 }
 
@@ -175,7 +175,7 @@ impl<'a> Rows<'a> {
         Self { text, at: 0, line, cells: Vec::new() }
     }
 
-    /// Reads the next row into `cells`; its line, or nothing at the end. Empty lines are no rows.
+    /// Reads the next row into `cells` and returns its line, or `None` at the end. Empty lines are skipped.
     fn next_row(&mut self) -> Option<u64> {
         loop {
             match self.text.get(self.at..)? {
@@ -200,7 +200,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Reads one cell and stops before the comma or line end after it.
+    /// Reads one cell, up to the following comma or line end.
     fn cell(&mut self) -> Cell<'a> {
         let rest = &self.text[self.at.min(self.text.len())..];
         if let Some(quoted) = rest.strip_prefix(b"\"") {
@@ -254,7 +254,7 @@ impl Decoder for CsvDecoder {
                 broken(line, Violation { pointer, rule: rule.to_owned(), reason });
             };
             if rows.cells.len() != self.columns.len() {
-                let reason = format!("the row has {} cells, the header {}", rows.cells.len(), self.columns.len());
+                let reason = format!("the row has {} cells, the header has {}", rows.cells.len(), self.columns.len());
                 refuse(String::new(), "csv", reason);
                 continue;
             }

@@ -1,11 +1,11 @@
-//! Records out again: NDJSON as it is, or CSV with the schema's flat properties as columns.
+//! Export of records: NDJSON unchanged, or CSV with the schema's properties as columns.
 
 use super::Format;
 use crate::schema::{ColumnType, Schema};
 use serde_json::{Map, Value};
 use std::io;
 
-/// Writes frames of canonical NDJSON in a local format.
+/// Converts frames of canonical NDJSON to a local format.
 pub struct Export {
     csv: Option<Columns>,
 }
@@ -16,10 +16,10 @@ struct Columns {
 }
 
 impl Export {
-    /// For records of this schema. A CSV has all its properties as columns; nested ones hold their JSON.
+    /// Creates an exporter for a schema. CSV has all properties as columns; nested values are written as JSON.
     pub fn new(format: Format, schema: &Schema) -> Self {
         let names = || {
-            // Flat columns first, so that what people read stands left.
+            // Flat columns come first, as they are the readable ones.
             let columns = schema.columns();
             let nested = |kind: &ColumnType| *kind == ColumnType::Nested;
             let flat = columns.iter().filter(|(_, kind)| !nested(kind));
@@ -29,7 +29,7 @@ impl Export {
         Self { csv }
     }
 
-    /// One frame's records in the format.
+    /// Converts the records of one frame.
     pub fn frame(&mut self, frame: &[u8]) -> io::Result<Vec<u8>> {
         let Some(columns) = &mut self.csv else { return Ok(frame.to_vec()) };
         let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());

@@ -1,5 +1,5 @@
-//! Local formats in, records out: NDJSON and CSV. A source is cut into chunks of whole records on one thread; the
-//! chunks are decoded on all.
+//! Import of local formats: NDJSON and CSV. One thread splits the source into chunks of whole records; all threads
+//! decode the chunks.
 
 mod csv;
 mod export;
@@ -14,18 +14,18 @@ use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::Schema;
 use std::io::{self, Read};
 
-/// A local format.
+/// A local file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
     /// RFC 4180 with a header that names properties.
     Csv,
 }
 
 impl Format {
-    /// Its name.
+    /// The format's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ndjson => "ndjson",
@@ -33,12 +33,12 @@ impl Format {
         }
     }
 
-    /// By its name.
+    /// The format with this name.
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Ndjson, Self::Csv].into_iter().find(|format| format.name() == name)
     }
 
-    /// By a file's ending.
+    /// The format of a file, from its extension.
     pub fn of_file(name: &str) -> Option<Self> {
         match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
             "ndjson" | "jsonl" => Some(Self::Ndjson),
@@ -48,29 +48,29 @@ impl Format {
     }
 }
 
-/// Bytes of a chunk; a CSV's text grows when the names of its columns are put before each cell.
+/// Target size of a chunk. CSV grows when decoded, because each cell gets its property name.
 const CHUNK_BYTES: usize = limits::FRAME_TEXT_BYTES;
 
-/// Cuts a source into chunks of whole records.
+/// Splits a source into chunks of whole records.
 pub struct Chunks<R> {
     source: R,
-    /// Bytes read that are in no chunk yet.
+    /// Bytes read but not yet in a chunk.
     rest: Vec<u8>,
-    /// Bytes that hold no record and belong before the next chunk.
+    /// Bytes outside of records that precede the next chunk.
     head: Vec<u8>,
     line: u64,
     ended: bool,
     splitter: Splitter,
 }
 
-/// Finds where records end.
+/// Finds the ends of records.
 enum Splitter {
     Lines,
     Csv(csv::Scanner),
 }
 
 impl<R: Read> Chunks<R> {
-    /// Reads the head of `source`: skips a byte order mark and, for CSV, takes the header.
+    /// Reads the start of `source`: skips a byte order mark and, for CSV, reads the header.
     pub fn open(source: R, format: Format, schema: &Schema) -> io::Result<(Self, Box<dyn Decoder>)> {
         let splitter = match format {
             Format::Ndjson => Splitter::Lines,
@@ -86,7 +86,7 @@ impl<R: Read> Chunks<R> {
         let decoder: Box<dyn Decoder> = match format {
             Format::Ndjson => Box::new(NdjsonDecoder),
             Format::Csv => {
-                let header = chunks.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV begins with a header"))?;
+                let header = chunks.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV file needs a header"))?;
                 chunks.head = [header.head.as_slice(), &header.bytes].concat();
                 Box::new(CsvDecoder::new(&header.bytes, schema).map_err(invalid)?)
             }
@@ -106,7 +106,7 @@ impl<R: Read> Chunks<R> {
         Ok(())
     }
 
-    /// Cuts after the last record end at or beyond `aim` bytes... or all there is at the end of the source.
+    /// Cuts at the first record end at or beyond `aim` bytes, or at the end of the source.
     fn cut(&mut self, aim: usize) -> io::Result<Option<Chunk>> {
         let mut from = 0;
         let end = loop {
@@ -123,7 +123,7 @@ impl<R: Read> Chunks<R> {
             if self.rest.len() > aim + limits::RECORD_BYTES_MAX {
                 let (line, max) = (self.line, limits::RECORD_BYTES_MAX);
                 return Err(invalid(format!(
-                    "after line {line}: a record is longer than {max} bytes, or a quote is never closed"
+                    "after line {line}: a record is longer than {max} bytes, or a quoted cell is not closed"
                 )));
             }
             self.fill(CHUNK_BYTES)?;
@@ -131,7 +131,7 @@ impl<R: Read> Chunks<R> {
         if end == 0 {
             return Ok(None);
         }
-        // The buffer keeps its capacity; what is left in it is less than a record.
+        // The buffer keeps its capacity; less than one record remains in it.
         let bytes = self.rest[..end].to_vec();
         self.rest.drain(..end);
         let first_line = self.line;
@@ -139,7 +139,7 @@ impl<R: Read> Chunks<R> {
         Ok(Some(Chunk { head: std::mem::take(&mut self.head), first_line, bytes }))
     }
 
-    /// The end of the first record that ends at `aim` bytes or later, looking at what was not looked at before.
+    /// The end of the first record that ends at `aim` bytes or later; `from` is the end of the part already searched.
     fn record_end(&mut self, from: usize, aim: usize) -> io::Result<Option<usize>> {
         match &mut self.splitter {
             Splitter::Lines => {

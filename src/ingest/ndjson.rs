@@ -1,4 +1,4 @@
-//! NDJSON: one JSON object a line; empty lines do not count.
+//! NDJSON: one JSON object per line; empty lines are ignored.
 
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::Violation;

@@ -1,4 +1,4 @@
-//! A private key in a file of its own: 0600, wrapped under the key-encryption key.
+//! Private key files: one key per file, mode 0600, wrapped under the key-encryption key.
 
 use super::kek::{Cell, Kek, KekError};
 use crate::core::id::KeyId;
@@ -10,41 +10,41 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// A wrapped private key.
+/// A wrapped private key as stored in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFile {
     /// `key-file/1`
     pub format: String,
-    /// Its name.
+    /// Identifier of the key.
     pub id: KeyId,
-    /// What it signs: one of [`KeyUse`], or `root`, `register`, `ca` in an alliance's folder.
+    /// Use of the key: a [`KeyUse`], or `root`, `register` or `ca` in an alliance's folder.
     #[serde(rename = "use")]
     pub usage: String,
     /// The wrapped secret: an Ed25519 seed, or PKCS#8.
     pub wrapped: String,
 }
 
-/// A key's name and its secret.
+/// A key's identifier and its secret.
 pub type Unwrapped = (KeyId, Zeroizing<Vec<u8>>);
 
-/// Why a key file does not serve.
+/// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The file.
+    /// The file cannot be read, written or parsed.
     #[error("key file {path}: {reason}")]
     File {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong.
         reason: String,
     },
-    /// The wrapping.
+    /// The secret cannot be unwrapped.
     #[error("key file {path}: {source}")]
     Kek {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: KekError,
     },
 }
@@ -66,7 +66,7 @@ impl KeyFile {
             .map_err(|error| KeyFileError::File { path: path.to_owned(), reason: error.to_string() })
     }
 
-    /// Wraps `secret` into a file of its own in a folder of keys: `USE.key`, or `USE-N.key` where there is one already.
+    /// Wraps `secret` and writes it to a new file in a folder of keys: `USE.key`, or `USE-N.key` if the former exists.
     pub fn add(
         folder: &Path,
         id: &KeyId,
@@ -80,7 +80,7 @@ impl KeyFile {
         Self::create(&path, id, usage, secret, kek, random)
     }
 
-    /// All keys of a use in a folder, by their number.
+    /// All keys of one use in a folder, sorted by number.
     pub fn all(folder: &Path, usage: &str, kek: &Kek) -> Result<Vec<Unwrapped>, KeyFileError> {
         let mut keys = Vec::new();
         for path in paths(folder)? {
@@ -93,7 +93,7 @@ impl KeyFile {
         Ok(keys)
     }
 
-    /// The highest number that a key in the folder has.
+    /// The highest key number in the folder.
     pub fn highest(folder: &Path) -> Result<u32, KeyFileError> {
         let mut highest = 0;
         for path in paths(folder)? {
@@ -102,13 +102,13 @@ impl KeyFile {
         Ok(highest)
     }
 
-    /// The number of the key in a file, if there is one.
+    /// The number of the key in a file, or `None` if it cannot be read.
     pub fn number_of(path: &Path) -> Option<u32> {
         Self::read(path).ok().map(|file| file.id.number())
     }
 
-    /// Wraps every key of the folder under `new`, as a change of the key-encryption key wants it. A file that `new` opens
-    /// is left as it is.
+    /// Wraps every key of the folder under the current key-encryption key and returns the number of changed files.
+    /// Files already wrapped under it remain unchanged.
     pub fn rewrap_all(folder: &Path, kek: &Kek, random: &dyn Random) -> Result<usize, KeyFileError> {
         let mut count = 0;
         for path in paths(folder)? {
@@ -133,7 +133,7 @@ impl KeyFile {
         json::read(&bytes).map_err(|error| fail(error.to_string()))
     }
 
-    /// Reads and unwraps a key of the given use: its name and its secret.
+    /// Reads and unwraps a key, which must have the given use.
     pub fn load(path: &Path, usage: &str, kek: &Kek) -> Result<Unwrapped, KeyFileError> {
         let fail = |reason: String| KeyFileError::File { path: path.to_owned(), reason };
         let file = Self::read(path)?;
@@ -162,7 +162,7 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
 }
 
 impl KeyUse {
-    /// Its name in key files.
+    /// The name in key files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tls => "tls",

@@ -1,4 +1,4 @@
-//! The key-encryption key: without it, a copied data folder opens nothing.
+//! The key-encryption key, without which the secrets in a copied data folder cannot be decrypted.
 
 use crate::core::digest::{Digest, derive_key};
 use crate::core::random::{self, Random};
@@ -8,8 +8,8 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Wraps secrets with AES-256-GCM under a key derived from the key-encryption key. While the key-encryption key is being
-/// changed, what the one before wrapped opens as well.
+/// Wraps secrets with AES-256-GCM under a key derived from the key-encryption key. During a change of the
+/// key-encryption key it also unwraps secrets that were wrapped under the previous one.
 pub struct Kek {
     current: WrappingKey,
     previous: Vec<WrappingKey>,
@@ -21,7 +21,7 @@ struct WrappingKey {
     tokens: Zeroizing<[u8; 32]>,
 }
 
-/// What a wrapped secret is bound to: moving it elsewhere makes it useless.
+/// The location to which a wrapped secret is bound; it does not unwrap for any other location.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell<'a> {
     /// Table or kind of file.
@@ -32,41 +32,41 @@ pub struct Cell<'a> {
     pub column: &'a str,
 }
 
-/// Why there is no key-encryption key, or a secret does not open.
+/// Why the key-encryption key cannot be loaded, or a secret cannot be unwrapped.
 #[derive(Debug, thiserror::Error)]
 pub enum KekError {
-    /// The file.
+    /// The file cannot be read, written or parsed.
     #[error("the key-encryption key {path}: {reason}")]
     File {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong.
         reason: String,
     },
-    /// Wrapped under another key, altered, or moved.
-    #[error("a secret in {0} does not open with this key-encryption key")]
+    /// The secret was wrapped under another key, altered or moved.
+    #[error("a secret in {0} cannot be decrypted with this key-encryption key")]
     Unwrap(String),
 }
 
 const NONCE_BYTES: usize = 12;
 
 impl Kek {
-    /// Makes a new key and writes it to `path`, readable by its owner alone. Never overwrites.
+    /// Generates a key and writes it to `path`, readable only by the owner. Fails if the file exists.
     pub fn create(path: &Path, random: &dyn Random) -> Result<Self, KekError> {
         let line = new_line(random);
         create_private(path, line.as_bytes()).map_err(|error| file_error(path, error))?;
         Self::load(path)
     }
 
-    /// Reads the key from `path`. Refuses a file that others may read. The first line is the key; further lines are the
-    /// ones before it, there while a change of the key is under way.
+    /// Reads the key from `path`. Rejects a file that others may read. The first line is the current key; further lines
+    /// are previous keys, present only during a change of the key.
     pub fn load(path: &Path) -> Result<Self, KekError> {
         let text = read_private(path)?;
         let mut keys = Vec::new();
         for line in text.lines() {
             let bytes = from_base64url(line.trim()).map(Zeroizing::new);
             let secret = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
-            let secret = secret.ok_or_else(|| file_error(path, "it must hold 32 bytes as base64url"))?;
+            let secret = secret.ok_or_else(|| file_error(path, "each line must be 32 bytes in base64url"))?;
             keys.push(WrappingKey::from_secret(&secret));
         }
         let mut keys = keys.into_iter();
@@ -74,8 +74,8 @@ impl Kek {
         Ok(Self { current, previous: keys.collect() })
     }
 
-    /// Puts a new key before the one in `path`: from now on secrets are wrapped under the new one, and both open. A change
-    /// that was interrupted goes on with the new key that it made.
+    /// Inserts a new key before the one in `path`: secrets are wrapped under the new key, and unwrapped with either. If
+    /// a previous change was interrupted, it continues with the key generated then.
     pub fn begin_change(path: &Path, random: &dyn Random) -> Result<Self, KekError> {
         let text = read_private(path)?;
         if text.lines().count() == 1 {
@@ -85,21 +85,21 @@ impl Kek {
         Self::load(path)
     }
 
-    /// Forgets the key before: everything was wrapped anew.
+    /// Removes the previous key, after all secrets were wrapped again.
     pub fn end_change(path: &Path) -> Result<(), KekError> {
         let text = read_private(path)?;
         let first = Zeroizing::new(format!("{}\n", text.lines().next().unwrap_or_default()));
         replace_private(path, first.as_bytes()).map_err(|error| file_error(path, error))
     }
 
-    /// The key under which transfer tokens are made, unless the node's folder has one of its own. Tokens are derived anew
-    /// wherever they are needed and stand nowhere. While a change is under way it is the older key's, so that tokens that
-    /// are out stay good.
+    /// The default key from which transfer tokens are derived, if the node's folder has no separate one. Tokens are
+    /// derived when needed and are not stored. During a change this is the previous key's, so that issued tokens remain
+    /// valid.
     pub fn token_key(&self) -> &Zeroizing<[u8; 32]> {
         &self.previous.last().unwrap_or(&self.current).tokens
     }
 
-    /// A name for it that tells nothing about it.
+    /// An identifier of the key that does not reveal it.
     pub fn id(&self) -> &str {
         &self.current.id
     }
@@ -112,7 +112,7 @@ impl Kek {
         self.current
             .key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
-            .expect("AES-GCM seals anything that is in memory");
+            .expect("AES-GCM encrypts any message that fits into memory");
         format!("{}.{}", self.current.id, base64url(&[&nonce[..], &sealed].concat()))
     }
 
@@ -131,7 +131,7 @@ impl Kek {
         Ok(Zeroizing::new(opened.to_vec()))
     }
 
-    /// The secret wrapped under the current key; none if it is already.
+    /// Wraps a secret under the current key; `None` if it already is.
     pub fn rewrap(&self, cell: Cell<'_>, wrapped: &str, random: &dyn Random) -> Result<Option<String>, KekError> {
         if wrapped.split_once('.').is_some_and(|(id, _)| id == self.current.id) {
             return Ok(None);
@@ -170,7 +170,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KekError> {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path).map_err(|e| file_error(path, e))?.permissions().mode();
         if mode & 0o077 != 0 {
-            return Err(file_error(path, "others may read it; run chmod 600"));
+            return Err(file_error(path, "other users may read it; run chmod 600"));
         }
     }
     std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| file_error(path, error))
@@ -194,10 +194,10 @@ mod tests {
         let other = Kek::create(&folder.path().join("other"), &random).unwrap();
         assert!(other.unwrap(cell, &wrapped).is_err());
         assert!(kek.unwrap(cell, &wrapped[..wrapped.len() - 2]).is_err());
-        // The key changes: what is old opens until the change ends, and is wrapped anew meanwhile.
+        // During a change, old secrets still unwrap and are wrapped again; after it, only the new key unwraps.
         let tokens = kek.token_key().clone();
         let changing = Kek::begin_change(&path, &random).unwrap();
-        assert_eq!(Kek::begin_change(&path, &random).unwrap().id(), changing.id(), "an interrupted change goes on");
+        assert_eq!(Kek::begin_change(&path, &random).unwrap().id(), changing.id(), "an interrupted change continues");
         assert_eq!((changing.token_key(), changing.id() == kek.id()), (&tokens, false));
         let rewrapped = changing.rewrap(cell, &wrapped, &random).unwrap().unwrap();
         assert_eq!(changing.rewrap(cell, &rewrapped, &random).unwrap(), None);

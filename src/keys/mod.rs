@@ -1,4 +1,4 @@
-//! Keys at rest: the key-encryption key, key files, and the wrapping of secrets in the database.
+//! Keys at rest: the key-encryption key, key files, and wrapped secrets in the database.
 
 mod file;
 mod kek;

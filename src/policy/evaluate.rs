@@ -1,61 +1,61 @@
-//! Evaluation: a pure function of a policy and facts. Three-valued, because a catalog is asked before purpose and
-//! person are known: undetermined may be listed and requested, never released.
+//! Evaluation: a pure function of a policy and facts. It is three-valued, because catalogs are read before purpose and
+//! approval are known: an undetermined dataset may be listed and requested, but its key is never released.
 
 use super::odrl::{Channel, Constraint, Permission, Policy, Recipients};
 use crate::core::id::{ParticipantId, Text};
 use crate::core::time::Timestamp;
 use std::collections::BTreeSet;
 
-/// What a decision may depend on.
+/// The facts that a decision depends on.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    /// The consuming participant.
+    /// The consumer.
     pub recipient: &'a ParticipantId,
-    /// Its groups in the register.
+    /// The consumer's groups in the register.
     pub groups: &'a BTreeSet<Text>,
-    /// The purpose, once it is stated.
+    /// The purpose, once stated.
     pub purpose: Option<&'a Text>,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
-    /// Releases so far under the agreement; none before there is one.
+    /// Uses so far under the agreement; 0 before there is one.
     pub used: u64,
-    /// How the data is to be delivered, once that is known.
+    /// The delivery channel, once known.
     pub channel: Option<Channel>,
-    /// Whether a person of the provider approved.
+    /// Whether a person at the provider has approved.
     pub approved: bool,
 }
 
-/// What a decision waits for.
+/// The missing fact that makes a decision undetermined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// The purpose.
     Purpose,
-    /// A person's word.
+    /// The approval of a person.
     Consent,
 }
 
-/// What a policy says.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Yes.
+    /// The use is permitted.
     Permitted {
-        /// The permission that permits, as a JSON pointer.
+        /// JSON pointer to the permission.
         rule: String,
-        /// The count that it allows; a guard of the commit.
+        /// The maximum number of uses, which guards the commit.
         count_max: Option<u64>,
     },
-    /// No.
+    /// The use is refused.
     Refused {
-        /// The constraint that fails, as a JSON pointer.
+        /// JSON pointer to the constraint that does not hold.
         rule: String,
-        /// For people.
+        /// Explanation for people.
         reason: String,
     },
-    /// It depends on what is not known yet.
+    /// The decision depends on a missing fact.
     Undetermined {
-        /// The constraint or duty that waits, as a JSON pointer.
+        /// JSON pointer to the constraint or duty that needs the fact.
         rule: String,
-        /// What it waits for.
+        /// The missing fact.
         missing: Missing,
     },
 }
@@ -67,7 +67,7 @@ enum Holds {
 }
 
 impl Policy {
-    /// Decides. Of several permissions, one that permits decides; else one that may still permit; else the first.
+    /// Evaluates the policy: a permission that permits decides, else the first undetermined one, else the first one.
     pub fn evaluate(&self, facts: &Facts<'_>) -> Decision {
         let mut undecided: Option<Decision> = None;
         for (i, permission) in self.permissions().iter().enumerate() {
@@ -81,7 +81,7 @@ impl Policy {
                 other => undecided = undecided.or(Some(other)),
             }
         }
-        // A policy has at least one permission; without one, the answer would be no.
+        // A policy has at least one permission, so the default is not reached.
         undecided.unwrap_or_else(|| Decision::Refused { rule: "/permission".into(), reason: "no permission".into() })
     }
 }
@@ -131,10 +131,10 @@ impl Constraint {
                 None => return Holds::Unknown,
                 Some(purpose) => (purposes.contains(purpose), format!("the purpose `{purpose}` is not permitted")),
             },
-            Self::From(at) => (facts.now >= *at, format!("not before {at}")),
-            Self::Until(at) => (facts.now < *at, format!("only before {at}")),
-            Self::Count(max) => (facts.used < *max, format!("all {max} uses under this agreement are made")),
-            // All channels of a permission together: above.
+            Self::From(at) => (facts.now >= *at, format!("use is permitted only from {at}")),
+            Self::Until(at) => (facts.now < *at, format!("use is permitted only before {at}")),
+            Self::Count(max) => (facts.used < *max, format!("all {max} uses under this agreement have been made")),
+            // The channels of a permission are evaluated together, by `Permission::evaluate`.
             Self::Channel(_) => return Holds::Yes,
         };
         if holds { Holds::Yes } else { Holds::No(reason) }
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(policy.evaluate(&facts), waits);
         let plain = Facts { approved: true, channel: Some(Channel::Pull), ..facts.clone() };
         assert!(matches!(policy.evaluate(&plain), Decision::Permitted { .. }));
-        // What names no channel is sealed.
+        // A policy that names no channel permits sealed delivery only.
         let sealed = self::policy(vec![]);
         assert!(matches!(sealed.evaluate(&plain), Decision::Refused { .. }));
         assert!(matches!(
@@ -331,9 +331,9 @@ mod tests {
             let permits = |policy: &Policy| matches!(policy.evaluate(&facts), Decision::Permitted { .. });
             let audience = narrow.audience();
             let named = audience.contains("*") || audience.contains(&format!("p:{recipient}"));
-            prop_assert!(named || !permits(&narrow), "whoever is permitted is in the audience");
+            prop_assert!(named || !permits(&narrow), "a permitted participant is in the audience");
             if narrow.is_subset_of(&wide) && permits(&narrow) {
-                prop_assert!(permits(&wide), "{:?} within {:?}", narrow, wide);
+                prop_assert!(permits(&wide), "{:?} is a subset of {:?}", narrow, wide);
             }
         }
 
@@ -347,7 +347,7 @@ mod tests {
             let now = Timestamp::from_ms(s * 1_000).to_string();
             let permitted = |p: &Policy, purpose: Option<&str>| matches!(decide(p, &who, purpose, &now, used), Decision::Permitted { .. });
             prop_assert!(!permitted(&whole, Some(&purpose)) || permitted(&fewer, Some(&purpose)));
-            // What is permitted without knowing the purpose stays permitted, and refused stays refused.
+            // A decision made without the purpose does not change when the purpose becomes known.
             prop_assert!(!permitted(&whole, None) || permitted(&whole, Some(&purpose)));
             if matches!(decide(&whole, &who, None, &now, used), Decision::Refused { .. }) {
                 prop_assert!(!permitted(&whole, Some(&purpose)));

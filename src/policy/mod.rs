@@ -1,5 +1,5 @@
-//! Policies: ODRL 2.2 permission `use` under constraints on recipient, purpose, time, count and channel, and the duty that
-//! a person approves; nothing else.
+//! Policies: ODRL 2.2 permissions to `use` with constraints on recipient, purpose, time, count and channel, and the
+//! duty of approval by a person; nothing else is supported.
 
 mod evaluate;
 mod subset;

@@ -1,5 +1,5 @@
-//! The policies that are understood (FORMATS.md, "Policy"). What is not understood is refused, never ignored: a
-//! constraint that nobody evaluates would be a permission.
+//! The supported policies (FORMATS.md, "Policy"). Unsupported terms are rejected, never ignored, because a constraint
+//! that is not evaluated would permit too much.
 
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -8,35 +8,35 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// A policy: it permits if one of its permissions does.
+/// A policy, which permits a use if one of its permissions does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     permissions: Vec<Permission>,
 }
 
-/// Permits `use` if all its constraints hold, and a person said yes where it wants that.
+/// Permits `use` if all constraints hold and, where required, a person has approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// Constraints in their order.
+    /// Constraints in their original order.
     pub constraints: Vec<Constraint>,
-    /// Whether a person of the provider must approve: the duty `obtainConsent` (ODRL Vocabulary 2.2, section 4.7.22).
+    /// Whether a person at the provider must approve: the duty `obtainConsent` (ODRL Vocabulary 2.2, section 4.7.22).
     pub consent: bool,
 }
 
-/// How data is delivered: the formats of a distribution.
+/// Delivery channels, which are also the formats of a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {
-    /// Sealed bytes by range, the key by release. What a permission means that says nothing else.
+    /// Sealed bytes by range, and the release of the key. The default of a permission.
     Sealed,
-    /// Plain over TLS, by token: only where a permission names it.
+    /// Plain text over TLS with a token; only if a permission names it.
     Pull,
 }
 
 impl Channel {
-    /// All.
+    /// All channels.
     pub const ALL: [Self; 2] = [Self::Sealed, Self::Pull];
 
-    /// As `format` of a distribution, and in policies.
+    /// The name in policies and in the `format` of a distribution.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sealed => "crosspark-sealed",
@@ -44,13 +44,13 @@ impl Channel {
         }
     }
 
-    /// Of this name.
+    /// The channel with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|channel| channel.name() == name)
     }
 }
 
-/// Whom a `recipient` constraint names.
+/// The participants named by a `recipient` constraint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
     /// `eq`, `isAnyOf`
@@ -61,10 +61,10 @@ pub enum Recipients {
     Group(Text),
 }
 
-/// A condition.
+/// A constraint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Constraint {
-    /// `recipient`: the consuming participant.
+    /// `recipient`: the consumer.
     Recipient(Recipients),
     /// `purpose`: one of these.
     Purpose(Vec<Text>),
@@ -72,19 +72,19 @@ pub enum Constraint {
     From(Timestamp),
     /// `dateTime` `lt`
     Until(Timestamp),
-    /// `count` `lteq`: releases of a key under one agreement.
+    /// `count` `lteq`: uses under one agreement.
     Count(u64),
     /// `deliveryChannel`: one of these.
     Channel(Vec<Channel>),
 }
 
-/// Why a policy is refused.
+/// Why a policy is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("policy {pointer}: {problem}")]
 pub struct PolicyError {
-    /// JSON pointer.
+    /// JSON pointer into the policy.
     pub pointer: String,
-    /// What is wrong and what is possible.
+    /// The problem and the supported alternatives.
     pub problem: String,
 }
 
@@ -94,7 +94,7 @@ fn refuse<T>(pointer: &str, problem: impl Into<String>) -> Result<T, PolicyError
 }
 
 impl Policy {
-    /// Reads a policy file.
+    /// Parses a policy file.
     pub fn parse(text: &[u8]) -> Result<Self, PolicyError> {
         if text.len() > limits::POLICY_BYTES_MAX {
             return refuse("", format!("longer than {} bytes", limits::POLICY_BYTES_MAX));
@@ -105,8 +105,8 @@ impl Policy {
         }
     }
 
-    /// Reads the rules of an ODRL set, offer or agreement in the Dataspace Protocol's JSON form. Its identity, type,
-    /// parties, target and time are the message's affair and not looked at.
+    /// Reads the rules of an ODRL set, offer or agreement in the Dataspace Protocol's JSON form. Identifier, type,
+    /// parties, target and time are ignored; they are checked with the message.
     pub fn from_value(value: &Value) -> Result<Self, PolicyError> {
         let Value::Object(members) = value else {
             return refuse("", "expected an object with `permission`");
@@ -137,12 +137,12 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Its permissions.
+    /// The permissions.
     pub fn permissions(&self) -> &[Permission] {
         &self.permissions
     }
 
-    /// The normal form: what is signed, shown and digested.
+    /// The normal form, which is signed, displayed and hashed.
     pub fn to_value(&self) -> Value {
         json!({ "permission": self.permissions.iter().map(permission_value).collect::<Vec<_>>() })
     }
@@ -152,7 +152,7 @@ impl Policy {
         Digest::labelled("crosspark/policy/v1", &[&json::to_canonical(&self.to_value())])
     }
 
-    /// The latest moment at which it can permit anything; none if it has no end.
+    /// The end of the last permission, or `None` if one of them has no end.
     pub fn end(&self) -> Option<Timestamp> {
         let end = |permission: &Permission| {
             let ends = permission.constraints.iter().filter_map(|constraint| match constraint {
@@ -170,7 +170,7 @@ fn is_empty(value: &Value) -> bool {
     matches!(value, Value::Array(list) if list.is_empty())
 }
 
-/// The protocol writes single elements without a list in places.
+/// The protocol permits a single element instead of a list in some members.
 fn list<'a>(value: Option<&'a Value>, pointer: &str) -> Result<Vec<&'a Value>, PolicyError> {
     match value {
         None => Ok(Vec::new()),
@@ -184,7 +184,7 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
     let Value::Object(members) = value else {
         return refuse(pointer, "expected an object with `action` and `constraint`");
     };
-    // An empty list of whatever restricts nothing.
+    // An empty list restricts nothing, whatever its name.
     let unknown = |(name, value): &(&String, &Value)| {
         !matches!(name.as_str(), "action" | "constraint" | "duty" | "@type") && !is_empty(value)
     };
@@ -206,19 +206,19 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
     }
     let permission = Permission { constraints: read, consent: !duties.is_empty() };
     if permission.channels().is_empty() {
-        return refuse(&format!("{pointer}/constraint"), "its delivery channels leave none");
+        return refuse(&format!("{pointer}/constraint"), "its deliveryChannel constraints leave no channel");
     }
     Ok(permission)
 }
 
-/// The only duty is that a person approves.
+/// Checks a duty; the only one supported is the approval of a person.
 fn duty_from(value: &Value, pointer: &str) -> Result<(), PolicyError> {
     let members = value.as_object();
     let action = members.and_then(|members| members.get("action")).and_then(Value::as_str);
     let plain = members.is_some_and(|m| m.keys().all(|name| matches!(name.as_str(), "action" | "@type")));
     match action {
         Some("obtainConsent" | "odrl:obtainConsent") if plain => Ok(()),
-        _ => refuse(pointer, "the only duty is {\"action\": \"obtainConsent\"}: a person of the provider approves"),
+        _ => refuse(pointer, "the only duty is {\"action\": \"obtainConsent\"}: approval by a person at the provider"),
     }
 }
 
@@ -251,7 +251,7 @@ fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyErr
         ("count", "lteq") => {
             let count = one(&right, pointer)?.parse::<u64>().ok().filter(|n| (1..=1_000_000_000).contains(n));
             count.map(Constraint::Count).map_or_else(
-                || refuse(&format!("{pointer}/rightOperand"), "expected a whole number from 1, written as a string"),
+                || refuse(&format!("{pointer}/rightOperand"), "expected a whole number from 1, as a string"),
                 Ok,
             )
         }
@@ -259,18 +259,18 @@ fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyErr
         ("recipient" | "purpose" | "dateTime" | "count" | "deliveryChannel", _) => refuse(
             &format!("{pointer}/operator"),
             format!(
-                "`{operator}` is not supported for {left}; possible are recipient eq, isAnyOf, neq, isNoneOf, isPartOf; \
+                "`{operator}` is not supported for {left}; use recipient eq, isAnyOf, neq, isNoneOf, isPartOf; \
                  purpose eq, isAnyOf; dateTime gteq, lt; count lteq; deliveryChannel eq, isAnyOf"
             ),
         ),
         _ => refuse(
             &format!("{pointer}/leftOperand"),
-            format!("`{left}` is not supported; possible are recipient, purpose, dateTime, count and deliveryChannel"),
+            format!("`{left}` is not supported; use recipient, purpose, dateTime, count and deliveryChannel"),
         ),
     }
 }
 
-/// Right operands are strings or lists of strings: the protocol has no bare numbers there.
+/// Right operands are strings or lists of strings; the protocol does not allow bare numbers.
 fn operands(members: &Map<String, Value>, pointer: &str) -> Result<Vec<String>, PolicyError> {
     let pointer = format!("{pointer}/rightOperand");
     let list = match members.get("rightOperand") {
@@ -306,7 +306,7 @@ fn participants(operands: &[String], pointer: &str) -> Result<Vec<ParticipantId>
 fn channels(operands: &[String], pointer: &str) -> Result<Vec<Channel>, PolicyError> {
     let known: Option<Vec<Channel>> = operands.iter().map(|name| Channel::named(name)).collect();
     let names = Channel::ALL.map(Channel::name).join(" and ");
-    known.map_or_else(|| refuse(&format!("{pointer}/rightOperand"), format!("possible are {names}")), Ok)
+    known.map_or_else(|| refuse(&format!("{pointer}/rightOperand"), format!("supported channels are {names}")), Ok)
 }
 
 fn text_operand(text: &str, pointer: &str) -> Result<Text, PolicyError> {
@@ -318,7 +318,7 @@ fn time_operand(text: &str, pointer: &str) -> Result<Timestamp, PolicyError> {
 }
 
 fn permission_value(permission: &Permission) -> Value {
-    // The protocol's arrays have at least one element.
+    // The protocol does not allow empty arrays.
     let mut value = json!({"action": "use"});
     if !permission.constraints.is_empty() {
         value["constraint"] = permission.constraints.iter().map(constraint_value).collect();

@@ -1,21 +1,20 @@
-//! Whether one policy is within another: the terms of a counter-offer are taken if they ask for nothing that the offer
-//! does not give.
+//! Comparison of policies: the terms of a counter-offer are accepted if they permit nothing beyond the offer.
 
 use super::odrl::{Channel, Constraint, Permission, Policy, Recipients};
 use crate::core::id::Text;
 use std::collections::BTreeSet;
 
-/// The key of everybody in an audience.
+/// The audience key that stands for all participants.
 pub const EVERYBODY: &str = "*";
 
 impl Policy {
-    /// Whether everything that this policy permits, `other` permits too. It errs on the side of no.
+    /// Whether `other` permits everything that this policy permits. May return false negatives, never false positives.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_subset_of(wider)))
     }
 
-    /// Who may be permitted anything at all, as keys: a necessary condition, to be looked up. `*` is everybody, `p:ID` a
-    /// participant, `g:NAME` a group of the register.
+    /// Keys of the participants that may be permitted anything: a necessary condition for database lookups. `*` stands
+    /// for all participants, `p:ID` for one participant, `g:NAME` for a group of the register.
     pub fn audience(&self) -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
         for permission in self.permissions() {
@@ -31,7 +30,7 @@ impl Policy {
         keys
     }
 
-    /// The purpose, if these terms leave just one: whoever agrees to them states it.
+    /// The purpose, if the policy permits exactly one; accepting the policy then implies it.
     pub fn sole_purpose(&self) -> Option<&Text> {
         let mut all = BTreeSet::new();
         for permission in self.permissions() {
@@ -53,7 +52,7 @@ impl Permission {
         channels && (self.consent || !wider.consent) && others.into_iter().all(implied)
     }
 
-    /// How it lets data be delivered.
+    /// The delivery channels that it permits.
     pub fn channels(&self) -> BTreeSet<Channel> {
         let mut named = self.constraints.iter().filter_map(|constraint| match constraint {
             Constraint::Channel(channels) => Some(BTreeSet::from_iter(channels.iter().copied())),
@@ -65,7 +64,7 @@ impl Permission {
 }
 
 impl Constraint {
-    /// Whether `wanted` holds wherever this does.
+    /// Whether `wanted` holds whenever this constraint holds.
     fn implies(&self, wanted: &Self) -> bool {
         use Recipients::{Any, Group, None};
         match (self, wanted) {

@@ -1,10 +1,10 @@
-//! A misspelt keyword would silently allow everything; here it is an error with its place.
+//! Strict schema check: a misspelt keyword would silently permit everything, so it is an error with its location.
 
 use super::SchemaError;
 use crate::core::limits;
 use serde_json::Value;
 
-/// What a keyword's value holds: other schemas or plain values.
+/// Kind of value of a keyword: schemas or plain values.
 enum Holds {
     Value,
     Schema,
@@ -33,13 +33,13 @@ fn keyword(name: &str) -> Option<Holds> {
         | "contentSchema" => Holds::Schema,
         "allOf" | "anyOf" | "oneOf" | "prefixItems" => Holds::SchemaList,
         "$defs" | "properties" | "patternProperties" | "dependentSchemas" => Holds::SchemaMap,
-        // Dynamic references would let a schema's meaning depend on who includes it.
+        // Dynamic references are rejected: they would make a schema's meaning depend on the including schema.
         _ if name.starts_with("x-") => Holds::Value,
         _ => return None,
     })
 }
 
-/// Refuses unknown keywords anywhere, and references that leave the schema.
+/// Rejects unknown keywords and references to other schemas.
 pub fn lint(schema: &Value) -> Result<(), SchemaError> {
     walk(schema, "", 0)
 }
@@ -47,22 +47,22 @@ pub fn lint(schema: &Value) -> Result<(), SchemaError> {
 fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> {
     let invalid = |pointer: String, problem: String| Err(SchemaError::Invalid { pointer, problem });
     if depth > limits::JSON_DEPTH_MAX {
-        return invalid(pointer.to_owned(), "nested too deep".into());
+        return invalid(pointer.to_owned(), "nested too deeply".into());
     }
     let members = match schema {
         Value::Bool(_) => return Ok(()),
         Value::Object(members) => members,
-        _ => return invalid(pointer.to_owned(), "a schema is an object, true or false".into()),
+        _ => return invalid(pointer.to_owned(), "a schema must be an object, true or false".into()),
     };
     for (name, value) in members {
         let here = format!("{pointer}/{}", escape(name));
         let Some(holds) = keyword(name) else {
-            return invalid(here, format!("`{name}` is no keyword of JSON Schema 2020-12; own ones begin with x-"));
+            return invalid(here, format!("`{name}` is not a JSON Schema 2020-12 keyword; extensions begin with x-"));
         };
         if let ("$ref", Some(target)) = (name.as_str(), value.as_str())
             && !target.starts_with('#')
         {
-            return invalid(here, format!("`{target}` leaves the schema; only references inside it are allowed"));
+            return invalid(here, format!("`{target}` refers to another schema; only internal references are allowed"));
         }
         match (holds, value) {
             (Holds::Value, _) => {}
@@ -84,7 +84,7 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
     Ok(())
 }
 
-/// A name as a segment of a JSON pointer (RFC 6901 section 3).
+/// A name as a reference token of a JSON pointer (RFC 6901 section 3).
 fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

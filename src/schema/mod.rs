@@ -1,4 +1,4 @@
-//! Shared schemas (JSON Schema 2020-12): the built-in registry, a strict reading of schemas, compiled validators.
+//! Shared schemas (JSON Schema 2020-12): the built-in registry, strict parsing and compiled validators.
 
 mod lint;
 mod registry;
@@ -13,7 +13,7 @@ use crate::core::limits;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A schema that was read strictly.
+/// A strictly parsed schema.
 #[derive(Debug, Clone)]
 pub struct Schema {
     id: String,
@@ -22,40 +22,40 @@ pub struct Schema {
     value: Value,
 }
 
-/// Why a text is no schema that the alliance can use.
+/// Why a schema is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// The JSON.
-    #[error("the schema is no valid JSON: {0}")]
+    /// Not acceptable JSON.
+    #[error("the schema is not valid JSON: {0}")]
     Json(#[from] json::ReadError),
     /// Too long.
     #[error("the schema is longer than {} bytes", limits::SCHEMA_BYTES_MAX)]
     TooLong,
-    /// A keyword that does not exist, or a part that is missing.
+    /// An unknown keyword or a missing part.
     #[error("{pointer}: {problem}")]
     Invalid {
-        /// JSON pointer.
+        /// JSON pointer into the schema.
         pointer: String,
-        /// What is wrong and what to do.
+        /// The problem and its remedy.
         problem: String,
     },
 }
 
-/// How a CSV cell of a property is read.
+/// How a CSV cell of a property is converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
-    /// As it is.
+    /// As text.
     String,
     /// As a JSON number.
     Number,
     /// `true` or `false`.
     Boolean,
-    /// Arrays and objects do not fit into a cell.
+    /// Array or object; not possible in a cell.
     Nested,
 }
 
 impl Schema {
-    /// Reads a schema: 2020-12, with `$id`, `x-version` (semantic) and no unknown keyword.
+    /// Parses a schema: 2020-12, with `$id`, `x-version` (semantic) and no unknown keywords.
     pub fn parse(text: &[u8]) -> Result<Self, SchemaError> {
         if text.len() > limits::SCHEMA_BYTES_MAX {
             return Err(SchemaError::TooLong);
@@ -77,12 +77,12 @@ impl Schema {
         schema.validator().map(|_| schema)
     }
 
-    /// Its stable `$id`.
+    /// The `$id`.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its semantic version.
+    /// The semantic version.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -97,17 +97,17 @@ impl Schema {
         &self.value
     }
 
-    /// Its title.
+    /// The title, or the `$id` if there is none.
     pub fn title(&self) -> &str {
         self.value.get("title").and_then(Value::as_str).unwrap_or(&self.id)
     }
 
-    /// Compiles it.
+    /// Compiles a validator.
     pub fn validator(&self) -> Result<Validator, SchemaError> {
         Validator::compile(&self.value)
     }
 
-    /// The properties that a flat file may have as columns.
+    /// The properties that may be columns of a CSV file.
     pub fn columns(&self) -> BTreeMap<String, ColumnType> {
         let properties = self.value.get("properties").and_then(Value::as_object);
         properties.into_iter().flatten().map(|(name, property)| (name.clone(), column_type(property))).collect()
@@ -137,7 +137,7 @@ fn is_semantic(version: &str) -> bool {
     parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok_and(|n| n.to_string() == *part))
 }
 
-/// The schemas that the program brings along; an alliance's first register lists them.
+/// The schemas built into the program; an alliance's first register lists them.
 pub fn built_in() -> Vec<Schema> {
     let texts = [
         include_str!("../../schemas/enterprise.schema.json"),
@@ -207,7 +207,7 @@ mod tests {
         }
         assert!(
             schema(json!({"properties": {"propertys": {"const": {"minlength": 1}}}})).is_ok(),
-            "names and values are free"
+            "property names and constant values are not keywords"
         );
     }
 
@@ -229,7 +229,7 @@ mod tests {
     }
 
     proptest! {
-        /// On the tape, the validator says what it says on a tree.
+        /// The validator gives the same result on the tape as on a tree.
         #[test]
         fn the_tape_validates_like_a_tree(instance in any_instance()) {
             let keywords = [

@@ -1,4 +1,4 @@
-//! The one place where the generic validator is instantiated: it costs build time.
+//! The only instantiation of the generic validator, which is expensive to compile.
 
 use super::SchemaError;
 use crate::core::json::{Tape, TapeJson};
@@ -10,18 +10,18 @@ use serde_json::Value;
 /// A compiled schema.
 pub struct Validator(jsonschema::Validator<TapeJson>);
 
-/// Why a record does not fit the schema, and where.
+/// Why a record does not conform to the schema, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// JSON pointer (RFC 6901) into the record; empty for the record itself.
     pub pointer: String,
-    /// The schema's keyword, or `json`, `csv` where the text itself is broken.
+    /// The schema keyword, or `json` or `csv` if the text itself is malformed.
     pub rule: String,
-    /// For people.
+    /// Explanation for people.
     pub reason: String,
 }
 
-/// Of the offending value, so much is shown.
+/// Characters shown of a reason that quotes the value.
 const SHOWN_CHARS_MAX: usize = 160;
 
 impl Validator {
@@ -40,12 +40,12 @@ impl Validator {
             })
     }
 
-    /// Whether the record on `tape` fits.
+    /// Whether the record on `tape` conforms to the schema.
     pub fn is_valid(&self, tape: &Tape) -> bool {
         self.0.is_valid(tape.root())
     }
 
-    /// Why it does not fit; empty if it does.
+    /// The violations of the record on `tape`; empty if it conforms.
     pub fn validate(&self, tape: &Tape) -> Vec<Violation> {
         let errors = self.0.iter_errors(tape.root());
         errors

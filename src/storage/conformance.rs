@@ -1,4 +1,4 @@
-//! What every backend must do: the same cases for each.
+//! Conformance tests that every backend must pass.
 
 use super::memory::{Disk, MemoryStore};
 use super::sqlite::SqliteStore;
@@ -53,7 +53,7 @@ fn message(n: u8, process: &str) -> Outgoing {
 
 async fn conforms(store: &dyn Store) {
     let conflict = |what| Err(StoreError::Conflict(what));
-    // All or nothing, with its entry.
+    // A change is atomic and includes its log entry.
     store.commit(change().write(Write::InsertToken(token(1)))).await.unwrap();
     let doomed = change().write(Write::InsertToken(token(2))).write(Write::InsertToken(token(1)));
     assert_eq!(store.commit(doomed).await.map(drop), conflict(Conflict::Token));
@@ -64,7 +64,7 @@ async fn conforms(store: &dyn Store) {
     assert_eq!(store.commit(change().write(Write::RevokeToken(id.clone()))).await.map(drop), conflict(Conflict::Token));
     assert!(store.token(&Digest::of(&[1])).await.unwrap().unwrap().revoked);
 
-    // Registers follow each other; each is found by exactly its sequence.
+    // Registers are consecutive; each is found by its exact sequence.
     let register = |sequence| Write::InstallRegister { sequence, digest: Digest::of(b"r"), jws: sequence.to_string() };
     store.commit(change().write(register(4))).await.unwrap();
     assert_eq!(store.commit(change().write(register(6))).await.map(drop), conflict(Conflict::Register));
@@ -76,7 +76,7 @@ async fn conforms(store: &dyn Store) {
     assert_eq!(store.commit(change().write(root())).await.map(drop), conflict(Conflict::RootDocument));
     assert_eq!(store.roots().await.unwrap(), ["{}"]);
 
-    // A key that was confirmed once and comes into question again waits again.
+    // A confirmed key that is put into quarantine again must be confirmed again.
     let key = (KeyId::parse("did:web:a.example#key-5").unwrap(), Digest::of(b"key"));
     for _ in 0..2 {
         store.commit(change().write(Write::Quarantine(key.clone()))).await.unwrap();
@@ -86,7 +86,7 @@ async fn conforms(store: &dyn Store) {
     }
     assert_eq!(store.commit(change().write(Write::ConfirmKey(key))).await.map(drop), conflict(Conflict::Quarantine));
 
-    // One answer for one key of one token.
+    // A token's idempotency key has exactly one response.
     let now = SystemClock.now();
     let row =
         IdempotencyRow { token: id.clone(), key: "k".into(), request: Digest::of(b"q"), answer: "1".into(), at: now };
@@ -98,7 +98,7 @@ async fn conforms(store: &dyn Store) {
     assert_eq!(store.idempotent_request(&id, "k").await.unwrap(), Some(row));
     assert_eq!(store.idempotent_request(&token(2).id, "k").await.unwrap(), None);
 
-    // Messages of one process in order, those of others beside them; a pause holds up its own process only.
+    // Messages of one process are sent in order, independently of other processes; a retry delays only its own process.
     let mut sends = change();
     for (n, process) in [(1, "urn:uuid:p"), (2, "urn:uuid:p"), (3, "urn:uuid:q")] {
         sends = sends.send(message(n, process));
@@ -123,7 +123,7 @@ async fn conforms(store: &dyn Store) {
     let gone = Write::DropMessage(message(1, "urn:uuid:p").id);
     assert_eq!(store.commit(change().write(gone)).await.map(drop), conflict(Conflict::Outbox));
 
-    // What was signed is found by its size; the log is dense.
+    // A checkpoint is found by its size, and the log indices are dense.
     store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
     let size = store.stats().await.unwrap().entries;
     let note = store.checkpoint().await.unwrap().unwrap();
@@ -162,13 +162,13 @@ fn dataset(n: u64) -> DatasetId {
     DatasetId::parse(&format!("urn:uuid:dataset-{n:04}")).unwrap()
 }
 
-/// What somebody with two keys sees change, told in parts, is what one who asks for all at once sees.
+/// For a caller with several keys, changes read in parts equal those read at once.
 async fn tells_every_change(store: &dyn Store) {
     let put = async |row| store.commit(change().write(Write::InsertVersion(Box::new(row)))).await.map(drop).unwrap();
     for n in 0..150 {
         put(version(n, 1, if n % 2 == 0 { &["*"] } else { &["g:labs", "p:did:web:a.example"] })).await;
     }
-    // Some change their audience from one key to another, some are nobody's any more, and some are withdrawn.
+    // Some versions change the audience to another key, some become invisible, and some are withdrawn.
     for n in 0..60 {
         put(version(n, 2, [&["g:labs"][..], &["*"], &["p:did:web:other.example"]][n as usize % 3])).await;
     }
@@ -181,7 +181,7 @@ async fn tells_every_change(store: &dyn Store) {
     let mut told = BTreeMap::new();
     let mut last = 0;
     for seen in &whole {
-        assert!(seen.change > last, "each change has its place");
+        assert!(seen.change > last, "change numbers increase");
         last = seen.change;
         assert!(told.insert(seen.dataset.clone(), seen.version.as_ref().map(|row| row.version)).is_none());
     }
@@ -200,7 +200,7 @@ async fn tells_every_change(store: &dyn Store) {
         }
         assert_eq!(parts, whole, "in parts of {limit}");
     }
-    // In the pages of the catalog stands what is not gone.
+    // The pages of the catalog contain exactly the datasets that are not gone.
     let (mut pages, mut after) = (Vec::new(), None);
     loop {
         let page = store.visible(&keys, after.as_ref(), 40).await.unwrap();

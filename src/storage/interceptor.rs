@@ -1,5 +1,5 @@
-//! A store with something before its writes: how tests let facts change, storage fail and processes die at a chosen step.
-//! Reads pass through.
+//! A store with an interceptor for its writes: for read-only mode, and for tests that change facts, fail the storage or
+//! stop the process at a chosen step. Reads are not intercepted.
 
 use super::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
@@ -17,28 +17,28 @@ use crate::transfer::Transfer;
 use async_trait::async_trait;
 use std::sync::Arc;
 
-/// What happens to writes on their way.
+/// Intercepts the writes to a store.
 #[async_trait]
 pub trait Interceptor: Send + Sync {
-    /// A commit.
+    /// Intercepts a commit.
     async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
         inner.commit(change).await
     }
 
-    /// Chores.
+    /// Intercepts maintenance tasks.
     async fn maintain(&self, inner: &Arc<dyn Store>, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
         inner.maintain(tasks).await
     }
 }
 
-/// The store `inner` behind `by`.
+/// A store whose writes pass through an interceptor.
 pub struct Intercepted<I> {
     inner: Arc<dyn Store>,
     by: I,
 }
 
 impl<I: Interceptor> Intercepted<I> {
-    /// Puts `by` before `inner`.
+    /// Wraps `inner` with the interceptor `by`.
     pub fn new(inner: Arc<dyn Store>, by: I) -> Self {
         Self { inner, by }
     }

@@ -1,11 +1,11 @@
-//! The store: state, evidence and outgoing messages move together or not at all.
+//! The store: commits state, log entries and outgoing messages atomically.
 //!
 //! ```text
 //! read -> decide (pure) -> commit -> on Conflict read again (bounded)
 //! ```
-//! A [`Change`] carries every fact that the decision read as a [`Guard`], and at least one log entry. No closure
-//! crosses the trait, so that another backend can keep the same contract. When `commit` returns, the change is
-//! durable: what was acknowledged was fsynced.
+//! A [`Change`] carries each fact on which the decision is based as a [`Guard`], and at least one log entry. The trait
+//! takes no closures, so that other backends can implement the same contract. When `commit` returns, the change is
+//! durable (fsynced).
 
 #[cfg(test)]
 mod conformance;
@@ -32,109 +32,109 @@ use crate::negotiation::Negotiation;
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 
-/// A fact that a decision read. If it no longer holds, the commit is a conflict and the decision is made again.
+/// A fact on which a decision is based. If it no longer holds, the commit is a conflict and the decision is repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Guard {
-    /// The installed register has this sequence (and with it, every member's status, keys and groups).
+    /// The installed register has this sequence; this covers the status, keys and groups of all members.
     Register(u64),
-    /// The offer stands, with this policy.
+    /// The offer is current and has this policy.
     Offer(OfferId, Digest),
-    /// The version with this manifest is not withdrawn.
+    /// The version with this manifest has not been withdrawn.
     NotWithdrawn(Digest),
-    /// The process is unchanged.
+    /// The process still has this revision.
     Process(ProcessId, u64),
-    /// The releases counted under the agreement.
+    /// The agreement has this number of uses.
     Count(AgreementId, u64),
     /// The member has fewer open processes than this.
     OpenProcesses(ParticipantId, u64),
 }
 
-/// A change of state. Inserts of what exists and updates of what moved on are conflicts.
+/// A change of state. Inserting an existing row or updating a row with another revision is a conflict.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
-    /// The next register.
+    /// Installs the next register.
     InstallRegister {
-        /// Its sequence; the installed one is one less.
+        /// Sequence; must follow the installed one.
         sequence: u64,
-        /// Its digest.
+        /// SHA-256 of the payload.
         digest: Digest,
-        /// The document.
+        /// The document, JWS.
         jws: String,
     },
-    /// The next root document.
+    /// Installs the next root document.
     InstallRoot {
-        /// Its version.
+        /// Version.
         version: u64,
-        /// The document.
+        /// The document, JSON.
         json: String,
     },
-    /// A member's key that its old key did not sign: not believed before it is confirmed.
+    /// Puts a member's key that its old key did not sign into quarantine, until it is confirmed.
     Quarantine(KeyName),
-    /// An administrator compared the key with its member: it is believed.
+    /// Releases a key from quarantine, after an administrator compared it with the member.
     ConfirmKey(KeyName),
-    /// A dataset version, and that it is the newest.
+    /// Inserts a dataset version as the newest.
     InsertVersion(Box<VersionRow>),
-    /// A dataset is no longer offered, and none of its versions is delivered any more.
+    /// Withdraws a dataset: it is no longer offered, and none of its versions is delivered.
     Withdraw {
-        /// Which.
+        /// Dataset.
         dataset: DatasetId,
-        /// When.
+        /// Time of the withdrawal.
         at: Timestamp,
     },
-    /// A provider withdrew a dataset.
+    /// Records that a provider withdrew a dataset.
     Recall {
-        /// Whose.
+        /// Provider.
         provider: ParticipantId,
-        /// Which.
+        /// Dataset.
         dataset: DatasetId,
-        /// Why, in its words.
+        /// The provider's reason.
         reason: String,
     },
-    /// A negotiation: new with revision 1, else the successor of the revision before.
+    /// Stores a negotiation: a new one with revision 1, otherwise the successor of the previous revision.
     PutNegotiation(Box<Negotiation>),
-    /// A transfer, likewise.
+    /// Stores a transfer, likewise.
     PutTransfer(Box<Transfer>),
-    /// An agreement that both sides signed.
+    /// Inserts a concluded agreement.
     InsertAgreement(Box<AgreementRow>),
-    /// Counts a release, if fewer than `max` were counted.
+    /// Counts a use, if fewer than `max` were counted.
     CountUse {
-        /// Under which agreement.
+        /// Agreement.
         agreement: AgreementId,
-        /// How many are allowed in all.
+        /// Maximum number of uses.
         max: Option<u64>,
     },
-    /// A released key; its nonce and one-time key must be new.
+    /// Inserts a key release; its nonce and one-time key must be new.
     InsertRelease(Box<ReleaseRow>),
-    /// A dataset of a peer: new with revision 1, else the successor of the revision before.
+    /// Stores a peer's dataset: a new one with revision 1, otherwise the successor of the previous revision.
     PutHolding(Box<Holding>),
-    /// A management token.
+    /// Inserts a management token.
     InsertToken(TokenRow),
-    /// Its end.
+    /// Revokes a management token.
     RevokeToken(TokenId),
-    /// A secret is wrapped under another key-encryption key.
+    /// Replaces a wrapped secret by the same secret wrapped under another key-encryption key.
     Rewrap {
-        /// As it was.
+        /// The secret as stored so far.
         secret: Secret,
-        /// As it is now.
+        /// The newly wrapped secret.
         wrapped: String,
     },
-    /// The answer to a creation with an idempotency key, which must be new. Those of a week ago are forgotten.
+    /// Stores the response to a creation with an idempotency key, which must be new. Removes expired ones.
     IdempotencyKey(IdempotencyRow),
-    /// A message is given up.
+    /// Removes an abandoned message from the outbox.
     DropMessage(MessageId),
-    /// A receipt, one a transfer.
+    /// Inserts the receipt of a transfer; there is at most one.
     InsertReceipt {
-        /// The transfer.
+        /// Transfer.
         transfer: ProcessId,
-        /// The document.
+        /// The document, JWS.
         jws: String,
     },
 }
 
-/// What is committed at once.
+/// An atomic commit.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Facts that must still hold.
+    /// Facts that must still hold at the commit.
     pub guards: Vec<Guard>,
     /// Changes of state.
     pub writes: Vec<Write>,
@@ -144,18 +144,18 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change with its first log entry: there is none without.
+    /// Creates a change with its first log entry; a change without entries is not possible.
     pub fn new(entry: Draft) -> Self {
         Self { guards: Vec::new(), writes: Vec::new(), outbox: Vec::new(), entries: vec![entry] }
     }
 
-    /// Adds an entry.
+    /// Adds a log entry.
     pub fn entry(mut self, entry: Draft) -> Self {
         self.entries.push(entry);
         self
     }
 
-    /// Names the person who did it in the first entry.
+    /// Adds the acting person to the first log entry.
     pub fn by(mut self, person: FieldOpening) -> Self {
         if let Some(first) = self.entries.first_mut() {
             *first = first.clone().with_field(person);
@@ -175,66 +175,66 @@ impl Change {
         self
     }
 
-    /// Adds a message.
+    /// Adds an outgoing message.
     pub fn send(mut self, message: Outgoing) -> Self {
         self.outbox.push(message);
         self
     }
 
-    /// The entries, at least one.
+    /// The log entries, at least one.
     pub fn entries(&self) -> &[Draft] {
         &self.entries
     }
 }
 
-/// What a commit says of an entry: enough for a promise. Its index is not part of the answer.
+/// A committed log entry, as needed for a promise. The index is deliberately not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// The entry.
+    /// Identifier of the entry.
     pub id: EntryId,
-    /// The leaf's data.
+    /// Data of the leaf.
     pub leaf: Digest,
-    /// Its time.
+    /// Time of the entry.
     pub time: Timestamp,
 }
 
-/// Bookkeeping that is no change of state: a closed list.
+/// Bookkeeping that needs no log entry, because it does not change the state of the domain.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Maintenance {
     /// The message was delivered.
     Sent(MessageId),
-    /// The other side's answer tells how it names the process; nothing is done if that is known, or taken.
+    /// The peer's identifier of a process, from its response; ignored if already set, or used by another process.
     Named {
-        /// The process, as this node names it.
+        /// This node's identifier of the process.
         process: ProcessId,
-        /// As the other side does.
+        /// The peer's identifier of the process.
         peer_pid: ProcessId,
     },
-    /// It was not; try again then.
+    /// The delivery failed and is to be retried.
     Retry {
-        /// The message.
+        /// Message.
         id: MessageId,
-        /// When.
+        /// Time of the next attempt.
         at: Timestamp,
     },
-    /// Sign a checkpoint now if the log grew since the last.
+    /// Signs a checkpoint now, if the log has grown since the last one.
     Checkpoint,
-    /// A peer's checkpoint that was verified.
+    /// Stores a verified checkpoint of a peer.
     PeerCheckpoint {
-        /// Whose.
+        /// Peer.
         participant: ParticipantId,
-        /// Size.
+        /// Size of the log.
         size: u64,
-        /// The note.
+        /// The signed note.
         note: String,
     },
-    /// A promise that a peer made to this node.
+    /// Stores a promise that a peer made to this node.
     Promise {
-        /// Whose.
+        /// Peer.
         participant: ParticipantId,
-        /// Which entry of its log.
+        /// Entry in the peer's log.
         entry: EntryId,
-        /// The document.
+        /// The document, JWS.
         jws: String,
     },
 }
@@ -295,144 +295,143 @@ pub enum Conflict {
     UseCount,
 }
 
-/// Why the store did not do it.
+/// Why the store did not perform an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// A guard or uniqueness did not hold; nothing was changed.
-    #[error("{0} changed meanwhile")]
+    #[error("{0} has changed in the meantime")]
     Conflict(Conflict),
     /// Too many changes are waiting; nothing was changed.
     #[error("the node is busy: too many changes are waiting")]
     Busy,
-    /// The database does not serve (disk full, I/O error). Nothing was acknowledged, and nothing of it is seen while
-    /// this process lives; after a failed fsync a restart may still find it committed. Whoever tries again must be
-    /// prepared for both.
-    #[error("the database does not serve: {0}")]
+    /// The database failed (disk full, I/O error). Nothing was acknowledged, and this process will see no part of the
+    /// change; after a failed fsync, however, it may turn out to be committed after a restart. Callers that retry must
+    /// handle both cases.
+    #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// Changes are not taken at the moment; nothing was changed.
+    /// The node is in read-only mode; nothing was changed.
     #[error("this node is read-only: {0}")]
     ReadOnly(String),
-    /// What is stored cannot be read.
-    #[error("the database holds what this version cannot read: {0}")]
+    /// Stored data cannot be parsed.
+    #[error("the database contains data that this version cannot read: {0}")]
     Corrupt(String),
 }
 
-/// The store.
+/// A transactional store of a node's state, log and outbox.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Commits a change; its entries in order.
+    /// Commits a change and returns its log entries in order.
     async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError>;
-    /// Does chores.
+    /// Performs maintenance tasks.
     async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError>;
 
     /// The register with exactly this sequence.
     async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError>;
-    /// The newest register's sequence; 0 if there is none.
+    /// The sequence of the newest register, or 0 if there is none.
     async fn register_sequence(&self) -> Result<u64, StoreError>;
 
-    /// Root documents after the one in the node's folder, in order of their version.
+    /// Root documents newer than the one in the node's folder, ordered by version.
     async fn roots(&self) -> Result<Vec<String>, StoreError>;
     /// The keys in quarantine.
     async fn quarantined(&self) -> Result<Vec<KeyName>, StoreError>;
 
-    /// Secrets that are not wrapped under this key-encryption key, at most `limit`.
+    /// At most `limit` secrets that are not wrapped under this key-encryption key.
     async fn secrets_not_under(&self, kek: &str, limit: usize) -> Result<Vec<Secret>, StoreError>;
 
     /// The newest version of a dataset.
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError>;
-    /// The newest versions of all datasets, by id after `after`.
+    /// The newest versions of all datasets, ordered by identifier, after `after`.
     async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<VersionRow>, StoreError>;
-    /// The newest versions of the datasets that somebody with one of these keys may see, by id after `after`.
+    /// The newest versions of the datasets visible to one of these audience keys, ordered by identifier, after `after`.
     async fn visible(
         &self,
         keys: &[String],
         after: Option<&DatasetId>,
         limit: usize,
     ) -> Result<Vec<VersionRow>, StoreError>;
-    /// What changed for somebody with one of these keys after the change `since`, in order.
+    /// The changes of what these audience keys may see, after the change number `since`, in order.
     async fn changes(&self, keys: &[String], since: u64, limit: usize) -> Result<Vec<CatalogChange>, StoreError>;
     /// The number of the last change of the catalog.
     async fn last_change(&self) -> Result<u64, StoreError>;
-    /// The peers that have an agreement on the dataset.
+    /// The peers that have an agreement for the dataset.
     async fn holders(&self, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError>;
-    /// Why a provider withdrew a dataset, if it did.
+    /// The reason why a provider withdrew a dataset, if it did.
     async fn recalled(&self, provider: &ParticipantId, dataset: &DatasetId) -> Result<Option<String>, StoreError>;
     /// The version with this manifest.
     async fn version_by_manifest(&self, manifest: &Digest) -> Result<Option<VersionRow>, StoreError>;
-    /// The version behind an offer.
+    /// The version of an offer.
     async fn version_by_offer(&self, offer: &OfferId) -> Result<Option<VersionRow>, StoreError>;
 
-    /// Whether a version has this blob.
+    /// Whether a version uses this blob.
     async fn has_version_of(&self, blob: &Digest) -> Result<bool, StoreError>;
 
-    /// A negotiation by this node's name for it.
+    /// A negotiation by this node's identifier.
     async fn negotiation(&self, id: &ProcessId) -> Result<Option<Negotiation>, StoreError>;
-    /// A transfer by this node's name for it.
+    /// A transfer by this node's identifier.
     async fn transfer(&self, id: &ProcessId) -> Result<Option<Transfer>, StoreError>;
-    /// A process by the other side's name for it: this node's name.
+    /// This node's identifier of a process, by the peer's identifier.
     async fn process_by_peer(&self, peer: &ParticipantId, pid: &ProcessId) -> Result<Option<ProcessId>, StoreError>;
-    /// Negotiations and transfers that are not over.
+    /// Negotiations and transfers that are not in a final state.
     async fn open_processes(&self) -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
-    /// Negotiations that are not over, by name after `after`.
+    /// Negotiations that are not in a final state, ordered by identifier, after `after`.
     async fn open_negotiations(&self, after: Option<&ProcessId>, limit: usize) -> Result<Vec<Negotiation>, StoreError>;
     /// The transfer that followed a negotiation.
     async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError>;
-    /// Negotiations that this node began, newest first; those before `before` (when it began, and its name).
+    /// Negotiations started by this node, newest first, before `before` (start time and identifier).
     async fn requests(
         &self,
         before: Option<&(Timestamp, ProcessId)>,
         limit: usize,
     ) -> Result<Vec<Negotiation>, StoreError>;
 
-    /// An agreement.
+    /// An agreement by its identifier.
     async fn agreement(&self, id: &AgreementId) -> Result<Option<AgreementRow>, StoreError>;
-    /// Whether the peer has an agreement on this manifest.
+    /// Whether the peer has an agreement for this manifest.
     async fn has_agreement_on(&self, peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError>;
-    /// An answered key request.
+    /// A key release by the digest of its request.
     async fn release(&self, request: &Digest) -> Result<Option<ReleaseRow>, StoreError>;
-    /// The receipt for a transfer.
+    /// The receipt of a transfer.
     async fn receipt(&self, transfer: &ProcessId) -> Result<Option<String>, StoreError>;
-    /// A dataset of a peer.
+    /// A peer's dataset by its identifier.
     async fn holding(&self, id: &HoldingId) -> Result<Option<Holding>, StoreError>;
-    /// The holding that a transfer fills.
+    /// The peer's dataset that a transfer delivers.
     async fn holding_of(&self, transfer: &ProcessId) -> Result<Option<Holding>, StoreError>;
-    /// Datasets of peers, newest first.
+    /// Peers' datasets, last updated first.
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError>;
 
     /// A token by the hash of its secret.
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError>;
-    /// The creation with this token's idempotency key.
+    /// The creation with this idempotency key of a token.
     async fn idempotent_request(&self, token: &TokenId, key: &str) -> Result<Option<IdempotencyRow>, StoreError>;
     /// All tokens.
     async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
 
-    /// The next message of each process that is due: of each receiver at most
-    /// [`crate::core::limits::OUTBOX_PER_MEMBER_MAX`].
+    /// The next due message of each process, at most [`crate::core::limits::OUTBOX_PER_MEMBER_MAX`] per recipient.
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError>;
     /// A message of the outbox.
     async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError>;
-    /// When the next message after `now` is due, and how many wait in all.
+    /// The time after `now` at which the next message is due, and the number of all waiting messages.
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 
-    /// How the store is doing.
+    /// Statistics of the store.
     async fn stats(&self) -> Result<StoreStats, StoreError>;
     /// The newest checkpoint of this node's log.
     async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
-    /// The checkpoint of this node's log with this size, if one was ever signed.
+    /// The checkpoint of this node's log with this size, if one was signed.
     async fn checkpoint_at(&self, size: u64) -> Result<Option<String>, StoreError>;
-    /// A tile's bytes.
+    /// The bytes of a tile.
     async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Leaf data of at most `limit` entries from index `from`.
+    /// Leaf data of at most `limit` entries, starting at index `from`.
     async fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
-    /// Entries from index `from`.
+    /// At most `limit` entries, starting at index `from`.
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<EntryRow>, StoreError>;
     /// The opening of an entry.
     async fn opening(&self, id: &EntryId) -> Result<Option<Opening>, StoreError>;
     /// The newest verified checkpoint of a peer's log.
     async fn peer_checkpoint(&self, participant: &ParticipantId) -> Result<Option<String>, StoreError>;
 
-    /// Completes when something was committed after `seen` commits; tells how many there were.
+    /// Completes once more than `seen` commits were made, and returns their number.
     async fn changed(&self, seen: u64) -> u64;
-    /// Completes when a message was put into the outbox.
+    /// Completes when a message was added to the outbox.
     async fn outbox_filled(&self);
 }

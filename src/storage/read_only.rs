@@ -1,4 +1,4 @@
-//! A gate before the store: while it is enter, nothing is written and the reason is said.
+//! Read-only mode: while it is active, writes are rejected with its reason.
 
 use super::interceptor::Interceptor;
 use super::{Change, Logged, Maintenance, Store, StoreError};
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The gate; open at first.
+/// Read-only mode of a store; initially inactive.
 #[derive(Debug)]
 pub struct ReadOnlyMode(watch::Sender<Option<String>>);
 
@@ -17,24 +17,24 @@ impl Default for ReadOnlyMode {
 }
 
 impl ReadOnlyMode {
-    /// Shuts it, or gives another reason.
+    /// Enters read-only mode, or replaces its reason.
     pub fn enter(&self, reason: impl Into<String>) {
         self.0.send_replace(Some(reason.into()));
     }
 
-    /// Opens it.
+    /// Leaves read-only mode.
     pub fn leave(&self) {
         self.0.send_replace(None);
     }
 
-    /// Why it is enter.
+    /// The reason for read-only mode, or `None` if it is inactive.
     pub fn reason(&self) -> Option<String> {
         self.0.borrow().clone()
     }
 
-    /// Completes when it is open.
+    /// Completes when read-only mode is inactive.
     pub async fn left(&self) {
-        // The sender is this gate's own: it cannot be gone.
+        // `self` owns the sender, so the channel cannot be closed.
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
     }
 

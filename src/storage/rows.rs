@@ -1,4 +1,4 @@
-//! What is stored beside the processes themselves.
+//! Rows of the store other than negotiations and transfers.
 
 use crate::agreement::Agreement;
 use crate::catalog::About;
@@ -22,266 +22,266 @@ pub struct VersionRow {
     pub version: u64,
     /// Title.
     pub title: Text,
-    /// More about it.
+    /// Longer description.
     pub description: String,
-    /// Its offer.
+    /// Offer of the version.
     pub offer: OfferId,
     /// The offer's policy in normal form.
     pub policy: Value,
-    /// Its digest.
+    /// SHA-256 of the policy.
     pub policy_digest: Digest,
     /// The manifest, JWS.
     pub manifest: String,
-    /// Its digest.
+    /// SHA-256 of the manifest.
     pub manifest_digest: Digest,
     /// Schema.
     pub schema: SchemaRef,
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Sealed bytes.
+    /// Size of the sealed container in bytes.
     pub bytes: u64,
-    /// The blob.
+    /// Digest of the sealed container, which names its blob.
     pub blob: Digest,
     /// The data key, wrapped.
     pub wrapped_key: String,
-    /// When.
+    /// Time of publication.
     pub published: Timestamp,
-    /// What its publisher says of it beside the records.
+    /// Optional metadata from the publisher.
     #[serde(default)]
     pub about: About,
-    /// Who may see it at all: keys of [`crate::policy::Policy::audience`].
+    /// Participants that may see it: keys of [`crate::policy::Policy::audience`].
     #[serde(default)]
     pub audience: BTreeSet<String>,
-    /// When it was withdrawn.
+    /// Time of the withdrawal, if it was withdrawn.
     #[serde(default)]
     pub withdrawn: Option<Timestamp>,
 }
 
-/// A change in what somebody may see of this node's catalog.
+/// A change in the part of this node's catalog that is visible to some audience keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogChange {
-    /// Its number; each change has a higher one.
+    /// Change number; increases with each change.
     pub change: u64,
-    /// Which dataset.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// The newest version; none if it is no longer to be seen.
+    /// The newest version; `None` if the dataset is no longer visible.
     pub version: Option<VersionRow>,
 }
 
-/// An agreement.
+/// A concluded agreement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgreementRow {
-    /// Its id.
+    /// Identifier of the agreement.
     pub id: AgreementId,
-    /// The other side.
+    /// The peer.
     pub peer: ParticipantId,
-    /// The negotiation, as this node names it.
+    /// This node's identifier of the negotiation.
     pub negotiation: ProcessId,
     /// Digest of the agreement.
     pub digest: Digest,
     /// The agreement.
     pub agreement: Agreement,
-    /// The provider's signature, JWS; another connector makes none.
+    /// The provider's signature, JWS; only crosspark nodes sign.
     #[serde(default)]
     pub provider: Option<String>,
-    /// The consumer's signature, JWS; another connector makes none.
+    /// The consumer's signature, JWS; only crosspark nodes sign.
     #[serde(default)]
     pub consumer: Option<String>,
-    /// Whether a person of the provider approved what led to it.
+    /// Whether a person at the provider approved the negotiation.
     #[serde(default)]
     pub approved: bool,
-    /// Releases counted so far; kept by the store.
+    /// Number of uses so far; maintained by the store.
     #[serde(skip)]
     pub used: u64,
 }
 
-/// A released key.
+/// A key release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseRow {
     /// Digest of the request.
     pub request: Digest,
-    /// Who asked.
+    /// Consumer.
     pub peer: ParticipantId,
-    /// Its nonce, base64url.
+    /// Nonce of the request, base64url.
     pub nonce: String,
-    /// SHA-256 of its one-time public key.
+    /// SHA-256 of the one-time public key.
     pub one_time_key: Digest,
-    /// The transfer, as this node names it.
+    /// This node's identifier of the transfer.
     pub transfer: ProcessId,
-    /// The answer, JWS. The data key in it is sealed to the one-time key.
+    /// The answer, JWS; it contains the data key sealed to the one-time key.
     pub answer: String,
-    /// Until when the same request gets the same answer.
+    /// End of the time in which a repeated request gets the same answer.
     pub expires: Timestamp,
 }
 
-/// How far a delivery is.
+/// Progress of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldingState {
     /// The sealed bytes are being fetched.
     Fetching,
-    /// They are complete; the key was asked for.
+    /// The sealed bytes are complete, and the key was requested.
     Asked,
-    /// The key is here; everything is being checked.
+    /// The key was obtained, and the content is being verified.
     Keyed,
-    /// Verified and kept.
+    /// Verified and stored.
     Verified,
-    /// Did not verify, or was refused.
+    /// Verification failed, or the delivery was refused.
     Failed,
 }
 
-/// A dataset of a peer.
+/// A dataset obtained from a peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Holding {
-    /// Its id.
+    /// Identifier of the holding.
     pub id: HoldingId,
-    /// Counts the changes; a guard of every update.
+    /// Number of changes; guards every update.
     pub revision: u64,
-    /// From whom.
+    /// Provider.
     pub provider: ParticipantId,
-    /// By which transfer, as this node names it.
+    /// This node's identifier of the transfer.
     pub transfer: ProcessId,
-    /// The negotiation before it: the request, as this node's users name it.
+    /// This node's identifier of the negotiation, which its users know as the request.
     pub request: ProcessId,
-    /// Under which agreement.
+    /// Agreement.
     pub agreement: AgreementId,
-    /// How far it is.
+    /// Progress.
     pub state: HoldingState,
     /// The manifest, JWS.
     pub manifest: String,
-    /// Its digest.
+    /// SHA-256 of the manifest.
     pub manifest_digest: Digest,
-    /// The blob.
+    /// Digest of the sealed container.
     pub blob: Digest,
-    /// Sealed bytes.
+    /// Size of the sealed container in bytes.
     pub bytes: u64,
-    /// Records.
+    /// Number of records.
     pub records: u64,
     /// Title in the provider's catalog.
     pub title: Text,
-    /// The key request under way, JWS.
+    /// The pending key request, JWS.
     pub key_request: Option<String>,
-    /// The one-time key for it, wrapped.
+    /// The one-time key of the request, wrapped.
     pub wrapped_one_time_key: Option<String>,
     /// The data key, wrapped.
     pub wrapped_key: Option<String>,
-    /// Why it failed.
+    /// Reason of the failure.
     pub reason: Option<String>,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated: Timestamp,
 }
 
-/// A management token. Its secret is not here, only the secret's hash.
+/// A management token. Only the hash of its secret is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenRow {
-    /// Its name.
+    /// Identifier of the token.
     pub id: TokenId,
     /// SHA-256("crosspark/token/v1" || 0x00 || secret).
     pub hash: Digest,
-    /// admin, publisher, requester or auditor.
+    /// Role: admin, publisher, requester or auditor.
     pub role: String,
-    /// Who uses it.
+    /// Person who uses it.
     pub person: Text,
-    /// On whose behalf, for requesters.
+    /// Enterprise on whose behalf a requester acts.
     pub enterprise: Option<Text>,
-    /// When it was made.
+    /// Time of creation.
     pub created: Timestamp,
-    /// Until when it is good.
+    /// End of validity.
     pub expires: Timestamp,
     /// Whether it was revoked.
     pub revoked: bool,
 }
 
-/// A message to a peer: a versioned domain message without bearer secrets.
+/// A message to a peer: a versioned domain message without bearer tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outgoing {
-    /// Its id.
+    /// Identifier of the message.
     pub id: MessageId,
-    /// To whom.
+    /// Recipient.
     pub to: ParticipantId,
-    /// Messages of one process are sent in order.
+    /// Process; messages of one process are sent in order.
     pub process: ProcessId,
     /// The message.
     pub message: Value,
-    /// Where another connector wants it, if it said so.
+    /// Callback address that another connector sent, if any.
     #[serde(default)]
     pub callback: Option<Endpoint>,
-    /// What it is found by, at both parks.
+    /// Trace id, the same at both parks.
     #[serde(default)]
     pub trace: Option<TraceId>,
-    /// Deliveries tried; kept by the store.
+    /// Number of delivery attempts; maintained by the store.
     #[serde(skip)]
     pub attempts: u32,
 }
 
-/// A message that is due: who gets it is known before it is read.
+/// A due message, with its recipient known before the message is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// The message.
+    /// Message.
     pub id: MessageId,
-    /// To whom.
+    /// Recipient.
     pub to: ParticipantId,
 }
 
 impl Outgoing {
-    /// The message for where the other side wants it.
+    /// Sets the callback address.
     pub fn with_callback(mut self, callback: &Option<Endpoint>) -> Self {
         self.callback.clone_from(callback);
         self
     }
 }
 
-/// An entry of the log with its opening.
+/// A log entry with its opening.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EntryRow {
-    /// Index.
+    /// Leaf index.
     pub index: u64,
-    /// The entry.
+    /// Entry.
     pub entry: Value,
-    /// Leaf data.
+    /// Data of the leaf.
     pub leaf: Digest,
     /// Salt, hexadecimal.
     #[serde(with = "hex::serde")]
     pub salt: [u8; 32],
-    /// Personal values that were not erased.
+    /// Openings of personal values that were not erased.
     pub fields: Vec<crate::audit::entry::FieldOpening>,
 }
 
-/// A creation that was asked for with an idempotency key.
+/// A creation requested with an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyRow {
-    /// With which token.
+    /// Token used for the request.
     pub token: TokenId,
-    /// The key.
+    /// Idempotency key.
     pub key: String,
     /// Digest of the request.
     pub request: Digest,
-    /// The answer, JSON; without secrets.
+    /// The response, JSON, without secrets.
     pub answer: String,
-    /// When.
+    /// Time of the creation.
     pub at: Timestamp,
 }
 
-/// How the store is doing.
+/// Statistics of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreStats {
-    /// Entries of the log.
+    /// Number of log entries.
     pub entries: u64,
-    /// Entries under the newest checkpoint.
+    /// Number of log entries covered by the newest checkpoint.
     pub signed: u64,
-    /// When it was signed.
+    /// Time of that checkpoint.
     pub signed_at: Option<Timestamp>,
-    /// Messages that wait.
+    /// Number of messages in the outbox.
     pub outbox: u64,
-    /// Since when the oldest of them waits.
+    /// Time since when the oldest of them has been waiting.
     pub outbox_since: Option<Timestamp>,
-    /// Negotiations and transfers that are not over.
+    /// Number of negotiations and transfers that are not in a final state.
     pub open_processes: u64,
-    /// Bytes of the database.
+    /// Size of the database in bytes.
     pub bytes: u64,
 }
 
-/// What a wrapped secret is, and with it where it is.
+/// Kind of a wrapped secret, which also determines where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretKind {
     /// The data key of a version; the row is `DATASET/VERSION`.
@@ -297,16 +297,16 @@ pub enum SecretKind {
 /// A wrapped secret in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
-    /// What it is.
+    /// Kind.
     pub kind: SecretKind,
-    /// Of which row.
+    /// Row.
     pub row: String,
-    /// As it is wrapped.
+    /// The wrapped secret.
     pub wrapped: String,
 }
 
 impl Secret {
-    /// What its wrapping is bound to.
+    /// The location to which the wrapping is bound.
     pub fn cell(&self) -> Cell<'_> {
         let (table, column) = match self.kind {
             SecretKind::VersionKey => ("version", "key"),

@@ -1,4 +1,4 @@
-//! Makes the golden files: an alliance of two parks, one dataset, one delivery.
+//! Generates the golden files: an alliance of two parks, one dataset, one delivery.
 
 use crosspark::agreement::{Agreement, Claim, Versions};
 use crosspark::audit::checkpoint::{Checkpoint, verifier_key};
@@ -37,7 +37,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use zeroize::Zeroizing;
 
-/// Members out of order, numbers and escapes not in canonical form, white space, an empty line.
+/// Members out of order, numbers and escapes not in canonical form, white space and an empty line.
 const SOURCE: &str = concat!(
     r#"{ "period": "2024", "area": "XA-01", "area_name": "\u5317\u56ed", "indicator": "gross output", "#,
     r#""value": 1250.50, "unit": "million yuan", "estimated": false }"#,
@@ -51,7 +51,7 @@ const SOURCE: &str = concat!(
 
 const VALIDITY_MS: i64 = 2 * 365 * 86_400_000;
 
-/// 2026-03-02T08:00:00.000Z and `ms` later.
+/// 2026-03-02T08:00:00.000Z plus `ms` milliseconds.
 pub fn time(ms: i64) -> Timestamp {
     Timestamp::from_ms(1_772_438_400_000).plus_ms(ms)
 }
@@ -80,7 +80,7 @@ fn named(key: &SigningKey) -> NamedKey {
     NamedKey { id: key.id().clone(), public: key.public() }
 }
 
-/// Root keys 1 to 3 of which two must sign, and the register key 4.
+/// Root keys 1 to 3, of which two must sign, and register key 4.
 struct Alliance {
     id: ParticipantId,
     signers: Vec<SigningKey>,
@@ -167,7 +167,7 @@ impl Park {
         (document::digest(&request), signed)
     }
 
-    /// A new document key, which the old one proves.
+    /// A rotation to a new document key, proven by the old one.
     fn rotation(&self) -> MultiSigned {
         let new = signing_key(&self.id, 5, 0x35);
         let (public, from, until) = (Bytes(new.public().as_bytes().to_vec()), time(0), time(VALIDITY_MS));
@@ -193,7 +193,7 @@ impl Park {
     }
 }
 
-/// What is exchanged, and what both sides refer to.
+/// The exchanged data, and what both parties refer to.
 struct Delivery {
     a: Park,
     b: Park,
@@ -211,7 +211,7 @@ impl Delivery {
 }
 
 fn policy() -> Policy {
-    // Not in normal form, so that the digest shows what the normal form is.
+    // Not in normal form, so that the digest shows that it is computed from the normal form.
     let text = json!({"permission": {"action": "odrl:use", "constraint": [
         {"leftOperand": "recipient", "operator": "eq", "rightOperand": "did:web:park-b.example"},
         {"leftOperand": "purpose", "operator": "isAnyOf", "rightOperand": ["regional planning", "statistics"]},
@@ -408,7 +408,7 @@ fn drafts_before(delivery: &Delivery, register: &Digest, signatures: [&str; 2]) 
     ]
 }
 
-/// What follows: seven entries in all, so that the tree is not balanced.
+/// The entries after the key request: seven in all, so that the tree is not balanced.
 fn drafts_after(delivery: &Delivery, request: &Signed<KeyRequest>, receipt: &Signed<Receipt>) -> Vec<Draft> {
     let released = Facts {
         process: Some(delivery.transfer()),
@@ -440,7 +440,7 @@ fn drafts_after(delivery: &Delivery, request: &Signed<KeyRequest>, receipt: &Sig
     ]
 }
 
-/// The log as it is opened to an auditor.
+/// The log as opened for an auditor.
 struct Log {
     origin: LogOrigin,
     edge: Edge,
@@ -505,7 +505,7 @@ impl Folder<'_> {
     }
 }
 
-/// Writes all files.
+/// Writes all golden files.
 pub fn write(path: &Path) {
     std::fs::create_dir_all(path.join("log")).unwrap();
     let folder = Folder(path);
@@ -577,7 +577,7 @@ fn write_log(folder: &Folder<'_>, delivery: &Delivery, log: &Log, released: &Ent
     folder.put("log/verifier-key.txt", format!("{key}\n"));
 }
 
-/// Written by hand: what the container must hold, not what this program happens to make of it.
+/// Written by hand: the required content of the container, independent of this program.
 fn expected_records() -> String {
     [
         r#"{"area":"XA-01","area_name":"北园","estimated":false,"indicator":"gross output","period":"2024","unit":"million yuan","value":1250.5}"#,

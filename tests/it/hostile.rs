@@ -266,10 +266,10 @@ async fn bent_registers_are_refused_and_logged() {
     };
     assert_eq!(install(&alliance.register()).await.1["installed"], true);
     for (jws, part) in [
-        (older, "registers never go back"),
+        (older, "older registers are never installed"),
         (fork, "two different registers with sequence"),
         (behind_fork, "two different registers with sequence"),
-        (gap, "bring the ones between first"),
+        (gap, "install the registers between them first"),
         (stranger.register(), "signed with another key"),
         ("x.y.z".to_owned(), "header"),
     ] {

@@ -130,11 +130,11 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     // Everybody else goes on; only what the new key signs is not believed.
     let refused = b.request(&a, dataset, "research").await;
     assert_eq!(refused["stage"], "refused", "{refused}");
-    assert!(refused["reason"].as_str().unwrap().contains("no valid key"), "{refused}");
+    assert!(refused["reason"].as_str().unwrap().contains("not a valid key"), "{refused}");
     // Who asks the park of the new key is not left waiting: its agreement was not taken, and both sides say so.
     let refused = a.request(&b, dataset_of(&of_b), "research").await;
     assert_eq!(refused["stage"], "refused", "{refused} {}", b.log());
-    assert!(refused["reason"].as_str().unwrap().contains("no valid key"), "{refused}");
+    assert!(refused["reason"].as_str().unwrap().contains("not a valid key"), "{refused}");
 
     let confirm = async |fingerprint: &str| {
         let body = json!({"key": "did:web:park-b.example#key-5", "fingerprint": fingerprint});

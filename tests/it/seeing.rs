@@ -147,7 +147,7 @@ async fn the_doctor_has_a_plain_answer() {
     bad(&ask(&a).await.1, "key-encryption key", "chmod 600");
     let database = rusqlite::Connection::open(a.folder.join("state.db")).unwrap();
     database.execute_batch("UPDATE tile SET data = zeroblob(length(data))").unwrap();
-    bad(&ask(&a).await.1, "database", "do not make its root");
+    bad(&ask(&a).await.1, "database", "do not match its root");
     std::fs::write(a.folder.join("crosspark.toml"), "participant = 7").unwrap();
     bad(&ask(&a).await.1, "configuration", "participant");
 }

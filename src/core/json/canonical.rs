@@ -1,4 +1,4 @@
-//! RFC 8785: names sorted by UTF-16 code units, ECMAScript's numbers and string escapes, no white space.
+//! RFC 8785: names sorted by UTF-16 code units, numbers and string escapes as in ECMAScript, no white space.
 
 use super::scan::plain_end;
 use super::tape::{Kind, Node, Tape, Token};

@@ -1,4 +1,4 @@
-//! The tape as an instance that `jsonschema` validates in place, without building a tree first.
+//! Makes the tape an instance that `jsonschema` validates in place, without building a tree.
 
 use super::tape::{Kind, Node, Tape, Token};
 use jsonschema::JsonType;
@@ -6,17 +6,17 @@ use jsonschema::json::{Array, Json, JsonNumber, Node as JsonNode, NodeIdentity, 
 use serde_json::{Number, Value};
 use std::borrow::Cow;
 
-/// The representation's name.
+/// The tape as a JSON representation for `jsonschema`.
 pub struct TapeJson;
 
-/// A value on a tape, as `jsonschema` sees it.
+/// A value on a tape, as seen by `jsonschema`.
 pub type Instance<'a> = Node<'a>;
 
 impl Json for TapeJson {
     type Node<'a> = Node<'a>;
     type PreparedKey = Box<str>;
     type StringBuffer = Tape;
-    // A lookup walks the members; one pass over them is worth some lookups.
+    // A lookup scans all members, so that one pass over them replaces several lookups.
     const KEYS_PER_LOOKUP: usize = 8;
     const ACYCLIC: bool = true;
 
@@ -35,7 +35,7 @@ impl<'a> Node<'a> {
         self.tape.tokens[self.at as usize]
     }
 
-    /// What this value is.
+    /// The kind of this value.
     pub fn kind(self) -> Kind {
         self.token().kind
     }
@@ -45,7 +45,7 @@ impl<'a> Node<'a> {
         self.tape.str_of(self.token())
     }
 
-    /// As a tree.
+    /// Converts to a `serde_json` tree.
     pub fn value(self) -> Value {
         let token = self.token();
         match token.kind {
@@ -90,7 +90,7 @@ impl JsonNumber for Lexeme<'_> {
         Cow::Owned(self.number())
     }
     fn is_integer(&self) -> bool {
-        // Canonical: a whole number has no point, and an exponent only from 1e21 upwards.
+        // In canonical form an integer has no point, and has an exponent only from 1e21 upwards.
         !self.0.contains('.') && !self.0.contains("e-")
     }
 }
@@ -155,7 +155,7 @@ impl<'a> Object<'a, TapeJson> for Fields<'a> {
         self.0.token().len as usize
     }
     fn get(&self, key: &Box<str>) -> Option<Node<'a>> {
-        // Lengths first: most names differ in them, and no text is touched.
+        // Compare lengths first: most names already differ in length, which avoids reading their text.
         let mut names = Elements::of(self.0);
         while let Some(name) = names.next() {
             let value = names.next()?;
@@ -197,7 +197,7 @@ impl<'a> Array<'a, TapeJson> for Items<'a> {
     }
 }
 
-/// Walks the direct children of a container, names and values alike.
+/// Iterates over the direct children of an array or object, both names and values.
 pub struct Elements<'a> {
     tape: &'a Tape,
     at: u32,
@@ -221,7 +221,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Walks the members of an object.
+/// Iterates over the members of an object.
 pub struct Members<'a>(Elements<'a>);
 
 impl<'a> Iterator for Members<'a> {

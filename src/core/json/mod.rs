@@ -1,7 +1,7 @@
-//! Exact JSON: a strict parser onto a tape, numbers that keep their decimal value, and RFC 8785 canonical form.
+//! Exact JSON: a strict parser into a tape, numbers that keep their decimal value, and the canonical form of RFC 8785.
 //!
-//! `serde_json` is lenient where evidence must not be: it lets the last of two equal names win and rounds numbers.
-//! Whatever comes from outside passes through [`Tape`] first; typed values are then read from its canonical form.
+//! `serde_json` is too lenient for evidence: it keeps the last of two equal names and rounds numbers. All external
+//! input passes through [`Tape`] first; typed values are read from its canonical form.
 
 mod canonical;
 mod instance;
@@ -14,29 +14,29 @@ pub use tape::{JsonError, Kind, Node, Tape};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Why a JSON text could not be read as the type that was asked for.
+/// Why a JSON text cannot be read as the requested type.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The text is no JSON that we accept.
+    /// The text is not acceptable JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// The JSON is not of the expected shape.
+    /// The JSON does not have the expected shape.
     #[error("{path}: {message}")]
     Shape {
-        /// Where, as a path of names and indices (`.` for the whole).
+        /// Path of names and indices (`.` for the whole value).
         path: String,
         /// What was expected.
         message: String,
     },
 }
 
-/// Reads a typed value, refusing what the tape refuses (equal names, numbers that would change, depth).
+/// Reads a typed value and rejects what [`Tape`] rejects (equal names, numbers that would change, excessive depth).
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReadError> {
     let canonical = canonicalize(text)?;
     read_trusted(&canonical)
 }
 
-/// Reads a typed value from a text that passed the tape before, or that this program wrote.
+/// Reads a typed value from a text that has passed a [`Tape`] or was written by this program.
 pub fn read_trusted<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReadError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| ReadError::Shape {
@@ -45,17 +45,17 @@ pub fn read_trusted<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReadError> {
     })
 }
 
-/// Reads any JSON, strictly.
+/// Reads any JSON value strictly.
 pub fn read_value(text: &[u8]) -> Result<serde_json::Value, ReadError> {
     read(text)
 }
 
-/// `serde_json` ends its messages with a position in the canonical form, which nobody has seen.
+/// Removes the position that `serde_json` appends: it refers to the canonical form, which the user never sees.
 fn without_position(message: &str) -> String {
     message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
-/// The canonical form (RFC 8785) of a JSON text.
+/// The RFC 8785 canonical form of a JSON text.
 pub fn canonicalize(text: &[u8]) -> Result<Vec<u8>, JsonError> {
     let mut tape = Tape::default();
     tape.parse(text)?;
@@ -64,13 +64,13 @@ pub fn canonicalize(text: &[u8]) -> Result<Vec<u8>, JsonError> {
     Ok(out)
 }
 
-/// The canonical form of a value of ours.
+/// The RFC 8785 canonical form of a value.
 ///
 /// # Panics
-/// If the value does not serialise to exact JSON; our document types hold only integers below 2^53 and texts.
+/// If the value does not serialise to exact JSON; document types contain only integers below 2^53 and strings.
 pub fn to_canonical<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let text = serde_json::to_vec(value).expect("the types that are signed and logged serialise");
-    canonicalize(&text).expect("the types that are signed and logged hold exact numbers")
+    let text = serde_json::to_vec(value).expect("signed and logged types serialise");
+    canonicalize(&text).expect("signed and logged types hold exact numbers")
 }
 
 #[cfg(test)]

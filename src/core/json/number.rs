@@ -1,19 +1,19 @@
 //! Numbers that keep their decimal value.
 //!
-//! RFC 8785 section 3.2.2.3 writes every number as ECMAScript writes its double. That silently changes what a double
-//! cannot hold. Here a number is accepted only if its canonical form denotes the same decimal value (1.0 becomes 1;
-//! 12345678901234567890 is refused).
+//! RFC 8785 section 3.2.2.3 writes every number as ECMAScript writes the corresponding double, which silently changes
+//! numbers that a double cannot represent. Here a number is accepted only if its canonical form has the same decimal
+//! value (1.0 becomes 1; 12345678901234567890 is rejected).
 
-/// Why a number is refused.
+/// Why a number is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NumberError {
-    /// The canonical form would denote another value: this one.
+    /// The canonical form would have this other value.
     Changes(String),
-    /// No finite double is near.
+    /// No finite double is near the value.
     OutOfRange,
 }
 
-/// Finds the end of the JSON number that begins at `at`, or the offset where its grammar is broken.
+/// The end of the JSON number that begins at `at`, or the offset at which its grammar is violated.
 pub fn scan(text: &[u8], at: usize) -> Result<usize, usize> {
     let digits = |mut at: usize| {
         while text.get(at).is_some_and(u8::is_ascii_digit) {
@@ -37,15 +37,15 @@ pub fn scan(text: &[u8], at: usize) -> Result<usize, usize> {
         }
         at = some_digits(at)?;
     }
-    // `01` and `1a` end in the middle of a word.
+    // `01` and `1a` end in the middle of a token.
     match text.get(at) {
         Some(b) if b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'_') => Err(at),
         _ => Ok(at),
     }
 }
 
-/// Whether a lexeme is certainly canonical and exact: up to 15 significant digits (which every double keeps), no
-/// exponent, no trailing zero after a point, no negative zero, not below 1e-6 (where ECMAScript turns to exponents).
+/// Whether a lexeme is known to be canonical and exact: at most 15 significant digits (which every double keeps), no
+/// exponent, no trailing zero after the point, no negative zero, not below 1e-6 (where ECMAScript uses exponents).
 pub fn is_canonical(lexeme: &[u8]) -> bool {
     let digits = lexeme.strip_prefix(b"-").unwrap_or(lexeme);
     if digits.len() > 16 {
@@ -69,7 +69,7 @@ pub fn is_canonical(lexeme: &[u8]) -> bool {
     }
 }
 
-/// The canonical form of a lexeme that [`scan`] accepted.
+/// The canonical form of a lexeme accepted by [`scan`].
 pub fn canonical(lexeme: &str) -> Result<String, NumberError> {
     let value: f64 = lexeme.parse().map_err(|_| NumberError::OutOfRange)?;
     if !value.is_finite() {
@@ -80,8 +80,8 @@ pub fn canonical(lexeme: &str) -> Result<String, NumberError> {
     if decimal(text) == decimal(lexeme) { Ok(text.to_owned()) } else { Err(NumberError::Changes(text.to_owned())) }
 }
 
-/// A decimal value without redundancy: sign, digits without zeros at either end, exponent of the last digit.
-/// Zero has no digits, no sign and no exponent.
+/// A normalised decimal value: sign, digits without leading or trailing zeros, exponent of the last digit.
+/// Zero has no digits, sign or exponent.
 fn decimal(lexeme: &str) -> (bool, String, i64) {
     let (negative, rest) = lexeme.strip_prefix('-').map_or((false, lexeme), |rest| (true, rest));
     let (mantissa, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
@@ -92,7 +92,7 @@ fn decimal(lexeme: &str) -> (bool, String, i64) {
     if significant.is_empty() {
         return (false, String::new(), 0);
     }
-    // An exponent beyond i64 belongs to a value that was out of range or became zero: unequal in any case.
+    // An exponent beyond i64 means that the value was out of range or became zero: unequal in either case.
     let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 });
     let dropped = (digits.len() - without_end.len()) as i64;
     (negative, significant.to_owned(), exponent.saturating_sub(fraction.len() as i64).saturating_add(dropped))

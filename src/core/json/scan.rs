@@ -1,14 +1,14 @@
-//! Finds the next byte of a string that is not plain, eight bytes at a time: strings are most of what records are.
+//! Finds the next special byte of a string, eight bytes at a time: records consist mostly of strings.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// High bits mark the bytes of `word` that are zero; beyond the lowest mark there may be false ones.
+/// Sets the high bit of each zero byte of `word`; bytes above the lowest marked one may be marked wrongly.
 fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
-/// The first index from `at` whose byte is a quote, a backslash or a control character; the length if there is none.
+/// The first index from `at` of a quote, backslash or control character; the length if there is none.
 pub fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);

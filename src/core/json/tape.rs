@@ -1,20 +1,20 @@
-//! A JSON text as a flat list of tokens over one buffer: one allocation-free pass a record, reused for the next.
+//! A JSON text as a flat list of tokens over one buffer, parsed in one pass; the buffers are reused for the next text.
 
 use super::number::{self, NumberError};
 use super::scan::plain_end;
 use crate::core::limits;
 
-/// Why a text is no JSON that we accept, and where (byte offset in the text).
+/// Why a text is not acceptable JSON, and the byte offset of the error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} (byte {offset})")]
 pub struct JsonError {
-    /// What was found, and what to do.
+    /// The problem and its remedy.
     pub problem: String,
-    /// Where.
+    /// Byte offset in the text.
     pub offset: usize,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `null`
@@ -35,23 +35,23 @@ pub enum Kind {
 pub(super) struct Token {
     pub kind: Kind,
     /// Strings and numbers: the span of `text`. Booleans: `start` is 0 or 1.
-    /// Objects: `start` is where the order of their members begins in `order`.
+    /// Objects: `start` is the index in `order` of the first member.
     pub start: u32,
-    /// Strings and numbers: bytes. Containers: elements or members.
+    /// Strings and numbers: length in bytes. Arrays and objects: number of elements or members.
     pub len: u32,
-    /// The token after this value and all that is in it.
+    /// Index of the first token after this value and its contents.
     pub next: u32,
 }
 
-/// A parsed JSON text. Reuse one for many texts: it keeps its buffers.
+/// A parsed JSON text. Reuse one for many texts, as it keeps its buffers.
 #[derive(Debug, Default)]
 pub struct Tape {
-    /// The source text, then whatever had to be unescaped or rewritten.
+    /// The source text, followed by the unescaped strings and rewritten numbers.
     pub(super) text: String,
     pub(super) tokens: Vec<Token>,
     /// For each object, its name tokens in the order of RFC 8785 section 3.2.3.
     pub(super) order: Vec<u32>,
-    /// The last permutation that sorted an object with so many members; the next record mostly has the same shape.
+    /// The last sort permutation per number of members; consecutive records mostly have the same shape.
     shapes: Vec<Vec<u32>>,
     scratch: Vec<u32>,
 }
@@ -66,11 +66,11 @@ pub struct Node<'a> {
 const SHAPES_MAX: usize = 256;
 
 impl Tape {
-    /// Parses one JSON text, replacing what was on the tape.
+    /// Parses one JSON text and replaces the previous content.
     ///
     /// # Errors
-    /// What RFC 8259 forbids, and beyond it: equal names in one object, numbers whose value the canonical form
-    /// cannot keep, lone surrogates, more than [`limits::JSON_DEPTH_MAX`] levels.
+    /// Rejects what RFC 8259 forbids and, in addition, equal names in one object, numbers whose value the canonical
+    /// form cannot keep, lone surrogates and more than [`limits::JSON_DEPTH_MAX`] levels.
     pub fn parse(&mut self, source: &[u8]) -> Result<(), JsonError> {
         self.tokens.clear();
         self.order.clear();
@@ -93,12 +93,12 @@ impl Tape {
         Ok(())
     }
 
-    /// The value itself.
+    /// The top-level value.
     pub fn root(&self) -> Node<'_> {
         Node { tape: self, at: 0 }
     }
 
-    /// Makes this the tape of a single string.
+    /// Replaces the content by a single string.
     pub(super) fn set_string(&mut self, string: &str) {
         self.tokens.clear();
         self.order.clear();
@@ -111,7 +111,7 @@ impl Tape {
         &self.text[token.start as usize..(token.start + token.len) as usize]
     }
 
-    /// Puts the members of the object at `object` in canonical order; tells the offset of a name that stands twice.
+    /// Puts the members of the object at `object` in canonical order; returns the token of a name that appears twice.
     fn order_members(&mut self, object: usize) -> Option<u32> {
         let Token { start, len, .. } = self.tokens[object];
         let (start, len) = (start as usize, len as usize);
@@ -155,10 +155,10 @@ impl Tape {
     }
 }
 
-/// Compares UTF-8 texts by their UTF-16 code units (RFC 8785 section 3.2.3). Byte order differs from that only where
-/// one character is beyond U+FFFF (a surrogate pair, from D800) and the other in U+E000 to U+FFFF.
+/// Compares UTF-8 texts by their UTF-16 code units (RFC 8785 section 3.2.3). This differs from byte order only if one
+/// character is beyond U+FFFF (a surrogate pair, from D800) and the other is in U+E000 to U+FFFF.
 pub(super) fn compare_utf16(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    // Where one of the two is ASCII, the first difference cannot be such a pair.
+    // If one of the two is ASCII, the first difference cannot be such a pair.
     if a.is_ascii() || b.is_ascii() {
         return a.cmp(b);
     }
@@ -209,7 +209,7 @@ impl Parser<'_, '_> {
             Some(b't') => self.word("true", Kind::Boolean, 1),
             Some(b'f') => self.word("false", Kind::Boolean, 0),
             Some(b'n') => self.word("null", Kind::Null, 0),
-            Some(b'N' | b'I') => Err(self.error("NaN and Infinity are no JSON numbers; leave the property out")),
+            Some(b'N' | b'I') => Err(self.error("NaN and Infinity are not JSON numbers; leave the property out")),
             Some(_) => Err(self.error("expected a JSON value")),
             None => Err(self.error("the text ends where a value is expected")),
         }
@@ -297,7 +297,7 @@ impl Parser<'_, '_> {
             Some(token) => {
                 let name = self.tape.str_of(self.tape.tokens[token as usize]);
                 let name: String = name.chars().take(60).collect();
-                Err(JsonError { problem: format!("the property `{name}` stands twice in one object"), offset: begin })
+                Err(JsonError { problem: format!("the property `{name}` appears twice in one object"), offset: begin })
             }
         }
     }
@@ -341,7 +341,7 @@ impl Parser<'_, '_> {
         JsonError { problem, offset: begin }
     }
 
-    /// The parser stands on the opening quote.
+    /// Parses a string; the current position is its opening quote.
     fn string(&mut self) -> Result<(), JsonError> {
         let begin = self.at + 1;
         let at = plain_end(self.source, begin);
@@ -349,7 +349,7 @@ impl Parser<'_, '_> {
             Some(b'"') => {}
             Some(b'\\') => return self.escaped_string(begin, at),
             Some(_) => return Err(self.control(at)),
-            None => return Err(self.error("a string does not end")),
+            None => return Err(self.error("a string is not terminated")),
         }
         self.push(Kind::String, begin, at - begin)?;
         self.at = at + 1;
@@ -375,7 +375,7 @@ impl Parser<'_, '_> {
                 }
                 Some(0..0x20) => return Err(self.control(at)),
                 Some(_) => at = plain_end(self.source, at),
-                None => return Err(self.error("a string does not end")),
+                None => return Err(self.error("a string is not terminated")),
             }
         }
         self.tape.text.extend_from_within(plain..at);
@@ -385,7 +385,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// Reads the escape at `at`; returns its character and the offset after it.
+    /// Decodes the escape at `at`; returns the character and the offset after it.
     fn escape(&self, at: usize) -> Result<(char, usize), JsonError> {
         let error = |problem: &str| JsonError { problem: problem.into(), offset: at };
         let simple = |c| Ok((c, at + 2));
@@ -400,7 +400,7 @@ impl Parser<'_, '_> {
             Some(b't') => simple('\t'),
             Some(b'u') => {
                 let unit = self.hex4(at + 2).ok_or_else(|| error("`\\u` needs four hexadecimal digits"))?;
-                let lone = || error("half of a surrogate pair stands alone");
+                let lone = || error("half of a surrogate pair without the other half");
                 match unit {
                     0xD800..0xDC00 => {
                         let low = (self.source.get(at + 6..at + 8) == Some(b"\\u"))

@@ -17,7 +17,7 @@ fn published_vectors() {
         let expected = std::fs::read(path.to_string_lossy().replace(".input.", ".output.")).unwrap();
         match canonicalize(&std::fs::read(&path).unwrap()) {
             Ok(found) => assert_eq!(String::from_utf8(found).unwrap(), String::from_utf8(expected).unwrap().trim_end()),
-            // This vector rounds 333333333.33333329 on purpose; we refuse to.
+            // This vector rounds 333333333.33333329 on purpose; this parser rejects such numbers.
             Err(error) => assert!(path.ends_with("values.input.json") && error.problem.contains("333333333.33333329")),
         }
         seen += 1;
@@ -67,8 +67,8 @@ fn numbers() {
 #[test]
 fn refusals_say_what_and_where() {
     for (text, part) in [
-        (r#"{"a":1,"b":2,"a":3}"#, "`a` stands twice"),
-        (r#"{"a":1,"\u0061":3}"#, "`a` stands twice"),
+        (r#"{"a":1,"b":2,"a":3}"#, "`a` appears twice"),
+        (r#"{"a":1,"\u0061":3}"#, "`a` appears twice"),
         (r#"["\ud800"]"#, "surrogate"),
         ("[\"\u{1}\"]", "control character"),
         ("[1,]", "expected a JSON value"),
@@ -153,13 +153,13 @@ proptest! {
     #[test]
     fn a_number_is_kept_or_refused(lexeme in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?") {
         if let Ok(found) = canonical(&lexeme) {
-            // The same decimal, by exact rational comparison: scale both to integers.
+            // Compare exact decimals by scaling both to integers.
             prop_assert_eq!(exact(&found), exact(&lexeme));
         }
     }
 }
 
-/// Digits and exponent by plain string work that shares nothing with the code under test.
+/// Digits and exponent by string operations that share no code with the implementation under test.
 fn exact(lexeme: &str) -> (String, i64) {
     let lower = lexeme.to_lowercase();
     let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));

@@ -1,5 +1,5 @@
-//! A store in memory, for simulations: the same contract, no file, no thread, so that a run is a function of its seed.
-//! What was committed is on the [`Disk`], which outlives the store as a disk outlives a process.
+//! A store in memory for simulations: the same contract without files or threads, so that a run is determined by its
+//! seed. Committed data is on the [`Disk`], which outlives the store as a disk outlives a process.
 
 mod state;
 
@@ -24,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
-/// What is durable. A clone shares it; [`Disk::copy`] does not.
+/// The durable data. Clones share it; [`Disk::copy`] does not.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
-    /// Another disk with the same content.
+    /// Creates a separate disk with the same content.
     pub fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.state().clone())))
     }
@@ -39,7 +39,7 @@ impl Disk {
     }
 }
 
-/// The store.
+/// A store in memory.
 pub struct MemoryStore {
     disk: Disk,
     origin: LogOrigin,
@@ -50,13 +50,13 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Opens what is on the disk.
+    /// Opens the store on a disk.
     pub fn open(disk: &Disk, origin: LogOrigin, signer: Arc<dyn CheckpointSigner>, clock: Arc<dyn Clock>) -> Self {
         let commits = watch::Sender::new(0);
         Self { disk: disk.clone(), origin, signer, clock, commits, outbox: Notify::new() }
     }
 
-    /// A transaction: all of `work`, or nothing of it.
+    /// Runs a transaction: all of `work` is applied, or nothing.
     fn transact<T>(&self, work: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let done = {
             let mut state = self.disk.state();

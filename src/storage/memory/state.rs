@@ -1,4 +1,4 @@
-//! What the disk of a [`super::MemoryStore`] holds, and what changes do to it.
+//! The content of a [`super::MemoryStore`]'s disk, and the effect of changes on it.
 
 use crate::audit::entry::{self, Draft};
 use crate::audit::merkle::leaf_hash;
@@ -19,11 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct State {
     pub registers: BTreeMap<u64, String>,
     pub roots: BTreeMap<u64, String>,
-    /// Whether the key was confirmed.
+    /// Quarantined keys, and whether each was confirmed.
     pub quarantine: BTreeMap<KeyName, bool>,
-    /// In order of publication; the last of a dataset is its newest.
+    /// Versions in order of publication; the last one of a dataset is the newest.
     pub versions: Vec<VersionRow>,
-    /// By key and dataset: the change, and whether it is gone.
+    /// By audience key and dataset: the change number, and whether the dataset is gone.
     pub visible: BTreeMap<(String, DatasetId), (u64, bool)>,
     pub recalled: BTreeMap<(ParticipantId, DatasetId), String>,
     pub negotiations: BTreeMap<ProcessId, Negotiation>,
@@ -34,7 +34,7 @@ pub struct State {
     pub tokens: BTreeMap<TokenId, TokenRow>,
     pub once: BTreeMap<(TokenId, String), IdempotencyRow>,
     pub receipts: BTreeMap<ProcessId, String>,
-    /// By order of arrival: the message and when it is due.
+    /// Messages by order of arrival, with the time at which they are due.
     pub outbox: BTreeMap<u64, (Outgoing, Timestamp)>,
     pub messages: u64,
     pub log: Log,
@@ -105,7 +105,7 @@ impl State {
         self.registers.last_key_value().map_or(0, |(sequence, _)| *sequence)
     }
 
-    /// A process is new, or the successor of what is there; and no other has its peer's name for it.
+    /// Whether a process is new or the successor of the stored revision, and no other has the same peer identifier.
     pub fn check_process(&self, key: (&ProcessId, Role, &ParticipantId, Option<&ProcessId>), revision: u64) -> bool {
         let (id, role, peer, peer_pid) = key;
         let negotiations =
@@ -244,7 +244,7 @@ impl State {
         Ok(logged)
     }
 
-    /// Every wrapped secret, and where it stands.
+    /// All wrapped secrets, with mutable access to where they are stored.
     pub fn secrets(&mut self) -> Vec<(Secret, &mut String)> {
         let mut found = Vec::new();
         for version in &mut self.versions {
@@ -298,14 +298,14 @@ impl State {
         }
     }
 
-    /// Negotiations and transfers that are not over.
+    /// Negotiations and transfers that are not in a final state.
     pub fn open(&self) -> (Vec<ProcessId>, Vec<ProcessId>) {
         let negotiations = self.negotiations.values().filter(|n| !n.state.is_final()).map(|n| n.id.clone());
         let transfers = self.transfers.values().filter(|t| !t.state.is_final()).map(|t| t.id.clone());
         (negotiations.collect(), transfers.collect())
     }
 
-    /// The first message of each process, with when it is due.
+    /// The first message of each process, with the time at which it is due.
     pub fn first_messages(&self) -> Vec<&(Outgoing, Timestamp)> {
         let mut seen = std::collections::BTreeSet::new();
         self.outbox.values().filter(|(message, _)| seen.insert(&message.process)).collect()

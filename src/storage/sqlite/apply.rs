@@ -1,4 +1,4 @@
-//! Guards, writes, messages and chores as SQL.
+//! SQL of guards, writes, messages and maintenance tasks.
 
 use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::limits;
@@ -14,7 +14,7 @@ fn to_text<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// Exactly one row, or a conflict; so is a uniqueness that does not hold.
+/// Executes a statement that must change exactly one row; anything else, or a violated constraint, is a conflict.
 fn one(connection: &Connection, what: Conflict, sql: &str, params: impl Params) -> Result<(), StoreError> {
     match connection.prepare_cached(sql)?.execute(params) {
         Ok(1) => Ok(()),
@@ -26,7 +26,7 @@ fn one(connection: &Connection, what: Conflict, sql: &str, params: impl Params) 
     }
 }
 
-/// Checks every guard.
+/// Checks all guards.
 pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreError> {
     for guard in guards {
         let (what, sql, first, second) = match guard {
@@ -73,7 +73,7 @@ pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Applies every write.
+/// Applies all writes.
 pub fn writes(connection: &Connection, writes: &[Write]) -> Result<(), StoreError> {
     writes.iter().try_for_each(|write| apply(connection, write))
 }
@@ -204,7 +204,7 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
     }
 }
 
-/// Table, row and member of the body where secrets of a kind stand.
+/// The table, row expression and body member that contain secrets of this kind.
 pub fn secret_columns(kind: SecretKind) -> (&'static str, &'static str, &'static str) {
     match kind {
         SecretKind::VersionKey => ("version", "dataset || '/' || version", "wrapped_key"),
@@ -240,7 +240,7 @@ fn insert_version(connection: &Connection, version: &VersionRow) -> Result<(), S
     show(connection, &version.dataset, &version.audience)
 }
 
-/// Who may see the dataset from now on; who could before, and may not now, finds it gone.
+/// Sets the audience of a dataset; audience keys removed by this see it as gone.
 fn show(connection: &Connection, dataset: &DatasetId, audience: &BTreeSet<String>) -> Result<(), StoreError> {
     let change: i64 = connection
         .prepare_cached("SELECT COALESCE(MAX(change), 0) + 1 FROM visible")?
@@ -259,7 +259,7 @@ fn show(connection: &Connection, dataset: &DatasetId, audience: &BTreeSet<String
     Ok(())
 }
 
-/// What of a process is in columns of its own.
+/// The members of a process that have their own columns.
 struct ProcessColumns<'a> {
     id: &'a ProcessId,
     kind: &'static str,
@@ -350,7 +350,7 @@ pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) ->
     Ok(())
 }
 
-/// Does chores.
+/// Performs maintenance tasks.
 pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), StoreError> {
     for task in tasks {
         match task {
@@ -368,7 +368,7 @@ pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), Store
                 connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms()])?;
             }
             Maintenance::PeerCheckpoint { participant, size, note } => {
-                // All are kept: two that contradict each other are evidence.
+                // All are kept, as two contradicting checkpoints are evidence.
                 let sql = "INSERT OR IGNORE INTO peer_checkpoint (participant, size, note) VALUES (?1, ?2, ?3)";
                 connection.prepare_cached(sql)?.execute(params![participant.as_str(), *size as i64, note])?;
             }

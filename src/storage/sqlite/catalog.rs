@@ -1,5 +1,5 @@
-//! What somebody may see of the catalog: by the keys that stand for it, so that a page costs what it holds, however many
-//! datasets there are.
+//! The catalog as visible to a set of audience keys. The cost of a page depends on its size, not on the number of
+//! datasets.
 
 use super::reader::{bodies, parse};
 use crate::core::id::{DatasetId, ParticipantId};
@@ -7,14 +7,14 @@ use crate::storage::{CatalogChange, StoreError, VersionRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-/// The newest versions that somebody with one of `keys` may see, by id after `after`.
+/// The newest versions visible to one of `keys`, ordered by identifier, after `after`.
 pub fn visible(
     connection: &Connection,
     keys: &[String],
     after: Option<&DatasetId>,
     limit: i64,
 ) -> Result<Vec<VersionRow>, StoreError> {
-    // Each key's part is in order already.
+    // The part of each key is already ordered.
     let part = "SELECT * FROM (SELECT dataset FROM visible INDEXED BY visible_present
                 WHERE key = ? AND gone = 0 AND dataset > ? ORDER BY dataset LIMIT ?)";
     let parts = vec![part; keys.len()].join(" UNION ");
@@ -31,15 +31,15 @@ pub fn visible(
     bodies(connection, &sql, params_from_iter(values))
 }
 
-/// What changed for somebody with one of `keys` after `since`, in order.
+/// The changes of what `keys` may see, after `since`, in order.
 pub fn changes(
     connection: &Connection,
     keys: &[String],
     since: u64,
     limit: i64,
 ) -> Result<Vec<CatalogChange>, StoreError> {
-    // What a later change of the same dataset made old, under whichever of the keys, is left out before the parts are cut:
-    // then each part is in order, and what is cut off comes after all that is told.
+    // Rows that a later change of the same dataset supersedes, under any of the keys, are excluded before the parts are
+    // limited: then each part is ordered, and all rows cut off come after those returned.
     let any = vec!["?"; keys.len()].join(", ");
     let part = format!(
         "SELECT * FROM (SELECT dataset, change, gone FROM visible v WHERE key = ? AND change > ?
@@ -54,7 +54,7 @@ pub fn changes(
         values.push(limit.into());
     }
     values.push(limit.into());
-    // CatalogChange by any key, it is seen.
+    // A dataset visible to any key is visible.
     let sql = format!(
         "SELECT p.dataset, MAX(p.change), MIN(p.gone), v.body FROM ({parts}) p
          LEFT JOIN version v ON v.dataset = p.dataset AND v.newest = 1
@@ -73,7 +73,7 @@ pub fn changes(
     .collect()
 }
 
-/// Who has an agreement on a dataset.
+/// The peers that have an agreement for a dataset.
 pub fn holders(connection: &Connection, dataset: &DatasetId) -> Result<Vec<ParticipantId>, StoreError> {
     let sql = "SELECT DISTINCT peer FROM agreement WHERE json_extract(body, '$.agreement.dataset') = ?1";
     let mut select = connection.prepare_cached(sql)?;

@@ -1,4 +1,4 @@
-//! The Merkle log in SQLite: dense indices, leaves, tiles, head.
+//! The Merkle log in SQLite: entries with dense indices, leaves, tiles and head.
 
 use crate::audit::check::Row;
 use crate::audit::checkpoint::Checkpoint;
@@ -12,7 +12,7 @@ use crate::core::time::Timestamp;
 use crate::storage::{Logged, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Numbers entries and keeps the tree's edge.
+/// Assigns indices to entries and maintains the edge of the tree.
 #[derive(Clone)]
 pub struct Sequencer {
     origin: LogOrigin,
@@ -23,7 +23,7 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Loads the edge and checks it against the head.
+    /// Loads the edge and compares it with the head.
     pub fn load(connection: &Connection, origin: LogOrigin) -> Result<Self, StoreError> {
         let head: Option<(u64, Vec<u8>)> = connection
             .query_row("SELECT size, root FROM head", [], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))
@@ -32,7 +32,7 @@ impl Sequencer {
         let edge = Edge::load(size, |level, index| stored_tile(connection, level, index))?;
         if size > 0 && edge.root().as_slice() != root {
             return Err(StoreError::Corrupt(
-                "the log's tiles do not make its root; run `crosspark audit verify`".into(),
+                "the log's tiles do not match its root; run `crosspark audit verify`".into(),
             ));
         }
         let last: Option<(i64, i64)> = connection
@@ -41,14 +41,14 @@ impl Sequencer {
         let entries = last.map_or(0, |(n, _)| n as u64 + 1);
         if entries != size {
             let reason =
-                format!("the log's head says {size} entries, there are {entries}; run `crosspark audit verify`");
+                format!("the log's head states {size} entries, but there are {entries}; run `crosspark audit verify`");
             return Err(StoreError::Corrupt(reason));
         }
         let time = Timestamp::from_ms(last.map_or(i64::MIN, |(_, time)| time));
         Ok(Self { origin, edge, time, full: Vec::new(), written: size })
     }
 
-    /// Whether the tree still has the root that the last checkpoint states: on an altered log nothing more is signed.
+    /// Checks that the tree still has the root of the last checkpoint, so that an altered log is not signed.
     pub fn check_signed(&self, connection: &Connection) -> Result<(), StoreError> {
         let last: Option<(i64, String)> = connection
             .query_row("SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1", [], |row| {
@@ -63,21 +63,21 @@ impl Sequencer {
             return Ok(());
         }
         Err(StoreError::Corrupt(
-            "the log is not the one that its last checkpoint was signed for; run `crosspark audit verify`".into(),
+            "the log does not match its last signed checkpoint; run `crosspark audit verify`".into(),
         ))
     }
 
-    /// Entries.
+    /// Number of entries.
     pub fn size(&self) -> u64 {
         self.edge.size()
     }
 
-    /// What a checkpoint would state now.
+    /// The checkpoint of the current tree.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { origin: self.origin.clone(), size: self.size(), root: self.edge.root() }
     }
 
-    /// Appends entries. Their time is now, but never before their predecessor's.
+    /// Appends entries. Their time is `now`, but never earlier than that of the previous entry.
     pub fn append(
         &mut self,
         connection: &Connection,
@@ -105,7 +105,7 @@ impl Sequencer {
         Ok(logged)
     }
 
-    /// Writes the tiles and the head of what was appended.
+    /// Writes the tiles and the head after appending.
     pub fn finish(&mut self, connection: &Connection) -> Result<(), StoreError> {
         if self.size() == self.written {
             return Ok(());
@@ -114,7 +114,7 @@ impl Sequencer {
         for tile in self.full.drain(..).chain(self.edge.partial()) {
             put.execute(params![tile.level, tile.index as i64, tile::to_bytes(&tile.hashes)])?;
         }
-        // The head moves on from exactly where this writer left it: a second writer would be found here.
+        // The head is updated only from the size last written here, which detects a second writer.
         let moved = connection.execute(
             "INSERT INTO head (one, size, root) VALUES (1, ?1, ?2)
              ON CONFLICT (one) DO UPDATE SET size = ?1, root = ?2 WHERE size = ?3",
@@ -136,13 +136,13 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Result<Vec<Has
         .ok_or_else(|| StoreError::Corrupt(format!("tile {level}/{index} of the log is missing or damaged")))
 }
 
-/// Looks at a database that may be in use: its pages, its log's edge, and the last checkpoint. Entries of the log.
+/// Checks a database that may be in use: pages, edge of the log and last checkpoint. Returns the number of entries.
 pub fn examine(path: &std::path::Path, origin: &LogOrigin) -> Result<u64, StoreError> {
     if !path.exists() {
         return Err(StoreError::Unavailable(format!("{} is missing", path.display())));
     }
     let connection = super::connect(path, false)?;
-    // One moment for all that is read.
+    // Read everything in one transaction, for a consistent view.
     connection.execute_batch("BEGIN")?;
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found != "ok" {
@@ -153,19 +153,19 @@ pub fn examine(path: &std::path::Path, origin: &LogOrigin) -> Result<u64, StoreE
     Ok(sequencer.size())
 }
 
-/// What a snapshot of a database refers to.
+/// The files to which the database in a snapshot refers.
 pub struct Snapshot {
-    /// Entries of the log.
+    /// Number of log entries.
     pub entries: u64,
-    /// Sealed bytes of own versions.
+    /// Digests of the sealed containers of this node's versions.
     pub blobs: Vec<Digest>,
-    /// Received datasets, by the names of their files.
+    /// Identifiers of received datasets, which name their files.
     pub holdings: Vec<String>,
 }
 
-/// Copies a database as it is at one moment, whether it is in use or not, to `to`, which must not exist.
+/// Copies a consistent state of a database, which may be in use, to `to`, which must not exist.
 pub fn snapshot(from: &std::path::Path, to: &std::path::Path) -> Result<Snapshot, StoreError> {
-    let unwritable = || StoreError::Unavailable(format!("{} is no UTF-8", to.display()));
+    let unwritable = || StoreError::Unavailable(format!("{} is not UTF-8", to.display()));
     super::connect(from, false)?.execute("VACUUM INTO ?1", [to.to_str().ok_or_else(unwritable)?])?;
     let copy = super::connect(to, false)?;
     let entries = copy.query_row("SELECT COUNT(*) FROM entry", [], |row| row.get::<_, i64>(0))? as u64;
@@ -180,16 +180,16 @@ pub fn snapshot(from: &std::path::Path, to: &std::path::Path) -> Result<Snapshot
     Ok(Snapshot { entries, blobs, holdings })
 }
 
-/// Goes through the log as it is filed, for the offline check. Opens its own read-only connection.
+/// The stored log, for offline verification, over a read-only connection.
 pub struct LogFile(Connection);
 
-/// Opens a database file for the offline check.
+/// Opens a database file for offline verification.
 pub fn rows(path: &std::path::Path) -> Result<LogFile, StoreError> {
     super::connect(path, false).map(LogFile)
 }
 
 impl LogFile {
-    /// At most `limit` rows from index `from`, in order of their index.
+    /// At most `limit` rows ordered by index, starting at index `from`.
     pub fn rows(&self, from: u64, limit: usize) -> Result<Vec<Row>, StoreError> {
         let mut select =
             self.0.prepare_cached("SELECT n, id, leaf, salt, body FROM entry WHERE n >= ?1 ORDER BY n LIMIT ?2")?;
@@ -210,24 +210,24 @@ impl LogFile {
         Ok(rows)
     }
 
-    /// A tile as it is filed.
+    /// A stored tile.
     pub fn tile(&self, level: u8, index: u64) -> Option<Vec<Hash>> {
         stored_tile(&self.0, level, index).ok()
     }
 
-    /// The size that the head claims.
+    /// The size stated by the stored head.
     pub fn head(&self) -> Result<u64, StoreError> {
         let size = self.0.query_row("SELECT size FROM head", [], |row| row.get::<_, i64>(0)).optional()?;
         Ok(size.unwrap_or(0) as u64)
     }
 
-    /// All checkpoints that this node signed.
+    /// All checkpoints signed by this node.
     pub fn checkpoints(&self) -> Result<Vec<String>, StoreError> {
         let mut select = self.0.prepare("SELECT note FROM checkpoint ORDER BY size")?;
         Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
-    /// All checkpoints of a peer that this node holds.
+    /// All checkpoints of a peer that this node stores.
     pub fn peer_checkpoints(&self, participant: &str) -> Result<Vec<String>, StoreError> {
         let mut select = self.0.prepare("SELECT note FROM peer_checkpoint WHERE participant = ?1 ORDER BY size")?;
         Ok(select.query_map([participant], |row| row.get(0))?.collect::<Result<_, _>>()?)
@@ -239,13 +239,13 @@ impl LogFile {
         Ok(self.0.query_row(sql, [], |row| row.get(0)).optional()?)
     }
 
-    /// The root documents that this node installed after its first, in order.
+    /// The root documents installed after the first one, in order.
     pub fn roots(&self) -> Result<Vec<String>, StoreError> {
         let mut select = self.0.prepare("SELECT json FROM root ORDER BY version")?;
         Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
-    /// The registers that this node installed, in order.
+    /// The registers installed by this node, in order.
     pub fn registers(&self) -> Result<Vec<String>, StoreError> {
         let mut select = self.0.prepare("SELECT jws FROM register ORDER BY sequence")?;
         Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)

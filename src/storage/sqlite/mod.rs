@@ -1,4 +1,4 @@
-//! SQLite: one file of state. One thread owns the writer; readers are read-only connections.
+//! SQLite: one database file. One thread owns the writing connection; readers use read-only connections.
 
 mod apply;
 mod catalog;
@@ -36,7 +36,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// The embedded store. Dropping the last handle ends the writer after what is queued.
+/// The SQLite store. When it is dropped, the writer processes the queued jobs and ends.
 pub struct SqliteStore {
     jobs: SyncSender<Job>,
     readers: Readers,
@@ -44,7 +44,7 @@ pub struct SqliteStore {
     outbox: Arc<Notify>,
 }
 
-/// Opens a connection as this store wants it.
+/// Opens a connection with the settings of this store.
 fn connect(path: &Path, writable: bool) -> Result<Connection, StoreError> {
     use rusqlite::OpenFlags;
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -112,7 +112,7 @@ impl SqliteStore {
     pub(super) async fn wait_changed(&self, seen: u64) -> u64 {
         let mut commits = self.commits.clone();
         if commits.wait_for(|count| *count > seen).await.is_err() {
-            // The writer is gone: nothing will change any more.
+            // The writer has ended, so nothing will change any more.
             std::future::pending::<()>().await;
         }
         *self.commits.borrow()
@@ -123,7 +123,7 @@ impl SqliteStore {
     }
 }
 
-/// As a trait object.
+/// Opens the store as a trait object.
 pub fn open(
     folder: &Path,
     origin: LogOrigin,

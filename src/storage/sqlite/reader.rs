@@ -1,4 +1,4 @@
-//! Reading: a few read-only connections, used on the blocking pool.
+//! Reads over a few read-only connections on the blocking pool.
 
 use super::apply::secret_columns;
 use super::{SqliteStore, catalog, connect, log};
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
-/// The pool.
+/// The pool of read-only connections.
 pub struct Readers {
     path: PathBuf,
     idle: Arc<Mutex<Vec<Connection>>>,
@@ -36,7 +36,7 @@ impl Readers {
         Ok(Self { path, idle, permits: Arc::new(Semaphore::new(limits::READERS_MAX)) })
     }
 
-    /// Looks up one row by a key. That takes microseconds, less than handing it to another thread and back would.
+    /// Looks up one row by key on the calling thread: this takes microseconds, less than a switch of threads.
     async fn point<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let permit = self.permits.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -366,7 +366,7 @@ impl Store for SqliteStore {
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError> {
         let read = move |c: &Connection| {
             let mut select = c.prepare_cached(
-                // Of each receiver only so many as are sent to it at once: one that hangs must not hide the others' messages.
+                // The limit per receiver keeps the messages to one unreachable peer from hiding those to others.
                 "SELECT id, receiver FROM (
                    SELECT id, receiver, n, ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY n) AS place
                    FROM outbox o WHERE due <= ?1 AND n = (SELECT MIN(n) FROM outbox i WHERE i.process = o.process))
@@ -399,10 +399,9 @@ impl Store for SqliteStore {
 
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
         let read = move |c: &Connection| {
-            // Only the first message of each process can be next.
             let due = scalar::<Option<i64>>(
                 c,
-                // Also of one that waits behind another: then it is looked once too often.
+                // May belong to a message that waits behind another one; this only causes one needless check.
                 "SELECT MIN(due) FROM outbox WHERE due > ?1",
                 [now.ms()],
             )?;

@@ -1,4 +1,4 @@
-//! Tables and their migrations, numbered by `user_version`.
+//! The tables and their migrations, numbered by `user_version`.
 
 use crate::storage::StoreError;
 use rusqlite::Connection;
@@ -84,13 +84,13 @@ CREATE TABLE recalled (
   provider TEXT NOT NULL, dataset TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, dataset)) STRICT;
 "];
 
-/// Brings the database to this version; refuses one that a later version wrote.
+/// Migrates the database to the current version; rejects databases written by a later version.
 pub fn migrate(connection: &Connection) -> Result<(), StoreError> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     if version > MIGRATIONS.len() {
         return Err(StoreError::Corrupt(format!(
-            "it was written by a later version of crosspark (schema {version}, this one knows {})",
+            "it was written by a later version of crosspark (schema {version}, this version supports up to {})",
             MIGRATIONS.len()
         )));
     }

@@ -113,7 +113,7 @@ async fn the_log_survives_restarts_and_finds_every_alteration() {
         from.execute("VACUUM INTO ?1", [copy.path().join(FILE).to_str().unwrap()]).unwrap();
         let to = Connection::open(copy.path().join(FILE)).unwrap();
         to.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
-        // The field that is altered may sit at the neighbour: batches interleave.
+        // Batches interleave, so that the entry with the altered field may be a neighbour.
         let index = if sql.contains("UPDATE field") {
             to.query_row("SELECT n FROM entry WHERE id IN (SELECT entry FROM field) AND n >= 40 LIMIT 1", [], |r| {
                 r.get::<_, i64>(0)
@@ -140,7 +140,7 @@ async fn a_rewritten_log_is_found_by_a_checkpoint_held_elsewhere() {
     store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
     let held = store.checkpoint().await.unwrap().unwrap();
     drop(store);
-    // The park makes another log of the same length, consistent in itself and signed.
+    // The park forges another, longer log, which is consistent and signed.
     let forged = tempfile::tempdir().unwrap();
     let store = open(forged.path());
     for _ in 0..12 {
@@ -158,8 +158,8 @@ async fn a_rewritten_log_is_found_by_a_checkpoint_held_elsewhere() {
     assert!(report.faults[0].reason.contains("entries 0 to 9"), "{:?}", report.faults[0]);
 }
 
-/// The disk fills up in the middle of a batch. SQLite may then roll everything back by itself; nothing of the batch may
-/// stay, and nothing may be acknowledged that did not.
+/// The disk becomes full in the middle of a batch, where SQLite may roll back everything. Nothing of the batch may
+/// remain then, and no lost change may have been acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_leaves_a_whole_log() {
     for pages in [60u32, 75, 90, 120, 150] {
@@ -167,7 +167,7 @@ async fn a_full_disk_leaves_a_whole_log() {
         let path = folder.path().join(FILE);
         drop(open(folder.path()));
         let connection = connect(&path, true).unwrap();
-        // A small cache makes the batch spill before its commit, as a large one would on a full disk.
+        // A small cache makes the batch spill before its commit, as a large batch would on a full disk.
         connection.execute_batch(&format!("PRAGMA max_page_count = {pages}; PRAGMA cache_size = 5")).unwrap();
         let (count, _) = watch::channel(0);
         let (origin, key) = (park().log_origin(0), Arc::new(key()));
@@ -189,12 +189,12 @@ async fn a_full_disk_leaves_a_whole_log() {
         for answer in answers {
             taken += u64::from(answer.await.is_ok_and(|answer| answer.is_ok()));
         }
-        assert!(taken < 40, "{pages} pages were enough for all");
+        assert!(taken < 40, "{pages} pages sufficed for all changes");
         let store = open(folder.path());
         assert_eq!(store.tokens().await.unwrap().len() as u64, taken, "{pages}");
         store.commit(Change::new(draft())).await.unwrap();
         drop(store);
-        // The store's last handle is gone; its writer signs the tail on its own thread.
+        // The last handle was dropped; the writer thread still signs the remaining entries.
         std::thread::sleep(std::time::Duration::from_millis(300));
         let report = check(folder.path());
         assert!(report.is_good(), "{pages}: {report:?}");

@@ -1,5 +1,5 @@
-//! The writer's thread: many changes in one transaction, each in a savepoint; sequencing and tiles in the same
-//! transaction, so that the commit is the sequencing.
+//! The writer thread: commits many changes in one transaction, each in a savepoint. The log is sequenced in the same
+//! transaction, so that state and log cannot diverge.
 
 use super::{apply, log::Sequencer};
 use crate::audit::checkpoint::CheckpointSigner;
@@ -15,11 +15,11 @@ use tokio::sync::{Notify, oneshot, watch};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// Work for the writer.
+/// A job for the writer.
 pub enum Job {
     /// A change.
     Commit(Box<Change>, Reply<Vec<Logged>>),
-    /// Chores.
+    /// Maintenance tasks.
     Housekeep(Vec<Maintenance>, Reply<()>),
 }
 
@@ -42,14 +42,14 @@ struct Signed {
     time: Timestamp,
 }
 
-/// What to tell whom once the transaction is durable.
+/// A reply to send once the transaction is durable.
 enum Outcome {
     Commit(Reply<Vec<Logged>>, Result<Vec<Logged>, StoreError>),
     Housekeep(Reply<()>, Result<(), StoreError>),
 }
 
 impl Writer {
-    /// Loads the log's edge and checks it against the last checkpoint.
+    /// Loads the edge of the log and compares it with the last checkpoint.
     pub fn open(
         connection: Connection,
         origin: LogOrigin,
@@ -68,14 +68,14 @@ impl Writer {
                 error => Err(error),
             })?;
         if signed.size > sequencer.size() {
-            let reason = format!("the log has {} entries, but {} were signed for", sequencer.size(), signed.size);
+            let reason = format!("the log has {} entries, but {} were signed", sequencer.size(), signed.size);
             return Err(StoreError::Corrupt(reason));
         }
         sequencer.check_signed(&connection)?;
         Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, failed: false })
     }
 
-    /// Works until every sender is gone, then signs the tail.
+    /// Runs until all senders are dropped, then signs the remaining entries.
     pub fn run(mut self, queue: &Receiver<Job>) {
         loop {
             let first = match self.wait(queue) {
@@ -95,13 +95,13 @@ impl Writer {
         }
     }
 
-    /// Waits for work; not longer than until the tail of a quiet log is to be signed.
+    /// Waits for a job, at most until a checkpoint for the unsigned entries of an idle log is due.
     fn wait(&self, queue: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
         if self.signed.size == self.sequencer.size() {
             return queue.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
         let due = self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS).ms();
-        // At least a little, so that neither a clock that stands still nor a full disk can make this a busy loop.
+        // A minimum wait prevents a busy loop if the clock stands still or the disk is full.
         let least = if self.failed || !self.signer.is_ready() { 1_000 } else { 5 };
         let wait = due.saturating_sub(self.clock.now().ms()).clamp(least, limits::CHECKPOINT_INTERVAL_MS);
         queue.recv_timeout(Duration::from_millis(wait as u64))
@@ -127,7 +127,7 @@ impl Writer {
         }
         match result {
             Ok(outbox_filled) => sent |= outbox_filled,
-            Err(error) => tracing::error!(%error, "the database did not take a batch of changes"),
+            Err(error) => tracing::error!(%error, "the database failed to commit a batch of changes"),
         }
         self.commits.send_modify(|count| *count += 1);
         if sent {
@@ -135,7 +135,7 @@ impl Writer {
         }
     }
 
-    /// One transaction. Tells whether a message was put into the outbox.
+    /// Runs one transaction. Returns whether the outbox may have new due messages.
     fn transact(&mut self, jobs: Vec<Job>, last: bool, outcomes: &mut Vec<Outcome>) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut force_checkpoint = last;
@@ -151,10 +151,10 @@ impl Writer {
             }
         };
         while let Some(job) = jobs.next() {
-            // Some failures (disk full, I/O) make SQLite roll everything back by itself. Whatever ran after that would
-            // be outside of the transaction and stay.
+            // Some failures (disk full, I/O) make SQLite roll back the whole transaction. Statements executed after
+            // that would be outside of the transaction and would persist.
             if transaction.is_autocommit() {
-                let error = StoreError::Unavailable("the database gave the transaction up".into());
+                let error = StoreError::Unavailable("the database rolled back the transaction".into());
                 outcomes.push(refused(job, &error));
                 outcomes.extend(jobs.map(|job| refused(job, &error)));
                 return Err(error);
@@ -165,14 +165,14 @@ impl Writer {
                     let result = apply_change(&mut transaction, &mut self.sequencer, &change, now);
                     match &result {
                         Ok(_) => outbox_filled |= !change.outbox.is_empty(),
-                        // The savepoint was rolled back when it was dropped.
+                        // Dropping the savepoint has rolled it back.
                         Err(_) => self.sequencer = before,
                     }
                     outcomes.push(Outcome::Commit(reply, result));
                 }
                 Job::Housekeep(tasks, reply) => {
                     force_checkpoint |= tasks.contains(&Maintenance::Checkpoint);
-                    // A message that was sent makes room for the next of its process.
+                    // The next message of the same process may now be due.
                     outbox_filled |=
                         tasks.iter().any(|task| matches!(task, Maintenance::Sent(_) | Maintenance::Retry { .. }));
                     outcomes.push(Outcome::Housekeep(reply, apply::tasks(&transaction, &tasks)));
@@ -180,7 +180,7 @@ impl Writer {
             }
         }
         if transaction.is_autocommit() {
-            return Err(StoreError::Unavailable("the database gave the transaction up".into()));
+            return Err(StoreError::Unavailable("the database rolled back the transaction".into()));
         }
         let signed = self.sequencer.finish(&transaction).and_then(|()| {
             let due = now >= self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS);
@@ -201,7 +201,7 @@ impl Writer {
     }
 }
 
-/// One change in a savepoint of its own; dropped without commit, the savepoint is rolled back.
+/// Applies one change in a savepoint, which is rolled back if dropped without commit.
 fn apply_change(
     transaction: &mut Transaction<'_>,
     sequencer: &mut Sequencer,
