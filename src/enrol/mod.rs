@@ -267,7 +267,7 @@ fn check_own(
     now: Timestamp,
 ) -> Result<(), EnrolError> {
     let refuse = |reason: &str| EnrolError::Welcome(reason.to_owned());
-    let member = register.member(&config.participant).ok_or_else(|| refuse("the register in it does not list this node"))?;
+    let member = register.member(&config.participant).ok_or_else(|| refuse("the register does not list this node"))?;
     for usage in [KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
         let own = assembly::signing_key(&config.data, usage, kek)?;
         if member.key(own.id(), usage, now) != Some(own.public()) {

@@ -117,7 +117,7 @@ fn present_tls_key(keys: &Path, kek: &Kek, member: &crate::identity::register::M
         member.keys.iter().any(|key| key.usage == KeyUse::Tls && key.public.0 == public)
     };
     let found = tls_keys(keys, kek)?.into_iter().rev().find(|(_, pair)| listed(pair));
-    found.map(|(_, pair)| pair).ok_or_else(|| file_error(keys, "the register lists none of the TLS keys in this folder"))
+    found.map(|(_, pair)| pair).ok_or_else(|| file_error(keys, "the register lists none of these TLS keys"))
 }
 
 /// Installs the certificate in the operator's answer, which must be for one of this node's TLS keys. Returns its

@@ -107,7 +107,7 @@ async fn the_doctor_has_a_plain_answer() {
     assert_eq!(code, 0, "{found:#?}");
     assert!(found.iter().all(|(_, verdict, _)| verdict == "good"), "{found:#?}");
     let peer = format!("peer {}", b.id);
-    for part in ["connection", "clock", "the way back"] {
+    for part in ["connection", "clock", "reverse connection"] {
         assert!(found.iter().any(|(check, ..)| *check == format!("{peer}: {part}")), "{part}: {found:#?}");
     }
     let bad = |found: &[(String, String, String)], part: &str, answer: &str| {
@@ -121,7 +121,7 @@ async fn the_doctor_has_a_plain_answer() {
     assert!(std::process::Command::new("cp").arg("-r").args([&a.folder, &copy]).status().unwrap().success());
     let output = crosspark(&["doctor", text(&copy)]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("another program has it") && !said.contains("runs and is ready"), "{said}");
+    assert!(said.contains("in use by another program") && !said.contains("running and ready"), "{said}");
     // A peer that does not run.
     run_b.kill();
     let (code, found) = ask(&a).await;
