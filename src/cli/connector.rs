@@ -70,9 +70,7 @@ pub fn run(args: Connector, json: bool) -> Outcome {
         for key in member.into_iter().flat_map(|member| &member.keys) {
             println!("{:?} key {}: valid until {}", key.usage, key.id, key.until);
         }
-        println!(
-            "If the connector uses bearer tokens, their `kid` is the id of the document key. Give the new register to the parks."
-        );
+        println!("Bearer tokens name the document key as `kid`. Give the new register to the parks.");
     }
     show(&alliance, json)
 }

@@ -26,9 +26,7 @@ pub struct Args {
 
 pub async fn run(args: Args, json: bool) -> Outcome {
     let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string()));
-    let format = format.with_context(|| {
-        format!("{}: the file name does not tell the format; give --format ndjson or --format csv", args.out.display())
-    })?;
+    let format = format.with_context(|| format!("{}: give --format ndjson or --format csv", args.out.display()))?;
     let api = Api::new(&args.node)?;
     let (records, bytes) = fetch(&api, &args.request, format, &args.out).await?;
     let withdrawn = super::request::show(&api, &args.request, 0).await?.withdrawn;

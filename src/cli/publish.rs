@@ -66,9 +66,8 @@ fn samples(path: &std::path::Path) -> anyhow::Result<Vec<Value>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(n, line)| {
-            json::read_value(line.as_bytes()).with_context(|| {
-                format!("samples must be NDJSON with one record per line; line {} is not a valid record", n + 1)
-            })
+            json::read_value(line.as_bytes())
+                .with_context(|| format!("line {} of the samples is not an NDJSON record", n + 1))
         })
         .collect()
 }
@@ -83,9 +82,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub async fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
     let format = args.format.or_else(|| Format::of_file(&name));
-    let format = format.with_context(|| {
-        format!("{name}: the file name does not tell the format; give --format ndjson or --format csv")
-    })?;
+    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
     let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
     // An invalid policy is reported with its position before anything is sent.
     Policy::parse(&policy).with_context(|| format!("{}", args.policy.display()))?;

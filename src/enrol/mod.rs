@@ -125,7 +125,8 @@ pub async fn init(
 /// Refuses a folder that may be older than the checkpoints that its peers hold: nothing is committed to it.
 fn must_be_settled(folder: &Path) -> Result<(), EnrolError> {
     if folder.join(files::RESTORED).exists() {
-        let reason = "it was restored from a backup: run the node first, until its peers' checkpoints of its log have been compared";
+        let reason =
+            "it was restored from a backup: run the node until its log has been compared with its peers' checkpoints";
         return Err(file_error(folder, reason));
     }
     Ok(())
