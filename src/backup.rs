@@ -255,7 +255,7 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
         return Err(broken(format!("`{name}` is missing or was altered")));
     }
     if found.len() != contents.files.len() {
-        return Err(broken("it holds files that are not in its list".into()));
+        return Err(broken("it contains files that are not in its list".into()));
     }
     Ok(contents)
 }

@@ -26,7 +26,7 @@ pub enum Command {
     Connector(Box<super::connector::Connector>),
     /// Suspend a member: its requests are refused from the next register on.
     Suspend(Member),
-    /// Lift a suspension.
+    /// Reinstate a suspended member.
     Reinstate(Member),
     /// Sign a new register, valid for 14 days.
     Renew(Folder),

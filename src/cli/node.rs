@@ -189,7 +189,7 @@ async fn init(args: Init, json: bool) -> Outcome {
     println!("Its key-encryption key is {}: keep it separate from the folder and its backups.", kek_file.display());
     println!();
     println!("1. Send {} to the alliance operator.", request.display());
-    println!("2. Tell the operator this fingerprint, by telephone or in person:");
+    println!("2. Give the operator this fingerprint by telephone or in person:");
     println!("   {}", fingerprint.fingerprint());
     println!("3. Join with the welcome: crosspark node join {} --welcome FILE --root-fingerprint F", folder.display());
     println!();
@@ -229,7 +229,7 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
     }
     println!("1. Send {} to the alliance operator.", args.out.display());
     if args.document_key_lost {
-        println!("2. Tell the operator this fingerprint, by telephone or in person:");
+        println!("2. Give the operator this fingerprint by telephone or in person:");
         println!("   {}", asked.rotation.fingerprint());
         println!(
             "3. Give every park the fingerprint of each key (its node keeps the keys in quarantine until confirmed):"

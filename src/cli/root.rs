@@ -178,6 +178,6 @@ fn tell(text: &[u8], json: bool) -> Outcome {
     println!("signers        {} of: {}", body.threshold, names.join(", "));
     println!("register key   {}", body.register_key.id);
     println!("authorities    {}", body.ca.len());
-    println!("signed by      {}", if by.is_empty() { "nobody yet".to_owned() } else { by.join(", ") });
+    println!("signed by      {}", if by.is_empty() { "none yet".to_owned() } else { by.join(", ") });
     done()
 }
