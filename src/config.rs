@@ -157,7 +157,7 @@ impl Config {
         if !config.management.listen.ip().is_loopback() {
             return Err(value(
                 "management.listen",
-                "must be a loopback address, because tokens are not encrypted; for remote users, add a TLS reverse proxy",
+                "must be a loopback address, since tokens are not encrypted; for remote users, add a TLS reverse proxy",
             ));
         }
         let level = config.log.level.to_ascii_lowercase();

@@ -130,7 +130,7 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
         let notes = other.peer_checkpoints(args.participant.as_str())?;
         anyhow::ensure!(
             !notes.is_empty(),
-            "{} holds no checkpoint of this log, so nothing could be compared; nodes hold checkpoints only of their providers",
+            "{} holds no checkpoint of this log, so nothing could be compared; a node holds those of its providers",
             folder.display()
         );
         for note in notes {
