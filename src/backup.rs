@@ -1,7 +1,7 @@
-//! One archive of a node's folder, made while the node runs, and the folder made from it. FORMATS.md, "Backup".
+//! Backup of a node's folder into one archive while the node runs, and restoring it. FORMATS.md, "Backup".
 //!
-//! The database is copied as one snapshot; sealed bytes never change, so those that it refers to are copied after it. The
-//! key-encryption key is not in the archive: without it, a backup opens nothing.
+//! The database is copied as one snapshot. Sealed bytes never change, so those that the snapshot refers to are copied
+//! after it. The archive does not contain the key-encryption key, without which the backup cannot be decrypted.
 
 use crate::assembly::files;
 use crate::config::{self, Config};
@@ -17,46 +17,46 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-/// The list of what is in an archive: its last file, so that a cut archive has none.
+/// The list of an archive's files. It is the last file, so that a truncated archive has none.
 const LIST: &str = "backup.json";
 const FORMAT: &str = "backup/1";
 
-/// What an archive holds.
+/// Contents of an archive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contents {
     /// `backup/1`
     pub format: String,
-    /// Whose node.
+    /// Participant id of the node.
     pub participant: ParticipantId,
-    /// When it was made.
+    /// Time of the backup.
     pub made: Timestamp,
-    /// Entries of the log.
+    /// Number of log entries.
     pub entries: u64,
-    /// Every file with its digest.
+    /// SHA-256 of every file, by name.
     pub files: BTreeMap<String, Digest>,
 }
 
-/// Why there is no archive, or no folder of it.
+/// Error of a backup or a restore.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// A file.
+    /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     File {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         reason: String,
     },
     /// The database.
     #[error(transparent)]
     Store(#[from] crate::storage::StoreError),
-    /// The archive.
-    #[error("the archive {path} is not whole or not a backup: {reason}")]
+    /// The archive is not valid.
+    #[error("the archive {path} is incomplete or not a backup: {reason}")]
     Archive {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         reason: String,
     },
 }
@@ -65,7 +65,7 @@ fn file_error(path: &Path, error: impl std::fmt::Display) -> BackupError {
     BackupError::File { path: path.to_owned(), reason: error.to_string() }
 }
 
-/// Hashes what passes.
+/// Hashes the bytes that are read through it.
 struct Hashed<R> {
     inner: R,
     hasher: Hasher,
@@ -79,10 +79,11 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// Writes the archive of the node in `config`'s folder to `out`, which must not exist. `seen` is told of the bytes.
+/// Writes the archive of the node in `config`'s folder to `out`, which must not exist. `seen` receives the number of
+/// bytes after each file.
 pub fn make(config: &Config, out: &Path, now: Timestamp, seen: &dyn Fn(u64)) -> Result<Contents, BackupError> {
     if out.exists() {
-        return Err(file_error(out, "there is a file already; it is never overwritten"));
+        return Err(file_error(out, "the file already exists; a backup is never overwritten"));
     }
     let beside = behind(out, ".part");
     let snapshot = behind(out, ".snapshot");
@@ -100,14 +101,14 @@ pub fn make(config: &Config, out: &Path, now: Timestamp, seen: &dyn Fn(u64)) -> 
     renamed
 }
 
-/// The path with something behind its name.
+/// The path with `ending` appended to its file name.
 fn behind(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
     path.with_file_name(name)
 }
 
-/// A new file that only its owner may read, in the place of what an interrupted attempt left.
+/// Creates a file that only its owner may read, replacing the remains of an interrupted attempt.
 fn create(path: &Path) -> Result<File, BackupError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error(path, error)),
@@ -127,7 +128,7 @@ fn write(
     seen: &dyn Fn(u64),
 ) -> Result<Contents, BackupError> {
     let folder = &config.data;
-    // SQLite writes into an empty file, which keeps its mode.
+    // SQLite keeps the mode of the empty file that it writes into.
     drop(create(snapshot)?);
     let state = sqlite::snapshot(&folder.join(sqlite::FILE), snapshot)?;
     let mut contents = Contents {
@@ -155,7 +156,7 @@ fn write(
     for holding in &state.holdings {
         let name = format!("{}/{holding}", files::RECEIVED);
         let path = folder.join(&name);
-        // A delivery that failed since has lost its bytes.
+        // The bytes of a delivery that failed after the snapshot have been removed.
         if path.exists() {
             add(name, &path)?;
         }
@@ -177,7 +178,7 @@ fn header(size: u64) -> tar::Header {
     header
 }
 
-/// Configuration, root document, certificates, wrapped keys.
+/// Names of the configuration, root document, certificates and wrapped keys in `folder`.
 fn loose_files(folder: &Path) -> Result<Vec<String>, BackupError> {
     let mut names = vec![config::FILE.to_owned(), files::ROOT.to_owned(), files::ROOT_FINGERPRINT.to_owned()];
     names.retain(|name| folder.join(name).exists());
@@ -194,15 +195,15 @@ fn loose_files(folder: &Path) -> Result<Vec<String>, BackupError> {
     Ok(names)
 }
 
-/// Makes the folder of a node from an archive: whole, every digest checked, or not at all. The node stays read-only until
-/// its log was compared with what every active peer saw of it.
+/// Restores a node's folder from an archive after checking every digest; on an error, no folder is created. The node
+/// stays read-only until its log has been compared with the checkpoints that the active peers hold of it.
 pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents, BackupError> {
     if folder.exists() {
-        return Err(file_error(folder, "there is something already; a backup is restored into a new folder"));
+        return Err(file_error(folder, "this path already exists; a backup is restored into a new folder"));
     }
     let beside = behind(folder, ".restoring");
     if beside.exists() {
-        return Err(file_error(&beside, "an interrupted attempt left this; remove it"));
+        return Err(file_error(&beside, "this is left from an interrupted restore; remove it"));
     }
     let contents = unpack(archive, &beside, seen).and_then(|contents| {
         let marker = beside.join(files::RESTORED);
@@ -228,12 +229,12 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
     for entry in reader.entries().map_err(|error| broken(error.to_string()))? {
         let entry = entry.map_err(|error| broken(error.to_string()))?;
         let name = entry.path().map_err(|error| broken(error.to_string()))?.to_path_buf();
-        // Plain names below the folder, and files only: an archive may come from anywhere.
+        // The archive is untrusted: it may hold only regular files with names below the folder.
         let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
         let text = name.to_str().map(str::to_owned).filter(|_| plain && entry.header().entry_type().is_file());
-        let text = text.ok_or_else(|| broken(format!("`{}` is no plain file name", name.display())))?;
+        let text = text.ok_or_else(|| broken(format!("`{}` is not a plain file name", name.display())))?;
         if contents.is_some() || found.contains_key(&text) {
-            return Err(broken(format!("`{text}` stands where nothing may")));
+            return Err(broken(format!("`{text}` is there twice or follows the archive's list")));
         }
         if text == LIST {
             let mut list = Vec::new();
@@ -246,7 +247,7 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
         seen(size);
         found.insert(text, digest);
     }
-    let contents = contents.ok_or_else(|| broken("its list is missing: it was cut".into()))?;
+    let contents = contents.ok_or_else(|| broken("its list is missing; it was truncated".into()))?;
     if contents.format != FORMAT {
         return Err(broken(format!("its format is `{}`, expected {FORMAT}", contents.format)));
     }
@@ -254,12 +255,12 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
         return Err(broken(format!("`{name}` is missing or was altered")));
     }
     if found.len() != contents.files.len() {
-        return Err(broken("it holds files that are not in its list".into()));
+        return Err(broken("it contains files that are not in its list".into()));
     }
     Ok(contents)
 }
 
-/// Bytes of an archive's list.
+/// Largest accepted size of an archive's list, in bytes.
 const LIST_BYTES_MAX: u64 = 64 << 20;
 
 fn put(mut entry: impl Read, path: &Path) -> io::Result<Digest> {

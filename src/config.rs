@@ -1,4 +1,4 @@
-//! A node's configuration: one TOML file. An unknown key, a bad value or a missing file is an error that names it.
+//! A node's configuration: one TOML file. Errors name the unknown key, the invalid value or the missing file.
 
 use crate::core::id::ParticipantId;
 use crate::core::limits;
@@ -14,21 +14,21 @@ pub const FILE: &str = "crosspark.toml";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Who this node is.
+    /// This node's participant id.
     pub participant: ParticipantId,
-    /// Folder of state, keys and sealed bytes; relative to the file.
+    /// Folder for state, keys and sealed bytes; relative to the configuration file.
     #[serde(default = "here")]
     pub data: PathBuf,
-    /// The key-encryption key, outside the data folder; relative to the file.
+    /// File of the key-encryption key, outside the data folder; relative to the configuration file.
     pub kek_file: PathBuf,
     /// The peer listener.
     pub peer: PeerListener,
     /// The management listener.
     pub management: ManagementListener,
-    /// Where registers come from, beside peers and files.
+    /// Source of registers besides peers and files.
     #[serde(default)]
     pub alliance: Option<AllianceSource>,
-    /// What is written to standard error.
+    /// Logging to standard error.
     #[serde(default)]
     pub log: Log,
 }
@@ -39,12 +39,12 @@ pub struct Config {
 pub struct PeerListener {
     /// Address and port.
     pub listen: SocketAddr,
-    /// How peers reach it; as in the register.
+    /// URL at which peers reach it; the same as in the register.
     pub endpoint: Endpoint,
-    /// Whether peers on loopback and private networks may be dialled.
+    /// Whether the node may connect to peers on loopback and private networks.
     #[serde(default)]
     pub allow_private_addresses: bool,
-    /// Log entries that one member may cause in a minute; more is refused and counted.
+    /// Log entries that one member may cause per minute; further messages are refused and counted.
     #[serde(default = "writes_usual")]
     pub writes_per_member_per_minute: u32,
 }
@@ -65,9 +65,9 @@ pub struct ManagementListener {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AllianceSource {
-    /// Where `register.jws` is served.
+    /// URL at which `register.jws` is served.
     pub url: String,
-    /// Certificates (PEM) under which an https URL is believed.
+    /// Certificates (PEM) that are trusted for an https URL.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
 }
@@ -84,14 +84,14 @@ pub struct Log {
     pub level: String,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     #[default]
     Text,
-    /// For programs.
+    /// One JSON object per line.
     Json,
 }
 
@@ -109,25 +109,25 @@ fn info() -> String {
     "info".to_owned()
 }
 
-/// Why a configuration does not serve.
+/// Error of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file.
+    /// The file cannot be read or parsed.
     #[error("the configuration {path} cannot be read: {reason}")]
     File {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         reason: String,
     },
-    /// A key or value.
+    /// A key or value is invalid.
     #[error("the configuration {path}, key `{key}`: {reason}")]
     Value {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Which.
+        /// Path of the key.
         key: String,
-        /// Why.
+        /// Cause.
         reason: String,
     },
 }
@@ -157,7 +157,7 @@ impl Config {
         if !config.management.listen.ip().is_loopback() {
             return Err(value(
                 "management.listen",
-                "must be a loopback address: tokens travel over it. For users elsewhere put a reverse proxy with TLS before it",
+                "must be a loopback address, since tokens are not encrypted; for remote users, add a TLS reverse proxy",
             ));
         }
         let level = config.log.level.to_ascii_lowercase();
@@ -182,7 +182,7 @@ impl Config {
         Ok(config)
     }
 
-    /// As TOML, with a word on each part.
+    /// The configuration as TOML, with a reference to the explanation of its keys.
     pub fn to_toml(&self) -> String {
         let text = toml::to_string(self).unwrap_or_default();
         format!("# Configuration of a crosspark node; README.md explains every key.\n{text}")

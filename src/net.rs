@@ -1,6 +1,6 @@
-//! The only maker of HTTP clients. Three classes, each with its own rules: to a member (pinned to that member's key,
-//! endpoint from the register, address checked when connecting), to a place that the operator configured, to one's own
-//! node. None follows redirects; none uses a proxy from the environment.
+//! The only module that creates HTTP clients. There are three classes: clients for members (pinned to the member's
+//! keys, endpoint from the register, address checked when connecting), for the URL that the operator configured, and
+//! for the own node. None follows redirects or uses a proxy from the environment.
 
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
@@ -20,16 +20,16 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Why there is no client or listener configuration.
+/// Error in creating a client or a TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// TLS.
+    /// TLS configuration.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The client.
+    /// HTTP client.
     #[error("HTTP client: {0}")]
     Client(#[from] reqwest::Error),
-    /// An address that may not be dialled.
+    /// The address or a certificate file is invalid, or connections to the address are not allowed.
     #[error("{0}")]
     Address(String),
 }
@@ -52,7 +52,7 @@ impl Clone for TlsIdentity {
     }
 }
 
-/// Whether addresses of private networks may be dialled; parks in one network or on one machine need it.
+/// Whether connections to private networks are allowed; parks in one network or on one machine need this.
 #[derive(Debug, Clone, Copy)]
 pub struct AddressRule {
     /// Allow loopback and private addresses.
@@ -72,7 +72,7 @@ impl AddressRule {
         let never = address.is_unspecified() || address.is_multicast();
         if never || (private && !self.allow_private) {
             return Err(format!(
-                "{address} may not be dialled; set `allow_private_addresses` if the parks share a network"
+                "connections to {address} are not allowed; set `allow_private_addresses` if the parks share a network"
             ));
         }
         Ok(())
@@ -94,11 +94,11 @@ impl Resolve for CheckedResolver {
     }
 }
 
-/// Believes exactly the keys that the register pins for one member.
+/// Accepts exactly the keys that the register pins for one member.
 #[derive(Debug)]
 struct Pinned {
     pins: Vec<Digest>,
-    /// Who must have issued the certificate. Another connector brings its own: there the pin alone decides.
+    /// Certification authorities accepted as issuers (DER). None for other connectors: there only the pin counts.
     ca: Option<Vec<Vec<u8>>>,
     clock: ClockHandle,
     provider: Arc<CryptoProvider>,
@@ -128,7 +128,7 @@ impl ServerCertVerifier for Pinned {
             Err(error) => return refuse(format!("the server's certificate: {error}")),
         };
         if !self.pins.contains(&presented.pin()) {
-            return refuse("the server's key is not the one that the register pins for this member".into());
+            return refuse("the server's key is not among those that the register pins for this member".into());
         }
         let now = self.clock.0.now();
         let checked = match &self.ca {
@@ -147,7 +147,7 @@ impl ServerCertVerifier for Pinned {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.3 only".into()))
+        Err(rustls::Error::General("only TLS 1.3 is supported".into()))
     }
 
     fn verify_tls13_signature(
@@ -164,8 +164,8 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// Takes any client certificate whose key is proven in the handshake. Who that is, and what they may, is decided at
-/// every request from the register: a refusal can then say why, and be logged.
+/// Accepts any client certificate whose key is proven in the handshake. Each request is authenticated and authorised
+/// against the register, so that a refusal can state its reason and be logged.
 #[derive(Debug)]
 struct ProvenKey(Arc<CryptoProvider>);
 
@@ -193,7 +193,7 @@ impl ClientCertVerifier for ProvenKey {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.3 only".into()))
+        Err(rustls::Error::General("only TLS 1.3 is supported".into()))
     }
 
     fn verify_tls13_signature(
@@ -210,17 +210,17 @@ impl ClientCertVerifier for ProvenKey {
     }
 }
 
-/// What the peer listener presents at the moment; connections that are open keep what they began with.
+/// The certificate that the peer listener presents. Open connections keep the one that they started with.
 #[derive(Debug)]
 pub struct CertificateResolver(RwLock<Arc<CertifiedKey>>);
 
 impl CertificateResolver {
-    /// Presents `identity`.
+    /// A resolver that presents `identity`.
     pub fn new(identity: &TlsIdentity) -> Result<Self, NetError> {
         Ok(Self(RwLock::new(certified(identity)?)))
     }
 
-    /// From now on presents `identity`.
+    /// Presents `identity` on new connections.
     pub fn change(&self, identity: &TlsIdentity) -> Result<(), NetError> {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified(identity)?;
         Ok(())
@@ -238,7 +238,7 @@ fn certified(identity: &TlsIdentity) -> Result<Arc<CertifiedKey>, NetError> {
     Ok(Arc::new(key))
 }
 
-/// TLS for the peer listener: 1.3 only, http/1.1 only, asks for a client certificate.
+/// TLS for the peer listener: TLS 1.3 and HTTP/1.1 only; the client certificate is optional.
 pub fn server_config(resolver: Arc<CertificateResolver>) -> Result<ServerConfig, NetError> {
     let provider = provider();
     let mut config = ServerConfig::builder_with_provider(provider.clone())
@@ -249,7 +249,7 @@ pub fn server_config(resolver: Arc<CertificateResolver>) -> Result<ServerConfig,
     Ok(config)
 }
 
-#[allow(clippy::disallowed_methods, reason = "this room is the only maker of HTTP clients")]
+#[allow(clippy::disallowed_methods, reason = "only this module creates HTTP clients")]
 fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
@@ -260,7 +260,7 @@ fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("crosspark/", env!("CARGO_PKG_VERSION")))
 }
 
-/// One client a member, rebuilt when the register gives the member other keys, or this node acts with others.
+/// One client per member, rebuilt when the member's keys in the register or this node's own keys change.
 pub struct MemberClients {
     own: RwLock<Own>,
     rule: AddressRule,
@@ -274,20 +274,20 @@ struct Own {
 }
 
 impl MemberClients {
-    /// For a node with this TLS identity, under these certification authorities (DER).
+    /// Clients of a node with this TLS identity, under these certification authorities (DER).
     pub fn new(identity: TlsIdentity, ca: Vec<Vec<u8>>, rule: AddressRule, clock: Arc<dyn Clock>) -> Self {
         Self { own: RwLock::new(Own { identity, ca }), rule, clock, clients: Mutex::new(HashMap::new()) }
     }
 
-    /// From now on connects as `identity` and believes `ca`; requests under way end as they began.
+    /// Uses `identity` and trusts `ca` for new connections; requests in flight are not affected.
     pub fn change(&self, identity: TlsIdentity, ca: Vec<Vec<u8>>) {
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = Own { identity, ca };
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The client that reaches this member and nobody else, for an address that the register has for it.
+    /// The client that connects only to this member, for an address that the register lists for it.
     pub fn client(&self, member: &Member, address: &str) -> Result<reqwest::Client, NetError> {
-        // A literal address does not pass the resolver.
+        // The resolver does not see literal addresses.
         let url = url::Url::parse(address).map_err(|error| NetError::Address(error.to_string()))?;
         let literal = match url.host() {
             Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -309,7 +309,7 @@ impl MemberClients {
         Ok(client)
     }
 
-    /// TLS towards a member.
+    /// TLS configuration for connections to a member.
     pub fn tls(&self, member: &Member) -> Result<ClientConfig, NetError> {
         let provider = provider();
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
@@ -327,8 +327,8 @@ impl MemberClients {
     }
 }
 
-/// A client for the one place that the operator configured (the alliance's URL). What it fetches is signed, so plain
-/// http serves as well; https is believed under the given certificates (PEM) alone.
+/// A client for the alliance's URL, which the operator configured. The documents fetched from it are signed, so plain
+/// http is acceptable; https trusts only the given certificates (PEM).
 pub fn operator_client(roots_pem: Option<&[u8]>) -> Result<reqwest::Client, NetError> {
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
@@ -343,7 +343,7 @@ pub fn operator_client(roots_pem: Option<&[u8]>) -> Result<reqwest::Client, NetE
     Ok(builder().tls_backend_preconfigured(tls).timeout(limits::PEER_ANSWER_TIME_MAX).build()?)
 }
 
-/// A client for the management listener of one's own node, which is on loopback.
+/// A client for the management listener of the own node, which is on loopback.
 pub fn own_node_client() -> Result<reqwest::Client, NetError> {
     let tls = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?

@@ -1,4 +1,4 @@
-//! Log lines on standard error: ids as fields, never secrets or bodies.
+//! Logging to standard error. Ids are logged as fields; secrets and bodies are never logged.
 
 use crate::config::{Log, LogFormat};
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub fn start(log: &Log) {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    // Fails only if logging was started before, as in tests.
+    // Fails only if logging has already been started, as in tests.
     if tracing_subscriber::registry().with(level).with(lines).try_init().is_ok() {
         let _ = LEVEL.set(handle);
     }

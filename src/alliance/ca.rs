@@ -1,4 +1,4 @@
-//! The alliance's certification authority (RFC 5280), by the profiles in `certs/profiles.toml`.
+//! The alliance's certification authority (RFC 5280), with the profiles in `certs/profiles.toml`.
 
 use super::{Alliance, AllianceError, file_error};
 use crate::core::id::{KeyId, ParticipantId};
@@ -34,7 +34,7 @@ fn profiles() -> Profiles {
     toml::from_str(include_str!("../../certs/profiles.toml")).expect("the built-in profiles are tested")
 }
 
-/// A certificate for a host, valid from a little before now (clocks differ).
+/// Parameters of a certificate for a host, valid from shortly before `now` because clocks differ.
 fn certificate_params(
     host: &str,
     days: i64,
@@ -53,7 +53,7 @@ fn certificate_params(
     Ok(params)
 }
 
-/// Makes a certification authority and files its key under `id`; its certificate, DER.
+/// Creates a certification authority and stores its key under `id`. Returns its certificate (DER).
 pub fn make(
     alliance: &ParticipantId,
     id: &KeyId,
@@ -76,7 +76,7 @@ fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Alliance {
-    /// Issues a node's certificate for the key of a certificate signing request; PEM.
+    /// Issues a node's certificate (PEM) for the key of a certificate signing request.
     pub(super) fn issue(
         &self,
         participant: &ParticipantId,
@@ -85,7 +85,7 @@ impl Alliance {
         random: &dyn Random,
     ) -> Result<String, AllianceError> {
         let folder = self.folder.join("keys");
-        // The newest certification authority whose key is here.
+        // Only the newest certification authority issues certificates.
         let mut found = None;
         for (_, pkcs8) in KeyFile::all(&folder, "ca", &self.kek)? {
             let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
@@ -96,11 +96,11 @@ impl Alliance {
             }
         }
         let (Some(key), Some(ca)) = (found, self.roots.ca().last()) else {
-            return Err(file_error(&folder, "the key of the newest certification authority is not here"));
+            return Err(file_error(&folder, "the key of the newest certification authority is missing"));
         };
         let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca), key)?;
         let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
-        // Only the key is taken from the request; what the certificate says is the profile's affair.
+        // Only the key is taken from the request; the profile determines the rest of the certificate.
         csr.params = certificate_params(participant.host(), profiles().node.days, now, random)?;
         csr.params.use_authority_key_identifier_extension = true;
         csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -1,4 +1,4 @@
-//! Members that are other connectors: what the register has for them comes from their operators, compared by people.
+//! Members that are other connectors: their register entries come from their operators, and people compare the keys.
 
 use super::{Alliance, AllianceError};
 use crate::core::digest::Digest;
@@ -14,31 +14,31 @@ use std::collections::BTreeMap;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// What its operator tells of a connector.
+/// Details of a connector, from its operator.
 pub struct NewConnector {
-    /// Who it is.
+    /// Participant id.
     pub id: ParticipantId,
-    /// Its names by language tag.
+    /// Names by language tag.
     pub names: BTreeMap<String, Text>,
-    /// Such as `CN-BJ` (ISO 3166-2).
+    /// Jurisdiction, such as `CN-BJ` (ISO 3166-2).
     pub jurisdiction: Text,
-    /// The base of its protocol paths.
+    /// Base URL of its protocol paths.
     pub endpoint: Endpoint,
-    /// What its callback addresses begin with, beside that base.
+    /// Further prefixes of its callback addresses.
     pub callbacks: Vec<Endpoint>,
-    /// What the addresses of its data begin with.
+    /// Prefixes of its data addresses.
     pub data: Vec<Endpoint>,
-    /// Groups that policies may name.
+    /// Its groups, which policies may name.
     pub groups: Vec<Text>,
-    /// Its TLS certificates, PEM: servers' and, if it has one, the client's.
+    /// Its TLS certificates (PEM): those of its servers and, if it has one, of its client.
     pub certificates: Vec<u8>,
-    /// The public key of its bearer tokens, PEM, if it cannot do client certificates.
+    /// The public key of its bearer tokens (PEM), if it cannot use client certificates.
     pub token_key: Option<Vec<u8>>,
 }
 
 impl Alliance {
-    /// Puts another connector into the register, or changes its entry. `fingerprints` are those that people compared: each
-    /// of its keys must be among them.
+    /// Adds another connector to the register, or changes its entry. Each of its keys must be among `fingerprints`,
+    /// which people have compared.
     pub fn admit_connector(
         &mut self,
         new: NewConnector,
@@ -71,7 +71,7 @@ impl Alliance {
     }
 }
 
-/// Its keys. One that it had keeps its name; each must have been compared by people.
+/// Register entries of the connector's keys. Known keys keep their ids; every fingerprint must have been compared.
 fn keys(
     new: &NewConnector,
     known: Option<&Member>,
@@ -84,13 +84,13 @@ fn keys(
         let der = der.map_err(|error| refused(format!("the certificate file: {error}")))?;
         let certificate = Presented::parse(&der).map_err(|error| refused(format!("the certificate: {error}")))?;
         let key = certificate.public_key().map_err(|error| refused(format!("the certificate: {error}")))?;
-        // A server and a client may have one certificate.
+        // The server and the client may share one certificate.
         if found.iter().all(|(_, other, ..)| *other != key) {
             found.push((KeyUse::Tls, key, certificate.pin(), certificate.not_after()));
         }
     }
     if found.is_empty() {
-        return Err(refused("the certificate file holds no certificate (PEM)".into()));
+        return Err(refused("the certificate file contains no PEM certificate".into()));
     }
     if let Some(pem) = &new.token_key {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem);
@@ -111,7 +111,7 @@ fn keys(
         }
         let public = Bytes(public);
         let before = taken.clone().find(|key| key.public == public && key.usage == usage);
-        // A longer validity counts as a new key, which each park must confirm: not before it is needed.
+        // Each park must confirm a key whose validity was extended, so it is extended only when it is about to end.
         let good_long = |key: &&KeyEntry| key.until > now.plus_ms(30 * 86_400_000);
         let (id, from, until) = match before {
             Some(key) => (key.id.clone(), key.from, Some(key).filter(good_long).map_or(until, |key| key.until)),
@@ -125,7 +125,7 @@ fn keys(
     Ok(keys)
 }
 
-/// The 32 bytes of an Ed25519 key (RFC 8410).
+/// The 32 bytes of an Ed25519 public key (RFC 8410).
 fn ed25519(der: &[u8]) -> Option<Vec<u8>> {
     let (rest, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
     let key = &info.subject_public_key.data;

@@ -1,4 +1,5 @@
-//! The alliance operator's folder: root documents, register key, certification authority, registers. It sees no data.
+//! The alliance operator's folder: root documents, register key, certification authority, registers. The operator has
+//! no access to data.
 
 mod ca;
 mod connector;
@@ -29,15 +30,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Why an operator's command fails.
+/// Error of an operator's command.
 #[derive(Debug, thiserror::Error)]
 pub enum AllianceError {
-    /// A file.
+    /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     File {
-        /// Where.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         reason: String,
     },
     /// Key-encryption key.
@@ -61,10 +62,10 @@ pub enum AllianceError {
     /// A document.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Certificates.
+    /// A certificate or certificate signing request.
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The command does not fit the register.
+    /// The command does not match the register.
     #[error("{0}")]
     Refused(String),
 }
@@ -73,8 +74,8 @@ fn file_error(path: &Path, error: impl std::fmt::Display) -> AllianceError {
     AllianceError::File { path: path.to_owned(), reason: error.to_string() }
 }
 
-/// What a park gets when it was admitted. Nothing in it is secret; the root's fingerprint, compared by people, makes it
-/// believed.
+/// The file that an admitted park receives. It contains no secrets; the park trusts it because people compare the
+/// root's fingerprint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Welcome {
@@ -82,33 +83,33 @@ pub struct Welcome {
     pub format: String,
     /// The root document.
     pub root: MultiSigned,
-    /// The newest register.
+    /// The newest register (JWS).
     pub register: String,
-    /// The node's certificate, PEM.
+    /// The node's certificate (PEM).
     pub certificate: String,
 }
 
-/// The operator's folder, opened.
+/// An open operator's folder.
 pub struct Alliance {
     folder: PathBuf,
     kek: Kek,
     roots: RootChain,
     register: VerifiedRegister,
-    /// Two commands at once would sign two registers of one sequence.
+    /// Two concurrent commands would sign two registers with the same sequence.
     _lock: std::fs::File,
 }
 
-/// Takes the folder for this process.
+/// Locks the folder for this process.
 fn lock(folder: &Path) -> Result<std::fs::File, AllianceError> {
     let path = folder.join("lock");
     let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| file_error(&path, error))?;
-    file.try_lock().map_err(|_| file_error(folder, "another command is at work in this folder"))?;
+    file.try_lock().map_err(|_| file_error(folder, "another command is using this folder"))?;
     Ok(file)
 }
 
 impl Alliance {
-    /// Makes a new alliance in `folder`, which must not hold one. Returns it; its root's digest is the fingerprint.
+    /// Creates a new alliance in `folder`, which must not contain one. The digest of its root is the fingerprint.
     pub fn init(
         folder: &Path,
         kek: Kek,
@@ -120,7 +121,7 @@ impl Alliance {
         let held = lock(folder)?;
         let keys = folder.join("keys");
         if folder.join("root.json").exists() {
-            return Err(file_error(folder, "there is an alliance in this folder already; it is never overwritten"));
+            return Err(file_error(folder, "this folder already contains an alliance, which is never overwritten"));
         }
         clear_interrupted(folder).map_err(|error| file_error(folder, error))?;
         for path in [&keys, &folder.join("registers")] {
@@ -191,7 +192,7 @@ impl Alliance {
         let (_, digest) = MultiSigned::parse::<Root>(&text)
             .and_then(|document| document.claimed::<Root>())
             .map_err(RootError::from)?;
-        // The operator's own folder: what it is compared with is itself.
+        // The operator trusts its own folder, so the root is not compared with a fingerprint from elsewhere.
         let roots = Self::load_roots(folder, RootChain::new(VerifiedRoot::verify(&text, &digest)?))?;
         let jws = String::from_utf8(read("register.jws")?).map_err(|e| file_error(folder, e))?;
         let register = VerifiedRegister::verify_in(jws.trim(), &roots)?;
@@ -200,8 +201,8 @@ impl Alliance {
         Ok(opened)
     }
 
-    /// A command that was interrupted may have filed the next register without making it the newest: it counts, as
-    /// somebody may have seen it. Two registers of one sequence must never be signed.
+    /// An interrupted command may have stored the next register without making it the newest. That register counts
+    /// because somebody may have seen it, and two registers with the same sequence must never be signed.
     fn finish_interrupted(&mut self) -> Result<(), AllianceError> {
         let sequence = self.register.body().sequence + 1;
         let path = self.folder.join(format!("registers/{sequence}.jws"));
@@ -221,7 +222,7 @@ impl Alliance {
         self.roots.newest()
     }
 
-    /// The root documents before it, newest first.
+    /// The previous root documents, newest first.
     pub fn older_roots(&self) -> impl Iterator<Item = &VerifiedRoot> {
         self.roots.older()
     }
@@ -231,7 +232,8 @@ impl Alliance {
         &self.register
     }
 
-    /// Admits a park whose fingerprint people compared: certificate, register, welcome.
+    /// Admits a park whose join request's fingerprint people have compared: issues its certificate, adds it to the
+    /// register and returns its welcome.
     pub fn admit(
         &mut self,
         request: &[u8],
@@ -243,10 +245,10 @@ impl Alliance {
         let request = join::verify(request, fingerprint)?;
         let certificate = self.issue(&request.participant, &request.csr.0, now, random)?;
         if let Some(member) = self.register.member(&request.participant) {
-            // The same request again: the welcome may have been lost.
+            // A repeated request is answered again, because the welcome may have been lost.
             if member.keys != request.keys {
                 return Err(AllianceError::Refused(format!(
-                    "{} is a member already, with other keys; for new keys it runs `crosspark node rotate`",
+                    "{} is already a member, with other keys; to get new keys, it must run `crosspark node rotate`",
                     request.participant
                 )));
             }
@@ -274,8 +276,8 @@ impl Alliance {
         Ok(Welcome { format: "welcome/1".into(), root, register, certificate })
     }
 
-    /// Gives a member the new keys and certificate that its rotation asks for. Its old keys of the same uses end after
-    /// `overlap_ms`. `fingerprint` is needed where no old key signed the rotation.
+    /// Gives a member the new keys and certificate that its rotation requests. Its old keys of the same uses end after
+    /// `overlap_ms`. `fingerprint` is required if no old key signed the rotation.
     pub fn rotate(
         &mut self,
         rotation: &[u8],
@@ -286,7 +288,8 @@ impl Alliance {
     ) -> Result<Welcome, AllianceError> {
         let claimed = rotation::claimed_participant(rotation)?;
         let member = self.register.member(&claimed).ok_or(RotationError::NotMember(claimed))?.clone();
-        // The same request again: the welcome may have been lost. Before its keys it is judged as it was then.
+        // A repeated request is answered again, because the welcome may have been lost: it is verified against the
+        // member as it was before the new keys were added.
         let before = Member { keys: rotation::keys_before(rotation, &member)?, ..member.clone() };
         let (rotation, proven) = rotation::verify(rotation, &before, fingerprint, now)?;
         let certificate = match &rotation.csr {
@@ -297,7 +300,7 @@ impl Alliance {
             self.next(now, |register| {
                 for member in register.members.iter_mut().filter(|known| known.id == member.id) {
                     for old in &mut member.keys {
-                        // Where no old document key signed, it is lost or in other hands: it proves nothing more.
+                        // If no old document key signed, it is lost or compromised and must no longer be valid.
                         let lost = !proven && old.usage == KeyUse::Document;
                         let overlap_ms = if lost { 0 } else { overlap_ms };
                         if lost || rotation.keys.iter().any(|new| new.usage == old.usage) {
@@ -314,9 +317,9 @@ impl Alliance {
     /// Suspends or reinstates a member.
     pub fn set_status(&mut self, id: &ParticipantId, status: Status, now: Timestamp) -> Result<(), AllianceError> {
         match self.register.member(id) {
-            None => return Err(AllianceError::Refused(format!("{id} is no member"))),
+            None => return Err(AllianceError::Refused(format!("{id} is not a member"))),
             Some(member) if member.status == status => {
-                return Err(AllianceError::Refused(format!("{id} is {status:?} already").to_lowercase()));
+                return Err(AllianceError::Refused(format!("{id} is already {status:?}").to_lowercase()));
             }
             Some(_) => {}
         }
@@ -325,7 +328,7 @@ impl Alliance {
         })
     }
 
-    /// Signs the register anew for another [`limits::REGISTER_LIFE_MS`].
+    /// Signs a new register that is valid for another [`limits::REGISTER_LIFE_MS`].
     pub fn renew(&mut self, now: Timestamp) -> Result<(), AllianceError> {
         self.next(now, |_| {})
     }
@@ -334,7 +337,7 @@ impl Alliance {
         let folder = self.folder.join("keys");
         let wanted = &root.body().register_key.id;
         let found = KeyFile::all(&folder, "register", &self.kek)?.into_iter().find(|(id, _)| id == wanted);
-        let (id, seed) = found.ok_or_else(|| file_error(&folder, format!("the register key {wanted} is not here")))?;
+        let (id, seed) = found.ok_or_else(|| file_error(&folder, format!("the register key {wanted} is missing")))?;
         ed25519(&folder, id, &seed)
     }
 
@@ -355,7 +358,7 @@ impl Alliance {
         self.write_register()
     }
 
-    /// The register's own file first: a crash between the two leaves the newest one pointing at what exists.
+    /// Writes the numbered file first, so that after a crash `register.jws` is never newer than the numbered files.
     fn write_register(&self) -> Result<(), AllianceError> {
         let sequence = self.register.body().sequence;
         for path in [self.folder.join(format!("registers/{sequence}.jws")), self.folder.join("register.jws")] {
@@ -365,8 +368,8 @@ impl Alliance {
     }
 }
 
-/// Removes what an interrupted [`Alliance::init`] left: nobody was told of it yet. The folder of keys stays: it tells that
-/// the key-encryption key is this folder's.
+/// Removes the remains of an interrupted [`Alliance::init`], which have not been published. The folder of keys stays:
+/// it shows that the key-encryption key belongs to this folder.
 fn clear_interrupted(folder: &Path) -> std::io::Result<()> {
     for name in ["keys", "registers"] {
         for file in folder.join(name).read_dir().into_iter().flatten() {
@@ -384,11 +387,11 @@ fn clear_interrupted(folder: &Path) -> std::io::Result<()> {
 
 fn ed25519(folder: &Path, id: KeyId, seed: &Zeroizing<Vec<u8>>) -> Result<SigningKey, AllianceError> {
     let seed = <[u8; 32]>::try_from(seed.as_slice()).map(Zeroizing::new);
-    let seed = seed.map_err(|_| file_error(folder, format!("the key {id} has not 32 bytes")))?;
+    let seed = seed.map_err(|_| file_error(folder, format!("the key {id} is not 32 bytes long")))?;
     Ok(SigningKey::from_seed(id, &seed))
 }
 
-/// A certificate in PEM (RFC 7468).
+/// Encodes a certificate in PEM (RFC 7468).
 fn pem(der: &[u8]) -> String {
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();

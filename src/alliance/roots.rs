@@ -1,5 +1,6 @@
-//! Successors of the root document: proposed by the operator, signed by the holders of root keys, installed with the next
-//! register. trust.md, "Keys": a successor needs the threshold of the old document and its own.
+//! Successors of the root document: proposed by the operator, signed by the holders of root keys, installed with the
+//! next register. A successor needs the threshold of the old document and its own, so that neither set of signers can
+//! replace the other alone.
 
 use super::{Alliance, AllianceError, ca, file_error, named};
 use crate::core::id::KeyId;
@@ -14,24 +15,24 @@ use crate::keys::{Kek, KeyFile};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// What shall change.
+/// Proposed changes of the root document.
 #[derive(Debug, Default)]
 pub struct Proposal {
     /// Root signers to add.
     pub add_signers: Vec<NamedKey>,
     /// Root signers to drop.
     pub drop_signers: Vec<KeyId>,
-    /// Signatures that a successor needs.
+    /// Number of signatures required from the new document's signers.
     pub threshold: Option<u64>,
-    /// Make a new key for registers.
+    /// Create a new register key.
     pub new_register_key: bool,
-    /// Make a new certification authority beside the present ones.
+    /// Create a new certification authority in addition to the present ones.
     pub new_ca: bool,
     /// Drop all but the newest of the present certification authorities.
     pub drop_old_ca: bool,
 }
 
-/// Makes a root signer's key in `folder`, which may be on any machine. Its public half goes to the operator.
+/// Creates a root signer's key in `folder`, which may be on any machine. Returns the public key for the operator.
 pub fn make_signer(folder: &Path, id: &KeyId, kek: &Kek, random: &dyn Random) -> Result<NamedKey, AllianceError> {
     std::fs::create_dir_all(folder).map_err(|error| file_error(folder, error))?;
     let seed = Zeroizing::new(random::bytes::<32>(random));
@@ -39,13 +40,13 @@ pub fn make_signer(folder: &Path, id: &KeyId, kek: &Kek, random: &dyn Random) ->
     Ok(named(&SigningKey::from_seed(id.clone(), &seed)))
 }
 
-/// The root keys that are in `folder`.
+/// The root keys in `folder`.
 pub fn signers(folder: &Path, kek: &Kek) -> Result<Vec<SigningKey>, AllianceError> {
     let keys = KeyFile::all(folder, "root", kek)?;
     keys.into_iter().map(|(id, seed)| super::ed25519(folder, id, &seed)).collect()
 }
 
-/// Adds the signatures of `keys` to a proposal. One that signed before is not asked again.
+/// Adds the signatures of `keys` to a proposal. Keys that have already signed are skipped.
 pub fn sign(text: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, AllianceError> {
     let document = MultiSigned::parse::<Root>(text)?;
     let (body, _) = document.claimed::<Root>()?;
@@ -54,14 +55,14 @@ pub fn sign(text: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, AllianceError> 
 }
 
 impl Alliance {
-    /// The successor of the newest root document with what `proposal` changes, signed by nobody yet.
+    /// The unsigned successor of the newest root document, with the changes of `proposal`.
     pub fn propose(&self, proposal: &Proposal, now: Timestamp, random: &dyn Random) -> Result<Vec<u8>, AllianceError> {
         let keys = self.folder.join("keys");
         let old = self.roots.newest();
         let mut body = old.body().clone();
         (body.version, body.previous, body.issued) = (body.version + 1, Some(old.digest()), now);
         if let Some(unknown) = proposal.drop_signers.iter().find(|id| !body.signers.iter().any(|key| key.id == **id)) {
-            return Err(AllianceError::Refused(format!("{unknown} is no root signer")));
+            return Err(AllianceError::Refused(format!("{unknown} is not a root signer")));
         }
         body.signers.retain(|key| !proposal.drop_signers.contains(&key.id));
         body.signers.extend(proposal.add_signers.iter().cloned());
@@ -88,7 +89,7 @@ impl Alliance {
         Ok(json::to_canonical(&unsigned))
     }
 
-    /// Installs a proposal that enough keys have signed, and signs the next register on it.
+    /// Installs a proposal with enough signatures and signs the next register under it.
     pub fn install_root(&mut self, text: &[u8], now: Timestamp) -> Result<(), AllianceError> {
         let roots = self.roots.extended(text)?;
         let newest = roots.newest();
@@ -102,7 +103,7 @@ impl Alliance {
         self.next(now, |_| {})
     }
 
-    /// The root documents in the folder, from `root.json` on.
+    /// The chain of root documents in the folder, starting with `first` (`root.json`).
     pub(super) fn load_roots(folder: &Path, first: RootChain) -> Result<RootChain, AllianceError> {
         let mut roots = first;
         loop {

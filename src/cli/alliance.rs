@@ -18,19 +18,19 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make an alliance: root document, register key, certification authority, empty register.
+    /// Create an alliance: root document, register key, certification authority, empty register.
     Init(Init),
-    /// Admit a park: check its join request, issue its certificate, put it into the register.
+    /// Admit a park: check its join request, issue its certificate, add it to the register.
     Admit(Admit),
-    /// Put another connector (EDC, Tractus-X, TSG) into the register, or change its entry.
+    /// Add another connector (EDC, Tractus-X, TSG) to the register, or change its entry.
     Connector(Box<super::connector::Connector>),
-    /// Suspend a member: from the next register on, its requests are refused.
+    /// Suspend a member: its requests are refused from the next register on.
     Suspend(Member),
-    /// Lift a suspension.
+    /// Reinstate a suspended member.
     Reinstate(Member),
-    /// Sign the register anew; it is good for 14 days.
+    /// Sign a new register, valid for 14 days.
     Renew(Folder),
-    /// Give a member the new keys or the new certificate that it asks for.
+    /// Grant a member the new keys or the new certificate that it requests.
     Rotate(Rotate),
     /// Change the root document: signers, threshold, register key, certification authority.
     #[command(subcommand)]
@@ -44,7 +44,7 @@ pub enum Command {
 pub struct Folder {
     /// Folder of the alliance.
     folder: PathBuf,
-    /// The key-encryption key; by default FOLDER.kek beside the folder.
+    /// File of the key-encryption key; by default FOLDER.kek beside the folder.
     #[arg(long)]
     kek_file: Option<PathBuf>,
 }
@@ -53,10 +53,10 @@ pub struct Folder {
 pub struct Init {
     #[command(flatten)]
     folder: Folder,
-    /// Who the alliance is: did:web:HOST.
+    /// Id of the alliance: did:web:HOST.
     #[arg(long)]
     id: ParticipantId,
-    /// Its name, with a language: en=Name. Repeat for other languages.
+    /// Name of the alliance with its language: en=Name. Repeat for other languages.
     #[arg(long = "name", value_parser = super::node::parse_name)]
     names: Vec<(String, Text)>,
 }
@@ -65,16 +65,16 @@ pub struct Init {
 pub struct Admit {
     #[command(flatten)]
     folder: Folder,
-    /// The park's join request.
+    /// File of the park's join request.
     #[arg(long)]
     request: PathBuf,
-    /// Its fingerprint, as the park's IT tells it by telephone or in person.
+    /// Fingerprint of the join request, given by the park by telephone or in person.
     #[arg(long)]
     fingerprint: String,
-    /// Groups that policies may name.
+    /// Group of the park, which policies may name. Repeat for several.
     #[arg(long = "group")]
     groups: Vec<Text>,
-    /// Where to write the welcome for the park.
+    /// File to write the welcome for the park to.
     #[arg(long)]
     welcome: PathBuf,
 }
@@ -83,16 +83,16 @@ pub struct Admit {
 pub struct Rotate {
     #[command(flatten)]
     folder: Folder,
-    /// The park's rotation request.
+    /// File of the park's rotation request.
     #[arg(long)]
     request: PathBuf,
-    /// Its fingerprint, as the park's IT tells it by telephone or in person; needed where no old key signed it.
+    /// Fingerprint of the request, given by the park by telephone or in person; required if no old key signed it.
     #[arg(long)]
     fingerprint: Option<String>,
-    /// Days for which the old keys stay valid. Messages signed with them may be under way for two weeks.
+    /// Days for which the old keys stay valid. Messages signed with them may be in transit for two weeks.
     #[arg(long, default_value_t = 30)]
     overlap_days: u32,
-    /// Where to write the welcome for the park.
+    /// File to write the welcome for the park to.
     #[arg(long)]
     welcome: PathBuf,
 }
@@ -101,11 +101,11 @@ pub struct Rotate {
 pub struct Member {
     #[command(flatten)]
     folder: Folder,
-    /// Whom.
+    /// Id of the member.
     member: ParticipantId,
 }
 
-/// `FOLDER.kek`: beside the folder, so that a copy of the folder opens nothing.
+/// `FOLDER.kek`: beside the folder, so that a copy of the folder does not contain it.
 pub fn kek_beside(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".kek");
@@ -153,22 +153,23 @@ fn init(args: &Init, json: bool) -> Outcome {
     let random = SystemRandomness::new();
     let keys = args.folder.folder.join("keys");
     if args.folder.folder.join("root.json").exists() {
-        anyhow::bail!("there is an alliance in {} already; it is never overwritten", args.folder.folder.display());
+        anyhow::bail!("{} already contains an alliance, which is never overwritten", args.folder.folder.display());
     }
-    // The folder of keys is made first: where it is, an earlier attempt did not end, and the key-encryption key is its.
+    // The folder of keys is created first: if it exists, an earlier attempt was interrupted, and the key-encryption key
+    // belongs to it.
     let kek_path = args.folder.kek_path();
     let interrupted = keys.exists() && kek_path.exists();
-    std::fs::create_dir_all(&keys).context("the folder could not be made")?;
+    std::fs::create_dir_all(&keys).context("the folder could not be created")?;
     let kek = if interrupted { Kek::load(&kek_path)? } else { Kek::create(&kek_path, &random)? };
     let names: BTreeMap<String, Text> = args.names.iter().cloned().collect();
     let alliance = Alliance::init(&args.folder.folder, kek, &args.id, names, SystemClock.now(), &random)?;
     if !json {
         println!("The alliance {} is in {}.", args.id, args.folder.folder.display());
         println!(
-            "Its key-encryption key is {}: keep it apart from the folder and its backups.",
+            "Its key-encryption key is {}: keep it separate from the folder and its backups.",
             args.folder.kek_path().display()
         );
-        println!("Every park needs the root's fingerprint, by telephone or in person:");
+        println!("Give every park the root's fingerprint by telephone or in person:");
     }
     show(&alliance, json)
 }
@@ -182,7 +183,7 @@ fn admit(args: &Admit, json: bool) -> Outcome {
     write_whole(&args.welcome, serde_json::to_string_pretty(&welcome)?.as_bytes())
         .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
     if !json {
-        println!("Admitted. Send {} to the park; nothing in it is secret.", args.welcome.display());
+        println!("Admitted. Send {} to the park; it contains no secrets.", args.welcome.display());
     }
     show(&alliance, json)
 }
@@ -200,7 +201,7 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
         .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
     if !json {
         let member = claimed_participant(&request)?;
-        println!("{member} has them. Send {} to it; nothing in it is secret.", args.welcome.display());
+        println!("Granted. Send {} to {member}; it contains no secrets.", args.welcome.display());
     }
     show(&alliance, json)
 }
@@ -218,7 +219,7 @@ pub fn show(alliance: &Alliance, json: bool) -> Outcome {
     }
     println!("root fingerprint  {}", root.digest().fingerprint());
     for fingerprint in &older {
-        println!("an older one      {fingerprint} (audits a node that joined under it)");
+        println!("older root        {fingerprint} (for audits of nodes that joined under it)");
     }
     println!("register          {} (expires {})", register.sequence, register.expires);
     let rows = register.members.iter().map(|member| {

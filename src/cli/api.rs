@@ -1,4 +1,4 @@
-//! The node's management API, as a client.
+//! Client of the node's management API.
 
 use super::exit;
 use crate::core::json;
@@ -10,34 +10,34 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use zeroize::Zeroizing;
 
-/// Which node, and who asks.
+/// The node to call and the token to use.
 #[derive(Args, Clone)]
 pub struct NodeArgs {
-    /// The node's management address.
+    /// URL of the node's management listener.
     #[arg(long, env = "CROSSPARK_NODE", default_value = "http://127.0.0.1:8080")]
     node: String,
-    /// The token; better in the environment or a file than on the command line.
+    /// Token; on the command line, other users of the machine can see it, so use the environment or a file.
     #[arg(long, env = "CROSSPARK_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// A file that holds the token.
+    /// File that contains the token.
     #[arg(long, env = "CROSSPARK_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
 
-/// An answer other than success.
+/// An unsuccessful response.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct ApiError {
     /// HTTP status.
     pub status: u16,
-    /// For people.
+    /// Description of the problem.
     pub detail: String,
-    /// The whole problem.
+    /// The complete problem document (RFC 9457).
     pub body: Value,
 }
 
 impl ApiError {
-    /// Refusals have their own exit code.
+    /// The exit code, which distinguishes refusals from failures.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(if matches!(self.status, 400..=422) { exit::REFUSED } else { exit::FAILED })
     }
@@ -51,7 +51,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// For the node in the arguments.
+    /// A client for the node and token in the arguments.
     pub fn new(args: &NodeArgs) -> anyhow::Result<Self> {
         let secret = match (&args.token, &args.token_file) {
             (Some(token), _) => token.clone(),
@@ -64,7 +64,7 @@ impl Api {
         Self::with(&args.node, &secret)
     }
 
-    /// For this address and token.
+    /// A client for this address and token.
     pub fn with(node: &str, secret: &str) -> anyhow::Result<Self> {
         anyhow::ensure!(
             node.starts_with("http://"),
@@ -74,12 +74,12 @@ impl Api {
         Ok(Self { client: own_node_client()?, base, secret: Zeroizing::new(secret.to_owned()) })
     }
 
-    /// A request.
+    /// Begins a request with the token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.secret.as_str())
     }
 
-    /// Sends it; problems become errors.
+    /// Sends a request; unsuccessful responses become errors.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| {
             anyhow::anyhow!("the node at {} does not answer ({error}); is `crosspark serve` running?", self.base)
@@ -94,13 +94,13 @@ impl Api {
         Err(ApiError { status, detail, body }.into())
     }
 
-    /// GET, as JSON.
+    /// Sends a GET request and reads the response as JSON.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let response = self.send(self.request(Method::GET, path)).await?;
         Ok(json::read(&response.bytes().await?)?)
     }
 
-    /// POST of JSON, as JSON.
+    /// Sends JSON in a POST request and reads the response as JSON.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let response = self.send(self.request(Method::POST, path).json(body)).await?;
         Ok(json::read(&response.bytes().await?)?)

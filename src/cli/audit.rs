@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Verify a node's log offline: every entry, tile and checkpoint. Names the first wrong entry.
+    /// Verify a node's log offline: every entry, tile and checkpoint. Reports the first wrong entry.
     Verify(Verify),
     /// List the entries of a running node's log.
     List(List),
@@ -26,21 +26,21 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Verify {
-    /// Folder of the node whose log is verified (a copy will do).
+    /// Folder of the node whose log is verified, or a copy of it.
     folder: PathBuf,
-    /// Whose log it must be.
+    /// Participant that the log must belong to.
     #[arg(long)]
     participant: ParticipantId,
-    /// The alliance's root fingerprint, from the operator: what all trust begins with.
+    /// Fingerprint of the alliance's root document, from the operator; the whole verification relies on it.
     #[arg(long)]
     root_fingerprint: String,
-    /// The root document; by default the one in the folder, which the fingerprint proves.
+    /// File of the root document; by default the one in the folder, checked against the fingerprint.
     #[arg(long)]
     root: Option<PathBuf>,
-    /// A checkpoint of this log that was got elsewhere. Repeat for several.
+    /// File of a checkpoint of this log from another source. Repeat for several.
     #[arg(long = "checkpoint")]
     checkpoints: Vec<PathBuf>,
-    /// Folder of another node: the checkpoint of this log that it holds is compared, too.
+    /// Folder of another node whose checkpoints of this log are compared as well. Repeat for several.
     #[arg(long = "held-by")]
     held_by: Vec<PathBuf>,
 }
@@ -49,15 +49,15 @@ pub struct Verify {
 pub struct List {
     #[command(flatten)]
     node: NodeArgs,
-    /// First index.
+    /// Index of the first entry to list.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many.
+    /// Maximum number of entries.
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
 
-/// Rows read at once: memory stays flat however long the log is.
+/// Rows read in one step, so that memory use does not depend on the length of the log.
 const ROWS: usize = 1_000;
 
 pub async fn run(command: Command, json: bool) -> Outcome {
@@ -88,7 +88,7 @@ fn print(report: &Report, json: bool) -> Outcome {
 }
 
 impl Verify {
-    /// As another command would call it.
+    /// Arguments for a call by another command.
     pub fn new(folder: &Path, participant: &ParticipantId, root: &Digest, held_by: Vec<PathBuf>) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -101,10 +101,10 @@ impl Verify {
     }
 }
 
-/// Verifies a log; nothing in the database is believed that the log's key did not sign.
+/// Verifies a log; only what the log's key signed is trusted.
 pub fn verify(args: &Verify) -> anyhow::Result<Report> {
     let database = args.folder.join(FILE);
-    anyhow::ensure!(database.exists(), "{} holds no log ({FILE} is missing)", args.folder.display());
+    anyhow::ensure!(database.exists(), "{} contains no log ({FILE} is missing)", args.folder.display());
     let log = sqlite::log_rows(&database)?;
     let fingerprint = Digest::parse_fingerprint(&args.root_fingerprint).context("--root-fingerprint")?;
     let root = args.root.clone().unwrap_or_else(|| args.folder.join(crate::assembly::files::ROOT));
@@ -119,7 +119,7 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
 
     let mut held = Vec::new();
     for note in log.checkpoints()? {
-        held.push(read_checkpoint(&note, &origin, &keys, "a checkpoint that the node itself filed")?);
+        held.push(read_checkpoint(&note, &origin, &keys, "a checkpoint stored by the node itself")?);
     }
     for path in &args.checkpoints {
         let note = std::fs::read_to_string(path).with_context(|| format!("the checkpoint {}", path.display()))?;
@@ -130,7 +130,7 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
         let notes = other.peer_checkpoints(args.participant.as_str())?;
         anyhow::ensure!(
             !notes.is_empty(),
-            "{} holds no checkpoint of this log, so nothing could be compared; a node holds the checkpoints of those it got data from",
+            "{} holds no checkpoint of this log, so nothing could be compared; a node holds those of its providers",
             folder.display()
         );
         for note in notes {
@@ -140,7 +140,7 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
     go_through(&log, Check::new(origin, held))
 }
 
-/// The log's keys, from the registers that the root document proves.
+/// The log's keys, from registers verified under the root document.
 fn log_keys(log: &LogFile, roots: &RootChain, participant: &ParticipantId) -> anyhow::Result<Vec<PublicKey>> {
     let mut keys = Vec::new();
     for jws in log.registers()? {

@@ -9,18 +9,18 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Backup {
-    /// Folder of the node; it may run.
+    /// Folder of the node, which may be running.
     folder: PathBuf,
-    /// The archive to write.
+    /// Archive file to write.
     #[arg(long)]
     out: PathBuf,
 }
 
 #[derive(clap::Args)]
 pub struct Restore {
-    /// The archive.
+    /// Archive file.
     archive: PathBuf,
-    /// The folder to make; it must not exist.
+    /// Folder to create; it must not exist.
     #[arg(long)]
     into: PathBuf,
 }
@@ -35,7 +35,7 @@ pub fn backup(args: &Backup, json: bool) -> Outcome {
         return done();
     }
     println!("{}: {} files, {} log entries.", args.out.display(), contents.files.len(), contents.entries);
-    println!("The key-encryption key {} is not in it: keep a copy of it elsewhere.", config.kek_file.display());
+    println!("It does not contain the key-encryption key {}: keep a copy elsewhere.", config.kek_file.display());
     done()
 }
 
@@ -46,7 +46,7 @@ pub fn restore(args: &Restore, json: bool) -> Outcome {
     let config = Config::load(&args.into.join(config::FILE))?;
     anyhow::ensure!(
         config.data == std::path::absolute(&args.into)?,
-        "restored, but `data` in its configuration is {}: set it to \".\" before it is run",
+        "restored, but `data` in its configuration is {}: set it to \".\" before you start the node",
         config.data.display()
     );
     if json {
@@ -57,12 +57,12 @@ pub fn restore(args: &Restore, json: bool) -> Outcome {
     }
     println!("{} as of {}, with {} log entries.", contents.participant, contents.made, contents.entries);
     if !config.kek_file.exists() {
-        println!("Put its key-encryption key at {} (mode 600).", config.kek_file.display());
+        println!("Copy its key-encryption key to {} (mode 600).", config.kek_file.display());
     }
-    println!("Run it: crosspark serve {}", args.into.display());
+    println!("Start the node: crosspark serve {}", args.into.display());
     println!(
-        "It stays read-only until every active peer has told what it saw of this log. If any saw more, a newer backup"
+        "The node stays read-only until every active peer has reported its newest checkpoint of this log. If one is"
     );
-    println!("is needed: nothing that was done since this one can be undone by restoring it.");
+    println!("newer than this backup, use a newer backup: restoring this one does not undo what was done after it.");
     done()
 }

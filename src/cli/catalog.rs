@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
-    /// Whose catalog; without, this node's own datasets (for publishers).
+    /// Peer whose catalog is read; by default, this node's own datasets are listed (for publishers).
     #[arg(long)]
     peer: Option<ParticipantId>,
 }
@@ -34,7 +34,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     output::table(&["dataset", "title", "version", "schema", "records", "sealed"], rows);
     let unknown = found.get("notUnderstood").and_then(Value::as_u64).unwrap_or(0);
     if unknown > 0 {
-        eprintln!("{unknown} more are offered in a way that this node does not understand.");
+        eprintln!("{unknown} more datasets have offers that this node does not understand.");
     }
     done()
 }

@@ -15,34 +15,34 @@ use std::path::{Path, PathBuf};
 pub struct Connector {
     #[command(flatten)]
     folder: Folder,
-    /// Who it is: did:web:HOST.
+    /// Participant id: did:web:HOST.
     #[arg(long)]
     id: ParticipantId,
-    /// Its name, with a language: en=Name. Repeat for other languages.
+    /// Name with its language: en=Name. Repeat for other languages.
     #[arg(long = "name", value_parser = node::parse_name, required = true)]
     names: Vec<(String, Text)>,
-    /// Where it is at home: a country or region (ISO 3166).
+    /// Jurisdiction: a country or region (ISO 3166).
     #[arg(long)]
     jurisdiction: Text,
-    /// The base of its protocol paths for version 2025-1, as https://HOST/protocol/2025-1.
+    /// Base URL of its protocol paths for version 2025-1, such as https://HOST/protocol/2025-1.
     #[arg(long)]
     endpoint: Endpoint,
-    /// What its callback addresses begin with, if not with the endpoint. Repeat for several.
+    /// Prefix of its callback addresses, if it is not the endpoint. Repeat for several.
     #[arg(long = "callback")]
     callbacks: Vec<Endpoint>,
-    /// What the addresses of its data begin with. Repeat for several.
+    /// Prefix of its data addresses. Repeat for several.
     #[arg(long)]
     data: Vec<Endpoint>,
-    /// Its TLS certificates (PEM): of each of its servers and, if it dials with one, the client's. ECDSA P-256.
+    /// File of its TLS certificates (PEM, ECDSA P-256): those of its servers and, if it has one, of its client.
     #[arg(long)]
     certificate: PathBuf,
-    /// The public key of its bearer tokens (PEM, Ed25519), if it cannot do client certificates.
+    /// File of the public key of its bearer tokens (PEM, Ed25519), if it cannot use client certificates.
     #[arg(long)]
     token_key: Option<PathBuf>,
-    /// SHA-256 of each key's SubjectPublicKeyInfo, as the connector's operator tells it by telephone or in person.
+    /// SHA-256 of each key's SubjectPublicKeyInfo, given by the connector's operator by telephone or in person.
     #[arg(long = "fingerprint")]
     fingerprints: Vec<String>,
-    /// Groups that policies may name.
+    /// Group of the connector, which policies may name. Repeat for several.
     #[arg(long = "group")]
     groups: Vec<Text>,
 }
@@ -68,9 +68,9 @@ pub fn run(args: Connector, json: bool) -> Outcome {
     if !json {
         let member = alliance.register().member(&id);
         for key in member.into_iter().flat_map(|member| &member.keys) {
-            println!("{:?} key {}: good until {}", key.usage, key.id, key.until);
+            println!("{:?} key {}: valid until {}", key.usage, key.id, key.until);
         }
-        println!("Its bearer tokens, if it uses them, name their key as `kid`. Give the new register to the parks.");
+        println!("Bearer tokens name the document key as `kid`. Give the new register to the parks.");
     }
     show(&alliance, json)
 }

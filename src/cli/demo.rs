@@ -1,4 +1,4 @@
-//! `crosspark demo`: an alliance and two park nodes as processes of their own on loopback, and the whole job.
+//! `crosspark demo`: an alliance and two park nodes as separate processes on loopback, from founding to audit.
 
 mod park;
 mod story;
@@ -18,10 +18,10 @@ use story::Story;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave it running, and print addresses and tokens.
+    /// Keep the nodes running, and print their addresses and tokens.
     #[arg(long)]
     keep: bool,
-    /// Folder for it; a temporary one without.
+    /// Folder for the demonstration; by default a temporary one.
     #[arg(long)]
     folder: Option<PathBuf>,
 }
@@ -32,7 +32,7 @@ const ENTERPRISES: &str = include_str!("../../examples/data/enterprises.csv");
 const RESEARCH: &str = include_str!("../../examples/policies/research.json");
 const MEMBERS: &str = include_str!("../../examples/policies/members.json");
 
-/// Longest wait for one step; a machine under load may be slow.
+/// Longest wait for one step, generous for slow machines.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn run(args: Args, as_json: bool) -> Outcome {
@@ -44,7 +44,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     let mut story = Story::new(as_json);
     let outcome = tell(&folder, &mut story, args.keep).await;
     if let Err(error) = outcome {
-        story.check("the demonstration ran to its end", false, &format!("{error:#}"));
+        story.check("the demonstration ran to completion", false, &format!("{error:#}"));
     }
     let good = story.finish()?;
     if temporary && !args.keep {
@@ -54,7 +54,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
 }
 
 async fn tell(folder: &Path, story: &mut Story, keep: bool) -> anyhow::Result<()> {
-    story.chapter("Two parks found an alliance / 两园区结成联盟");
+    story.chapter("Two parks form an alliance / 两园区结成联盟");
     let operator = Operator::init(folder)?;
     let ai = Park::make(
         folder,
@@ -72,20 +72,20 @@ async fn tell(folder: &Path, story: &mut Story, keep: bool) -> anyhow::Result<()
         park.join(&operator)?;
     }
     story.timing("alliance_ms");
-    story.check("an alliance with two members", true, "keys made, fingerprints compared, certificates issued");
+    story.check("an alliance with two members", true, "keys created, fingerprints compared, certificates issued");
 
     let mut ai = ai.start().await?;
     let mut vr = vr.start().await?;
     story.timing("nodes_ready_ms");
-    story.check("both nodes run as processes of their own", true, &format!("{} and {}", ai.endpoint(), vr.endpoint()));
+    story.check("both nodes run as separate processes", true, &format!("{} and {}", ai.endpoint(), vr.endpoint()));
 
     story.chapter("The parks publish / 园区发布数据");
     publish_samples(folder, story, &ai, &vr).await?;
 
-    story.chapter("An enterprise finds, requests and gets / 企业查找、申请并获得数据");
+    story.chapter("An enterprise searches, requests and receives data / 企业查找、申请并获得数据");
     deliver(folder, story, &ai, &vr).await?;
 
-    story.chapter("What the policy does not permit is refused, and logged / 不符合策略的申请被拒绝并留痕");
+    story.chapter("A request that the policy does not permit is refused and logged / 不符合策略的申请被拒绝并留痕");
     refuse(story, &ai, &vr).await?;
 
     if keep {
@@ -96,7 +96,7 @@ async fn tell(folder: &Path, story: &mut Story, keep: bool) -> anyhow::Result<()
     vr.stop().await?;
     story.timing("stopped_ms");
 
-    story.chapter("An auditor verifies both logs, offline / 审计员离线核验两份日志");
+    story.chapter("An auditor verifies both logs offline / 审计员离线核验两份日志");
     verify(story, &operator, &ai, &vr)
 }
 
@@ -110,7 +110,7 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
             RESEARCH,
             Format::Ndjson,
         ),
-        (vr, "StoreStats of the parks / 园区指标", "economic-indicator", INDICATORS, MEMBERS, Format::Csv),
+        (vr, "Indicators of the parks / 园区指标", "economic-indicator", INDICATORS, MEMBERS, Format::Csv),
         (vr, "Enterprises of the park / 园区企业", "enterprise", ENTERPRISES, MEMBERS, Format::Csv),
     ];
     for (n, (park, title, schema, text, policy, format)) in samples.into_iter().enumerate() {
@@ -132,7 +132,7 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
     let broken = publication("Broken", "compute-resource", RESEARCH, Format::Ndjson)?;
     let refused = publish::send(&ai.publisher()?, &broken, &file).await;
     let reason = refused.err().map(|error| error.to_string()).unwrap_or_default();
-    story.check("a file with an invalid record is refused whole", reason.contains("1 of 25"), &reason);
+    story.check("a file with one invalid record is refused completely", reason.contains("1 of 25"), &reason);
     Ok(())
 }
 
@@ -162,7 +162,7 @@ async fn first_dataset(consumer: &Park, provider: &ParticipantId) -> anyhow::Res
 }
 
 async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
-    story.line(&format!("Silkroad Visual Beijing Center, at {}, asks for computing, for research", vr.name()));
+    story.line(&format!("Silkroad Visual Beijing Center, at {}, requests compute resources for research", vr.name()));
     let begun = story.now();
     let view = ask(vr, ai, "research").await?;
     let out = folder.join("compute-resources.ndjson");
@@ -174,9 +174,9 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let reason = view.reason.clone().unwrap_or_default();
     story.check("requested, negotiated, delivered, verified", verified, &reason);
     let same = std::fs::read_to_string(&out).is_ok_and(|text| same_records(&text, COMPUTE));
-    story.check("every value equals what was published", same, "compared record by record");
+    story.check("every value equals the published one", same, "compared record by record");
 
-    // The same the other way round: both parks are provider and consumer.
+    // In the opposite direction, too: both parks are provider and consumer.
     let view = ask(ai, vr, "planning").await?;
     let out = folder.join("from-vr.csv");
     let verified = view.stage == RequestStage::Verified;
@@ -185,11 +185,11 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     }
     story.timing("other_way_ms");
     let detail = format!("{} records as CSV", view.records.unwrap_or(0));
-    story.check("and the other way round", verified, &detail);
+    story.check("delivered in the opposite direction, too", verified, &detail);
     Ok(())
 }
 
-/// The same records with the same values, whatever the order of their members and the form of their numbers.
+/// Whether the records are equal apart from the order of members and the notation of numbers.
 fn same_records(found: &str, published: &str) -> bool {
     let canonical = |text: &str| -> Vec<Vec<u8>> {
         text.lines().map(|line| json::canonicalize(line.as_bytes()).unwrap_or_default()).collect()
@@ -201,7 +201,7 @@ fn same_records(found: &str, published: &str) -> bool {
 async fn refuse(story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
     let view = ask(vr, ai, "advertising").await?;
     let reason = view.reason.clone().unwrap_or_default();
-    story.line(&format!("the same enterprise asks for advertising: {reason}"));
+    story.line(&format!("the same enterprise requests them for advertising: {reason}"));
     story.check("a request for another purpose is refused", view.stage == RequestStage::Refused, &reason);
     let entries = ai.auditor()?.get("/v1/audit/entries?limit=1000").await?;
     let logged = entries["entries"]
@@ -210,7 +210,7 @@ async fn refuse(story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
         .flatten()
         .find(|row| row["entry"]["decision"] == "refused" && row["entry"]["purpose"] == "advertising");
     let rule = logged.map(|row| row["entry"]["rule"].to_string()).unwrap_or_default();
-    story.check("the refusal is in the provider's log with its rule", !rule.is_empty(), &rule);
+    story.check("the provider's log has the refusal and its rule", !rule.is_empty(), &rule);
     story.timing("refusal_ms");
     Ok(())
 }
@@ -221,7 +221,7 @@ fn verify(story: &mut Story, operator: &Operator, ai: &Park, vr: &Park) -> anyho
         let args = audit::Verify::new(park.folder(), park.id(), &operator.fingerprint(), held_by);
         let report = audit::verify(&args)?;
         let detail = format!(
-            "{} entries, {} checkpoints compared, one of them held by the other park",
+            "{} entries, {} checkpoints compared, including one held by the other park",
             report.entries, report.checkpoints
         );
         let fault = report.faults.first().map(|fault| fault.reason.clone());

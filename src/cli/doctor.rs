@@ -1,5 +1,5 @@
-//! `crosspark doctor`: looks at everything that a node needs, with a plain answer for each. It reads the folder and dials
-//! the peers as the node does; it changes nothing.
+//! `crosspark doctor`: checks everything that a node needs and prints one result per check. It reads the folder and
+//! connects to the peers as the node does; it changes nothing.
 
 use super::{Outcome, exit, output};
 use crate::assembly::{self, OwnKeys, files, load_root, own_entry};
@@ -21,11 +21,11 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the node; it may run.
+    /// Folder of the node, which may be running.
     folder: PathBuf,
 }
 
-/// How a check ended.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -49,7 +49,7 @@ impl Findings {
         self.0.push(Finding { check: check.into(), verdict, answer: answer.into() });
     }
 
-    /// What is there if it went well; else its error is the answer.
+    /// Adds a finding for `found` and returns its value, if there is one; the answer of a failed check is its error.
     fn take<T, E: std::fmt::Display>(
         &mut self,
         check: &str,
@@ -91,10 +91,10 @@ pub async fn run(args: Args, json: bool) -> Outcome {
 async fn examine(folder: &Path, findings: &mut Findings) {
     let now = SystemClock.now();
     let config = Config::load(&folder.join(config::FILE));
-    let Some(config) = findings.take("configuration", |_| "can be read".into(), config) else { return };
+    let Some(config) = findings.take("configuration", |_| "valid".into(), config) else { return };
     let kek = findings.take(
         "key-encryption key",
-        |kek: &Kek| format!("{} can be read", kek.id()),
+        |kek: &Kek| format!("{} is readable", kek.id()),
         Kek::load(&config.kek_file),
     );
     database(&config, findings);
@@ -129,7 +129,7 @@ async fn examine(folder: &Path, findings: &mut Findings) {
 
 fn database(config: &Config, findings: &mut Findings) {
     let path = config.data.join(sqlite::FILE);
-    let good = |entries: &u64| format!("sound; the log has {entries} entries and the root that was last signed");
+    let good = |entries: &u64| format!("intact; the log has {entries} entries and matches the last signed root");
     findings.take("database", good, sqlite::examine(&path, &config.participant.log_origin(0)));
 }
 
@@ -155,14 +155,14 @@ fn trust(config: &Config, findings: &mut Findings, now: Timestamp) -> Option<(Ro
 
 fn expiry(what: &str, until: Timestamp, now: Timestamp, findings: &mut Findings) {
     let days = until.ms().saturating_sub(now.ms()).div_euclid(86_400_000);
-    // A register lives for two weeks, so a week of it left is usual; a certificate is renewed a month before.
+    // A register is valid for two weeks and renewed after one; a certificate is renewed a month before its end.
     let early = if what == "register" { 7 } else { 30 };
     let verdict = match days {
         ..0 => Verdict::Bad,
         days if days < early => Verdict::Attention,
         _ => Verdict::Good,
     };
-    findings.add(format!("{what}: validity"), verdict, format!("until {until}, {days} days"));
+    findings.add(format!("{what}: validity"), verdict, format!("until {until} ({days} days left)"));
 }
 
 fn standing(member: &Member, findings: &mut Findings) {
@@ -175,16 +175,16 @@ fn standing(member: &Member, findings: &mut Findings) {
 fn keys(config: &Config, kek: &Kek, member: &Member, findings: &mut Findings, now: Timestamp) -> Option<OwnKeys> {
     let loaded = OwnKeys::load(&config.data, kek, member, now);
     let good = |keys: &OwnKeys| {
-        format!("open, and the register lists them (document {}, log {})", keys.document.id(), keys.log.id())
+        format!("readable and listed in the register (document key {}, log key {})", keys.document.id(), keys.log.id())
     };
     let keys = findings.take("keys and certificate", good, loaded)?;
     expiry("certificate", keys.certificate_until, now, findings);
     if member.endpoint != config.peer.endpoint {
         let (own, listed) = (&config.peer.endpoint, &member.endpoint);
-        findings.add("endpoint", Verdict::Bad, format!("the configuration has {own}, the register {listed}"));
+        findings.add("endpoint", Verdict::Bad, format!("the configuration has {own}, but the register has {listed}"));
     }
     if own_entry(&config.data, &config.participant).is_some_and(|believed| believed.keys.len() < member.keys.len()) {
-        findings.add("quarantine", Verdict::Attention, "keys of this node wait to be confirmed here");
+        findings.add("quarantine", Verdict::Attention, "keys of this node have not been confirmed here yet");
     }
     Some(keys)
 }
@@ -199,11 +199,11 @@ fn space(config: &Config, findings: &mut Findings) {
         return;
     };
     if free < total / limits::DISK_WARNED_FRACTION {
-        findings.add("disk: room", Verdict::Attention, "nearly full");
+        findings.add("disk: free space", Verdict::Attention, "nearly full");
     }
 }
 
-/// Whether the node runs: then it has the lock of its folder, whoever answers at its ports.
+/// Whether the node runs. The lock of its folder decides, since any program may answer at its ports.
 async fn listeners(config: &Config, findings: &mut Findings) -> bool {
     match assembly::lock(&config.data) {
         Err(assembly::AssemblyError::Locked(_)) => {
@@ -215,13 +215,13 @@ async fn listeners(config: &Config, findings: &mut Findings) -> bool {
         Ok(_free) => {}
     }
     for (name, address) in [("peer.listen", config.peer.listen), ("management.listen", config.management.listen)] {
-        let free = TcpListener::bind(address).map_err(|error| format!("another program has it: {error}"));
-        findings.take(&format!("port {address}"), |_| format!("free for `{name}`; the node does not run"), free);
+        let free = TcpListener::bind(address).map_err(|error| format!("in use by another program: {error}"));
+        findings.take(&format!("port {address}"), |_| format!("free for `{name}`; the node is not running"), free);
     }
     false
 }
 
-/// What the running node says of itself.
+/// Readiness, as the running node reports it.
 async fn readiness(config: &Config) -> (Verdict, String) {
     let url = format!("http://{}/readyz", config.management.listen);
     let asked = match own_node_client() {
@@ -229,26 +229,26 @@ async fn readiness(config: &Config) -> (Verdict, String) {
         Err(error) => Err(error.to_string()),
     };
     match asked {
-        Ok(ready) if ready.status().is_success() => (Verdict::Good, "runs and is ready".into()),
+        Ok(ready) if ready.status().is_success() => (Verdict::Good, "running and ready".into()),
         Ok(ready) => {
             let problem: serde_json::Value = ready.json().await.unwrap_or_default();
-            (Verdict::Bad, format!("runs, and says: {}", output::text(&problem, "detail")))
+            (Verdict::Bad, format!("running, but not ready: {}", output::text(&problem, "detail")))
         }
-        Err(error) => (Verdict::Bad, format!("a process has the folder, and does not answer: {error}")),
+        Err(error) => (Verdict::Bad, format!("a process has locked the folder but does not answer: {error}")),
     }
 }
 
-/// Another connector: its name, port and key. Whatever it answers at the base of its protocol paths will do.
+/// Checks the name, port and key of another connector. Any response at the base of its protocol paths is accepted.
 async fn dial_connector(clients: &MemberClients, peer: &Member, findings: &mut Findings) {
     let name = format!("connector {}", peer.id);
     let client = clients.client(peer, peer.endpoint.as_str());
     let Some(client) = findings.take(&name, |_| format!("is at {}", peer.endpoint), client) else { return };
     let answer = client.get(peer.endpoint.as_str()).timeout(Duration::from_secs(20)).send().await;
     let answer = answer.map_err(|error| causes(&error));
-    findings.take(&format!("{name}: connection"), |_| "name, port, TLS and key are right".into(), answer);
+    findings.take(&format!("{name}: connection"), |_| "name, port, TLS and key are correct".into(), answer);
 }
 
-/// One peer: its name, port and key; its clock; and whether it reaches this node.
+/// Checks a peer: its name, port and key, its clock, and whether it can connect to this node.
 async fn dial(clients: &MemberClients, peer: &Member, running: bool, findings: &mut Findings) {
     let name = format!("peer {}", peer.id);
     let Some(client) =
@@ -261,32 +261,32 @@ async fn dial(clients: &MemberClients, peer: &Member, running: bool, findings: &
     let took = SystemClock.now().ms() - before.ms();
     let Some(date) = findings.take(
         &format!("{name}: connection"),
-        |_| format!("name, port, TLS and key are right ({took} ms)"),
+        |_| format!("name, port, TLS and key are correct ({took} ms)"),
         version.map(|(date, _)| date),
     ) else {
         return;
     };
     match date.map(|date| date.ms() - SystemClock.now().ms()) {
-        // The header has whole seconds.
+        // The Date header has a resolution of one second.
         Some(skew) if skew.abs() > limits::SKEW_MS_MAX => {
             let seconds = skew / 1_000;
             findings.add(
                 format!("{name}: clock"),
                 Verdict::Bad,
-                format!("differs by {seconds} s; more than 60 s is refused: set both clocks by NTP"),
+                format!("differs by {seconds} s, which is refused (limit 60 s): synchronise both clocks with NTP"),
             );
         }
         Some(skew) if skew.abs() > 5_000 => {
             findings.add(format!("{name}: clock"), Verdict::Attention, format!("differs by {} s", skew / 1_000));
         }
-        Some(_) => findings.add(format!("{name}: clock"), Verdict::Good, "agrees"),
-        None => findings.add(format!("{name}: clock"), Verdict::Attention, "the peer does not tell its time"),
+        Some(_) => findings.add(format!("{name}: clock"), Verdict::Good, "synchronised"),
+        None => findings.add(format!("{name}: clock"), Verdict::Attention, "the peer's answer has no Date header"),
     }
     if !running {
         return findings.add(
-            format!("{name}: the way back"),
+            format!("{name}: reverse connection"),
             Verdict::Attention,
-            "this node does not run, so it cannot be reached",
+            "not checked, because this node is not running",
         );
     }
     let back = get(&client, &peer.endpoint.join("/reach")).await.and_then(|(_, said)| {
@@ -294,19 +294,19 @@ async fn dial(clients: &MemberClients, peer: &Member, running: bool, findings: &
         if said["reached"] == true {
             Ok(())
         } else {
-            Err(format!("it cannot reach this node: {}", output::text(&said, "reason")))
+            Err(format!("the peer cannot connect to this node: {}", output::text(&said, "reason")))
         }
     });
-    findings.take(&format!("{name}: the way back"), |()| "it reaches this node".into(), back);
+    findings.take(&format!("{name}: reverse connection"), |()| "the peer can connect to this node".into(), back);
 }
 
-/// The server's time, and the body.
+/// Fetches a URL; returns the server's time and the body.
 async fn get(client: &Client, url: &str) -> Result<(Option<Timestamp>, String), String> {
     let response = client.get(url).timeout(Duration::from_secs(20)).send().await.map_err(|error| causes(&error))?;
     let date = response.headers().get("date").and_then(|date| date.to_str().ok()).and_then(http_date);
     let status = response.status();
     let body = response.text().await.map_err(|error| causes(&error))?;
-    if status.is_success() { Ok((date, body)) } else { Err(format!("it answers {status}: {body}")) }
+    if status.is_success() { Ok((date, body)) } else { Err(format!("the peer answers {status}: {body}")) }
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {

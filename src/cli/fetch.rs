@@ -14,19 +14,19 @@ use tokio::io::AsyncWriteExt;
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
-    /// The request that brought the dataset.
+    /// Id of the request that delivered the dataset.
     request: ProcessId,
-    /// The file to write: whole, or not at all.
+    /// File to write; it appears only when it is complete.
     #[arg(long)]
     out: PathBuf,
-    /// ndjson or csv; by default as the file's name ends.
+    /// Format, ndjson or csv; by default from the file name.
     #[arg(long, value_parser = super::publish::parse_format)]
     format: Option<Format>,
 }
 
 pub async fn run(args: Args, json: bool) -> Outcome {
     let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string()));
-    let format = format.with_context(|| format!("{}: say --format ndjson or --format csv", args.out.display()))?;
+    let format = format.with_context(|| format!("{}: give --format ndjson or --format csv", args.out.display()))?;
     let api = Api::new(&args.node)?;
     let (records, bytes) = fetch(&api, &args.request, format, &args.out).await?;
     let withdrawn = super::request::show(&api, &args.request, 0).await?.withdrawn;
@@ -39,7 +39,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     done()
 }
 
-/// Removes the half-written file if the work ends early.
+/// Removes the incomplete file on an error.
 struct Unfinished(Option<PathBuf>);
 
 impl Drop for Unfinished {
@@ -50,7 +50,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Writes a delivered dataset: beside its place, fsynced, renamed. Returns records and bytes.
+/// Writes a delivered dataset to a temporary file, which is synced and renamed to `out`. Returns records and bytes.
 pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -> anyhow::Result<(u64, u64)> {
     let path = format!("/v1/requests/{request}/data?format={}", format.name());
     let mut response = api.send(api.request(Method::GET, &path)).await?;
@@ -61,17 +61,17 @@ pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -
     let mut unfinished = Unfinished(Some(beside.clone()));
     let bar = output::bytes_bar(None, "fetching");
     let (mut bytes, mut lines) = (0u64, 0u64);
-    while let Some(piece) = response.chunk().await.context("the node broke off; nothing was written")? {
+    while let Some(piece) = response.chunk().await.context("the node ended the download early; nothing was written")? {
         bytes += piece.len() as u64;
         lines += piece.iter().filter(|b| **b == b'\n').count() as u64;
         bar.inc(piece.len() as u64);
         file.write_all(&piece).await?;
     }
     bar.finish_and_clear();
-    // Plain data of another connector comes as it is: how many lines there must be, nobody says.
+    // For plain data from another connector, the number of records is not known in advance.
     let records = stated.unwrap_or(lines);
     if format == Format::Ndjson && lines != records {
-        anyhow::bail!("{lines} of {records} records came; nothing was written");
+        anyhow::bail!("only {lines} of {records} records were received; nothing was written");
     }
     file.sync_all().await?;
     tokio::fs::rename(&beside, out).await.with_context(|| format!("{}", out.display()))?;

@@ -1,4 +1,4 @@
-//! `crosspark members`: who is in the register that this node has, and keys that wait for an administrator's word.
+//! `crosspark members`: the members in this node's register, and keys that wait for an administrator's confirmation.
 
 use super::api::{Api, NodeArgs};
 use super::{Outcome, done, output};
@@ -12,9 +12,9 @@ use std::path::PathBuf;
 pub enum Command {
     /// List the members, and the keys in quarantine.
     List(List),
-    /// Confirm a key in quarantine: its member told its fingerprint by telephone or in person.
+    /// Confirm a key in quarantine, after comparing its fingerprint with the member by telephone or in person.
     Confirm(Confirm),
-    /// Give this node a newer register or root document from a file.
+    /// Install a newer register or root document from a file.
     Install(Install),
 }
 
@@ -28,9 +28,9 @@ pub struct List {
 pub struct Confirm {
     #[command(flatten)]
     node: NodeArgs,
-    /// The key.
+    /// Id of the key.
     key: KeyId,
-    /// Its fingerprint, as the member tells it.
+    /// Fingerprint of the key, given by the member by telephone or in person.
     #[arg(long)]
     fingerprint: String,
 }
@@ -39,7 +39,7 @@ pub struct Confirm {
 pub struct Install {
     #[command(flatten)]
     node: NodeArgs,
-    /// `register.jws`, or a root document.
+    /// File: `register.jws` or a root document.
     file: PathBuf,
 }
 
@@ -71,7 +71,7 @@ async fn install(args: Install, json: bool) -> Outcome {
         output::json(&answer)?;
     } else {
         let new = answer["installed"] == true;
-        println!("{}", if new { "installed" } else { "this node has it already" });
+        println!("{}", if new { "installed" } else { "already installed" });
     }
     done()
 }
@@ -98,7 +98,7 @@ async fn list(args: List, json: bool) -> Outcome {
     output::table(&["member", "name", "status", "endpoint"], members);
     for key in rows("quarantine") {
         println!(
-            "IN QUARANTINE  {}: no older key signed it. Compare with {}:",
+            "IN QUARANTINE  {}: no older key signed it. Compare its fingerprint with {}:",
             output::text(&key, "key"),
             output::text(&key, "member")
         );

@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 
 mod alliance;
 mod api;
@@ -25,19 +25,19 @@ mod transfers;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Exit codes beside 0 (done) and 2 (wrong usage, by clap).
+/// Exit codes other than 0 (done) and 2 (wrong usage, from clap).
 pub mod exit {
-    /// It failed.
+    /// The command failed.
     pub const FAILED: u8 = 1;
-    /// It was refused: by a policy, a peer, or because records are invalid.
+    /// The command was refused: by a policy, by a peer, or because records are invalid.
     pub const REFUSED: u8 = 3;
     /// Evidence does not verify.
     pub const UNVERIFIED: u8 = 4;
-    /// It is not decided yet.
+    /// The request is not decided yet.
     pub const PENDING: u8 = 5;
 }
 
-/// Validated, sealed datasets between parks, under policy, with evidence.
+/// Exchange of validated, sealed datasets between parks, under policy, with evidence.
 #[derive(Parser)]
 #[command(
     name = "crosspark",
@@ -48,7 +48,7 @@ pub mod exit {
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print JSON for programs instead of text for people.
+    /// Print JSON instead of text.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -58,59 +58,59 @@ enum Command {
     /// Run an alliance: its root document, register and certificates.
     #[command(subcommand)]
     Alliance(alliance::Command),
-    /// Make a park's node, and let it join an alliance.
+    /// Create a park's node, let it join an alliance, and renew its keys.
     #[command(subcommand)]
     Node(node::Command),
     /// Run a park's node.
     Serve(serve::Args),
-    /// Look at everything that a node needs, with a plain answer for each.
+    /// Check everything that a node needs, and print one result per check.
     Doctor(doctor::Args),
-    /// See how a running node is doing.
+    /// Show the state of a running node.
     Status(status::Args),
     /// Publish a file of records as a dataset.
     Publish(publish::Args),
-    /// See what this node or a peer offers.
+    /// List the datasets of this node or of a peer.
     Catalog(catalog::Args),
-    /// Search what all peers let this node see.
+    /// Search the datasets of all peers that are visible to this node.
     Search(search::Search),
     /// Withdraw a dataset of this node.
     Withdraw(search::Withdraw),
-    /// Request a peer's dataset, or see how requests are.
+    /// Request a peer's dataset, or show the progress of requests.
     #[command(subcommand)]
     Request(request::Command),
-    /// Decide what waits for a person: approve or reject.
+    /// Approve or reject pending requests and offers.
     #[command(subcommand)]
     Requests(requests::Command),
     /// Offer a dataset to a consumer.
     Offer(transfers::Offer),
-    /// See the transfers that are under way; pause, resume or end them.
+    /// List, suspend, resume, complete or terminate transfers.
     #[command(subcommand)]
     Transfers(transfers::Command),
     /// Write a delivered dataset to a file.
     Fetch(fetch::Args),
-    /// See the alliance's members, confirm keys, give the node a newer register.
+    /// List the alliance's members, confirm keys, install a newer register.
     #[command(subcommand)]
     Members(members::Command),
-    /// Make, list and revoke tokens of the management API.
+    /// Create, list and revoke tokens for the management API.
     #[command(subcommand)]
     Token(token::Command),
     /// Verify a node's log offline, or list its entries.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Write one consistent archive of a node's folder, while it runs.
+    /// Write one consistent archive of a node's folder; the node may be running.
     Backup(backup::Backup),
-    /// Make a node's folder from an archive.
+    /// Restore a node's folder from an archive.
     Restore(backup::Restore),
-    /// Show the whole: an alliance, two parks, a delivery, a refusal, both logs verified.
+    /// Run a demonstration: an alliance, two parks, a delivery, a refusal, both logs verified.
     Demo(demo::Args),
 }
 
-/// How a command ended.
+/// Result of a command.
 pub type Outcome = anyhow::Result<ExitCode>;
 
 /// Runs a command.
 pub fn run(cli: Cli) -> ExitCode {
-    // Every TLS configuration names ring itself; this is for what asks for the process' default.
+    // Our TLS configurations name ring explicitly; libraries may ask for the process default.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -153,7 +153,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Done, and nothing to complain of.
+/// Success.
 fn done() -> Outcome {
     Ok(ExitCode::SUCCESS)
 }

@@ -20,17 +20,17 @@ use std::sync::Arc;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a node: folder, configuration, four keys, join request, first admin token.
+    /// Create a node: folder, configuration, four keys, join request, first admin token.
     Init(Init),
-    /// Take the welcome that the alliance operator sent.
+    /// Join the alliance with the welcome file that its operator sent.
     Join(Join),
-    /// Make new keys, or ask for a new certificate; the node may run meanwhile.
+    /// Create new keys, or request a new certificate; the node may be running.
     Rotate(Rotate),
-    /// Take the certificate in the operator's answer; a running node uses it at once.
+    /// Install the certificate from the operator's answer; a running node uses it after kill -HUP.
     Renew(Renew),
     /// Change the key-encryption key of a stopped node.
     RotateKek(Folder),
-    /// Make an administrator's token on a stopped node, when none is left.
+    /// Create an administrator's token on a stopped node, if none is left.
     AdminToken(AdminToken),
 }
 
@@ -38,7 +38,7 @@ pub enum Command {
 pub struct AdminToken {
     /// Folder of the node.
     folder: PathBuf,
-    /// Who will use it; named in the log.
+    /// Person who will use the token, recorded in the log.
     #[arg(long, default_value = "administrator")]
     person: Text,
 }
@@ -47,34 +47,34 @@ pub struct AdminToken {
 pub struct Init {
     /// Folder of the node.
     folder: PathBuf,
-    /// Who the park is: did:web:HOST.
+    /// Participant id of the park: did:web:HOST.
     #[arg(long)]
     id: ParticipantId,
-    /// Its name, with a language: en=Name. Repeat for other languages.
+    /// Name of the park with its language: en=Name. Repeat for other languages.
     #[arg(long = "name", value_parser = parse_name, required = true)]
     names: Vec<(String, Text)>,
-    /// Where its law is: ISO 3166, as in CN-BJ.
+    /// Jurisdiction (ISO 3166), such as CN-BJ.
     #[arg(long)]
     jurisdiction: Text,
-    /// How peers reach it: https://HOST:PORT.
+    /// URL at which peers reach the node: https://HOST:PORT.
     #[arg(long)]
     endpoint: Endpoint,
-    /// Where the peer listener listens.
+    /// Address of the peer listener.
     #[arg(long, default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
-    /// Where the management listener listens; loopback only.
+    /// Address of the management listener; loopback only.
     #[arg(long, default_value = "127.0.0.1:8080")]
     management: SocketAddr,
-    /// The alliance's URL, where registers are fetched from.
+    /// URL of the alliance, from which registers are fetched.
     #[arg(long)]
     alliance_url: Option<String>,
-    /// Allow peers on loopback and private networks.
+    /// Allow connections to peers on loopback and private networks.
     #[arg(long)]
     allow_private_addresses: bool,
-    /// Who administers the node; named in the log.
+    /// Administrator of the node, recorded in the log.
     #[arg(long, default_value = "administrator")]
     admin: Text,
-    /// The key-encryption key; by default FOLDER.kek beside the folder.
+    /// File of the key-encryption key; by default FOLDER.kek beside the folder.
     #[arg(long)]
     kek_file: Option<PathBuf>,
 }
@@ -83,10 +83,10 @@ pub struct Init {
 pub struct Join {
     /// Folder of the node.
     folder: PathBuf,
-    /// The welcome.
+    /// Welcome file.
     #[arg(long)]
     welcome: PathBuf,
-    /// The root's fingerprint, as the alliance operator tells it by telephone or in person.
+    /// Fingerprint of the root document, given by the alliance operator by telephone or in person.
     #[arg(long)]
     root_fingerprint: String,
 }
@@ -95,16 +95,16 @@ pub struct Join {
 pub struct Rotate {
     /// Folder of the node.
     folder: PathBuf,
-    /// A use for which a new key is made: tls, document, log or witness. Repeat for several.
+    /// Use of a new key: tls, document, log or witness. Repeat for several.
     #[arg(long = "key", value_parser = parse_use)]
     keys: Vec<KeyUse>,
-    /// Ask for a new certificate of the present TLS key.
+    /// Request a new certificate for the present TLS key.
     #[arg(long)]
     certificate: bool,
-    /// The document key is lost or known to others: the new keys are not signed with it, and people compare.
+    /// The document key is lost or compromised: the new keys are not signed with it, and people compare fingerprints.
     #[arg(long)]
     document_key_lost: bool,
-    /// Where to write the request for the alliance operator.
+    /// File to write the request for the alliance operator to.
     #[arg(long)]
     out: PathBuf,
 }
@@ -113,7 +113,7 @@ pub struct Rotate {
 pub struct Renew {
     /// Folder of the node.
     folder: PathBuf,
-    /// The operator's answer.
+    /// File of the operator's answer.
     #[arg(long)]
     welcome: PathBuf,
 }
@@ -129,12 +129,12 @@ fn parse_use(text: &str) -> Result<KeyUse, String> {
     all.into_iter().find(|usage| usage.name() == text).ok_or_else(|| "expected tls, document, log or witness".into())
 }
 
-/// `en=Name`
+/// Parses `en=Name`.
 pub fn parse_name(text: &str) -> Result<(String, Text), String> {
     let (language, name) = text.split_once('=').ok_or("expected LANGUAGE=NAME, as in en=My Park")?;
     let tag = (2..=8).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !tag {
-        return Err(format!("`{language}` is no language tag"));
+        return Err(format!("`{language}` is not a language tag"));
     }
     Ok((language.to_owned(), Text::parse(name).map_err(|error| error.to_string())?))
 }
@@ -152,9 +152,10 @@ pub async fn run(command: Command, json: bool) -> Outcome {
 
 async fn init(args: Init, json: bool) -> Outcome {
     let folder = std::path::absolute(&args.folder)?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} could not be made", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("the folder {} could not be created", folder.display()))?;
     let kek_file = std::path::absolute(args.kek_file.unwrap_or_else(|| kek_beside(&folder)))?;
-    anyhow::ensure!(!kek_file.starts_with(&folder), "the key-encryption key must be outside of the node's folder");
+    anyhow::ensure!(!kek_file.starts_with(&folder), "the key-encryption key must be outside the node's folder");
     anyhow::ensure!(args.management.ip().is_loopback(), "--management must be a loopback address");
     let config = Config {
         participant: args.id.clone(),
@@ -185,14 +186,14 @@ async fn init(args: Init, json: bool) -> Outcome {
         return done();
     }
     println!("The node {} is in {}.", args.id, folder.display());
-    println!("Its key-encryption key is {}: keep it apart from the folder and its backups.", kek_file.display());
+    println!("Its key-encryption key is {}: keep it separate from the folder and its backups.", kek_file.display());
     println!();
     println!("1. Send {} to the alliance operator.", request.display());
-    println!("2. Tell the operator this fingerprint, by telephone or in person:");
+    println!("2. Give the operator this fingerprint by telephone or in person:");
     println!("   {}", fingerprint.fingerprint());
-    println!("3. Take the welcome: crosspark node join {} --welcome FILE --root-fingerprint F", folder.display());
+    println!("3. Join with the welcome: crosspark node join {} --welcome FILE --root-fingerprint F", folder.display());
     println!();
-    println!("The first admin token, shown this once, good for 30 days:");
+    println!("The first admin token, shown only once, valid for 30 days:");
     println!("   {}", secret.as_str());
     done()
 }
@@ -209,13 +210,13 @@ async fn join(args: Join, json: bool) -> Outcome {
         output::json(&json!({"alliance": body.alliance, "sequence": body.sequence, "expires": body.expires}))?;
     } else {
         println!("Joined {} (register {}, {} members).", body.alliance, body.sequence, body.members.len());
-        println!("Run it: crosspark serve {}", args.folder.display());
+        println!("Start the node: crosspark serve {}", args.folder.display());
     }
     done()
 }
 
 fn rotate(args: &Rotate, json: bool) -> Outcome {
-    anyhow::ensure!(!args.keys.is_empty() || args.certificate, "say what is wanted: --key USE, or --certificate");
+    anyhow::ensure!(!args.keys.is_empty() || args.certificate, "give --key USE or --certificate");
     let config = Config::load(&args.folder.join(config::FILE))?;
     let wanted =
         Wanted { keys: args.keys.clone(), certificate: args.certificate, document_key_lost: args.document_key_lost };
@@ -228,14 +229,16 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
     }
     println!("1. Send {} to the alliance operator.", args.out.display());
     if args.document_key_lost {
-        println!("2. Tell the operator this fingerprint, by telephone or in person:");
+        println!("2. Give the operator this fingerprint by telephone or in person:");
         println!("   {}", asked.rotation.fingerprint());
-        println!("3. Tell every park that asks (its node keeps the keys in quarantine) the fingerprint of each key:");
+        println!(
+            "3. Give every park the fingerprint of each key (its node keeps the keys in quarantine until confirmed):"
+        );
         for (key, digest) in &asked.keys {
             println!("   {key}\n   {}", digest.fingerprint());
         }
     }
-    println!("Then take the answer: crosspark node renew {} --welcome FILE", args.folder.display());
+    println!("Then install the answer: crosspark node renew {} --welcome FILE", args.folder.display());
     done()
 }
 
@@ -249,8 +252,8 @@ fn renew(args: &Renew, json: bool) -> Outcome {
         return done();
     }
     match until {
-        Some(until) => println!("The certificate is good until {until}. A running node takes it with: kill -HUP PID"),
-        None => println!("There is no certificate in it. The new keys come with the next register."),
+        Some(until) => println!("The certificate is valid until {until}. To use it in a running node: kill -HUP PID"),
+        None => println!("The answer contains no certificate. The new keys come with the next register."),
     }
     done()
 }
@@ -261,8 +264,8 @@ async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
     if json {
         output::json(&json!({"rewrapped": count, "kekFile": config.kek_file}))?;
     } else {
-        println!("{} is a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
-        println!("Backups made before open only with the old one: keep its copy as long as you keep them.");
+        println!("{} contains a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
+        println!("Earlier backups open only with the old key: keep a copy of it as long as you keep them.");
     }
     done()
 }
@@ -273,7 +276,7 @@ async fn admin_token(args: AdminToken, json: bool) -> Outcome {
     if json {
         output::json(&json!({"adminToken": secret.as_str()}))?;
     } else {
-        println!("The token, told this once: {}", secret.as_str());
+        println!("The token, shown only once: {}", secret.as_str());
     }
     done()
 }

@@ -1,4 +1,4 @@
-//! Tables for people, JSON for programs, progress on long work.
+//! Output: tables, JSON, and progress bars.
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,7 +24,7 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     println!("{table}");
 }
 
-/// A string member of a JSON object; empty if it is not there.
+/// A member of a JSON object as text; empty if it is missing.
 pub fn text(value: &Value, name: &str) -> String {
     match value.get(name) {
         Some(Value::String(text)) => text.clone(),
@@ -33,7 +33,7 @@ pub fn text(value: &Value, name: &str) -> String {
     }
 }
 
-/// A progress bar in bytes on standard error; silent where that is no terminal.
+/// A progress bar in bytes on standard error; hidden if that is not a terminal.
 pub fn bytes_bar(total: Option<u64>, what: &str) -> ProgressBar {
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     let template = if total.is_some() {
@@ -48,7 +48,7 @@ pub fn bytes_bar(total: Option<u64>, what: &str) -> ProgressBar {
     bar
 }
 
-/// Bytes for people.
+/// A number of bytes with a readable unit.
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }

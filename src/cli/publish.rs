@@ -20,54 +20,54 @@ use tokio::io::AsyncReadExt;
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
-    /// The records: NDJSON, or CSV whose header names the schema's properties.
+    /// File of records: NDJSON, or CSV whose header names the schema's properties.
     file: PathBuf,
-    /// The shared schema: its $id, as in urn:crosspark:schema:enterprise.
+    /// $id of the shared schema, such as urn:crosspark:schema:enterprise.
     #[arg(long)]
     schema: String,
-    /// The policy: a file with an ODRL permission.
+    /// File of the policy: an ODRL permission.
     #[arg(long)]
     policy: PathBuf,
     /// Title in the catalog.
     #[arg(long)]
     title: Text,
-    /// More about it.
+    /// Longer description.
     #[arg(long, default_value = "")]
     description: String,
-    /// ndjson or csv; by default as the file's name ends.
+    /// Format, ndjson or csv; by default from the file name.
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
-    /// The dataset of which this is a new version.
+    /// Id of the dataset of which this is a new version.
     #[arg(long)]
     dataset: Option<DatasetId>,
-    /// Under which licence: a name or an address.
+    /// Licence, as a name or a URL.
     #[arg(long)]
     licence: Option<Text>,
-    /// Whom to ask about it.
+    /// Contact for questions about the dataset.
     #[arg(long)]
     contact: Option<Text>,
-    /// How often it is published anew, as `monthly`.
+    /// Update frequency, such as `monthly`.
     #[arg(long)]
     frequency: Option<Text>,
-    /// The sector it is about.
+    /// Sector of the dataset.
     #[arg(long)]
     theme: Option<Text>,
-    /// A file of up to 20 records (NDJSON) that everybody who sees the dataset may read.
+    /// File of up to 20 records (NDJSON) that everyone who sees the dataset may read.
     #[arg(long)]
     samples: Option<PathBuf>,
-    /// All members see it in the catalog, also those who may not have it.
+    /// List the dataset in the catalog for all members, including those that may not obtain it.
     #[arg(long)]
     listed: bool,
 }
 
-/// Reads the approved samples: one record a line.
+/// Reads the sample records, one per line.
 fn samples(path: &std::path::Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("the samples {}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(n, line)| {
             json::read_value(line.as_bytes())
-                .with_context(|| format!("the samples are NDJSON, one record a line; line {} is none", n + 1))
+                .with_context(|| format!("line {} of the samples is not an NDJSON record", n + 1))
         })
         .collect()
 }
@@ -76,15 +76,15 @@ pub fn parse_format(name: &str) -> Result<Format, String> {
     Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
 }
 
-/// Bytes read from the file at once.
+/// Bytes read from the file in one step.
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub async fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
     let format = args.format.or_else(|| Format::of_file(&name));
-    let format = format.with_context(|| format!("{name}: say --format ndjson or --format csv"))?;
+    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
     let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
-    // Refused here already, with its place, before anything is sent.
+    // An invalid policy is reported with its position before anything is sent.
     Policy::parse(&policy).with_context(|| format!("{}", args.policy.display()))?;
     let publication = Publication {
         title: args.title,
@@ -138,7 +138,7 @@ pub async fn send(api: &Api, publication: &Publication, file: &std::path::Path) 
     Ok(json::read(&sent?.bytes().await?)?)
 }
 
-/// Prints what is wrong with the records.
+/// Prints the invalid records.
 fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
     let rejection = error.downcast_ref::<ApiError>().and_then(|error| error.body.get("rejection").cloned());
     let Some(rejection) = rejection else { return Err(error) };

@@ -24,16 +24,16 @@ pub enum Command {
 pub struct New {
     #[command(flatten)]
     node: NodeArgs,
-    /// From which park: did:web:HOST.
+    /// Providing park: did:web:HOST.
     #[arg(long)]
     provider: ParticipantId,
-    /// Which dataset.
+    /// Id of the dataset.
     #[arg(long)]
     dataset: DatasetId,
-    /// What for; the policy may allow certain purposes only.
+    /// Purpose; the policy may permit only certain purposes.
     #[arg(long)]
     purpose: Text,
-    /// How long to wait, seconds; 0 does not wait.
+    /// Seconds to wait; 0 returns at once.
     #[arg(long, default_value_t = 300)]
     wait: u64,
 }
@@ -42,9 +42,9 @@ pub struct New {
 pub struct Show {
     #[command(flatten)]
     node: NodeArgs,
-    /// The request.
+    /// Id of the request.
     request: ProcessId,
-    /// How long to wait for its end, seconds.
+    /// Seconds to wait until the request is delivered or refused.
     #[arg(long, default_value_t = 0)]
     wait: u64,
 }
@@ -76,7 +76,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
     }
 }
 
-/// Makes a request.
+/// Creates a request.
 pub async fn create(
     api: &Api,
     provider: &ParticipantId,
@@ -87,13 +87,13 @@ pub async fn create(
     Ok(serde_json::from_value(api.post("/v1/requests", &body).await?)?)
 }
 
-/// How far a request is, after a change or `wait_seconds`.
+/// State of a request, after its next change or `wait_seconds`.
 pub async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Result<RequestView> {
     let value = api.get(&format!("/v1/requests/{id}?wait={wait_seconds}")).await?;
     Ok(json::read(&serde_json::to_vec(&value)?)?)
 }
 
-/// Waits for the end of a request by long polls: the node answers when something happens.
+/// Waits with long polls until a request is delivered or refused.
 pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::Result<RequestView> {
     let begun = tokio::time::Instant::now();
     while !matches!(view.stage, RequestStage::Verified | RequestStage::Ready | RequestStage::Refused) {
@@ -126,8 +126,8 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
         }
         RequestStage::Refused => eprintln!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
         RequestStage::Requested => {
-            println!("{}: requested; a person of the provider may have to decide.", view.id);
-            println!("Look again later: crosspark request show {}", view.id);
+            println!("{}: requested; a person at the provider may have to approve it.", view.id);
+            println!("Check again later: crosspark request show {}", view.id);
         }
         stage => println!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
     }
@@ -135,10 +135,10 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
     Ok(code)
 }
 
-/// Whoever holds the data must know that its provider no longer stands by it.
+/// Prints the withdrawal of a dataset, since a holder of the data must know of it.
 pub fn print_withdrawn(reason: Option<&str>) {
     if let Some(reason) = reason {
-        println!("The provider has withdrawn the dataset since: {reason}");
+        println!("The provider has withdrawn the dataset: {reason}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `crosspark requests`: what waits for a person of this park, and what the person says.
+//! `crosspark requests`: pending requests and offers, and their approval or rejection by a person of this park.
 
 use super::api::{Api, NodeArgs};
 use super::{Outcome, done, output};
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// List what waits: requests under a policy that wants consent, and offers of other parks.
+    /// List pending requests (under a policy that requires consent) and offers from other parks.
     List(NodeArgs),
-    /// Show one of them, with its policy.
+    /// Show a pending request or offer with its policy.
     Show(One),
-    /// Say yes.
+    /// Approve a request or accept an offer.
     Approve(Approve),
-    /// Say no.
+    /// Reject a request or an offer.
     Reject(Reject),
 }
 
@@ -22,7 +22,7 @@ pub enum Command {
 pub struct One {
     #[command(flatten)]
     node: NodeArgs,
-    /// Its id, as `crosspark requests list` shows it.
+    /// Id of the request or offer, as shown by `crosspark requests list`.
     id: ProcessId,
 }
 
@@ -30,13 +30,13 @@ pub struct One {
 pub struct Approve {
     #[command(flatten)]
     one: One,
-    /// Why; it is told to the log.
+    /// Reason, recorded in the log.
     #[arg(long)]
     comment: Option<Text>,
-    /// To accept an offer: what for, if its policy leaves a choice.
+    /// For an offer: the purpose, if its policy permits several.
     #[arg(long)]
     purpose: Option<Text>,
-    /// To accept an offer: for which enterprise of this park.
+    /// For an offer: the enterprise of this park that will use the data.
     #[arg(long)]
     enterprise: Option<Text>,
 }
@@ -45,7 +45,7 @@ pub struct Approve {
 pub struct Reject {
     #[command(flatten)]
     one: One,
-    /// Why; the other side is told, and the log.
+    /// Reason, sent to the peer and recorded in the log.
     #[arg(long)]
     comment: Option<Text>,
 }

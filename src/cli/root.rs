@@ -1,4 +1,4 @@
-//! `crosspark alliance root`: successors of the root document, under the old and the new threshold.
+//! `crosspark alliance root`: successors of the root document, signed under the old and the new threshold.
 
 use super::alliance::{Folder, kek_beside, show};
 use super::{Outcome, done, output};
@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a root signer's key, on the signer's own machine; print its public half for the operator.
+    /// Create a root signer's key on the signer's machine, and write the public key for the operator.
     Signer(Signer),
-    /// Propose a successor of the root document: other signers, another threshold, a new register key or CA.
+    /// Propose a successor of the root document: new signers, threshold, register key or CA.
     Propose(Propose),
-    /// Sign a proposal with the root keys of a folder.
+    /// Sign a proposal with the root keys in a folder.
     Sign(Sign),
-    /// Install a proposal that enough keys signed, and sign the next register on it.
+    /// Install a proposal with enough signatures, and sign the next register under it.
     Install(Install),
 }
 
@@ -31,13 +31,13 @@ pub enum Command {
 pub struct Signer {
     /// Folder for the key.
     folder: PathBuf,
-    /// The key's name: ALLIANCE#key-N with a number that was never used.
+    /// Id of the key: ALLIANCE#key-N with a number that was never used.
     #[arg(long)]
     id: KeyId,
-    /// The key-encryption key; by default FOLDER.kek beside the folder, made if it is absent.
+    /// File of the key-encryption key; by default FOLDER.kek beside the folder, created if it is missing.
     #[arg(long)]
     kek_file: Option<PathBuf>,
-    /// Where to write the public half.
+    /// File to write the public key to.
     #[arg(long)]
     out: PathBuf,
 }
@@ -46,37 +46,37 @@ pub struct Signer {
 pub struct Propose {
     #[command(flatten)]
     folder: Folder,
-    /// The public half of a signer to add. Repeat for several.
+    /// Public key file of a signer to add. Repeat for several.
     #[arg(long = "add")]
     add: Vec<PathBuf>,
-    /// A signer to drop. Repeat for several.
+    /// Key id of a signer to drop. Repeat for several.
     #[arg(long = "drop")]
     drop: Vec<KeyId>,
-    /// How many signatures a successor will need.
+    /// Number of signatures required from the new signers.
     #[arg(long)]
     threshold: Option<u64>,
-    /// Make a new key for registers: the present one is lost, known to others, or old.
+    /// Create a new register key, because the present one is lost, compromised or old.
     #[arg(long)]
     new_register_key: bool,
-    /// Make a new certification authority beside the present ones.
+    /// Create a new certification authority in addition to the present ones.
     #[arg(long)]
     new_ca: bool,
-    /// Drop all but the newest of the present certification authorities. Every member needs a certificate of it by then.
+    /// Drop all but the newest certification authority. Every member must have a certificate from it by then.
     #[arg(long)]
     drop_old_ca: bool,
-    /// Where to write the proposal.
+    /// File to write the proposal to.
     #[arg(long)]
     out: PathBuf,
 }
 
 #[derive(Args)]
 pub struct Sign {
-    /// The proposal; the signatures are added to it.
+    /// File of the proposal, to which the signatures are added.
     proposal: PathBuf,
     /// Folder of root keys: a signer's, or `keys` in the alliance's folder.
     #[arg(long)]
     keys: PathBuf,
-    /// The key-encryption key of that folder.
+    /// File of the key-encryption key of that folder; by default KEYS.kek beside it.
     #[arg(long)]
     kek_file: Option<PathBuf>,
 }
@@ -85,7 +85,7 @@ pub struct Sign {
 pub struct Install {
     #[command(flatten)]
     folder: Folder,
-    /// The proposal with its signatures.
+    /// File of the signed proposal.
     proposal: PathBuf,
 }
 
@@ -131,7 +131,8 @@ fn signer(args: &Signer, json: bool) -> Outcome {
 
 fn propose(args: Propose, json: bool) -> Outcome {
     let add = args.add.iter().map(|path| {
-        serde_json::from_slice::<NamedKey>(&read(path)?).with_context(|| format!("{} is no public key", path.display()))
+        serde_json::from_slice::<NamedKey>(&read(path)?)
+            .with_context(|| format!("{} is not a public key file", path.display()))
     });
     let proposal = Proposal {
         add_signers: add.collect::<anyhow::Result<_>>()?,
@@ -145,7 +146,7 @@ fn propose(args: Propose, json: bool) -> Outcome {
     write(&args.out, &text)?;
     tell(&text, json)?;
     if !json {
-        println!("Signers sign it: crosspark alliance root sign {} --keys FOLDER", args.out.display());
+        println!("Each signer signs it with: crosspark alliance root sign {} --keys FOLDER", args.out.display());
     }
     done()
 }
@@ -153,13 +154,13 @@ fn propose(args: Propose, json: bool) -> Outcome {
 fn sign(args: &Sign, json: bool) -> Outcome {
     let kek = Kek::load(&args.kek_file.clone().unwrap_or_else(|| kek_beside(&args.keys)))?;
     let keys = signers(&args.keys, &kek)?;
-    anyhow::ensure!(!keys.is_empty(), "there is no root key in {}", args.keys.display());
+    anyhow::ensure!(!keys.is_empty(), "{} contains no root key", args.keys.display());
     let text = sign_root(&read(&args.proposal)?, &keys)?;
     write(&args.proposal, &text)?;
     tell(&text, json)
 }
 
-/// What a signer must look at before signing.
+/// Prints what a signer must check before signing.
 fn tell(text: &[u8], json: bool) -> Outcome {
     let document = MultiSigned::parse::<Root>(text)?;
     let (body, digest) = document.claimed::<Root>()?;
@@ -177,6 +178,6 @@ fn tell(text: &[u8], json: bool) -> Outcome {
     println!("signers        {} of: {}", body.threshold, names.join(", "));
     println!("register key   {}", body.register_key.id);
     println!("authorities    {}", body.ca.len());
-    println!("signed by      {}", if by.is_empty() { "nobody yet".to_owned() } else { by.join(", ") });
+    println!("signed by      {}", if by.is_empty() { "none yet".to_owned() } else { by.join(", ") });
     done()
 }

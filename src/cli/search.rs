@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 pub struct Search {
     #[command(flatten)]
     node: NodeArgs,
-    /// Words; all must be there. Chinese words of two characters are found, and English ones by their stems.
+    /// Search words, which must all occur. English words match by stem, Chinese words from two characters on.
     words: Vec<String>,
-    /// Only of this park.
+    /// Only datasets of this park.
     #[arg(long)]
     park: Option<ParticipantId>,
-    /// Only under this schema: its $id.
+    /// Only datasets under this schema, given by its $id.
     #[arg(long)]
     schema: Option<String>,
-    /// Only of this sector.
+    /// Only datasets of this sector.
     #[arg(long)]
     theme: Option<String>,
-    /// Not older than: day, week, month, year.
+    /// Maximum age: day, week, month or year.
     #[arg(long)]
     fresh: Option<String>,
-    /// relevance, newest or title.
+    /// Order: relevance, newest or title.
     #[arg(long, default_value = "relevance")]
     sort: String,
-    /// How many to show.
+    /// Maximum number of results.
     #[arg(long, default_value_t = 20)]
     limit: u32,
 }
@@ -35,9 +35,9 @@ pub struct Search {
 pub struct Withdraw {
     #[command(flatten)]
     node: NodeArgs,
-    /// The dataset.
+    /// Id of the dataset.
     dataset: DatasetId,
-    /// Why; those who have an agreement on it are told.
+    /// Reason, sent to the peers that have an agreement on the dataset.
     #[arg(long)]
     reason: Text,
 }
@@ -63,7 +63,7 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
         let stale = hit.get("stale_since").is_some_and(|since| !since.is_null());
         let note = match (offered.get("refused").is_some(), stale) {
             (true, _) => "not for this park",
-            (_, true) => "stale: its park is away",
+            (_, true) => "stale: park unreachable",
             _ => "",
         };
         vec![
@@ -96,7 +96,7 @@ pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
     if as_json {
         output::json(&told)?;
     } else {
-        println!("Withdrawn. {} peers with an agreement on it are told.", output::text(&told, "told"));
+        println!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&told, "told"));
     }
     done()
 }

@@ -14,12 +14,12 @@ pub struct Args {
     node: PathBuf,
 }
 
-/// Each connection and open file takes a descriptor; the usual soft limit of 1,024 is far below the node's own limits.
+/// Raises the limit of open files: the usual soft limit of 1,024 is far below the node's own connection limits.
 fn allow_connections() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+        tracing::warn!(%error, "the limit of open files could not be raised and stays at {:?}", limit.current);
     }
 }
 
@@ -35,7 +35,7 @@ pub async fn run(args: Args) -> Outcome {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
+        tracing::info!("the node is stopping");
         let _ = stop.send(true);
     });
     let assembled = assembly::assemble(config, Overrides::default()).await?;

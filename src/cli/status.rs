@@ -25,12 +25,16 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     println!("endpoint    {}", of("/endpoint"));
     println!("register    {}, until {}", of("/register/sequence"), of("/register/expires"));
     println!(
-        "log         {} entries, {} of them not under a checkpoint yet",
+        "log         {} entries, {} of them not yet under a checkpoint",
         of("/health/logEntries"),
         of("/health/logUnsigned")
     );
-    println!("outbox      {} messages, the oldest for {} s", of("/outbox/waiting"), of("/health/outboxOldestSeconds"));
-    println!("processes   {} open, {} deliveries under way", of("/health/openProcesses"), of("/health/deliveries"));
+    println!(
+        "outbox      {} messages waiting, the oldest for {} s",
+        of("/outbox/waiting"),
+        of("/health/outboxOldestSeconds")
+    );
+    println!("processes   {} open, {} deliveries in progress", of("/health/openProcesses"), of("/health/deliveries"));
     if let (Some(free), Some(total)) = (bytes(&status, "/health/disk/0"), bytes(&status, "/health/disk/1")) {
         println!("disk        {free} of {total} free");
     }

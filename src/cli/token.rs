@@ -11,11 +11,11 @@ use serde_json::Value;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a token for a user.
+    /// Create a token for a user.
     Create(Create),
     /// List tokens.
     List(List),
-    /// End a token.
+    /// Revoke a token.
     Revoke(Revoke),
 }
 
@@ -23,13 +23,13 @@ pub enum Command {
 pub struct Create {
     #[command(flatten)]
     node: NodeArgs,
-    /// admin, publisher, requester or auditor.
+    /// Role: admin, publisher, requester or auditor.
     #[arg(long, value_parser = parse_role)]
     role: UserRole,
-    /// Who will use it.
+    /// Person who will use the token.
     #[arg(long)]
     person: Text,
-    /// On whose behalf; needed for requesters.
+    /// Enterprise on whose behalf the person acts; required for requesters.
     #[arg(long)]
     enterprise: Option<Text>,
     /// Days until it expires.
@@ -47,12 +47,12 @@ pub struct List {
 pub struct Revoke {
     #[command(flatten)]
     node: NodeArgs,
-    /// Which.
+    /// Id of the token.
     id: TokenId,
 }
 
 fn parse_role(name: &str) -> Result<UserRole, String> {
-    UserRole::parse(name).ok_or_else(|| format!("`{name}` is none of admin, publisher, requester, auditor"))
+    UserRole::parse(name).ok_or_else(|| format!("`{name}` is not one of admin, publisher, requester, auditor"))
 }
 
 pub async fn run(command: Command, json: bool) -> Outcome {
@@ -63,7 +63,7 @@ pub async fn run(command: Command, json: bool) -> Outcome {
             if json {
                 output::json(&made)?;
             } else {
-                eprintln!("Shown this once:");
+                eprintln!("Shown only once:");
                 println!("{}", output::text(&made, "secret"));
             }
         }
@@ -88,7 +88,7 @@ pub async fn run(command: Command, json: bool) -> Outcome {
     done()
 }
 
-/// Makes a token.
+/// Creates a token.
 pub async fn create(api: &Api, new: &NewToken) -> anyhow::Result<Value> {
     api.post("/v1/tokens", &serde_json::to_value(new)?).await
 }

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// List the transfers that are not over.
+    /// List the open transfers.
     List(NodeArgs),
-    /// Pause one: nothing is served until this park goes on with it.
+    /// Suspend a transfer: no data is served until this park resumes it.
     Suspend(Step),
-    /// Go on with one that this park paused.
+    /// Resume a transfer that this park suspended.
     Resume(Step),
-    /// Say that one is done.
+    /// Complete a transfer.
     Complete(Step),
-    /// End one.
+    /// Terminate a transfer.
     End(Step),
 }
 
@@ -24,9 +24,9 @@ pub enum Command {
 pub struct Step {
     #[command(flatten)]
     node: NodeArgs,
-    /// The transfer.
+    /// Id of the transfer.
     id: ProcessId,
-    /// Why; the other side is told.
+    /// Reason, sent to the peer.
     #[arg(long)]
     reason: Option<Text>,
 }
@@ -35,9 +35,9 @@ pub struct Step {
 pub struct Offer {
     #[command(flatten)]
     node: NodeArgs,
-    /// A dataset of this park.
+    /// Id of a dataset of this park.
     dataset: DatasetId,
-    /// To whom.
+    /// Participant id of the consumer.
     #[arg(long)]
     to: ParticipantId,
 }

@@ -1,4 +1,5 @@
-//! A change of the key-encryption key. Interrupted at any point, the node works and the change can go on.
+//! Change of the key-encryption key. If it is interrupted at any point, the node still works and the change can be
+//! resumed.
 
 use super::{EnrolError, file_error};
 use crate::assembly::{self, AssemblyError, files, open_store};
@@ -12,8 +13,8 @@ use crate::storage::{Change, Write};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Makes a new key-encryption key and wraps every key and secret of the stopped node under it. Returns how many there
-/// were.
+/// Creates a new key-encryption key and rewraps every key and secret of the stopped node under it. Returns their
+/// number.
 pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clock>) -> Result<usize, EnrolError> {
     let _lock = assembly::lock(&config.data)?;
     let _keys = assembly::lock_keys(&config.data)?;
@@ -21,7 +22,7 @@ pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clo
     let kek = Kek::begin_change(&config.kek_file, random).map_err(AssemblyError::from)?;
     let keys = config.data.join(files::KEYS);
     if KeyFile::all(&keys, "token", &kek).map_err(AssemblyError::from)?.is_empty() {
-        // Transfer tokens that are out must stay good: their secret, derived so far, gets a file of its own.
+        // Issued transfer tokens must stay valid: their secret, so far derived from the KEK, is stored in a key file.
         let id = config.participant.key(0);
         KeyFile::add(&keys, &id, "token", &kek.token_key()[..], &kek, random).map_err(AssemblyError::from)?;
     }

@@ -1,4 +1,4 @@
-//! How a node comes to be: its folder, its four keys and join request; and how it takes the welcome.
+//! Creation of a node (folder, four keys, join request), and its joining with the welcome.
 
 mod kek;
 mod rotate;
@@ -40,38 +40,38 @@ use zeroize::Zeroizing;
 
 /// Name of the join request in a node's folder.
 pub const JOIN_REQUEST: &str = "join-request.json";
-/// Validity of a node's keys: 5 years; certificates are shorter.
+/// Validity of a node's keys in days (5 years); certificates expire earlier.
 const KEY_DAYS: i64 = 5 * 365;
-/// Days of the first admin token.
+/// Validity of the first admin token in days.
 const FIRST_TOKEN_DAYS: u32 = 30;
 
-/// What a park says of itself when its node is made.
+/// A park's details for the creation of its node.
 pub struct NewNode {
     /// The configuration, with absolute paths.
     pub config: Config,
     /// Names by language tag.
     pub names: BTreeMap<String, Text>,
-    /// Such as `CN-BJ`.
+    /// Jurisdiction, such as `CN-BJ`.
     pub jurisdiction: Text,
-    /// Who administers it.
+    /// Name of the administrator.
     pub admin: Text,
 }
 
-/// Why a node was not made or did not join.
+/// Error in creating a node, joining, or changing its keys.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// Files, keys, store.
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
-    /// A file.
+    /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     File {
-        /// Where.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         reason: String,
     },
-    /// The welcome does not fit this node.
+    /// The welcome is invalid or not for this node.
     #[error("the welcome: {0}")]
     Welcome(String),
 }
@@ -80,7 +80,8 @@ fn file_error(path: &Path, error: impl std::fmt::Display) -> EnrolError {
     EnrolError::File { path: path.to_owned(), reason: error.to_string() }
 }
 
-/// Makes a node's folder. Returns the join request's fingerprint and the first admin token's secret. Never overwrites.
+/// Creates a node's folder, never overwriting one. Returns the join request's fingerprint and the first admin token's
+/// secret.
 pub async fn init(
     new: &NewNode,
     toml: &str,
@@ -91,11 +92,11 @@ pub async fn init(
     let folder = &new.config.data;
     let configuration = folder.join(config::FILE);
     if configuration.exists() {
-        return Err(file_error(folder, "there is a node in this folder already; it is never overwritten"));
+        return Err(file_error(folder, "this folder already contains a node, which is never overwritten"));
     }
-    // The configuration is written last: without it, whatever is here is an earlier attempt that did not end.
+    // The configuration is written last: without it, the folder contains only the remains of an interrupted attempt.
     let interrupted = clear_interrupted(folder).map_err(|error| file_error(folder, error))?;
-    // What is in it is sealed or wrapped, but nobody else's affair.
+    // The contents are sealed or wrapped; other users still have no reason to read them.
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(folder, private).map_err(|error| file_error(folder, error))?;
     let keys = folder.join(files::KEYS);
@@ -122,16 +123,17 @@ pub async fn init(
     Ok((fingerprint, secret))
 }
 
-/// Nothing is committed to a folder that may be behind what its peers saw.
+/// Refuses a folder that may be older than the checkpoints that its peers hold: nothing is committed to it.
 fn must_be_settled(folder: &Path) -> Result<(), EnrolError> {
     if folder.join(files::RESTORED).exists() {
-        let reason = "it was restored from a backup: run the node first, until its log was compared with its peers'";
+        let reason =
+            "it was restored from a backup: run the node until its log has been compared with its peers' checkpoints";
         return Err(file_error(folder, reason));
     }
     Ok(())
 }
 
-/// Removes what an interrupted [`init`] left. Nobody was told of its keys yet.
+/// Removes the remains of an interrupted [`init`], whose keys have not been published. Returns whether there were any.
 fn clear_interrupted(folder: &Path) -> std::io::Result<bool> {
     let keys = folder.join(files::KEYS);
     if !keys.exists() {
@@ -143,7 +145,7 @@ fn clear_interrupted(folder: &Path) -> std::io::Result<bool> {
             _ => {}
         }
     }
-    // The folder itself stays: it tells that the key-encryption key is this node's.
+    // The folder itself stays: it shows that the key-encryption key belongs to this node.
     for file in keys.read_dir()? {
         std::fs::remove_file(file?.path())?;
     }
@@ -203,8 +205,8 @@ fn join_request(new: &NewNode, kek: &Kek, now: Timestamp, random: &dyn Random) -
     Ok(SignedRequest { body, signed })
 }
 
-/// Takes the welcome: checks the root against the fingerprint that people compared, the register under it, and that
-/// both are about this node's own keys.
+/// Joins with a welcome: checks the root against the fingerprint that people compared, the register under that root,
+/// and that the register and the certificate are for this node's own keys.
 pub async fn join(
     config: &Config,
     welcome: &[u8],
@@ -258,7 +260,7 @@ pub async fn join(
     Ok(register)
 }
 
-/// The register lists this node's own public keys, and the certificate is for its TLS key.
+/// Checks that the register lists this node's own public keys and that the certificate is for its TLS key.
 fn check_own(
     config: &Config,
     kek: &Kek,
@@ -267,21 +269,21 @@ fn check_own(
     now: Timestamp,
 ) -> Result<(), EnrolError> {
     let refuse = |reason: &str| EnrolError::Welcome(reason.to_owned());
-    let member = register.member(&config.participant).ok_or_else(|| refuse("its register does not list this node"))?;
+    let member = register.member(&config.participant).ok_or_else(|| refuse("the register does not list this node"))?;
     for usage in [KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
         let own = assembly::signing_key(&config.data, usage, kek)?;
         if member.key(own.id(), usage, now) != Some(own.public()) {
-            return Err(refuse(&format!("its register has another {} key for this node", usage.name())));
+            return Err(refuse(&format!("its register lists another {} key for this node", usage.name())));
         }
     }
     let der = CertificateDer::from_pem_slice(certificate.as_bytes());
-    let der = der.map_err(|_| refuse("its certificate is no PEM certificate"))?;
+    let der = der.map_err(|_| refuse("its certificate is not valid PEM"))?;
     let presented = Presented::parse(&der).map_err(|error| refuse(&format!("its certificate: {error}")))?;
     if !member.has_pin(&presented.pin(), now) {
-        return Err(refuse("its certificate is for another key than the register has for this node"));
+        return Err(refuse("its certificate is not for the TLS key that its register lists for this node"));
     }
     if member.endpoint != config.peer.endpoint {
-        return Err(refuse("its register has another endpoint for this node than the configuration"));
+        return Err(refuse("its register lists another endpoint for this node than the configuration"));
     }
     Ok(())
 }

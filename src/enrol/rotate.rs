@@ -1,4 +1,4 @@
-//! New keys and certificates of a node that has joined: what it asks the operator for, and how it takes the answer.
+//! New keys and certificates of a node that has joined: the request to the operator, and installing the answer.
 
 use super::{EnrolError, file_error};
 use crate::alliance::Welcome;
@@ -21,28 +21,28 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// What a park wants anew.
+/// The keys and certificates to renew.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// New keys of these uses.
     pub keys: Vec<KeyUse>,
     /// A new certificate for the present TLS key.
     pub certificate: bool,
-    /// The document key is lost or known to others: the new keys are not signed with it, and people compare.
+    /// The document key is lost or compromised: the new keys are not signed with it, and people compare fingerprints.
     pub document_key_lost: bool,
 }
 
-/// What was asked for, in what people compare by telephone.
+/// Fingerprints of a rotation, which people compare by telephone.
 #[derive(Debug)]
 pub struct Asked {
-    /// The whole rotation's fingerprint, for the operator.
+    /// Fingerprint of the rotation, for the operator.
     pub rotation: Digest,
-    /// Each new key's, for parks that keep it in quarantine.
+    /// Fingerprint of each new key, for parks that keep it in quarantine.
     pub keys: Vec<(KeyId, Digest)>,
 }
 
-/// Makes the keys and writes the rotation for the operator to `out`. The node may run meanwhile;
-/// it acts with the new keys once a register lists them.
+/// Creates the keys and writes the rotation for the operator to `out`. The node may be running; it uses the new keys
+/// once a register lists them.
 pub fn rotate(
     config: &Config,
     wanted: &Wanted,
@@ -117,11 +117,11 @@ fn present_tls_key(keys: &Path, kek: &Kek, member: &crate::identity::register::M
         member.keys.iter().any(|key| key.usage == KeyUse::Tls && key.public.0 == public)
     };
     let found = tls_keys(keys, kek)?.into_iter().rev().find(|(_, pair)| listed(pair));
-    found.map(|(_, pair)| pair).ok_or_else(|| file_error(keys, "the register lists none of the TLS keys here"))
+    found.map(|(_, pair)| pair).ok_or_else(|| file_error(keys, "the register lists none of these TLS keys"))
 }
 
-/// Takes the certificate in the operator's answer, which must be for one of this node's TLS keys. Returns when it ends;
-/// none if the answer has no certificate (new keys come with the register).
+/// Installs the certificate in the operator's answer, which must be for one of this node's TLS keys. Returns its
+/// expiry, or none if the answer contains no certificate (new keys come with the register).
 pub fn renew(config: &Config, welcome: &[u8], now: Timestamp) -> Result<Option<Timestamp>, EnrolError> {
     let refuse = |reason: &str| EnrolError::Welcome(reason.to_owned());
     let welcome: Welcome = json::read(welcome).map_err(|error| refuse(&error.to_string()))?;
@@ -130,7 +130,7 @@ pub fn renew(config: &Config, welcome: &[u8], now: Timestamp) -> Result<Option<T
     }
     let kek = Kek::load(&config.kek_file).map_err(AssemblyError::from)?;
     let der = CertificateDer::from_pem_slice(welcome.certificate.as_bytes());
-    let der = der.map_err(|_| refuse("its certificate is no PEM certificate"))?;
+    let der = der.map_err(|_| refuse("its certificate is not valid PEM"))?;
     let presented = Presented::parse(&der).map_err(|error| refuse(&format!("its certificate: {error}")))?;
     if presented.not_after() <= now {
         return Err(refuse("its certificate has expired"));
@@ -138,7 +138,7 @@ pub fn renew(config: &Config, welcome: &[u8], now: Timestamp) -> Result<Option<T
     let own = |pair: &KeyPair| Digest::of(&pair.subject_public_key_info()) == presented.pin();
     let keys = config.data.join(files::KEYS);
     let found = tls_keys(&keys, &kek)?.into_iter().find(|(_, pair)| own(pair));
-    let (id, _) = found.ok_or_else(|| refuse("its certificate is for no TLS key of this node"))?;
+    let (id, _) = found.ok_or_else(|| refuse("its certificate is not for a TLS key of this node"))?;
     let path = certificate_path(&config.data, &id);
     write_whole(&path, welcome.certificate.as_bytes()).map_err(|error| file_error(&path, error))?;
     Ok(Some(presented.not_after()))

@@ -1,4 +1,5 @@
-//! A way back in for whoever has the folder and its key-encryption key, when no administrator's token is left.
+//! Access to a node whose administrator tokens are all lost or expired, for the holder of its folder and key-encryption
+//! key.
 
 use super::{EnrolError, FIRST_TOKEN_DAYS, file_error, must_be_settled};
 use crate::assembly::{self, AssemblyError, open_store};
@@ -13,7 +14,7 @@ use crate::storage::{Change, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Makes an administrator's token for `person` in the folder of a stopped node, and logs it. Returns its secret.
+/// Creates an administrator's token for `person` in the folder of a stopped node, and logs this. Returns the secret.
 pub async fn admin_token(
     config: &Config,
     person: Text,

@@ -28,30 +28,30 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use write_timeout::WriteTimeout;
 
-/// How one listener serves.
+/// Settings of one listener.
 #[derive(Clone)]
 pub struct Rules {
-    /// TLS; plain without.
+    /// TLS; plain HTTP if none.
     pub tls: Option<TlsAcceptor>,
-    /// Time for a request until its answer begins; none for listeners that take publications.
+    /// Time limit from a request to the start of its response; none for listeners that accept publications.
     pub request_time_max: Option<Duration>,
-    /// Connections of one address (IPv6: of one /64) that no known key was proven for.
+    /// Connections from one address (IPv6: one /64) without a proven key of a member.
     pub per_address_max: usize,
     /// Connections with one client key.
     pub per_key_max: usize,
-    /// Requests in flight of one caller.
+    /// Requests in flight per caller.
     pub in_flight_per_caller_max: usize,
-    /// Requests in flight of all callers together that have no known key.
+    /// Requests in flight of all unauthenticated callers together.
     pub in_flight_unauthenticated_max: usize,
-    /// Whether a member has this key: anybody can make a key, and as many as they like.
+    /// Whether this key is a member's. Keys alone are no basis for limits, since anyone can create any number of them.
     pub is_known: Arc<dyn Fn(&Digest) -> bool + Send + Sync>,
-    /// Told of every connection or request that was turned away before any handler saw it.
+    /// Called for every connection or request that is rejected before it reaches a handler.
     pub shed: Arc<dyn Fn() + Send + Sync>,
-    /// Connections that are open, for whoever watches.
+    /// Number of open connections, for metrics.
     pub open: Arc<AtomicU64>,
 }
 
-/// What all connections of one listener share.
+/// State shared by all connections of one listener.
 #[derive(Clone)]
 struct ListenerState {
     router: Router,
@@ -63,7 +63,7 @@ struct ListenerState {
     idle_shedding: Arc<IdleShedding>,
 }
 
-/// Tells connections without a request to make room, when places are few.
+/// Signals idle connections to close when few permits are left.
 struct IdleShedding {
     times: watch::Sender<u64>,
     told: Mutex<Instant>,
@@ -79,7 +79,7 @@ impl IdleShedding {
     }
 }
 
-/// Accepts connections until `stop` turns true, then lets requests in flight finish within
+/// Accepts connections until `stop` becomes true, then lets requests in flight finish within
 /// [`limits::DRAIN_TIME_MAX`].
 pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop: watch::Receiver<bool>) {
     let silent = Arc::new(Semaphore::new(limits::CONNECTIONS_SILENT_MAX));
@@ -99,7 +99,7 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
     };
     let mut connections = JoinSet::new();
     loop {
-        // When all are taken, newcomers wait in the kernel's queue.
+        // When all permits are taken, new connections wait in the kernel's queue.
         let next = async {
             let unread = silent.clone().acquire_owned().await;
             (unread, listener.accept().await)
@@ -112,7 +112,7 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, say: a pause lets others finish.
+                // Probably out of file descriptors: a pause lets other connections finish.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -137,11 +137,11 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
     }
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limits::DRAIN_TIME_MAX, drained).await.is_err() {
-        tracing::warn!("connections were cut after the time for finishing was over");
+        tracing::warn!("the time limit for shutdown has passed; the remaining connections are closed");
     }
 }
 
-/// Waits until the other end says something, and then for a place.
+/// Waits for the first byte from the peer and then for a permit.
 async fn first_byte(stream: &TcpStream, state: &ListenerState) -> Option<OwnedSemaphorePermit> {
     let mut stop = state.stop.clone();
     let mut first = [0; 1];
@@ -160,7 +160,7 @@ async fn first_byte(stream: &TcpStream, state: &ListenerState) -> Option<OwnedSe
 }
 
 async fn connection(stream: TcpStream, address: SocketAddr, permit: Permit<Caller>, state: &ListenerState) {
-    // Small answers leave at once.
+    // Small responses are sent without delay.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &state.rules.tls else {
         let about = Connection { presented: None, address: Some(address) };
@@ -171,8 +171,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, permit: Permit<Calle
             let certificates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let presented = certificates.and_then(|der| Presented::parse(der).ok()).map(Arc::new);
             let known = presented.as_ref().map(|presented| presented.pin()).filter(|pin| (state.rules.is_known)(pin));
-            // A member's connections are counted by its key, those of strangers by their address: several members may be
-            // behind one address.
+            // Connections of members are counted by key, others by address: several members may share one address.
             let (caller, permit) = match known {
                 None => (Caller::at(address.ip()), Some(permit)),
                 Some(pin) => {
@@ -222,7 +221,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let (mut stop, mut scarce, opened) = (state.stop.clone(), state.idle_shedding.times.subscribe(), Instant::now());
     let room_needed = async {
         while scarce.changed().await.is_ok() {
-            // A newcomer gets the time to say what it wants.
+            // A new connection gets this long to send its first request.
             if under_way.load(Ordering::SeqCst) == 0 && opened.elapsed() > limits::IDLE_SHED_INTERVAL {
                 return;
             }
@@ -238,7 +237,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let _ = serving.await;
 }
 
-/// A request of a connection, from its head to the last byte of its answer.
+/// A request in flight on a connection, from its head to the last byte of its response.
 struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
@@ -266,12 +265,12 @@ async fn respond(
             (state.rules.shed)();
             return Ok(match full {
                 Overload::Caller => turned_away(StatusCode::TOO_MANY_REQUESTS, "you have too many requests in flight"),
-                Overload::Node => turned_away(StatusCode::SERVICE_UNAVAILABLE, "the node is busy"),
+                Overload::Node => turned_away(StatusCode::SERVICE_UNAVAILABLE, "the node is overloaded"),
             });
         }
     };
-    // A task of its own: a caller that hangs up, or a time that is over, abandons the answer and never the work
-    // between a commit and what follows it. As long as there is work, it has its place.
+    // The handler runs in a separate task: a disconnect or a timeout abandons the response, never the work between a
+    // commit and its follow-up. The task keeps its permit until it ends.
     let (router, working) = (state.router.clone(), request_permit.clone());
     let work = tokio::spawn(async move {
         let answer = router.oneshot(request).await;
@@ -286,7 +285,7 @@ async fn respond(
         Ok(Ok(Ok(answer))) => Ok(answer.map(|body| GuardedBody::body(body, (request_permit, busy)))),
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(error)) => {
-            tracing::error!(%error, "a request's handler failed");
+            tracing::error!(%error, "a request handler failed");
             Ok(turned_away(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
         }
         Err(_) => {
@@ -296,7 +295,7 @@ async fn respond(
     }
 }
 
-/// An answer that no handler made (RFC 9457).
+/// A problem document (RFC 9457) for a request that did not reach a handler or whose handler failed.
 fn turned_away(status: StatusCode, detail: &str) -> Response<Body> {
     let title = status.canonical_reason().unwrap_or_default().to_lowercase().replace(' ', "-");
     let problem = serde_json::json!({"title": title, "status": status.as_u16(), "detail": detail});

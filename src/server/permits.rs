@@ -1,4 +1,4 @@
-//! Who has how many places: connections and requests in flight, in all and for one caller.
+//! Limits on connections and requests in flight, in total and per caller.
 
 use crate::core::digest::Digest;
 use axum::body::{Body, Bytes, HttpBody};
@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who is at the other end, as far as limits go: a member's key that was proven, else a network.
+/// Whom a limit applies to: a member with a proven key, otherwise a network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// The pin of its TLS key.
+    /// Pin of a member's TLS key.
     Key(Digest),
-    /// Its address; in IPv6, whoever has one has its /64.
+    /// IPv4 address, or IPv6 /64, since one caller usually controls the whole /64.
     Network(IpAddr),
 }
 
 impl Caller {
-    /// By address.
+    /// The caller at an address.
     pub fn at(address: IpAddr) -> Self {
         Self::Network(match address.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
@@ -30,7 +30,7 @@ impl Caller {
     }
 }
 
-/// Counts places by who has them.
+/// Counts permits by holder.
 #[derive(Debug)]
 pub struct Permits<K>(Arc<Mutex<HashMap<K, usize>>>);
 
@@ -46,7 +46,7 @@ impl<K> Default for Permits<K> {
     }
 }
 
-/// A place; dropped, it is free again.
+/// A permit, returned when it is dropped.
 #[derive(Debug)]
 pub struct Permit<K: Eq + Hash> {
     permits: Permits<K>,
@@ -54,7 +54,7 @@ pub struct Permit<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash + Clone> Permits<K> {
-    /// A place for `of`, if it has fewer than `max`.
+    /// A permit for `of`, if it holds fewer than `max`.
     pub fn take(&self, of: &K, max: usize) -> Option<Permit<K>> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(of.clone()).or_default();
@@ -78,26 +78,26 @@ impl<K: Eq + Hash> Drop for Permit<K> {
     }
 }
 
-/// Requests in flight, from their head to the last byte of their answer.
+/// Requests in flight, from their head to the last byte of their response.
 #[derive(Debug, Clone)]
 pub struct InFlight {
     all: Arc<Semaphore>,
-    /// Those of callers without a known key: they must leave room for members.
+    /// Permits of unauthenticated callers, which must leave room for members.
     unauthenticated: Arc<Semaphore>,
     by_caller: Permits<Caller>,
     per_caller_max: usize,
 }
 
-/// Why there is no place for a request.
+/// Why a request gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overload {
-    /// The caller has too many in flight: 429.
+    /// The caller has too many requests in flight: 429.
     Caller,
-    /// All callers together have: 503.
+    /// All callers together have too many requests in flight: 503.
     Node,
 }
 
-/// A request in flight.
+/// Permit of a request in flight.
 #[derive(Debug)]
 pub struct InFlightPermit {
     _of: Permit<Caller>,
@@ -106,7 +106,7 @@ pub struct InFlightPermit {
 }
 
 impl InFlight {
-    /// So many in all, for strangers together, and for one caller.
+    /// Limits in total, for all unauthenticated callers together, and per caller.
     pub fn new(max: usize, unauthenticated_max: usize, per_caller_max: usize) -> Self {
         let permits = |max: usize| Arc::new(Semaphore::new(max));
         Self {
@@ -117,7 +117,7 @@ impl InFlight {
         }
     }
 
-    /// A place for a request.
+    /// A permit for a request.
     pub fn take(&self, caller: &Caller) -> Result<InFlightPermit, Overload> {
         let of = self.by_caller.take(caller, self.per_caller_max).ok_or(Overload::Caller)?;
         let unauthenticated = matches!(caller, Caller::Network(_));
@@ -128,14 +128,14 @@ impl InFlight {
     }
 }
 
-/// An answer's body that holds something until it is sent or given up.
+/// A response body that keeps `held` until it is sent or dropped.
 pub struct GuardedBody<T> {
     body: Body,
     _held: T,
 }
 
 impl<T: Send + Unpin + 'static> GuardedBody<T> {
-    /// As a body.
+    /// Wraps `body`.
     pub fn body(body: Body, held: T) -> Body {
         Body::new(Self { body, _held: held }.boxed_unsync())
     }

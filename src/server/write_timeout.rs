@@ -1,4 +1,4 @@
-//! A connection whose other end must read what it asked for: one that takes too little for too long is cut.
+//! Closes connections whose peer reads the response too slowly.
 
 use crate::core::limits;
 use std::io;
@@ -8,23 +8,23 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// The stream. It counts the time in which bytes wait for the other end; each [`limits::WRITE_PROGRESS_BYTES_MIN`] that are
-/// taken buy another [`limits::WRITE_PROGRESS_TIME`].
+/// A stream that limits the time for which writes wait for the peer to [`limits::WRITE_PROGRESS_TIME`] per
+/// [`limits::WRITE_PROGRESS_BYTES_MIN`] bytes written.
 pub struct WriteTimeout<S> {
     stream: S,
-    /// Since when bytes wait, and what wakes this task when that was too long.
+    /// Start of the present wait, and the timer that ends it.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
     waited: Duration,
     taken: usize,
 }
 
 impl<S> WriteTimeout<S> {
-    /// Watches `stream`.
+    /// Wraps `stream`.
     pub fn new(stream: S) -> Self {
         Self { stream, waiting: None, waited: Duration::ZERO, taken: 0 }
     }
 
-    /// After a write or flush: `waits` if bytes are still to be taken by the other end.
+    /// Records a write or flush of `taken` bytes; `waits` if it is still pending.
     fn watch(&mut self, context: &mut Context<'_>, taken: usize, waits: bool) -> io::Result<()> {
         self.taken += taken;
         if self.taken >= limits::WRITE_PROGRESS_BYTES_MIN {
@@ -41,7 +41,7 @@ impl<S> WriteTimeout<S> {
         if timer.as_mut().poll(context).is_pending() {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the other end reads too slowly"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads too slowly"))
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_readers_are_cut_and_others_are_not() {
-        // A quarter of a window's bytes in each of many steps that take long in all.
+        // Fast enough in every window, although the transfer as a whole takes long.
         let steady = limits::WRITE_PROGRESS_TIME / 100;
         write_to_one_who_reads(limits::WRITE_PROGRESS_BYTES_MIN / 50, steady).await.unwrap();
         let dripping = write_to_one_who_reads(1, Duration::from_secs(1)).await.unwrap_err();

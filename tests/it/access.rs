@@ -1,4 +1,4 @@
-//! Every route with every kind of caller; and every refusal leaves its trace.
+//! Every route is called by every kind of caller, and every refusal is logged.
 
 use crate::harness::*;
 use crosspark::core::id::Text;
@@ -7,7 +7,7 @@ use crosspark::identity::document;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-/// Method, path, and who may call: everybody, members in any standing, active members.
+/// Who may call a route: everyone, members of any status, or active members.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum For {
     All,
@@ -69,7 +69,7 @@ async fn call(client: &Client, park: &Park, method: &Method, path: &str) -> (Sta
     (response.status(), response.headers().contains_key("crosspark-promise"))
 }
 
-/// Refusals in the log so far: entries, and counts inside counted entries.
+/// Refusals in the log so far: single entries plus the numbers in counted entries.
 async fn refusals(park: &Park) -> u64 {
     let count = |row: &Value| match row["entry"]["kind"].as_str() {
         Some("refusals.counted") => {
@@ -89,7 +89,7 @@ async fn every_route_with_every_caller() {
     let token = a.get("admin", "/v1/status").await;
     assert_eq!(token["register"]["sequence"], 4);
     let file = alliance.path().join("register.jws");
-    // The newer register comes by file, through the management API.
+    // The newer register is installed through the management API.
     let jws = std::fs::read_to_string(&file).unwrap();
     install(&a, &jws).await;
 
@@ -114,12 +114,12 @@ async fn every_route_with_every_caller() {
             let may = allowed[standing as usize];
             assert_eq!(status != StatusCode::FORBIDDEN, may, "{who}: {method} {path}: {status}");
             assert!(!status.is_server_error(), "{who}: {method} {path}: {status}");
-            // Whatever was refused to whom needs a certificate is in the log, as an entry or a count.
+            // On routes that need a certificate, every refusal is in the log, as an entry or in a count.
             if status.is_client_error() && standing != For::All && !path.starts_with("/schemas") {
-                assert_eq!(after, before + 1, "{who}: {method} {path}: {status} left no trace");
+                assert_eq!(after, before + 1, "{who}: {method} {path}: {status} was not logged");
                 let known = who.ends_with("member") || who.contains("expired") || who.contains("yet");
                 let member = known && (may || who.contains("suspended"));
-                assert!(promised || !member, "{who}: {method} {path}: {status} without promise");
+                assert!(promised || !member, "{who}: {method} {path}: {status} without a promise");
             }
         }
     }
@@ -134,8 +134,8 @@ async fn install(park: &Park, jws: &str) {
     assert!(response.status().is_success(), "{}", response.text().await.unwrap());
 }
 
-/// A client without certificate that takes any server.
-#[allow(clippy::disallowed_methods, reason = "a stranger follows no rules")]
+/// A client without a certificate that accepts any server certificate.
+#[allow(clippy::disallowed_methods, reason = "an unauthenticated caller does not use our client")]
 fn anonymous() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap()
@@ -160,7 +160,7 @@ fn contract_request(
     body
 }
 
-/// A member with the right certificate, whose messages name somebody or something else.
+/// A member with the correct certificate whose messages name another participant, process or dataset.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_speaks_for_nobody_else() {
     let alliance = Alliance::new();
@@ -214,7 +214,8 @@ async fn a_member_speaks_for_nobody_else() {
         assert_eq!(refusals(&a).await, before + 1, "{what}");
         opening_fits(&a, &client, &promise).await;
     }
-    // The right one is taken; twice it is the same negotiation; another under its name is refused.
+    // A correct request is accepted; repeated, it is the same negotiation; a different one with the same pid is
+    // refused.
     let body = contract_request(&a, &b, &good, &offer, dataset, &policy, &b_callback);
     let first = client.post(&url).json(&body).send().await.unwrap();
     assert_eq!(first.status(), StatusCode::CREATED);
@@ -223,7 +224,7 @@ async fn a_member_speaks_for_nobody_else() {
     assert_eq!(first["providerPid"], again["providerPid"]);
     let other = contract_request(&a, &b, &claim_of(&b, &b, &a, &offer, 5), &offer, dataset, &policy, &b_callback);
     assert_eq!(client.post(&url).json(&other).send().await.unwrap().status(), StatusCode::BAD_REQUEST);
-    // Another member does not see it.
+    // Another member cannot see the negotiation.
     let path = format!("/dsp/2025-1/negotiations/{}", first["providerPid"].as_str().unwrap());
     let stranger = a.client(&alliance, c.identity());
     assert_eq!(call(&stranger, &a, &Method::GET, &path).await.0, StatusCode::NOT_FOUND);
@@ -231,7 +232,7 @@ async fn a_member_speaks_for_nobody_else() {
     run.stop();
 }
 
-/// The promise names an entry whose opening makes the promised leaf.
+/// Checks that the opening of the promised entry results in the promised leaf.
 async fn opening_fits(park: &Park, client: &Client, promise: &str) {
     use crosspark::audit::promise::Promise;
     let key = park.document_key();
@@ -273,14 +274,14 @@ async fn roles_may_only_their_own() {
             }
         }
     }
-    // A revoked token is worth nothing.
+    // A revoked token is not accepted.
     let tokens = a.get("admin", "/v1/tokens").await;
     let auditor = tokens["tokens"].as_array().unwrap().iter().find(|token| token["role"] == "publisher").unwrap();
     let (admin, publisher) = (a.admin_token(), a.token_of("publisher").await);
     let id = auditor["id"].as_str().unwrap();
     assert_eq!(a.call("DELETE", &format!("/v1/tokens/{id}"), &admin, None).await.0, 204);
     assert_eq!(a.call("GET", "/v1/datasets", &publisher, None).await.0, 401);
-    // The last administrator's token stays, for nobody could make another; with a second one, it may end.
+    // The last administrator's token cannot be revoked, since nobody could create another; with a second one, it can.
     let tokens = tokens["tokens"].as_array().unwrap();
     let first = tokens.iter().find(|token| token["role"] == "admin").unwrap()["id"].as_str().unwrap();
     let end_first = async || a.call("DELETE", &format!("/v1/tokens/{first}"), &admin, None).await;
@@ -293,7 +294,7 @@ async fn roles_may_only_their_own() {
     let second = made["secret"].as_str().unwrap();
     let (_, said) = a.call("GET", "/v1/status", second, None).await;
     assert!(said["health"]["warnings"].to_string().contains("the last administrator's token expires"), "{said}");
-    // With the folder and its key there is a way back in; not beside the node at work.
+    // The holder of a stopped node's folder and key-encryption key can create an administrator's token.
     let output = crosspark(&["node", "admin-token", text(&a.folder)]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another process"));
     run.stop();

@@ -1,5 +1,5 @@
-//! The management API: every answer is what its document says, every error is a problem, listings have pages, and what
-//! creates happens once for one key.
+//! The management API: every response matches the OpenAPI document, every error is a problem document, lists are paged,
+//! and a creation with an idempotency key happens once.
 
 use crate::harness::*;
 use crosspark::net::own_node_client;
@@ -15,7 +15,7 @@ async fn document(park: &Park) -> Value {
     request(park, "GET", "/openapi.json", "").send().await.unwrap().json().await.unwrap()
 }
 
-/// Checks an answer against what the document says of it.
+/// Checks a response against the OpenAPI document and returns its body.
 async fn conforms(document: &Value, method: &str, template: &str, response: Response) -> Value {
     let status = response.status().as_u16().to_string();
     let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
@@ -96,7 +96,7 @@ async fn answers_are_what_the_document_says() {
         seen.push(template);
     }
     for (path, methods) in api["paths"].as_object().unwrap() {
-        assert!(methods.get("get").is_none() || seen.contains(&path.as_str()), "{path} was not tried");
+        assert!(methods.get("get").is_none() || seen.contains(&path.as_str()), "{path} was not tested");
     }
     run_a.settle().await;
     run_b.settle().await;
@@ -198,7 +198,7 @@ async fn listings_have_pages_and_creations_happen_once() {
     };
     let mut ids = Vec::new();
     for n in 0..5 {
-        // The same twice, one after the other and both at once.
+        // The same request twice, first one after the other, then concurrently.
         let key = format!("key-{n}");
         let (first, second) = tokio::join!(ask(&key, &datasets[n]), ask(&key, &datasets[n]));
         let third = ask(&key, &datasets[n]).await;
@@ -221,7 +221,7 @@ async fn listings_have_pages_and_creations_happen_once() {
         status == 409 && said["detail"].as_str().unwrap().contains(made["token"]["id"].as_str().unwrap()),
         "{said}"
     );
-    // A publication that is sent again.
+    // A repeated publication.
     let publisher = a.token_of("publisher").await;
     let publish = async |count: usize| {
         let metadata = json!({
@@ -235,12 +235,12 @@ async fn listings_have_pages_and_creations_happen_once() {
     let (first, second) = tokio::join!(publish(2), publish(2));
     assert_eq!(first, second);
     assert_eq!(publish(2).await, first);
-    assert_eq!(publish(3).await["title"], "idempotency-key", "other records are another request");
+    assert_eq!(publish(3).await["title"], "idempotency-key", "a request with other records is a different request");
     datasets.push(first["dataset"].as_str().unwrap().to_owned());
     assert_eq!(
         std::fs::read_dir(a.folder.join("blobs")).unwrap().count(),
         7,
-        "one blob for each, and the folder of parts"
+        "one blob per publication, and the folder of parts"
     );
 
     let pages = async |park: &Park, token: &str, path: &str, name: &str| {
@@ -260,7 +260,7 @@ async fn listings_have_pages_and_creations_happen_once() {
     };
     let listed = pages(&b, &requester, "/v1/requests", "requests").await;
     ids.reverse();
-    assert_eq!(listed.iter().map(|row| row["id"].clone()).collect::<Vec<_>>(), ids, "each once, newest first");
+    assert_eq!(listed.iter().map(|row| row["id"].clone()).collect::<Vec<_>>(), ids, "once each, newest first");
     let own = pages(&a, &publisher, "/v1/datasets", "datasets").await;
     datasets.sort();
     assert_eq!(own.iter().map(|row| row["dataset"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), datasets);

@@ -1,4 +1,4 @@
-//! Backups of running nodes, and what happens when an old one is put back.
+//! Backups of running nodes, and the restoration of old ones.
 
 use crate::harness::*;
 use serde_json::Value;
@@ -11,7 +11,7 @@ fn backup(park: &Park, name: &str) -> PathBuf {
     archive
 }
 
-/// Puts a backup in the place of the park's folder; where the folder went.
+/// Replaces the park's folder with a backup, and returns where the original was moved.
 fn put_back(park: &Park, archive: &Path) -> PathBuf {
     let aside = archive.with_extension("aside");
     std::fs::rename(&park.folder, &aside).unwrap();
@@ -43,7 +43,7 @@ async fn a_backup_of_a_running_node_restores_all_of_it() {
     let (published, _) = a.publish("economic-indicator", &text_of, "ndjson", &research()).await;
     let dataset = dataset_of(&published).to_owned();
     let first = b.request(&a, &dataset, "research").await;
-    // Both nodes are at work while they are backed up.
+    // Both nodes are busy while they are backed up.
     let busy = futures_util::future::join_all((0..5).map(|_| b.request(&a, &dataset, "research")));
     let (_, archives) = tokio::join!(busy, async { [backup(&a, "tar"), backup(&b, "tar")] });
     run_a.settle().await;
@@ -51,8 +51,8 @@ async fn a_backup_of_a_running_node_restores_all_of_it() {
     run_a.stop();
     run_b.stop();
 
-    // A restored folder that is started beside the original cannot serve, and stays unsettled: what the peers saw until
-    // then decides nothing about a later start.
+    // A node that is started from a restored folder beside the original cannot listen. The folder stays unsettled,
+    // because the peers' present checkpoints say nothing about a later start.
     let (run_a, run_b) = (a.start().await, b.start().await);
     let beside = a.folder.with_extension("beside");
     good(&["restore", text(&archives[0]), "--into", text(&beside)]);
@@ -63,7 +63,7 @@ async fn a_backup_of_a_running_node_restores_all_of_it() {
     run_a.stop();
     run_b.stop();
 
-    // A consumer that is put back has what it had; its peer saw nothing newer of its log.
+    // A restored consumer still has its data; its peer holds no newer checkpoint of its log.
     put_back(&b, &archives[1]);
     let (run_a, run_b) = (a.start().await, b.spawn(&[]));
     until_up(&b).await;
@@ -92,7 +92,7 @@ async fn a_node_behind_what_others_saw_stays_read_only() {
     let (published, _) = a.publish("economic-indicator", &records(10), "ndjson", &research()).await;
     let dataset = dataset_of(&published).to_owned();
     let archive = backup(&a, "tar");
-    // Releases after the backup, under a checkpoint that park B sees.
+    // Releases after the backup, covered by a checkpoint that park B receives.
     assert_eq!(b.request(&a, &dataset, "research").await["stage"], "verified");
     run_a.stop();
     let run_a = a.start().await;
@@ -107,14 +107,14 @@ async fn a_node_behind_what_others_saw_stays_read_only() {
     let (status, said) = ready(&a).await;
     assert!(status == 503 && said["detail"].as_str().unwrap().contains("did:web:park-b.example holds"), "{said}");
     assert!(said["detail"].as_str().unwrap().contains("Restore a newer backup"), "{said}");
-    // It shows what it has and changes nothing: no publication, no agreement, no key.
+    // The node is read-only: no publication, no agreement, no key release.
     let (said, code) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
     assert!(code == 1 && said.to_string().contains("read-only"), "{said}");
     let pending = b.begin_request(&a, &dataset, "research").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(b.wait(&pending, 0).await["stage"], "requested");
     run_a.kill();
-    // That is not forgotten when the peer who knows is away.
+    // The node stays read-only when the peer with the newer checkpoint is unreachable.
     run_b.kill();
     let run_a = a.spawn(&[]);
     until_up(&a).await;
@@ -122,7 +122,7 @@ async fn a_node_behind_what_others_saw_stays_read_only() {
     run_a.kill();
     let run_b = b.start().await;
 
-    // The original folder comes back: everything goes on.
+    // With the original folder, everything continues.
     std::fs::remove_dir_all(&a.folder).unwrap();
     std::fs::rename(&newest, &a.folder).unwrap();
     let run_a = a.start().await;
@@ -158,8 +158,8 @@ async fn a_restored_node_waits_for_every_active_peer() {
     run_b.stop();
 }
 
-/// The folder does not know the log key that signed what others saw, nor a member that came since: both are learned from
-/// the newest register before anything is signed.
+/// The restored folder does not know the log key that signed the peers' checkpoints: it gets the newest register before
+/// it signs anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_folder_learns_of_newer_keys_before_it_signs() {
     let alliance = Alliance::new();
@@ -195,8 +195,8 @@ async fn an_old_folder_learns_of_newer_keys_before_it_signs() {
     };
     let before = signed();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(signed(), before, "nothing is added, nothing signed");
-    assert_eq!(a.get("admin", "/v1/status").await["register"]["sequence"], 4, "the newer register is believed");
+    assert_eq!(signed(), before, "entries or checkpoints were added");
+    assert_eq!(a.get("admin", "/v1/status").await["register"]["sequence"], 4, "the newer register is installed");
     run_a.kill();
     run_b.stop();
 }
@@ -223,7 +223,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         ("cut", bytes[..bytes.len() / 2].to_vec()),
         ("without its list", bytes[..bytes.len() - 4_096].to_vec()),
         ("altered", altered),
-        ("outside of the folder", evil("../escaped")),
+        ("outside the folder", evil("../escaped")),
         ("absolute", evil("/tmp/crosspark-escaped")),
         ("nothing", b"not an archive".to_vec()),
     ] {

@@ -1,5 +1,6 @@
-//! Each fact that a decision read, changed between decide and commit: the commit is a conflict, and the decision is made
-//! again on the new facts. The store is real; what stands before it changes a fact at the right moment.
+//! Each fact that a decision depends on is changed between the decision and its commit: the commit is a conflict, and
+//! the decision is made again with the new facts. The store is real; an interceptor changes the fact at the right
+//! moment.
 
 use crate::harness::*;
 use async_trait::async_trait;
@@ -17,10 +18,10 @@ use crosspark::transfer::{Event, State};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
-/// What happens between a decision and its commit, once: given the store and the change that waits.
+/// An action that runs once between a decision and its commit, with the store and the waiting change.
 type Meanwhile = Box<dyn FnOnce(Arc<dyn Store>, Change) -> futures_util::future::BoxFuture<'static, ()> + Send>;
 
-/// Lets `meanwhile` happen before the first decided commit of `kind`, and notes every conflict.
+/// Runs `meanwhile` before the first decided commit of `kind`, and records every conflict.
 struct Before {
     kind: Kind,
     meanwhile: Mutex<Option<Meanwhile>>,
@@ -47,8 +48,8 @@ fn entry(kind: Kind) -> Draft {
     Draft::new(kind, Facts::default(), &SystemRandomness::new())
 }
 
-/// Runs a request against a provider whose store lets `meanwhile` happen before the first decided commit of `kind`.
-/// Returns how the request ended, the conflicts that the provider met, and its log.
+/// Runs a request against a provider whose store runs `meanwhile` before the first decided commit of `kind`. Returns
+/// the final state of the request, the provider's conflicts and its log.
 async fn request_with(
     a: &Park,
     b: &Park,
@@ -89,7 +90,7 @@ fn released(entries: &[Value]) -> usize {
 async fn suspended_meanwhile() {
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
-    // Signed already, but not installed yet.
+    // The register is signed but not yet installed.
     alliance.command("suspend", &b);
     let jws = alliance.register();
     let slot: Arc<Mutex<Option<crosspark::services::Services>>> = Arc::default();
@@ -121,7 +122,7 @@ async fn suspended_meanwhile() {
     assert_eq!(a.verify(&[]).0, 0);
 }
 
-/// Count: another release under the same agreement comes between.
+/// Count: another release under the same agreement happens between the decision and the release.
 #[tokio::test(flavor = "multi_thread")]
 async fn counted_meanwhile() {
     let alliance = Alliance::new();
@@ -189,7 +190,7 @@ async fn another_policy_meanwhile() {
     assert_eq!((released(&entries), rules(&entries)), (0, vec!["offer".to_owned()]));
 }
 
-/// A conflict alone refuses nothing: decided again, it is still permitted.
+/// A conflict alone does not lead to a refusal: the repeated decision still permits.
 #[tokio::test(flavor = "multi_thread")]
 async fn decided_again_and_granted() {
     let alliance = Alliance::new();

@@ -1,4 +1,4 @@
-//! What must hold when everything is over, whatever happened on the way.
+//! Invariants at the end of a test, whatever faults occurred.
 
 use crate::harness::*;
 use serde_json::Value;
@@ -8,8 +8,8 @@ fn names(folder: &Path) -> Vec<String> {
     std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Every request at `b` for the one dataset of `a` brought it whole, once; logs verify, counts are exact, nothing waits,
-/// no file is left over. Stops the nodes.
+/// Checks that every request at `b` delivered the one dataset of `a` completely and once, that logs verify, counts are
+/// exact, nothing is pending and no stray file exists. Stops the nodes.
 pub async fn everything_ended_well(
     (a, b): (&Park, &Park),
     (run_a, run_b): (Running<'_>, Running<'_>),
@@ -37,7 +37,7 @@ pub async fn everything_ended_well(
         count(park, &format!("SELECT COUNT(*) FROM entry WHERE json_extract(body, '$.kind') = '{kind}'"))
     };
     let all = requests.len();
-    assert_eq!(entries(a, "key.released"), all, "released once each");
+    assert_eq!(entries(a, "key.released"), all, "each key is released once");
     assert_eq!(entries(a, "receipt.received"), all);
     assert_eq!(entries(b, "dataset.received"), all);
     assert_eq!(count(a, "SELECT COUNT(*) FROM agreement WHERE used = 1"), all);
@@ -52,6 +52,6 @@ pub async fn everything_ended_well(
     holdings.sort();
     kept.sort();
     parts.extend(names(&a.folder.join("blobs/parts")));
-    assert_eq!((kept, parts), (holdings, Vec::new()), "no stray files");
-    assert_eq!(names(&a.folder.join("blobs")).len(), 2, "the one dataset, and the folder of parts");
+    assert_eq!((kept, parts), (holdings, Vec::new()), "there are stray files");
+    assert_eq!(names(&a.folder.join("blobs")).len(), 2, "expected the one dataset and the folder of parts");
 }

@@ -1,4 +1,4 @@
-//! Founding, joining, configuration: what must not be believed is not.
+//! Creation of alliances and nodes, joining, configuration: invalid documents are refused.
 
 use crate::harness::*;
 use serde_json::Value;
@@ -25,7 +25,7 @@ fn fingerprints_are_compared_and_nothing_is_overwritten() {
     bad(&[&init[..], &["--endpoint", "https://x.example"]].concat(), 1, "never overwritten");
     bad(&["serve", &folder], 1, "has not joined");
 
-    // A join request of which a character was altered, with the altered one's own fingerprint unknown to people.
+    // A join request in which one character was altered.
     let original = std::fs::read(&request).unwrap();
     let mut value: Value = serde_json::from_slice(&original).unwrap();
     let payload = value["payload"].as_str().unwrap();
@@ -42,7 +42,7 @@ fn fingerprints_are_compared_and_nothing_is_overwritten() {
     let again = crosspark(&[&admit[..], &["--fingerprint", &wrong]].concat());
     assert!(!again.status.success());
 
-    // A welcome for another node.
+    // A welcome that was made for another node.
     let other = Park::make(&alliance, "park-b");
     let join = ["node", "join", text(&other.folder), "--welcome", text(&welcome), "--root-fingerprint"];
     bad(&[&join[..], &[&alliance.fingerprint]].concat(), 1, "does not list this node");
@@ -57,7 +57,7 @@ async fn one_folder_one_node_and_no_secret_in_clear() {
     park.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     park.get("auditor", "/v1/audit/entries").await;
     node.stop();
-    // Secrets: every key's raw bytes, tokens, and the records' text must be nowhere in the folder.
+    // No file in the folder may contain the raw bytes of a key, a token or the text of the records.
     let kek = park.kek();
     let mut secrets: Vec<Vec<u8>> = vec![b"crosspark_".to_vec(), b"\"area\"".to_vec()];
     for usage in ["tls", "document", "log", "witness"] {

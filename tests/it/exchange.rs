@@ -1,4 +1,4 @@
-//! The main job, end to end, and what happens when bytes are altered or processes die.
+//! Exchanges end to end, also with altered bytes and killed processes.
 
 use crate::harness::*;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ async fn a_real_file_arrives_with_every_value() {
     assert_eq!(count, ndjson.lines().count());
     assert_eq!(view["records"], count);
 
-    // As CSV it is the same again.
+    // The same data as CSV.
     let back = b.data(&view, "csv").await;
     let mut back = csv::Reader::from_reader(back.as_bytes());
     let column = back.headers().unwrap().iter().position(|name| name == "value").unwrap();
@@ -49,7 +49,7 @@ async fn a_real_file_arrives_with_every_value() {
         assert_eq!(row.unwrap()[column].parse::<f64>().unwrap(), record["value"].as_f64().unwrap());
     }
 
-    // By the command line, whole or not at all.
+    // By the command line; the file appears only when it is complete.
     let out = b.folder.with_extension("out.ndjson");
     let token = b.call("GET", "/v1/status", "wrong", None).await;
     assert_eq!(token.0, 401);
@@ -67,7 +67,7 @@ async fn a_real_file_arrives_with_every_value() {
     assert_eq!(failed.status.code(), Some(3));
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "before");
 
-    // Both sides have the release, the receipt, and each other's signatures in their logs.
+    // The logs of both parks have the release, the receipt and the signatures of the other park.
     run_a.settle().await;
     run_b.settle().await;
     let kinds = |entries: &[Value]| {
@@ -98,7 +98,7 @@ async fn a_real_file_arrives_with_every_value() {
         });
         assert!(both);
     }
-    // The person is in the consumer's log as a commitment with its opening, and nowhere at the provider.
+    // The person is in the consumer's log as a commitment with its opening, and is unknown to the provider.
     assert!(of_b.iter().any(|row| row["fields"][0]["value"] == "Li Hua"));
     assert!(
         !serde_json::to_string(&of_a[3..]).unwrap().contains("Li Hua")
@@ -109,7 +109,7 @@ async fn a_real_file_arrives_with_every_value() {
     run_a.stop();
     run_b.stop();
     assert_eq!(a.verify(&[&b]).0, 0);
-    // The provider got nothing from the consumer, and so holds no checkpoint of it: that is said, not passed over.
+    // The provider got no data from the consumer and holds no checkpoint of its log; the audit reports that.
     let (code, said) = b.verify(&[&a]);
     assert!(code == 1 && said.to_string().contains("nothing could be compared"), "{said}");
 }
@@ -147,7 +147,7 @@ async fn invalid_records_publish_nothing_and_leave_nothing() {
     let (published, code) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
     assert_eq!(code, 0, "{published}");
     run.stop();
-    // As if a crash had come between the sealed bytes and their commit.
+    // As after a crash between writing the sealed bytes and the commit.
     let blobs = a.folder.join("blobs");
     std::fs::write(blobs.join("ab".repeat(32)), "sealed").unwrap();
     a.start().await.stop();
@@ -185,7 +185,7 @@ async fn policies_decide_what_is_seen_agreed_and_released() {
     run_b.stop();
 }
 
-/// Alters one byte of the provider's blob: the consumer finds it before it asks for the key.
+/// One byte of the provider's blob is altered: the consumer detects it before it requests the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_altered_container_is_rejected_and_named() {
     let alliance = Alliance::new();
@@ -216,7 +216,7 @@ async fn an_altered_log_is_found_by_what_the_peer_holds() {
     let [a, b] = alliance.parks(["park-a", "park-b"]);
     let (run_a, run_b) = (a.start().await, b.start().await);
     let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &research()).await;
-    // The next checkpoint comes by itself, ten seconds after the last.
+    // The next checkpoint is signed automatically, ten seconds after the last one.
     tokio::time::sleep(std::time::Duration::from_secs(11)).await;
     let view = b.request(&a, dataset_of(&published), "research").await;
     assert_eq!(view["stage"], "verified");
@@ -226,7 +226,7 @@ async fn an_altered_log_is_found_by_what_the_peer_holds() {
     run_b.stop();
     let database = a.folder.join("state.db");
     let tamper = |sql: &str| rusqlite::Connection::open(&database).unwrap().execute_batch(sql).unwrap();
-    // An entry's text, in the database only.
+    // The text of an entry is altered in the database only.
     tamper(
         "UPDATE entry SET body = replace(body, 'research', 'marketing') WHERE n = (SELECT MIN(n) FROM entry WHERE body LIKE '%research%')",
     );
@@ -235,14 +235,14 @@ async fn an_altered_log_is_found_by_what_the_peer_holds() {
     assert_eq!(report["faults"][0]["artifact"], "entry", "{report}");
     tamper("UPDATE entry SET body = replace(body, 'marketing', 'research')");
     assert_eq!(a.verify(&[&b]).0, 0);
-    // The park withholds its newest entries and signs nothing for them: the peer's checkpoint says that they exist.
+    // The park withholds its newest entries and their checkpoint, but the peer's checkpoint proves that they exist.
     tamper("DELETE FROM field; DELETE FROM entry WHERE n >= 3; DELETE FROM checkpoint; UPDATE head SET size = 3");
     let (code, report) = a.verify(&[&b]);
     assert_eq!(code, 4);
     assert!(report.to_string().contains("withheld"), "{report}");
 }
 
-/// Kills either node in the middle of a delivery, several times; it goes on where it stopped.
+/// Each node is killed several times during a delivery, which continues where it stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_goes_on() {
     let alliance = Alliance::new();
@@ -277,7 +277,7 @@ async fn a_killed_node_goes_on() {
     run_b.stop();
 }
 
-/// Two people of one park ask for the same dataset at the same moment: neither delivery disturbs the other.
+/// Two people of one park request the same dataset concurrently: the deliveries do not interfere.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_requests_for_one_dataset_at_once() {
     let alliance = Alliance::new();
@@ -301,7 +301,7 @@ async fn two_requests_for_one_dataset_at_once() {
     run_b.stop();
 }
 
-/// A caller that hangs up at once loses its answer, not what it set in motion.
+/// A caller that disconnects at once loses the response, but its request is still carried out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_hangs_up_stops_nothing() {
     let alliance = Alliance::new();
@@ -309,7 +309,7 @@ async fn a_caller_that_hangs_up_stops_nothing() {
     let (run_a, run_b) = (a.start().await, b.start().await);
     alliance.command("renew", &a);
     let client = a.client(&alliance, b.identity());
-    // The genuine next register, again and again, without waiting for the answer.
+    // The valid next register, sent repeatedly without waiting for the response.
     for _ in 0..20 {
         let request = client.post(format!("{}/register", a.endpoint)).body(alliance.register());
         let _ = request.timeout(std::time::Duration::from_micros(1_500)).send().await;

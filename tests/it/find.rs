@@ -1,4 +1,4 @@
-//! Finding data across the alliance, and withdrawing it.
+//! Search across the alliance, and withdrawal.
 
 use crate::harness::*;
 use crosspark::assembly::Overrides;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Dataset versions without records, straight into the store.
+/// Inserts dataset versions without records directly into the store.
 pub async fn fill(node: &Services, rows: usize) {
     let text = |text: String| Text::parse(&text).unwrap();
     let policy = Policy::from_value(&json!({"permission": [{"action": "use"}]})).unwrap();
@@ -49,7 +49,7 @@ pub async fn fill(node: &Services, rows: usize) {
     }
 }
 
-/// Publishes by the command line, with more said of it.
+/// Publishes by the command line with further options.
 async fn publish(park: &Park, title: &str, more: &[&str], policy: &Value) -> Value {
     let (file, policy_file) = (park.folder.with_extension("ndjson"), park.folder.with_extension("policy"));
     std::fs::write(&file, records(1)).unwrap();
@@ -70,7 +70,7 @@ fn titles(found: &Value) -> Vec<&str> {
     found["datasets"].as_array().unwrap().iter().map(|hit| hit["offered"]["title"].as_str().unwrap()).collect()
 }
 
-/// Searches until it is as it should be: the index is kept in the background.
+/// Repeats a search until its result is as wanted, because the index is updated in the background.
 async fn searched(park: &Park, query: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..200 {
         let found = search(park, query).await;
@@ -139,10 +139,10 @@ async fn one_place_to_search_what_all_parks_offer() {
     assert_eq!(hit["about"]["samples"].as_array().unwrap().len(), 2);
     let listed = search(&b, "q=listed").await["datasets"][0]["offered"].clone();
     assert!(listed["refused"].as_str().unwrap().contains("not among the recipients"), "{listed}");
-    // What is listed for all may be used by some: the policy still decides.
+    // A dataset that is listed for all members is still subject to its policy.
     let refused = b.request(&a, listed["dataset"].as_str().unwrap(), "research").await;
     assert_eq!(refused["stage"], "refused", "{refused}");
-    // For people.
+    // The text output.
     let token = b.token_of("requester").await;
     let output = crosspark(&["search", "能耗", "--node", &b.management, "--token", &token]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -163,16 +163,16 @@ async fn the_index_follows_what_changes() {
     publish(&a, "Second", &[], &open).await;
     here.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "").await["total"], 2);
-    // A new version that this park may not see any more is gone.
+    // A new version that this park may no longer see disappears from its index.
     let only_a = policy(&[("recipient", "eq", json!("did:web:nobody.example"))]);
     publish(&a, "First", &["--dataset", dataset_of(&first)], &only_a).await;
     publish(&a, "Third", &[], &open).await;
     here.services.discovery.refresh_index().await;
     assert_eq!(titles(&search(&b, "sort=title").await), ["Second", "Third"]);
-    // Only what changed was read: nothing.
+    // Only changes are read, and there are none.
     here.services.discovery.refresh_index().await;
     assert_eq!(titles(&search(&b, "sort=title").await), ["Second", "Third"]);
-    // A park that is away is still shown, as stale.
+    // The datasets of an unreachable park are still listed, as stale.
     run_a.stop();
     here.services.discovery.refresh_index().await;
     let found = search(&b, "sort=title").await;
@@ -181,7 +181,7 @@ async fn the_index_follows_what_changes() {
     here.services.discovery.refresh_index().await;
     let found = search(&b, "sort=title").await;
     assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_null()), "{found}");
-    // A member that is suspended is not shown.
+    // The datasets of a suspended member are not listed.
     alliance.command("suspend", &a);
     here.services.membership.install_register(alliance.register().trim(), "test").await.unwrap();
     here.services.discovery.refresh_index().await;
@@ -205,11 +205,11 @@ async fn what_is_withdrawn_ends() {
     let token = a.token_of("publisher").await;
     let args = ["withdraw", dataset, "--reason", "it had errors", "--node", &a.management, "--token", &token];
     assert_eq!(good(&args)["told"], 1);
-    assert!(!crosspark(&args).status.success(), "once is enough");
+    assert!(!crosspark(&args).status.success(), "a second withdrawal must fail");
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
     here.services.discovery.refresh_index().await;
     assert_eq!(search(&b, "q=sample").await["total"], 0);
-    // Whoever has it is told, and keeps it: that cannot be taken back.
+    // A consumer of the dataset is notified and keeps its copy.
     run_a.settle().await;
     let view = b.wait(&view, 0).await;
     assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &json!("it had errors")), "{view}");
@@ -221,13 +221,14 @@ async fn what_is_withdrawn_ends() {
         let said = String::from_utf8(said.stdout).unwrap();
         assert!(said.contains("it had errors"), "{said}");
     }
-    // Nobody gets it any more.
+    // The dataset can no longer be requested.
     assert!(b.try_request(&a, dataset, "research").await.is_none());
     here.stop().await;
     run_a.stop();
 }
 
-/// What a policy hides from a day on changes without being told: the whole is read once a day.
+/// A dataset that its policy hides from a certain time on is no change in the catalog; the daily complete read finds
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_time_hides_is_gone_within_a_day() {
     let alliance = Alliance::new();

@@ -1,5 +1,5 @@
-//! Peers that are slow, silent, endless, lying or many; and registers that somebody bent. Each gets its refusal, and the
-//! node's other work goes on.
+//! Peers that are slow, silent, numerous, or send endless or false answers, and manipulated registers. Each is refused,
+//! and the node's other work continues.
 
 use crate::harness::*;
 use crosspark::net::{CertificateResolver, TlsIdentity, server_config};
@@ -12,26 +12,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-/// What a hostile server does once it has read a request.
+/// Behaviour of a hostile server after it has read a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mode {
     ClosesAtOnce,
     Silent,
-    /// Sends this and closes.
+    /// Sends this text and closes the connection.
     Text(&'static str),
-    /// Sends this, then the other again and again.
+    /// Sends the first text, then the second one endlessly.
     Repeats(&'static str, &'static str),
-    /// Sends this, then a byte a second.
+    /// Sends this text, then one byte per second.
     Drips(&'static str),
     /// Speaks without TLS.
     Plain,
-    /// Shows another member's key.
+    /// Presents another member's key.
     OthersKey,
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
 
-/// Names, behaviours, and what the user is told.
+/// Names, behaviours, and the message to the user.
 fn modes() -> Vec<(&'static str, Mode, &'static str)> {
     vec![
         ("closing", Mode::ClosesAtOnce, "cannot be reached"),
@@ -125,7 +125,7 @@ async fn servers_that_misbehave_hold_nothing_up() {
         serve_badly(park, identity, *mode).await;
     }
     let (run_a, run_b) = (a.start().await, b.start().await);
-    // Every register between, as a node that was away gets them.
+    // All registers in sequence, as a node gets them after it was unreachable.
     for sequence in 4..=modes.len() + 3 {
         let jws = std::fs::read_to_string(alliance.path().join(format!("registers/{sequence}.jws"))).unwrap();
         let response = crosspark::net::own_node_client()
@@ -144,7 +144,7 @@ async fn servers_that_misbehave_hold_nothing_up() {
         (status, said, begun.elapsed())
     };
     let asked = futures_util::future::join_all(hostile.iter().map(ask));
-    // Meanwhile an honest exchange is as quick as ever.
+    // An honest exchange at the same time is not delayed.
     let honest = async {
         let mut slowest = Duration::ZERO;
         for _ in 0..10 {
@@ -191,7 +191,7 @@ async fn callers_that_take_too_much_get_no_more() {
     let [a, b, c] = alliance.parks(["park-a", "park-b", "park-c"]);
     let run = a.start().await;
     let (before, host) = (run.memory_kib(), "host: a\r\n");
-    // Heads without bodies: each is a request in flight.
+    // Request heads without bodies: each counts as a request in flight.
     let half = format!(
         "POST /dsp/2025-1/catalog/request HTTP/1.1\r\n{host}content-type: application/json\r\ncontent-length: 100\r\n\r\n"
     );
@@ -211,9 +211,9 @@ async fn callers_that_take_too_much_get_no_more() {
     drop(held);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let answer = greedy.get(format!("{}/register", a.endpoint)).send().await.unwrap();
-    assert_eq!(answer.status(), 200, "what was given up is free again");
+    assert_eq!(answer.status(), 200, "the permits of closed connections are free again");
 
-    // Connections that say nothing, from many places, more than there are places: a newcomer still gets in.
+    // More silent connections than permits, from many addresses: a new connection is still served.
     let mut idle = Vec::new();
     for n in 0..crosspark::core::limits::CONNECTIONS_MAX + 200 {
         let from = format!("127.0.{}.{}", 1 + n / 200, 1 + n % 200);
@@ -232,14 +232,14 @@ async fn callers_that_take_too_much_get_no_more() {
     let grown = run.memory_kib().saturating_sub(before);
     assert!(grown < 200 * 1024, "memory grew by {grown} KiB");
     drop(idle);
-    // All of it is in the log, as counts.
+    // The rejected connections are in the log, as counts.
     let counted = a.entries().await;
     let shed: u64 = counted.iter().filter_map(|row| row["entry"]["detail"]["shed"].as_u64()).sum();
-    assert!(shed > 0, "what was shed is counted");
+    assert!(shed > 0, "rejected connections are counted");
     run.stop();
 }
 
-/// Registers that are older, of equal sequence with other content, behind a gap, or of another alliance.
+/// Registers that are older, have the same sequence but other content, follow a gap, or are of another alliance.
 #[tokio::test(flavor = "multi_thread")]
 async fn bent_registers_are_refused_and_logged() {
     let alliance = Alliance::new();
@@ -279,7 +279,7 @@ async fn bent_registers_are_refused_and_logged() {
         let entries = a.entries().await;
         assert_eq!(entries.len(), before + 1, "{part}");
         assert_eq!(entries[before]["entry"]["kind"], "register.refused");
-        // The same again is refused again, and logged once.
+        // A repeated register is refused again but logged only once.
         assert_eq!(install(&jws).await.0, 400);
         assert_eq!(a.entries().await.len(), before + 1);
     }

@@ -1,5 +1,5 @@
-//! The life of keys: new ones for members, root documents, certification authorities and key-encryption keys, while data
-//! flows; and a register that lapses.
+//! New keys for members, new root documents, certification authorities and key-encryption keys during exchanges, and an
+//! expired register.
 
 use crate::harness::*;
 use crosspark::assembly::Overrides;
@@ -15,13 +15,13 @@ fn rotation(park: &Park) -> PathBuf {
     park.folder.with_extension("rotation")
 }
 
-/// `node rotate`; what it says.
+/// Runs `node rotate` and returns its output.
 fn ask_for(park: &Park, what: &[&str]) -> Value {
     let out = rotation(park);
     good(&[&["node", "rotate", text(&park.folder), "--out", text(&out)], what].concat())
 }
 
-/// `alliance rotate`: exit code and complaint.
+/// Runs `alliance rotate` and returns its exit code and error output.
 fn grant(alliance: &Alliance, park: &Park, more: &[&str]) -> (i32, String) {
     let (folder, request, welcome) = (alliance.path(), rotation(park), park.folder.with_extension("welcome"));
     let args = ["alliance", "rotate", text(&folder), "--request", text(&request), "--welcome", text(&welcome)];
@@ -61,7 +61,7 @@ async fn a_member_gets_new_keys_while_data_flows() {
         let (code, said) = grant(&alliance, rotating, &[]);
         assert_eq!(code, 0, "{said}");
         renew(rotating);
-        // Transfers are under way while each side learns of the new keys.
+        // Transfers are in progress while each node gets the new keys.
         let mut views = Vec::new();
         for _ in 0..3 {
             views.push(b.begin_request(&a, dataset, "research").await);
@@ -73,7 +73,7 @@ async fn a_member_gets_new_keys_while_data_flows() {
             let end = b.wait(&view, 60).await;
             assert_eq!(end["stage"], "verified", "{end} {} {}", b.log(), a.log());
         }
-        // The new keys are the ones that sign and connect now.
+        // The nodes now sign and connect with the new keys.
         exchange(&a, &b, dataset).await;
         let member = rotating.member(&alliance);
         assert_eq!(member.keys.len(), 8);
@@ -83,7 +83,7 @@ async fn a_member_gets_new_keys_while_data_flows() {
         assert_eq!(signer.number(), 6, "the claim is signed with the new document key");
         assert!(other.get("admin", "/v1/members").await["quarantine"].as_array().unwrap().is_empty());
     }
-    // A plain new certificate for the same key, taken by a running node on a signal.
+    // A new certificate for the same key, loaded by a running node on a signal.
     ask_for(&a, &["--certificate"]);
     assert_eq!(grant(&alliance, &a, &[]).0, 0);
     renew(&a);
@@ -96,7 +96,7 @@ async fn a_member_gets_new_keys_while_data_flows() {
     run_a.stop();
     run_b.stop();
     assert_eq!(a.verify(&[&b]).0, 0);
-    // And after a restart.
+    // The same after a restart.
     let (run_a, run_b) = (a.start().await, b.start().await);
     exchange(&a, &b, dataset).await;
     run_b.settle().await;
@@ -118,7 +118,7 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     assert!(code == 1 && said.contains("by telephone"), "{said}");
     let (code, said) = grant(&alliance, &b, &["--fingerprint", &alliance.fingerprint]);
     assert!(code == 1 && said.contains("this rotation has the fingerprint"), "{said}");
-    // The old key ends at once.
+    // The old key expires at once.
     let (code, said) = grant(&alliance, &b, &["--fingerprint", fingerprint, "--overlap-days", "0"]);
     assert_eq!(code, 0, "{said}");
     for park in [&a, &b] {
@@ -127,11 +127,11 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     let members = a.get("admin", "/v1/members").await;
     let waiting = &members["quarantine"][0];
     assert_eq!(waiting["key"], "did:web:park-b.example#key-5", "{members}");
-    // Everybody else goes on; only what the new key signs is not believed.
+    // Only documents signed with the new key are refused; the keys of others are not affected.
     let refused = b.request(&a, dataset, "research").await;
     assert_eq!(refused["stage"], "refused", "{refused}");
     assert!(refused["reason"].as_str().unwrap().contains("not a valid key"), "{refused}");
-    // Who asks the park of the new key is not left waiting: its agreement was not taken, and both sides say so.
+    // A request to the park with the new key is refused, too, instead of waiting: its agreement was not accepted.
     let refused = a.request(&b, dataset_of(&of_b), "research").await;
     assert_eq!(refused["stage"], "refused", "{refused} {}", b.log());
     assert!(refused["reason"].as_str().unwrap().contains("not a valid key"), "{refused}");
@@ -142,15 +142,15 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     };
     let (status, said) = confirm(&alliance.fingerprint).await;
     assert!(status == 400 && said.to_string().contains("do not confirm"), "{said}");
-    // It stays so over a restart.
+    // The quarantine outlasts a restart.
     run_a.stop();
     let run_a = a.start().await;
     assert_eq!(b.request(&a, dataset, "research").await["stage"], "refused");
-    // What park B tells by telephone is the key's own fingerprint.
+    // Park B gives the key's fingerprint by telephone.
     assert_eq!(told["keys"][0]["key"], waiting["key"]);
     assert_eq!(confirm(told["keys"][0]["fingerprint"].as_str().unwrap()).await.0, 204);
-    assert_eq!(b.get("admin", "/v1/members").await["quarantine"], json!([]), "its own node has the key");
-    // What the ended key signed is signed anew by the present one, with the same digest.
+    assert_eq!(b.get("admin", "/v1/members").await["quarantine"], json!([]), "the park's own node trusts its key");
+    // Documents signed with the expired key are signed again with the present one and keep their digest.
     exchange(&b, &a, dataset_of(&of_b)).await;
     exchange(&a, &b, dataset).await;
     let kinds: Vec<Value> = a.entries().await.iter().map(|row| row["entry"]["kind"].clone()).collect();
@@ -198,7 +198,7 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
     sign(&signers[1].0, &kek(&signers[1].0));
     assert!(put().status.success());
 
-    // A register on a root document that the node does not know is not taken; the two together are.
+    // A register under an unknown root document is refused, and accepted once the root document is installed.
     let (status, said) = install(&a, alliance.register()).await;
     assert_eq!(status, 400, "{said}");
     let root = std::fs::read_to_string(folder.join("roots/2.json")).unwrap();
@@ -206,12 +206,12 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
     assert_eq!(status, 400, "{said}");
     assert_eq!(install(&a, root).await.1["version"], 2);
     assert_eq!(install(&a, alliance.register()).await.0, 200);
-    // The other park hears of it on contact, and fetches both.
+    // The other park learns of the new register on contact, and fetches both.
     exchange(&a, &b, dataset).await;
     let sequence = a.get("admin", "/v1/status").await["register"]["sequence"].clone();
     assert_eq!(b.get("admin", "/v1/status").await["register"]["sequence"], sequence);
 
-    // Every member gets a certificate of the new authority, and the old one goes.
+    // Every member gets a certificate from the new authority; then the old authority is dropped.
     for park in [&a, &b] {
         ask_for(park, &["--certificate"]);
         assert_eq!(grant(&alliance, park, &[]).0, 0);
@@ -232,7 +232,7 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
     let old = alliance.certificate(&b, -1, 10);
     exchange(&a, &b, dataset).await;
     assert_eq!(a.get("admin", "/v1/status").await["register"]["sequence"], 5);
-    // A certificate of the old authority is worth nothing any more.
+    // A certificate from the old authority is no longer accepted.
     let client = a.client(&alliance, old);
     let said = client.get(format!("{}/manifests/x", a.endpoint)).send().await.unwrap();
     assert_eq!(said.status(), 403);
@@ -257,7 +257,7 @@ async fn a_lapsed_register_decides_nothing_and_recovers() {
     let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
     let dataset = dataset_of(&published).to_owned();
     exchange(&a, &b, &dataset).await;
-    // The request is made while all is well; before it is answered, the register lapses.
+    // The register expires.
     clock.0.store(15 * 86_400_000, Ordering::SeqCst);
     let (status, said) = b
         .call(
@@ -271,12 +271,12 @@ async fn a_lapsed_register_decides_nothing_and_recovers() {
     let client = crosspark::net::own_node_client().unwrap();
     let ready = client.get(format!("{}/readyz", a.management)).send().await.unwrap();
     assert_eq!(ready.status(), 503);
-    // What concerns nobody else goes on: publishing, reading the log, what was delivered.
+    // Local work continues: publishing, reading the log, access to requests.
     let (again, code) = a.publish("economic-indicator", &records(4), "ndjson", &research()).await;
     assert_eq!(code, 0, "{again}");
     assert!(!a.entries().await.is_empty());
     assert_eq!(b.get("requester", "/v1/requests").await["requests"].as_array().unwrap().len(), 1);
-    // Renewed while nobody could decide anything: one node gets it as a file, the other from its peer.
+    // One node gets the renewed register as a file, the other from its peer.
     let faketime = Timestamp::from_ms(clock.now().ms());
     let mut operator = crosspark::alliance::Alliance::open(
         &alliance.path(),
@@ -304,7 +304,7 @@ async fn a_new_key_encryption_key_opens_everything_and_the_old_one_nothing() {
     run_a.settle().await;
     run_b.settle().await;
     let running = crosspark(&["node", "rotate-kek", text(&a.folder)]);
-    assert!(String::from_utf8_lossy(&running.stderr).contains("in use"), "not while it runs");
+    assert!(String::from_utf8_lossy(&running.stderr).contains("in use"), "the command must fail while the node runs");
     run_a.stop();
     run_b.stop();
     for park in [&a, &b] {
@@ -316,7 +316,7 @@ async fn a_new_key_encryption_key_opens_everything_and_the_old_one_nothing() {
         assert!(new != old && new.len() == old.len());
         std::fs::write(&kek, &old).unwrap();
         let output = Command::new(PROGRAM).args(["serve", text(&park.folder)]).output().unwrap();
-        assert!(!output.status.success(), "the old key opens nothing");
+        assert!(!output.status.success(), "the node must not start with the old key");
         std::fs::write(&kek, &new).unwrap();
     }
     let (run_a, run_b) = (a.start().await, b.start().await);
@@ -328,8 +328,8 @@ async fn a_new_key_encryption_key_opens_everything_and_the_old_one_nothing() {
     run_b.stop();
 }
 
-/// Suspended, a member is refused from the next register on, also on connections that are open; what was under way may be
-/// ended and receipted; reinstated, it goes on.
+/// A suspended member is refused from the next register on, also on open connections; once reinstated, it is served
+/// again.
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_and_reinstated() {
     let alliance = Alliance::new();
@@ -348,7 +348,7 @@ async fn suspended_and_reinstated() {
     assert_eq!(catalog().await, 200);
     alliance.command("suspend", &b);
     assert_eq!(install(&a, alliance.register()).await.0, 200);
-    // The connection is the one that was open before.
+    // The client reuses the connection that was open before.
     assert_eq!(catalog().await, 403);
     assert!(b.try_request(&a, dataset, "research").await.is_none());
     assert_eq!(install(&b, alliance.register()).await.0, 200);

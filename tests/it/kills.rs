@@ -1,16 +1,16 @@
-//! SIGKILL at more than two hundred points of an exchange, on either side: by audit entry and by time.
+//! SIGKILL at more than two hundred points of an exchange, at provider and consumer, by log entry and by time.
 
 use crate::ends::everything_ended_well;
 use crate::harness::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// When a node dies.
+/// When a node is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// So many entries after the request was made, and a little later.
+    /// This number of log entries after the request, plus a delay.
     Entry(u64, Duration),
-    /// So long after.
+    /// This long after the request.
     Time(Duration),
 }
 
@@ -30,7 +30,7 @@ async fn wait_for(moment: Moment, park: &Park, begun: u64) {
     match moment {
         Moment::Time(pause) => tokio::time::sleep(pause).await,
         Moment::Entry(n, pause) => {
-            // An exchange has fewer entries on one side than on the other: then it is over, and the kill comes late.
+            // One node may log fewer entries than this in the whole exchange; then the kill comes after the end.
             for _ in 0..400 {
                 if entries(park) >= begun + n {
                     break;

@@ -1,6 +1,6 @@
-//! Load: many downloads, negotiations, idle connections and slow readers at once, on loopback. A little of it runs with the
-//! other tests; all of it by hand, with figures:
-//! `cargo test --release --test it load::full -- --ignored --nocapture`
+//! Load test with many concurrent downloads, negotiations, idle connections and slow readers on loopback. A small
+//! version runs with the other tests; the full version, which prints measurements, is started by
+//! `cargo test --release --test it load::full -- --ignored --nocapture`.
 
 use crate::harness::*;
 use crosspark::core::id::ProcessId;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// How much at once.
+/// Amount of concurrent load.
 struct Shape {
     seconds: u64,
     downloads: usize,
@@ -26,7 +26,7 @@ struct Shape {
     records: usize,
 }
 
-/// Statuses, with how long their answers took.
+/// Statuses of the responses and their durations.
 #[derive(Clone, Default)]
 struct Tally(Arc<Mutex<BTreeMap<String, Vec<u64>>>>);
 
@@ -56,8 +56,8 @@ impl Tally {
     }
 }
 
-/// A transfer that is started at the provider and stays so: the consumer's node cannot store what comes. Its name at the
-/// provider, and its token.
+/// Starts a transfer that stays STARTED because the consumer's node cannot store the data. Returns the provider's id of
+/// the transfer and its token.
 async fn started_transfer(a: &Park, b: &Park, dataset: &str) -> (String, String) {
     let parts = b.folder.join("received/parts");
     std::fs::remove_dir_all(&parts).unwrap();
@@ -83,7 +83,7 @@ async fn started_transfer(a: &Park, b: &Park, dataset: &str) -> (String, String)
     panic!("no transfer was started: {}", b.log());
 }
 
-/// An error with its causes, without what differs each time.
+/// An error with its causes, without details that differ each time.
 fn trouble(error: reqwest::Error) -> String {
     let error = error.without_url();
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
@@ -169,7 +169,7 @@ async fn run(shape: Shape) {
             }
         });
     }
-    // Connections that say nothing, from many places; each comes again when it was shut.
+    // Idle connections from many addresses; each is opened again after it was closed.
     for n in 0..shape.idle {
         let (stop, to) = (stop.clone(), address(a));
         tasks.spawn(async move {
@@ -203,7 +203,7 @@ async fn run(shape: Shape) {
             }
         });
     }
-    // An honest member who asks for little.
+    // An honest member that sends few requests.
     let (client, url) = (a.client(&alliance, asker_1.identity()), format!("{}/log/checkpoint", a.endpoint));
     let mut highest = before;
     let begun = Instant::now();

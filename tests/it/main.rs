@@ -1,4 +1,4 @@
-//! Whole nodes: real processes, real TLS, real SQLite files.
+//! Tests of complete nodes: real processes, real TLS, real SQLite files.
 
 mod access;
 mod api;

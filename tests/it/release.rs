@@ -1,4 +1,5 @@
-//! The key leaves only for the request that it is bound to: every other binding is refused, with its trace.
+//! A data key is released only for a request with the correct bindings; requests with any other binding are refused and
+//! logged.
 
 use crate::harness::*;
 use crosspark::core::digest::Digest;
@@ -27,7 +28,7 @@ async fn every_binding_counts() {
     let alliance = Alliance::new();
     let [a, b, c] = alliance.parks(["park-a", "park-b", "park-c"]);
     let (run_a, run_b) = (a.start().await, b.start().await);
-    // The consumer's node cannot store what comes, and so stays before its own key request.
+    // The consumer's node cannot store the data, so it does not send its own key request.
     let parts = b.folder.join("received/parts");
     std::fs::remove_dir(&parts).unwrap();
     std::fs::write(&parts, "in the way").unwrap();
@@ -115,7 +116,8 @@ async fn every_binding_counts() {
     refused("another member's connection", &stranger, sign(good.clone(), &b), 404, "no transfer").await;
     refused("no document", &client, "x.y.z".into(), 400, "crosspark-key-request").await;
 
-    // The right one gets the key; again it gets the same answer, counted once; nonce and key serve once.
+    // The correct request gets the key; repeated, it gets the same answer and is counted once; nonce and one-time key
+    // cannot be reused.
     let jws = sign(good.clone(), &b);
     let (status, answer) = post(&client, &url, &jws).await;
     assert_eq!(status, 200, "{answer}");
@@ -134,7 +136,7 @@ async fn every_binding_counts() {
     let released = a.entries().await.iter().filter(|row| row["entry"]["kind"] == "key.released").count();
     assert_eq!(released, 2);
 
-    // The token: none, another's, an altered one.
+    // Requests without a token, with another transfer's token, and with an altered token.
     let data = format!("{}/data/{transfer}", a.endpoint);
     for token in ["", "x", "99999999999999.AAAA"] {
         let response = client.get(&data).bearer_auth(token).send().await.unwrap();
@@ -146,8 +148,8 @@ async fn every_binding_counts() {
     run_a.stop();
 }
 
-/// The refusals that the other tests do not reach: transfer requests, messages in the wrong state or about another
-/// process, receipts. Each leaves exactly one entry, with its rule.
+/// Refusals that the other tests do not cover: transfer requests, messages in the wrong state or about another process,
+/// receipts. Each results in exactly one log entry with its rule.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_other_refusal_leaves_its_entry() {
     let alliance = Alliance::new();
@@ -274,7 +276,7 @@ async fn every_other_refusal_leaves_its_entry() {
             "{part}"
         );
     }
-    // The same receipt again changes nothing.
+    // A repeated receipt has no effect.
     let before = a.entries().await.len();
     assert_eq!(post(&client, &url, receipt.jws()).await.0, 200);
     assert_eq!(a.entries().await.len(), before);

@@ -1,4 +1,4 @@
-//! What whoever is on duty can see: figures, one id through both logs, a diagnosis, what is about to end.
+//! Monitoring: metrics, trace ids in the logs of both nodes, the doctor, warnings of expiry.
 
 use crate::harness::*;
 use crosspark::assembly::Overrides;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The samples of a node's figures, by name and labels.
+/// The samples of a node's metrics, by name and labels.
 async fn stats(park: &Park) -> BTreeMap<String, f64> {
     let response = own_node_client().unwrap().get(format!("{}/metrics", park.management)).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
@@ -22,7 +22,7 @@ async fn stats(park: &Park) -> BTreeMap<String, f64> {
         } else if !line.starts_with("# HELP ") {
             let (name, value) = line.rsplit_once(' ').unwrap();
             assert!(typed.iter().any(|known| name.split('{').next() == Some(known)), "{line} has no type");
-            assert!(samples.insert(name.to_owned(), value.parse().unwrap()).is_none(), "{line} stands twice");
+            assert!(samples.insert(name.to_owned(), value.parse().unwrap()).is_none(), "{line} is there twice");
         }
     }
     samples
@@ -45,14 +45,14 @@ async fn figures_tell_what_happens() {
     assert!(after["crosspark_expiry_days{what=\"certificate\"}"] > 300.0);
     assert_eq!((after["crosspark_read_only"], after["crosspark_warnings"]), (0.0, 0.0));
     assert!(after["crosspark_disk_free_bytes"] > 0.0 && after["crosspark_database_bytes"] > 0.0);
-    // A peer that is away: its message waits, and says for how long.
+    // No request can be made while the provider is down.
     run_a.kill();
     let pending = b.try_request(&a, dataset, "research").await;
     assert!(pending.is_none(), "the offer cannot be read");
     run_b.stop();
 }
 
-/// One id, given by the user or made by the node, stands on the lines of both nodes.
+/// The trace id, given by the user or created by the node, is in the log lines of both nodes.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_id_through_both_logs() {
     let alliance = Alliance::new();
@@ -69,7 +69,7 @@ async fn one_id_through_both_logs() {
     let view: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
     let end = b.wait(&view, 60).await;
     assert_eq!((&end["stage"], &end["trace"]), (&json!("verified"), &json!(trace)), "{end}");
-    // Another request has another one.
+    // Another request has another trace id.
     let other = b.request(&a, dataset_of(&published), "research").await;
     let other_trace = other["trace"].as_str().unwrap();
     assert!(other_trace != trace && other_trace.len() == 32);
@@ -107,7 +107,7 @@ async fn the_doctor_has_a_plain_answer() {
     assert_eq!(code, 0, "{found:#?}");
     assert!(found.iter().all(|(_, verdict, _)| verdict == "good"), "{found:#?}");
     let peer = format!("peer {}", b.id);
-    for part in ["connection", "clock", "the way back"] {
+    for part in ["connection", "clock", "reverse connection"] {
         assert!(found.iter().any(|(check, ..)| *check == format!("{peer}: {part}")), "{part}: {found:#?}");
     }
     let bad = |found: &[(String, String, String)], part: &str, answer: &str| {
@@ -116,18 +116,18 @@ async fn the_doctor_has_a_plain_answer() {
             .any(|(check, verdict, said)| check.contains(part) && verdict == "bad" && said.contains(answer));
         assert!(hit, "{part}, {answer}: {found:#?}");
     };
-    // A copy of the folder is not the node that has its ports.
+    // For a copy of the folder, the running node that uses the ports is another program.
     let copy = a.folder.with_extension("copy");
     assert!(std::process::Command::new("cp").arg("-r").args([&a.folder, &copy]).status().unwrap().success());
     let output = crosspark(&["doctor", text(&copy)]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("another program has it") && !said.contains("runs and is ready"), "{said}");
-    // A peer that does not run.
+    assert!(said.contains("in use by another program") && !said.contains("running and ready"), "{said}");
+    // A peer that is not running.
     run_b.kill();
     let (code, found) = ask(&a).await;
     assert_eq!(code, 1);
     bad(&found, &format!("{peer}: connection"), "refused");
-    // This node does not run, and another program has its port.
+    // This node is not running, and another program uses its port.
     run_a.kill();
     let address = a.endpoint.strip_prefix("https://").unwrap();
     let taken = std::net::TcpListener::bind(address).unwrap();
@@ -135,7 +135,7 @@ async fn the_doctor_has_a_plain_answer() {
     assert_eq!(code, 1);
     bad(&found, &format!("port {address}"), "in use");
     drop(taken);
-    // Things in the folder that are not as they must be.
+    // Damaged files in the folder.
     let certificate = std::fs::read(a.folder.join("tls.pem")).unwrap();
     std::fs::copy(b.folder.join("tls.pem"), a.folder.join("tls.pem")).unwrap();
     bad(&ask(&a).await.1, "keys and certificate", "does not list the key");

@@ -1,5 +1,5 @@
-//! The system calls by which a node makes things durable, each failing or being the last before the process dies. strace
-//! puts the faults in; where it is absent or may not trace, these tests say "skipped".
+//! Faults in the system calls that make data durable: each call fails, or the process is killed at it. strace injects
+//! the faults; if it is missing or may not trace, these tests print "skipped".
 
 use crate::ends::everything_ended_well;
 use crate::harness::*;
@@ -7,7 +7,7 @@ use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
 
-/// What to do to which call, and up to which of its occurrences in one thread.
+/// System call, injected fault, and number of occurrences per thread to test.
 const INJECTIONS: &[(&str, &str, u32)] = &[
     ("fdatasync", "error=EIO", 12),
     ("fdatasync", "signal=KILL", 12),
@@ -33,7 +33,7 @@ fn can_trace() -> bool {
     let ran = Command::new(&probe[0]).args(&probe[1..]).arg("true").status();
     let can = ran.is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: strace is not here, or may not trace");
+        eprintln!("skipped: strace is missing or may not trace");
     }
     can
 }
@@ -77,16 +77,16 @@ async fn each_durable_step_fails_or_is_the_last() {
         }
     }
     assert!(requests.len() > 50, "only {} requests were taken", requests.len());
-    // What a node took without being able to say so is delivered all the same.
+    // A request whose response was lost is delivered as well.
     let token = b.token_of("requester").await;
     let (_, all) = b.call("GET", "/v1/requests", &token, None).await;
     let all = all["requests"].as_array().unwrap().clone();
-    assert!(requests.iter().all(|request| all.iter().any(|known| known["id"] == request["id"])), "one was forgotten");
+    assert!(requests.iter().all(|request| all.iter().any(|known| known["id"] == request["id"])), "a request was lost");
     let [run_a, run_b] = runs;
     everything_ended_well((&a, &b), (run_a, run_b), &all, &text).await;
 }
 
-/// Runs a command whose `nth` `call` is made to be its last or to fail; whether it ended well all the same.
+/// Runs a command whose `nth` `call` fails or is killed; returns whether the command succeeded nevertheless.
 fn interrupted(call: &str, what: &str, nth: u32, args: &[&str]) -> bool {
     let by = strace(call, what, nth);
     let output = Command::new(&by[0]).args(&by[1..]).arg(PROGRAM).args(args).output().unwrap();
@@ -98,8 +98,8 @@ fn is_done_already(output: &std::process::Output) -> bool {
     said.contains("already") || said.contains("never overwritten")
 }
 
-/// Every command that changes an alliance's or node's folder, interrupted at each durable step and given again: it ends
-/// well, nothing is signed twice, and what came of it works.
+/// Every command that changes an alliance's or node's folder is interrupted at each durable step and repeated: it
+/// succeeds, nothing is signed twice, and the result works.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_were_interrupted_can_be_given_again() {
     if !can_trace() {
@@ -119,8 +119,8 @@ async fn commands_that_were_interrupted_can_be_given_again() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path();
         let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
-        // Interrupts at the first, second, ... occurrence, and gives the command again each time, until it has no further
-        // occurrence; the folder is the same all the while.
+        // Interrupts the command at the first, second, ... occurrence of the call and repeats it each time in the same
+        // folder, until the call no longer occurs.
         let mut give = |args: &[&str], fresh: &[&str]| {
             for nth in (1..20).chain((20..1_000).step_by(15)) {
                 fresh.iter().for_each(|name| drop(std::fs::remove_dir_all(base.join(name))));
@@ -137,7 +137,7 @@ async fn commands_that_were_interrupted_can_be_given_again() {
                     "{args:?} after {call} {nth} {what}: {said}"
                 );
             }
-            panic!("{args:?}: {call} has no end");
+            panic!("{args:?}: too many occurrences of {call}");
         };
         let (alliance, node) = (path("alliance"), path("park"));
         give(&["alliance", "init", &alliance, "--id", "did:web:alliance.example"], &["alliance"]);
@@ -158,7 +158,7 @@ async fn commands_that_were_interrupted_can_be_given_again() {
         give(&["node", "rotate", &node, "--key", "document", "--key", "tls", "--out", &rotation], &[]);
         give(&["alliance", "rotate", &alliance, "--request", &rotation, "--welcome", &welcome], &[]);
         give(&["node", "renew", &node, "--welcome", &welcome], &[]);
-        // The chain of registers has no gap and no fork.
+        // The chain of registers has neither a gap nor a fork.
         let registers = std::fs::read_dir(base.join("alliance/registers")).unwrap().count();
         let shown = good(&["alliance", "show", &alliance]);
         assert_eq!(shown["sequence"], registers, "{call} {what}");
@@ -170,8 +170,8 @@ async fn commands_that_were_interrupted_can_be_given_again() {
     assert!(points > 100, "only {points} points");
 }
 
-/// The node's disk fills up, with a publication and with the log: what does not fit is refused and leaves nothing, what is
-/// there is served, and when there is room again all goes on.
+/// The node's disk is filled by a publication and by the log: writes that do not fit are refused without remains,
+/// stored data is still served, and the node continues when there is space again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_recovers() {
     let alliance = Alliance::new();
@@ -192,14 +192,14 @@ async fn a_full_disk_refuses_and_recovers() {
     let (published, code) = a.publish("economic-indicator", &small, "ndjson", &research()).await;
     assert_eq!(code, 0, "{published}");
     let blobs = || std::fs::read_dir(a.folder.join("blobs")).unwrap().count();
-    // Incompressible, and larger than the disk.
+    // The records are incompressible and larger than the disk.
     let noise: String = (0..400_000u64)
         .map(|n| format!("{{\"area\":\"{:x}\",\"period\":\"2024\",\"value\":{n}}}\n", noise_of(n)))
         .collect();
     let (said, code) = a.publish("economic-indicator", &noise, "ndjson", &research()).await;
     assert!(code == 1 && said.to_string().contains("No space left"), "{code} {said}");
-    assert_eq!(blobs(), 2, "nothing is left of it");
-    // Now the log has no room.
+    assert_eq!(blobs(), 2, "the refused publication left files");
+    // Now the disk has no space for the log.
     let ballast = a.folder.join("ballast");
     let _ = std::fs::write(&ballast, vec![1; 4 << 20]);
     let mut refused = 0;
@@ -212,9 +212,9 @@ async fn a_full_disk_refuses_and_recovers() {
             break;
         }
     }
-    assert!(refused > 3, "the disk never was full");
+    assert!(refused > 3, "the disk was never full");
     let pending = b.try_request(&a, dataset_of(&published), "research").await;
-    assert!(!a.get("publisher", "/v1/datasets").await["datasets"].as_array().unwrap().is_empty(), "reading goes on");
+    assert!(!a.get("publisher", "/v1/datasets").await["datasets"].as_array().unwrap().is_empty(), "reading works");
     std::fs::remove_file(&ballast).unwrap();
     let end = match pending {
         Some(view) => b.wait(&view, 60).await,
@@ -233,7 +233,7 @@ fn noise_of(n: u64) -> u128 {
     u128::from_le_bytes(digest.as_bytes()[..16].try_into().unwrap())
 }
 
-/// Unmounted when the test is over, however it ends.
+/// A mount point that is unmounted at the end of the test, also after a failure.
 struct Mounted(std::path::PathBuf);
 
 impl Drop for Mounted {

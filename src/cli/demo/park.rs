@@ -1,5 +1,4 @@
-//! The operator and the parks of the demonstration: everything is done by the program's own commands, in processes of
-//! their own.
+//! The operator and the parks of the demonstration, which run the program's own commands in separate processes.
 
 use crate::cli::api::Api;
 use crate::cli::token;
@@ -15,7 +14,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// Runs this program with `args` and `--json`; its answer.
+/// Runs this program with `args` and `--json`, and returns its output.
 fn run(args: &[&str]) -> anyhow::Result<Value> {
     let program = std::env::current_exe()?;
     let output = std::process::Command::new(program).args(args).arg("--json").output()?;
@@ -25,7 +24,7 @@ fn run(args: &[&str]) -> anyhow::Result<Value> {
 }
 
 fn path(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("the folder's name is no UTF-8")
+    path.to_str().context("the folder's name is not valid UTF-8")
 }
 
 fn member(value: &Value, name: &str) -> anyhow::Result<String> {
@@ -72,7 +71,7 @@ pub struct Park {
     process: Option<Child>,
 }
 
-/// A free port; somebody else may take it before the node does, which then says so.
+/// A free port. If another process takes it before the node does, the node reports that.
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -124,7 +123,7 @@ impl Park {
         run(&args).map(drop)
     }
 
-    /// Starts the node, waits until it is ready, makes a token for each role.
+    /// Starts the node, waits until it is ready, and creates a token for each role.
     pub async fn start(mut self) -> anyhow::Result<Self> {
         let log = std::fs::File::create(self.folder.with_extension("log"))?;
         let process = Command::new(std::env::current_exe()?)
@@ -162,15 +161,15 @@ impl Park {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        anyhow::bail!("the node {} does not become ready", self.id)
+        anyhow::bail!("the node {} did not become ready", self.id)
     }
 
-    /// Stops it gracefully: it signs the tail of its log.
+    /// Stops the node gracefully, so that it signs the last entries of its log.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         if let Some(pid) = process.id() {
             let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
-            anyhow::ensure!(status.success(), "the node {} could not be told to stop", self.id);
+            anyhow::ensure!(status.success(), "the node {} could not be signalled to stop", self.id);
         }
         let status = process.wait().await?;
         anyhow::ensure!(status.success(), "the node {} ended with {status}", self.id);

@@ -1,4 +1,4 @@
-//! Tells what happens: readably for people, as one object for programs.
+//! Output of the demonstration: text while it runs, or one JSON object at its end.
 
 use super::park::Park;
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ impl Story {
         Ok(())
     }
 
-    /// Tells the end; whether every check held.
+    /// Prints the result and returns whether every check passed.
     pub fn finish(mut self) -> anyhow::Result<bool> {
         let total = self.now().duration_since(self.begun).as_millis() as u64;
         self.timings.insert("total_ms".into(), total.into());
@@ -80,8 +80,8 @@ impl Story {
             println!("{}", serde_json::to_string_pretty(&all)?);
         } else {
             let failed = self.checks.iter().filter(|check| check["ok"] == false).count();
-            let end = if self.good { "all checks hold".to_owned() } else { format!("{failed} checks failed") };
-            println!("\n{end}; {total} ms in all");
+            let end = if self.good { "all checks passed".to_owned() } else { format!("{failed} checks failed") };
+            println!("\n{end}; {total} ms in total");
         }
         Ok(self.good)
     }

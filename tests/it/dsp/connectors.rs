@@ -1,10 +1,10 @@
-//! Another connector as consumer and as provider, and terms that go back and forth.
+//! Another connector as consumer and as provider, and counter-offers.
 
 use super::*;
 use axum::http::StatusCode;
 
-/// Both ways for a connector to prove who it is: it reads the catalog, negotiates, and gets the records as they were
-/// published, by ranges; once is one use.
+/// With each kind of authentication, a connector reads the catalog, negotiates and gets the published records by
+/// ranges; one transfer is one use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
     for by_token in [false, true] {
@@ -23,7 +23,7 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
             all.iter().map(|one| one["format"].as_str().unwrap().to_owned()).collect()
         };
         let dataset = datasets.iter().find(|dataset| formats(dataset).len() == 2).expect("plain is offered");
-        let sealed = datasets.iter().find(|dataset| formats(dataset) == ["crosspark-sealed"]).expect("sealed is not");
+        let sealed = datasets.iter().find(|dataset| formats(dataset) == ["crosspark-sealed"]).expect("sealed only");
 
         let agreement = caller.agree(dataset, "urn:x:n1", 0).await;
         let (transfer, endpoint, token) = caller.transfer(&agreement, "urn:x:t1", 0).await;
@@ -33,7 +33,7 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
             (200, "application/x-ndjson")
         );
         assert_eq!(answer.text().await.unwrap(), text);
-        // Any range, also over frames; and none that is not there.
+        // Any range, also across frames, but not beyond the end.
         let size = text.len();
         for range in [0..1, 5..1_000_000, 1_048_000..1_050_000, size - 3..size] {
             let part = caller.fetch(&endpoint, &token, Some(&format!("bytes={}-{}", range.start, range.end - 1))).await;
@@ -41,17 +41,18 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
             assert_eq!(part.text().await.unwrap(), text[range]);
         }
         assert_eq!(caller.fetch(&endpoint, &token, Some(&format!("bytes={size}-"))).await.status(), 416);
-        // Without the token nothing, and with another's nothing.
+        // No data with an invalid token or without one.
         assert_eq!(caller.fetch(&endpoint, "1.x", None).await.status(), 403);
         assert_eq!(anonymous().get(&endpoint).send().await.unwrap().status(), 403);
         let entries = a.entries().await;
         assert_eq!(
             kinds(&entries).iter().filter(|kind| *kind == "data.released").count(),
             1,
-            "one use, however often read"
+            "repeated reads are one use"
         );
 
-        // Paused by the provider, it is not served, and the consumer does not go on with it; resumed, it has a new token.
+        // Suspended by the provider, the transfer is not served and the consumer cannot resume it; resumed, it has a
+        // new token.
         let admin = a.token_of("admin").await;
         let step = async |step: &str| {
             a.call("POST", &format!("/v1/transfers/{transfer}"), &admin, Some(json!({"step": step}))).await
@@ -65,7 +66,7 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
         assert_eq!(step("resume").await.1["state"], "STARTED");
         let (endpoint, token) = address_of(&connector.hears("TransferStartMessage", 1).await.body);
         assert_eq!(caller.fetch(&endpoint, &token, None).await.text().await.unwrap(), text);
-        // What the consumer pauses, the consumer resumes.
+        // A transfer that the consumer suspended can be resumed by the consumer.
         let about = json!({"consumerPid": "urn:x:t1", "providerPid": transfer, "code": "1"});
         let pause = message("TransferSuspensionMessage", about.clone());
         assert_eq!(caller.post(&format!("/transfers/{transfer}/suspension"), &pause).await.1["state"], "SUSPENDED");
@@ -77,7 +78,7 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
         assert_eq!(caller.post(&format!("/transfers/{transfer}/completion"), &done).await.1["state"], "COMPLETED");
         assert_eq!(caller.fetch(&endpoint, &token, None).await.status(), 403);
 
-        // The second use, and no third.
+        // A second use is permitted, a third is not.
         let (_, endpoint, token) = caller.transfer(&agreement, "urn:x:t2", 2).await;
         assert_eq!(caller.fetch(&endpoint, &token, None).await.status(), 200);
         let body = json!({"consumerPid": "urn:x:t3", "agreementId": agreement, "format": "HttpData-PULL", "callbackAddress": connector.endpoint});
@@ -85,7 +86,7 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
         let end = connector.hears("TransferTerminationMessage", 0).await.body;
         assert!(end["reason"][0].as_str().unwrap().contains("2 uses"), "{end}");
 
-        // What is offered sealed only is not delivered plain; and without a purpose nothing is agreed that wants one.
+        // A dataset offered only sealed is not delivered plain, and a policy with a purpose needs one in the request.
         let (status, made) = caller.post("/negotiations/request", &caller.request(sealed, "urn:x:n2", None)).await;
         assert_eq!(status, 201, "{made}");
         let end = connector.hears("ContractNegotiationTerminationMessage", 0).await.body;
@@ -98,19 +99,19 @@ async fn a_connector_gets_plain_data_where_the_policy_permits_it() {
             "callbackAddress": connector.endpoint,
         });
         let (status, _) = caller.post("/transfers/request", &message("TransferRequestMessage", body)).await;
-        assert_eq!(status, 404, "an agreement that is not finalized is none");
+        assert_eq!(status, 404, "an agreement that is not finalized cannot be used");
         run.stop();
     }
 }
 
-/// A download that is under way ends when the transfer is paused, and the log says so.
+/// A running download is cut when the transfer is suspended, and that is logged.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_is_cut() {
     let alliance = Alliance::new();
     let connector = Connector::start(&alliance, "edc", false).await;
     let [a] = alliance.parks(["park-a"]);
     let run = a.start().await;
-    // More than the connection holds while nobody reads.
+    // More than the connection buffers while the client does not read.
     let note = "园".repeat(2_000);
     let line = |n: usize| format!("{{\"area\":\"A{n}\",\"note\":\"{note}\",\"period\":\"2024\",\"value\":1}}\n");
     let text: String = (0..8_000).map(line).collect();
@@ -140,7 +141,7 @@ async fn a_download_is_cut() {
     run.stop();
 }
 
-/// A park asks another connector, gets plain data through, and keeps none of it.
+/// A park requests data from another connector, streams it to the user, and stores none of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_park_gets_a_connectors_data() {
     let alliance = Alliance::new();
@@ -159,11 +160,11 @@ async fn a_park_gets_a_connectors_data() {
     let (status, view) = b.call("POST", "/v1/requests", &token, Some(new)).await;
     assert_eq!(status, 202, "{view}");
     let request = connector.hears("ContractRequestMessage", 0).await;
-    assert!(request.token.is_some(), "a connector is shown a bearer token");
+    assert!(request.token.is_some(), "messages to a connector carry a bearer token");
     let asked = request.body;
     assert!(
         asked.get("crosspark:claim").is_none(),
-        "who asks and why is not told to whom it does not concern: {asked}"
+        "the connector must not receive purpose, enterprise or person: {asked}"
     );
     let caller = Caller::new(&alliance, &connector, &b);
     let (consumer, provider) = (asked["consumerPid"].as_str().unwrap(), own_name(&asked));
@@ -196,7 +197,7 @@ async fn a_park_gets_a_connectors_data() {
         )
     };
     let path = format!("/transfers/{transfer}/start");
-    // An address that the register does not have for it is refused, whatever the message says.
+    // A data address that is not below one in the connector's register entry is refused.
     let (status, said) = caller.post(&path, &start("https://169.254.169.254/latest".into())).await;
     assert_eq!((status, said["@type"].as_str()), (400, Some("TransferError")), "{said}");
     let data = connector.endpoint.replace("/protocol/2025-1", "/data/1");
@@ -210,7 +211,7 @@ async fn a_park_gets_a_connectors_data() {
     assert_eq!(entries.iter().filter(|kind| *kind == "dataset.opened").count(), 1);
     assert!(std::fs::read_dir(b.folder.join("received")).unwrap().all(|file| file.unwrap().file_name() == "parts"));
 
-    // Another's terms are not agreed to: the negotiation ends, and the connector is told.
+    // An agreement with other terms is refused: the negotiation is terminated, and the connector is notified.
     let new = json!({"provider": connector.id, "dataset": "asset-1", "purpose": "planning"});
     b.call("POST", "/v1/requests", &token, Some(new)).await;
     let asked = connector.hears("ContractRequestMessage", 1).await.body;
@@ -223,7 +224,7 @@ async fn a_park_gets_a_connectors_data() {
     run.stop();
 }
 
-/// Offers and counter-offers: what is within the offer is agreed on, what is not gets the offer; and back.
+/// Offers and counter-offers: terms within the offer are agreed; other terms are answered with the offer.
 #[tokio::test(flavor = "multi_thread")]
 async fn terms_go_back_and_forth() {
     let alliance = Alliance::new();
@@ -233,7 +234,7 @@ async fn terms_go_back_and_forth() {
     a.publish("economic-indicator", &records(1), "ndjson", &plain(2)).await;
     let caller = Caller::new(&alliance, &connector, &a);
     let dataset = caller.catalog().await.remove(0);
-    // More than is offered: the offer comes back; then less: agreed.
+    // More uses than offered are answered with the offer; fewer are agreed.
     let (_, made) = caller.post("/negotiations/request", &caller.request(&dataset, "urn:x:1", Some(&plain(3)))).await;
     let provider = made["providerPid"].as_str().unwrap();
     let offered = connector.hears("ContractOfferMessage", 0).await.body;
@@ -246,7 +247,7 @@ async fn terms_go_back_and_forth() {
     assert_eq!((status, &said["state"]), (200, &json!("REQUESTED")), "{said}");
     let agreed = connector.hears("ContractAgreementMessage", 0).await.body;
     assert!(agreed["agreement"]["permission"].to_string().contains("\"1\""), "{agreed}");
-    // More again: the offer, which is accepted.
+    // More uses again; the consumer then accepts the offer.
     let (_, made) = caller.post("/negotiations/request", &caller.request(&dataset, "urn:x:2", Some(&plain(9)))).await;
     let provider = made["providerPid"].as_str().unwrap();
     connector.hears("ContractOfferMessage", 1).await;
@@ -256,7 +257,7 @@ async fn terms_go_back_and_forth() {
     assert_eq!((status, &said["state"]), (200, &json!("ACCEPTED")), "{said}");
     let agreed = connector.hears("ContractAgreementMessage", 1).await.body;
     assert!(agreed["agreement"]["permission"].to_string().contains("\"2\""), "{agreed}");
-    // Whoever counters without end is told so.
+    // Endless counter-offers are refused.
     let (_, made) = caller.post("/negotiations/request", &caller.request(&dataset, "urn:x:3", Some(&plain(9)))).await;
     let provider = made["providerPid"].as_str().unwrap();
     let mut last = (200, Value::Null);

@@ -1,4 +1,4 @@
-//! The Dataspace Protocol with other connectors and between parks: what its conformance kit does not try.
+//! The Dataspace Protocol with other connectors and between parks: cases that its conformance kit does not cover.
 
 mod connectors;
 mod people;
@@ -8,7 +8,7 @@ use crate::harness::*;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
-/// A policy that a member's connector can use: plain delivery, so many uses.
+/// A policy for other connectors: plain delivery, limited number of uses.
 fn plain(uses: u64) -> Value {
     policy(&[
         ("deliveryChannel", "isAnyOf", json!(["crosspark-sealed", "HttpData-PULL"])),
@@ -16,12 +16,12 @@ fn plain(uses: u64) -> Value {
     ])
 }
 
-/// A policy that wants a person's word.
+/// A policy that requires a person's consent.
 fn consent() -> Value {
     json!({"permission": [{"action": "use", "duty": [{"action": "obtainConsent"}]}]})
 }
 
-/// A connector as a caller of one park.
+/// A connector that calls one park.
 struct Caller<'a> {
     client: Client,
     park: &'a Park,
@@ -54,7 +54,7 @@ impl<'a> Caller<'a> {
         read(request.send().await.unwrap()).await
     }
 
-    /// Asks for an offer of the catalog, with other terms if `policy` has some.
+    /// The contract request for a dataset's offer, with the terms in `policy` if given.
     fn request(&self, dataset: &Value, pid: &str, policy: Option<&Value>) -> Value {
         let mut offer = dataset["hasPolicy"][0].clone();
         offer["target"] = dataset["@id"].clone();
@@ -71,7 +71,7 @@ impl<'a> Caller<'a> {
         catalog["dataset"].as_array().cloned().unwrap_or_default()
     }
 
-    /// From the request to FINALIZED; the agreement's id.
+    /// Negotiates until FINALIZED and returns the agreement's id.
     async fn agree(&self, dataset: &Value, pid: &str, nth: usize) -> String {
         let (status, made) = self.post("/negotiations/request", &self.request(dataset, pid, None)).await;
         assert_eq!((status, &made["state"]), (201, &json!("REQUESTED")), "{made}");
@@ -88,7 +88,7 @@ impl<'a> Caller<'a> {
         agreement["agreement"]["@id"].as_str().unwrap().to_owned()
     }
 
-    /// Asks for the data; where it is, and the token for it.
+    /// Requests a transfer; returns its id, the data address and the token.
     async fn transfer(&self, agreement: &str, pid: &str, nth: usize) -> (String, String, String) {
         let callback = &self.connector.endpoint;
         let body = json!({"consumerPid": pid, "agreementId": agreement, "format": "HttpData-PULL", "callbackAddress": callback});
@@ -123,8 +123,8 @@ async fn read(response: Response) -> (u16, Value) {
     (status, body)
 }
 
-/// A client without certificate that takes any server.
-#[allow(clippy::disallowed_methods, reason = "a connector follows no rules of ours")]
+/// A client without a certificate that accepts any server certificate.
+#[allow(clippy::disallowed_methods, reason = "another connector does not use our client")]
 fn anonymous() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap()

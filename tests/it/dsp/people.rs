@@ -1,4 +1,4 @@
-//! What waits for a person, and what the person says.
+//! Requests and offers that wait for a person's decision.
 
 use super::*;
 use crosspark::assembly::Overrides;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Between parks: the provider offers first, a person of the other park answers.
+/// Between parks: the provider makes an offer, and a person of the other park answers it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_offer_is_answered_by_a_person() {
     let alliance = Alliance::new();
@@ -26,12 +26,12 @@ async fn a_first_offer_is_answered_by_a_person() {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("no offer came: {}", b.log());
+        panic!("no offer was received: {}", b.log());
     };
     let (status, said) =
         a.call("POST", "/v1/offers", &publisher, Some(json!({"consumer": a.id, "dataset": offer["dataset"]}))).await;
     assert!(status == 400 && said.to_string().contains("another member"), "{said}");
-    // Rejected, the provider is told why.
+    // The provider receives the reason of a rejection.
     let (status, made) = a.call("POST", "/v1/offers", &publisher, Some(offer.clone())).await;
     assert_eq!(status, 202, "{made}");
     let waiting = pending().await;
@@ -44,8 +44,8 @@ async fn a_first_offer_is_answered_by_a_person() {
     let no = json!({"approve": false, "comment": "no use for it"});
     assert_eq!(b.call("POST", &path, &admin, Some(no.clone())).await.0, 200);
     let (status, said) = b.call("POST", &path, &admin, Some(no)).await;
-    assert!(status == 404 && said.to_string().contains("was rejected already"), "once is enough: {said}");
-    // Approved, with a purpose and for an enterprise, it is delivered.
+    assert!(status == 404 && said.to_string().contains("was rejected already"), "decided twice: {said}");
+    // An offer that is approved with a purpose and an enterprise is delivered.
     a.call("POST", "/v1/offers", &publisher, Some(offer)).await;
     let waiting = pending().await;
     let path = format!("/v1/pending/{}", waiting["id"].as_str().unwrap());
@@ -53,7 +53,7 @@ async fn a_first_offer_is_answered_by_a_person() {
         |purpose: Value, enterprise: Value| json!({"approve": true, "purpose": purpose, "enterprise": enterprise});
     assert_eq!(b.call("POST", &path, &admin, Some(word(Value::Null, ENTERPRISE.into()))).await.0, 400);
     assert_eq!(b.call("POST", &path, &admin, Some(word("research".into(), Value::Null))).await.0, 400);
-    // Nothing is claimed for somebody who is not here, or for what the policy refuses; the offer still waits.
+    // An unknown enterprise or a purpose that is not permitted is refused; the offer stays pending.
     b.token_of("requester").await;
     for (purpose, enterprise, told) in
         [("research", "Nobody's", "nobody of `Nobody's`"), ("selling", ENTERPRISE, "`selling` is not permitted")]
@@ -77,7 +77,7 @@ async fn a_first_offer_is_answered_by_a_person() {
     run_b.stop();
 }
 
-/// A policy that wants a person's word: the request waits, and gets what the person says.
+/// A policy that requires consent: the request waits for a person's decision.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_decides_where_the_policy_says_so() {
     let alliance = Alliance::new();
@@ -97,7 +97,7 @@ async fn a_person_decides_where_the_policy_says_so() {
     assert_eq!(pending.len(), 2, "{}", a.log());
     assert!(pending.iter().all(|one| one["purpose"] == "research" && one["enterprise"] == ENTERPRISE), "{pending:?}");
     assert_eq!(b.wait(&first, 0).await["stage"], "requested");
-    // By the command line, as a person would.
+    // By the command line.
     let token = a.token_of("publisher").await;
     let say = |args: &[&str]| {
         let node = ["--node", &a.management, "--token", &token];
@@ -120,7 +120,7 @@ async fn a_person_decides_where_the_policy_says_so() {
     run_b.stop();
 }
 
-/// A request that waits for a person ends when there is nothing left to decide on.
+/// A pending request ends when its dataset is withdrawn.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_ends_with_the_dataset() {
     let alliance = Alliance::new();
@@ -152,7 +152,7 @@ async fn what_waits_ends_with_the_dataset() {
     run_b.stop();
 }
 
-/// So does one whose time is over, at the next look.
+/// A pending request ends at the next check after its policy has expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_ends_with_its_time() {
     let alliance = Alliance::new();
@@ -176,7 +176,7 @@ async fn what_waits_ends_with_its_time() {
     here_b.stop().await;
 }
 
-/// Agreed on without a person, nothing is delivered that wants one's word.
+/// An agreement that was made without a person's approval does not cover uses that require consent.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_word_is_taken_for_granted() {
     let alliance = Alliance::new();

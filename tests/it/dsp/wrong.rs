@@ -1,8 +1,8 @@
-//! What a peer can send wrongly; pages and filters of the catalog.
+//! Invalid messages from peers; pages and filters of the catalog.
 
 use super::*;
 
-/// What a peer can send wrongly, and what it gets: status, error type, names, reason; an entry, and nothing else changed.
+/// Invalid messages are answered with status, error type, pids and reason, and logged; nothing else changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_messages_get_the_protocols_errors() {
     let alliance = Alliance::new();
@@ -14,7 +14,7 @@ async fn wrong_messages_get_the_protocols_errors() {
     let (caller, stranger) = (Caller::new(&alliance, &edc, &a), Caller::new(&alliance, &other, &a));
     let dataset = caller.catalog().await.remove(0);
     let good = caller.request(&dataset, "urn:x:1", None);
-    // Unknown properties are ignored; the same again is answered the same way, and is the same negotiation.
+    // Unknown properties are ignored; a repeated request gets the same answer and is the same negotiation.
     let mut more = good.clone();
     more["unheard-of"] = json!({"of": ["this"]});
     let (status, first) = caller.post("/negotiations/request", &more).await;
@@ -168,7 +168,7 @@ async fn wrong_messages_get_the_protocols_errors() {
         assert_eq!(kinds(&entries[before..]), ["message.refused"], "{what}");
         assert_eq!(caller.get(&own).await.1["state"], "REQUESTED", "{what}");
     }
-    // Unknown and unauthorised look alike, but for the name.
+    // Unknown and unauthorised processes get the same answer, except for the pid.
     let (status, hidden) = stranger.get(&own).await;
     let (unknown_status, unknown) = stranger.get("/negotiations/urn:x:none").await;
     assert_eq!((status, unknown_status), (404, 404));
@@ -176,7 +176,7 @@ async fn wrong_messages_get_the_protocols_errors() {
     let (status, _) =
         stranger.post(&format!("{own}/termination"), &about("ContractNegotiationTerminationMessage", json!({}))).await;
     assert_eq!(status, 404);
-    // What is no message at all.
+    // Bodies that are not messages.
     let url = |path: &str| format!("{}/dsp/2025-1{path}", a.endpoint);
     let request = || caller.client.post(url("/negotiations/request"));
     let long = format!("{{\"x\":\"{}\"}}", "y".repeat(600_000));
@@ -196,7 +196,7 @@ async fn wrong_messages_get_the_protocols_errors() {
     run.stop();
 }
 
-/// A large catalog comes in pages that link to the next; filters choose; each costs what it holds.
+/// A large catalog is served in linked pages, and filters select datasets.
 #[tokio::test(flavor = "multi_thread")]
 async fn catalogs_have_pages_and_filters() {
     let alliance = Alliance::new();
@@ -239,7 +239,7 @@ async fn catalogs_have_pages_and_filters() {
     here.stop().await;
 }
 
-/// What checks the messages finds those that break a rule.
+/// The check of messages detects messages that break a rule.
 #[test]
 fn the_rules_bite() {
     let offer = json!({"@id": "o", "@type": "Offer", "target": "d", "permission": [{"action": "use"}]});

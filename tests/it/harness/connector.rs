@@ -1,5 +1,5 @@
-//! Another connector than a crosspark node: it speaks the protocol and nothing of ours. It writes down what it hears, and
-//! answers as a table says.
+//! A connector that is not a crosspark node: it speaks only the Dataspace Protocol. It records the messages that it
+//! receives and answers them from a table.
 
 use super::{Alliance, good, text, unknown_identity};
 use axum::body::Bytes;
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 pub const CONTEXT: &str = "https://w3id.org/dspace/2025/1/context.jsonld";
 
-/// What it heard: path and body, with the bearer token if one came.
+/// A received message: path and body, with the bearer token if there was one.
 #[derive(Debug, Clone)]
 pub struct Heard {
     pub path: String,
@@ -34,13 +34,13 @@ pub struct Heard {
     pub token: Option<String>,
 }
 
-/// Canned answers by path, beside those of the protocol.
+/// Prepared responses (path, body, content type), used before those of the protocol.
 type Answers = Arc<Mutex<Vec<(String, Vec<u8>, &'static str)>>>;
 
 #[derive(Clone, Default)]
 struct Ears {
     heard: Arc<Mutex<Vec<Heard>>>,
-    /// Messages that break the protocol's rules.
+    /// Violations of the protocol's rules in received messages.
     wrong: Arc<Mutex<Vec<String>>>,
     answers: Answers,
 }
@@ -49,7 +49,7 @@ pub struct Connector {
     pub id: String,
     pub endpoint: String,
     pub identity: TlsIdentity,
-    /// Signs its bearer tokens, if it cannot do client certificates.
+    /// Signs its bearer tokens, if it cannot use client certificates.
     pub token_key: Option<SigningKey>,
     ears: Ears,
 }
@@ -79,7 +79,7 @@ async fn hear(State(ears): State<Ears>, request: Request) -> Response {
     (StatusCode::CREATED, Json(answer)).into_response()
 }
 
-/// Its name for the process that a message opens.
+/// The connector's pid for the process that a message opens.
 pub fn own_name(body: &Value) -> String {
     format!("urn:uuid:{}", hex::encode(Digest::of(body.to_string().as_bytes()).as_bytes()))
 }
@@ -89,7 +89,7 @@ fn bearer_of(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Connector {
-    /// Starts it, and puts it into the alliance's register.
+    /// Starts the connector and adds it to the alliance's register.
     pub async fn start(alliance: &Alliance, name: &str, by_token: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("https://{}/protocol/2025-1", listener.local_addr().unwrap());
@@ -144,13 +144,13 @@ impl Connector {
         alliance.folder.path().join(format!("{}.{suffix}", self.id.replace(':', "-")))
     }
 
-    /// Answers a GET or POST of this path below its base, or a whole path, so.
+    /// Prepares the response to requests for a path below the connector's base, or for a complete path below `/data`.
     pub fn answers(&self, path: &str, body: impl Into<Vec<u8>>, kind: &'static str) {
         let base = if path.starts_with("/data") { "" } else { "/protocol/2025-1" };
         self.ears.answers.lock().unwrap().push((format!("{base}{path}"), body.into(), kind));
     }
 
-    /// Waits until a message of this `@type` came, after `skip` others of it.
+    /// Waits for a message of this `@type`, skipping the first `skip` ones.
     pub async fn hears(&self, kind: &str, skip: usize) -> Heard {
         for _ in 0..1_000 {
             let heard = self.ears.heard.lock().unwrap().clone();
@@ -159,14 +159,14 @@ impl Connector {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("no {kind} came: {:#?}", self.ears.heard.lock().unwrap());
+        panic!("no {kind} was received: {:#?}", self.ears.heard.lock().unwrap());
     }
 
     pub fn all_heard(&self) -> Vec<Heard> {
         self.ears.heard.lock().unwrap().clone()
     }
 
-    /// Its bearer token for a park.
+    /// The connector's bearer token for a park.
     pub fn bearer(&self, audience: &str) -> Option<String> {
         Some(bearer::make(self.token_key.as_ref()?, &audience.parse().unwrap(), SystemClock.now()))
     }
@@ -179,7 +179,7 @@ impl Drop for Connector {
     }
 }
 
-/// A message of the protocol.
+/// Builds a message of the protocol.
 pub fn message(kind: &str, members: Value) -> Value {
     let mut all = json!({"@context": [CONTEXT], "@type": kind, "@id": format!("urn:x:{}", rand())});
     all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());

@@ -1,5 +1,5 @@
-//! An alliance and parks in a temporary folder, by the program's own commands. When a park's node is stopped, its outbox
-//! must be empty and its log must verify.
+//! An alliance and parks in a temporary folder, created by the program's own commands. When a park's node is stopped,
+//! its log must verify.
 
 mod connector;
 mod rules;
@@ -37,7 +37,7 @@ pub fn crosspark(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).output().unwrap()
 }
 
-/// Runs a command that must succeed; its JSON.
+/// Runs a command that must succeed, and returns its JSON output.
 pub fn good(args: &[&str]) -> Value {
     let output = crosspark(&[args, &["--json"]].concat());
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -48,7 +48,7 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The fingerprint of a join request, as `node init` tells it.
+/// The fingerprint of a join request, as printed by `node init`.
 pub fn request_fingerprint(path: &Path) -> String {
     use crosspark::identity::{document::MultiSigned, join::JoinRequest};
     let document = MultiSigned::parse::<JoinRequest>(&std::fs::read(path).unwrap()).unwrap();
@@ -72,7 +72,7 @@ impl Alliance {
         self.folder.path().join("alliance")
     }
 
-    /// Makes nodes, admits them all, and lets them join with the newest register.
+    /// Creates nodes, admits them all, and lets them join with the newest register.
     pub fn parks<const N: usize>(&self, names: [&str; N]) -> [Park; N] {
         let parks = names.map(|name| Park::make(self, name));
         parks.iter().for_each(|park| park.admit(self));
@@ -93,7 +93,7 @@ impl Alliance {
         good(if command == "renew" { &args[..3] } else { &args });
     }
 
-    /// The root documents, from the first on.
+    /// The chain of all root documents.
     pub fn roots(&self) -> RootChain {
         let first = std::fs::read(self.path().join("root.json")).unwrap();
         let compared = Digest::parse_fingerprint(&self.fingerprint).unwrap();
@@ -109,7 +109,7 @@ impl Alliance {
         std::fs::read_to_string(self.path().join("register.jws")).unwrap()
     }
 
-    /// A certificate of the alliance for the park's own TLS key, with another validity (days from now).
+    /// A certificate from the alliance for the park's TLS key with the given validity (days from now).
     pub fn certificate(&self, park: &Park, from: i64, until: i64) -> TlsIdentity {
         let kek = Kek::load(&self.path().with_extension("kek")).unwrap();
         let (_, ca) = KeyFile::load(&self.path().join("keys/ca.key"), "ca", &kek).unwrap();
@@ -148,7 +148,7 @@ pub struct Park {
     tokens: std::sync::Mutex<Vec<(String, String)>>,
 }
 
-/// A port below those that systems take for outgoing connections: nobody takes it before the node listens on it.
+/// A free port below the range for outgoing connections, so that no such connection takes it before the node listens.
 fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -231,7 +231,7 @@ impl Park {
         KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256).unwrap()
     }
 
-    /// The park's own identity, as its node has it.
+    /// The TLS identity of the park's node.
     pub fn identity(&self) -> TlsIdentity {
         let pem = std::fs::read(self.folder.join("tls.pem")).unwrap();
         identity(CertificateDer::from_pem_slice(&pem).unwrap(), &self.tls_key())
@@ -241,13 +241,13 @@ impl Park {
         assembly::signing_key(&self.folder, KeyUse::Document, &self.kek()).unwrap()
     }
 
-    /// The park in the newest register of the alliance.
+    /// The park's entry in the newest register of the alliance.
     pub fn member(&self, alliance: &Alliance) -> Member {
         let register = VerifiedRegister::verify_in(&alliance.register(), &alliance.roots()).unwrap();
         register.member(&self.id.parse().unwrap()).unwrap().clone()
     }
 
-    /// A client that reaches this park's peer listener as `identity`.
+    /// A client that connects to this park's peer listener as `identity`.
     pub fn client(&self, alliance: &Alliance, identity: TlsIdentity) -> reqwest::Client {
         let ca = alliance.roots().ca().map(<[u8]>::to_vec).collect();
         let rule = AddressRule { allow_private: true };
@@ -270,7 +270,7 @@ impl Park {
         running
     }
 
-    /// Starts the node as a process, by another program if `by` names one.
+    /// Starts the node as a process, under another program if `by` names one.
     pub fn spawn(&self, by: &[&str]) -> Running<'_> {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.with_extension("log")).unwrap();
         let all: Vec<&str> = by.iter().chain(&[PROGRAM, "serve", text(&self.folder)]).copied().collect();
@@ -285,7 +285,7 @@ impl Park {
         Running { park: self, child: Some(child) }
     }
 
-    /// Runs the node in this process, with something put in place.
+    /// Runs the node in this process with `overrides`.
     pub async fn start_here(&self, overrides: Overrides) -> Here {
         let config = Config::load(&self.folder.join("crosspark.toml")).unwrap();
         let assembled = assembly::assemble(config, overrides).await.unwrap();
@@ -305,7 +305,7 @@ impl Park {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{} does not become ready: {}", self.id, self.log());
+        panic!("{} did not become ready: {}", self.id, self.log());
     }
 
     pub fn log(&self) -> String {
@@ -350,14 +350,14 @@ impl Park {
         (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()))
     }
 
-    /// Calls the management API in a role; must succeed.
+    /// Sends a GET request to the management API in a role; it must succeed.
     pub async fn get(&self, role: &str, path: &str) -> Value {
         let (status, body) = self.call("GET", path, &self.token(role).await, None).await;
         assert!(status < 300, "{path}: {status} {body}");
         body
     }
 
-    /// Publishes by the command line; the answer, and the exit code.
+    /// Publishes by the command line, and returns the output and the exit code.
     pub async fn publish(&self, schema: &str, records: &str, format: &str, policy: &Value) -> (Value, i32) {
         let file = self.folder.with_extension(format);
         let policy_file = self.folder.with_extension("policy");
@@ -375,7 +375,7 @@ impl Park {
         (answer, output.status.code().unwrap())
     }
 
-    /// Requests a dataset and waits for the end.
+    /// Requests a dataset and waits until it is delivered or refused.
     pub async fn request(&self, provider: &Park, dataset: &str, purpose: &str) -> Value {
         let view = self.begin_request(provider, dataset, purpose).await;
         self.wait(&view, 60).await
@@ -383,10 +383,10 @@ impl Park {
 
     pub async fn begin_request(&self, provider: &Park, dataset: &str, purpose: &str) -> Value {
         let begun = self.try_request(provider, dataset, purpose).await;
-        begun.unwrap_or_else(|| panic!("no request was taken: {}", self.log()))
+        begun.unwrap_or_else(|| panic!("the request was not accepted: {}", self.log()))
     }
 
-    /// Requests a dataset; none if the node does not take it or does not answer.
+    /// Requests a dataset; none if the node does not accept the request or does not answer.
     pub async fn try_request(&self, provider: &Park, dataset: &str, purpose: &str) -> Option<Value> {
         let body = json!({"provider": provider.id, "dataset": dataset, "purpose": purpose});
         let token = self.token("requester").await;
@@ -400,7 +400,7 @@ impl Park {
         self.get("requester", &format!("/v1/requests/{id}?wait={seconds}")).await
     }
 
-    /// What a request brought, as text.
+    /// The data of a delivered request, as text.
     pub async fn data(&self, view: &Value, format: &str) -> String {
         let path = format!("/v1/requests/{}/data?format={format}", view["id"].as_str().unwrap());
         let url = format!("{}{path}", self.management);
@@ -410,14 +410,14 @@ impl Park {
         response.text().await.unwrap()
     }
 
-    /// All log entries. Signs the log, which also writes what was counted.
+    /// All log entries. Has the log signed first, which also writes the counted refusals.
     pub async fn entries(&self) -> Vec<Value> {
         self.get("auditor", "/v1/audit/checkpoint").await;
         let found = self.get("auditor", "/v1/audit/entries?limit=1000").await;
         found["entries"].as_array().unwrap().clone()
     }
 
-    /// `audit verify`: exit code and what it says.
+    /// Runs `audit verify`, and returns its exit code and report.
     pub fn verify(&self, held_by: &[&Park]) -> (i32, Value) {
         let mut args = vec!["audit", "verify", text(&self.folder), "--participant", &self.id, "--json"];
         args.extend(["--root-fingerprint", &self.alliance_fingerprint]);
@@ -443,7 +443,7 @@ pub fn research() -> Value {
     policy(&[("purpose", "isAnyOf", json!(["research", "planning"]))])
 }
 
-/// Some valid records of the schema economic-indicator.
+/// `n` valid records of the schema economic-indicator.
 pub fn records(n: usize) -> String {
     (0..n).map(|i| format!("{{\"area\":\"A{i}\",\"period\":\"2024\",\"value\":{i}.5}}\n")).collect()
 }

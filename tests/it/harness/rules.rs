@@ -1,6 +1,5 @@
-//! The rules for what a node sends in the Dataspace Protocol: those that hold for every message, and the specification's own
-//! JSON Schemas where `CROSSPARK_DSP_SCHEMAS` names a folder that has them (`tests/tck/run` takes them from the conformance
-//! kit).
+//! Rules for the Dataspace Protocol messages that a node sends: general rules, and the specification's JSON Schemas if
+//! `CROSSPARK_DSP_SCHEMAS` names a folder that contains them (`tests/tck/run` takes them from the conformance kit).
 
 use super::CONTEXT;
 use serde_json::Value;
@@ -8,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// By `$id`.
+/// The specification's schemas by `$id`.
 static SCHEMAS: OnceLock<HashMap<String, Value>> = OnceLock::new();
 
 fn schemas() -> &'static HashMap<String, Value> {
@@ -34,7 +33,7 @@ fn read(folder: &Path, found: &mut HashMap<String, Value>) {
     }
 }
 
-/// Some of them say `"items": "string"`, which is no schema.
+/// Corrects `"items": "string"` in some of the schemas, which is not a valid schema.
 fn mend(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -52,11 +51,11 @@ struct Known;
 
 impl jsonschema::Retrieve for Known {
     fn retrieve(&self, uri: &jsonschema::Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        schemas().get(uri.as_str()).cloned().ok_or_else(|| format!("{uri} is not among the schemas").into())
+        schemas().get(uri.as_str()).cloned().ok_or_else(|| format!("there is no schema {uri}").into())
     }
 }
 
-/// `ContractRequestMessage` as `contract-request-message`.
+/// Converts `ContractRequestMessage` to `contract-request-message`.
 fn dashed(kind: &str) -> String {
     let mut out = String::new();
     for c in kind.chars() {
@@ -68,7 +67,7 @@ fn dashed(kind: &str) -> String {
     out
 }
 
-/// What is wrong with something that a node sent.
+/// The rules that a sent message breaks.
 pub fn broken(sent: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let Some(kind) = sent["@type"].as_str() else { return vec![format!("without @type: {sent}")] };
@@ -94,7 +93,7 @@ pub fn broken(sent: &Value) -> Vec<String> {
     wrong.into_iter().map(|wrong| format!("{kind}: {wrong}: {sent}")).collect()
 }
 
-/// No list is empty, and no right operand is a bare number.
+/// Checks that no list is empty and no right operand is a number.
 fn walk(value: &Value, place: &str, wrong: &mut Vec<String>) {
     match value {
         Value::Array(list) if list.is_empty() => wrong.push(format!("{place} is empty")),

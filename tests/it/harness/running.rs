@@ -1,4 +1,4 @@
-//! Nodes that run: as processes, or in this one.
+//! Running nodes, as separate processes or in the test process.
 
 use super::Park;
 use crosspark::core::time::{Clock, SystemClock, Timestamp};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A node in this process.
+/// A node in the test process.
 pub struct Here {
     pub services: Services,
     pub(super) stop: watch::Sender<bool>,
@@ -24,7 +24,7 @@ impl Here {
     }
 }
 
-/// A node that runs as a process.
+/// A node that runs as a separate process.
 pub struct Running<'a> {
     pub(super) park: &'a Park,
     pub(super) child: Option<Child>,
@@ -38,7 +38,7 @@ impl Running<'_> {
         }
     }
 
-    /// Waits until it is ready, or has ended; whether it lives.
+    /// Waits until the node is ready or has ended, and returns whether it runs.
     pub async fn comes_up(&mut self) -> bool {
         let client = own_node_client().unwrap();
         for _ in 0..1_000 {
@@ -58,7 +58,7 @@ impl Running<'_> {
         self.child.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
-    /// Resident memory.
+    /// Resident memory in KiB.
     pub fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().unwrap().id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -70,15 +70,15 @@ impl Running<'_> {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Ends it at once, as a power cut would.
+    /// Kills the node without a graceful shutdown.
     pub fn kill(mut self) {
         let mut child = self.child.take().unwrap();
-        // It may have ended by itself.
+        // The process may already have ended.
         let _ = child.kill();
         child.wait().unwrap();
     }
 
-    /// Waits until nothing is to be sent any more.
+    /// Waits until the outbox is empty.
     pub async fn settle(&self) {
         for _ in 0..2_000 {
             let status = self.park.get("admin", "/v1/status").await;
@@ -87,10 +87,10 @@ impl Running<'_> {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("the outbox of {} does not become empty", self.park.id);
+        panic!("the outbox of {} did not become empty", self.park.id);
     }
 
-    /// Stops it gracefully.
+    /// Stops the node gracefully and verifies its log.
     pub fn stop(mut self) {
         let mut child = self.child.take().unwrap();
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
@@ -105,7 +105,7 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // A test that failed leaves no process behind.
+        // A failed test must not leave a process behind.
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -113,7 +113,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// A clock that a test moves.
+/// A clock that a test can advance.
 pub struct ShiftedClock(pub AtomicI64);
 
 impl Clock for ShiftedClock {
