@@ -1,6 +1,9 @@
 //! `crosspark alliance`
 
-use super::{Outcome, done, output};
+use super::alliance_folder::{Folder, show};
+use super::args::parse_name;
+use super::outcome::Outcome;
+use super::{connector, root};
 use crate::alliance::Alliance;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -12,9 +15,8 @@ use crate::identity::rotation::claimed_participant;
 use crate::keys::Kek;
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -23,7 +25,7 @@ pub enum Command {
     /// Admit a park: check its join request, issue its certificate, add it to the register.
     Admit(Admit),
     /// Add another connector (EDC, Tractus-X, TSG) to the register, or change its entry.
-    Connector(Box<super::connector::Connector>),
+    Connector(Box<connector::Connector>),
     /// Suspend a member: its requests are refused from the next register on.
     Suspend(Member),
     /// Reinstate a suspended member.
@@ -34,19 +36,9 @@ pub enum Command {
     Rotate(Rotate),
     /// Change the root document: signers, threshold, register key, certification authority.
     #[command(subcommand)]
-    Root(super::root::Command),
+    Root(root::Command),
     /// Show the root's fingerprint and the register.
     Show(Folder),
-}
-
-/// The operator's folder.
-#[derive(Args)]
-pub struct Folder {
-    /// Folder of the alliance.
-    folder: PathBuf,
-    /// File of the key-encryption key; by default FOLDER.kek beside the folder.
-    #[arg(long)]
-    kek_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -57,7 +49,7 @@ pub struct Init {
     #[arg(long)]
     id: ParticipantId,
     /// Name of the alliance with its language: en=Name. Repeat for other languages.
-    #[arg(long = "name", value_parser = super::node::parse_name)]
+    #[arg(long = "name", value_parser = parse_name)]
     names: Vec<(String, Text)>,
 }
 
@@ -105,29 +97,12 @@ pub struct Member {
     member: ParticipantId,
 }
 
-/// `FOLDER.kek`: beside the folder, so that a copy of the folder does not contain it.
-pub fn kek_beside(folder: &Path) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(".kek");
-    folder.with_file_name(name)
-}
-
-impl Folder {
-    fn kek_path(&self) -> PathBuf {
-        self.kek_file.clone().unwrap_or_else(|| kek_beside(&self.folder))
-    }
-
-    pub fn open(&self) -> anyhow::Result<Alliance> {
-        Ok(Alliance::open(&self.folder, Kek::load(&self.kek_path())?)?)
-    }
-}
-
 pub fn run(command: Command, json: bool) -> Outcome {
     let now = SystemClock.now();
     match command {
         Command::Init(args) => init(&args, json),
         Command::Admit(args) => admit(&args, json),
-        Command::Connector(args) => super::connector::run(*args, json),
+        Command::Connector(args) => connector::run(*args, json),
         Command::Suspend(args) => {
             let mut alliance = args.folder.open()?;
             alliance.set_status(&args.member, Status::Suspended, now)?;
@@ -144,7 +119,7 @@ pub fn run(command: Command, json: bool) -> Outcome {
             show(&alliance, json)
         }
         Command::Rotate(args) => rotate(&args, json),
-        Command::Root(command) => super::root::run(command, json),
+        Command::Root(command) => root::run(command, json),
         Command::Show(args) => show(&args.open()?, json),
     }
 }
@@ -204,29 +179,4 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
         println!("Granted. Send {} to {member}; it contains no secrets.", args.welcome.display());
     }
     show(&alliance, json)
-}
-
-pub fn show(alliance: &Alliance, json: bool) -> Outcome {
-    let (root, register) = (alliance.root(), alliance.register().body());
-    let older: Vec<String> = alliance.older_roots().map(|root| root.digest().fingerprint()).collect();
-    if json {
-        output::json(&json!({
-            "alliance": register.alliance, "root": root.digest(), "fingerprint": root.digest().fingerprint(),
-            "olderFingerprints": older, "sequence": register.sequence, "issued": register.issued, "expires": register.expires,
-            "members": register.members, "schemas": register.schemas,
-        }))?;
-        return done();
-    }
-    println!("root fingerprint  {}", root.digest().fingerprint());
-    for fingerprint in &older {
-        println!("older root        {fingerprint} (for audits of nodes that joined under it)");
-    }
-    println!("register          {} (expires {})", register.sequence, register.expires);
-    let rows = register.members.iter().map(|member| {
-        let names: Vec<&str> = member.names.values().map(Text::as_str).collect();
-        let status = format!("{:?}", member.status).to_lowercase();
-        vec![member.id.to_string(), names.join(" / "), status, member.endpoint.to_string()]
-    });
-    output::table(&["member", "name", "status", "endpoint"], rows);
-    done()
 }

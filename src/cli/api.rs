@@ -1,6 +1,6 @@
 //! Client of the node's management API.
 
-use super::exit;
+use super::outcome::exit;
 use crate::core::json;
 use crate::net::own_node_client;
 use clap::Args;

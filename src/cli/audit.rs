@@ -1,7 +1,8 @@
 //! `crosspark audit`
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, exit, output};
+use super::outcome::{Outcome, done, exit};
+use super::output;
 use crate::audit::check::{Check, Held, Report};
 use crate::audit::checkpoint::Checkpoint;
 use crate::core::digest::Digest;

@@ -1,6 +1,7 @@
 //! `crosspark backup` and `crosspark restore`
 
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::backup;
 use crate::config::{self, Config};
 use crate::core::time::{Clock, SystemClock};

@@ -1,7 +1,8 @@
 //! `crosspark catalog`
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::ParticipantId;
 use serde_json::Value;
 

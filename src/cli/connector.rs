@@ -1,7 +1,8 @@
 //! `crosspark alliance connector`
 
-use super::alliance::{Folder, show};
-use super::{Outcome, node};
+use super::alliance_folder::{Folder, show};
+use super::args::parse_name;
+use super::outcome::Outcome;
 use crate::alliance::NewConnector;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -19,7 +20,7 @@ pub struct Connector {
     #[arg(long)]
     id: ParticipantId,
     /// Name with its language: en=Name. Repeat for other languages.
-    #[arg(long = "name", value_parser = node::parse_name, required = true)]
+    #[arg(long = "name", value_parser = parse_name, required = true)]
     names: Vec<(String, Text)>,
     /// Jurisdiction: a country or region (ISO 3166).
     #[arg(long)]

@@ -3,7 +3,8 @@
 mod park;
 mod story;
 
-use super::{Outcome, audit, exit, fetch, publish, request};
+use super::outcome::{Outcome, exit};
+use super::{audit, fetch, publish, request};
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{ParticipantId, Text};
 use crate::core::json;

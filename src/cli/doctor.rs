@@ -1,7 +1,8 @@
 //! `crosspark doctor`: checks everything that a node needs and prints one result per check. It reads the folder and
 //! connects to the peers as the node does; it changes nothing.
 
-use super::{Outcome, exit, output};
+use super::outcome::{Outcome, exit};
+use super::output;
 use crate::assembly::{self, OwnKeys, files, load_root, own_entry};
 use crate::config::{self, Config};
 use crate::core::limits;

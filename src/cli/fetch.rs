@@ -1,7 +1,8 @@
 //! `crosspark fetch`
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::ProcessId;
 use crate::ingest::Format;
 use anyhow::Context;

@@ -1,7 +1,8 @@
 //! `crosspark members`: the members in this node's register, and keys that wait for an administrator's confirmation.
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::KeyId;
 use clap::{Args, Subcommand};
 use reqwest::Method;

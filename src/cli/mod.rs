@@ -1,7 +1,9 @@
 //! The command line: one file per command.
 
 mod alliance;
+mod alliance_folder;
 mod api;
+mod args;
 mod audit;
 mod backup;
 mod catalog;
@@ -11,6 +13,7 @@ mod doctor;
 mod fetch;
 mod members;
 mod node;
+mod outcome;
 mod output;
 mod publish;
 mod request;
@@ -22,20 +25,10 @@ mod status;
 mod token;
 mod transfers;
 
+pub use outcome::{Outcome, exit};
+
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-
-/// Exit codes other than 0 (done) and 2 (wrong usage, from clap).
-pub mod exit {
-    /// The command failed.
-    pub const FAILED: u8 = 1;
-    /// The command was refused: by a policy, by a peer, or because records are invalid.
-    pub const REFUSED: u8 = 3;
-    /// Evidence does not verify.
-    pub const UNVERIFIED: u8 = 4;
-    /// The request is not decided yet.
-    pub const PENDING: u8 = 5;
-}
 
 /// Exchange of validated, sealed datasets between parks, under policy, with evidence.
 #[derive(Parser)]
@@ -105,9 +98,6 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// Result of a command.
-pub type Outcome = anyhow::Result<ExitCode>;
-
 /// Runs a command.
 pub fn run(cli: Cli) -> ExitCode {
     // Our TLS configurations name ring explicitly; libraries may ask for the process default.
@@ -151,9 +141,4 @@ pub fn run(cli: Cli) -> ExitCode {
             error.downcast_ref::<api::ApiError>().map_or(ExitCode::from(exit::FAILED), api::ApiError::exit_code)
         }
     }
-}
-
-/// Success.
-fn done() -> Outcome {
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
 //! `crosspark node`
 
-use super::alliance::kek_beside;
-use super::{Outcome, done, output};
+use super::args::{kek_beside, parse_name};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::config::{self, AllianceSource, Config, Log, ManagementListener, PeerListener};
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -127,16 +128,6 @@ pub struct Folder {
 fn parse_use(text: &str) -> Result<KeyUse, String> {
     let all = [KeyUse::Tls, KeyUse::Document, KeyUse::Log, KeyUse::Witness];
     all.into_iter().find(|usage| usage.name() == text).ok_or_else(|| "expected tls, document, log or witness".into())
-}
-
-/// Parses `en=Name`.
-pub fn parse_name(text: &str) -> Result<(String, Text), String> {
-    let (language, name) = text.split_once('=').ok_or("expected LANGUAGE=NAME, as in en=My Park")?;
-    let tag = (2..=8).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if !tag {
-        return Err(format!("`{language}` is not a language tag"));
-    }
-    Ok((language.to_owned(), Text::parse(name).map_err(|error| error.to_string())?))
 }
 
 pub async fn run(command: Command, json: bool) -> Outcome {

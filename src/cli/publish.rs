@@ -1,7 +1,8 @@
 //! `crosspark publish`
 
 use super::api::{Api, ApiError, NodeArgs};
-use super::{Outcome, exit, output};
+use super::outcome::{Outcome, exit};
+use super::output;
 use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
@@ -40,6 +41,13 @@ pub struct Args {
     /// Id of the dataset of which this is a new version.
     #[arg(long)]
     dataset: Option<DatasetId>,
+    #[command(flatten)]
+    about: AboutArgs,
+}
+
+/// What the catalog says of the dataset besides its title.
+#[derive(clap::Args)]
+struct AboutArgs {
     /// Licence, as a name or a URL.
     #[arg(long)]
     licence: Option<Text>,
@@ -94,12 +102,12 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         format,
         dataset: args.dataset,
         about: About {
-            licence: args.licence,
-            contact: args.contact,
-            frequency: args.frequency,
-            theme: args.theme,
-            samples: args.samples.as_deref().map(samples).transpose()?.unwrap_or_default(),
-            listed: args.listed,
+            licence: args.about.licence,
+            contact: args.about.contact,
+            frequency: args.about.frequency,
+            theme: args.about.theme,
+            samples: args.about.samples.as_deref().map(samples).transpose()?.unwrap_or_default(),
+            listed: args.about.listed,
         },
     };
     let published = send(&Api::new(&args.node)?, &publication, &args.file).await;

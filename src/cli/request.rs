@@ -1,7 +1,8 @@
 //! `crosspark request`
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, exit, output};
+use super::outcome::{Outcome, exit};
+use super::output;
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::json;

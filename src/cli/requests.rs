@@ -1,7 +1,8 @@
 //! `crosspark requests`: pending requests and offers, and their approval or rejection by a person of this park.
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::{ProcessId, Text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};

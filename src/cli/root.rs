@@ -1,7 +1,9 @@
 //! `crosspark alliance root`: successors of the root document, signed under the old and the new threshold.
 
-use super::alliance::{Folder, kek_beside, show};
-use super::{Outcome, done, output};
+use super::alliance_folder::{Folder, show};
+use super::args::kek_beside;
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::alliance::{Proposal, make_signer, sign_root, signers};
 use crate::core::id::KeyId;
 use crate::core::random::SystemRandomness;

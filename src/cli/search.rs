@@ -1,7 +1,8 @@
 //! `crosspark search` and `crosspark withdraw`.
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::{DatasetId, ParticipantId, Text};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! `crosspark serve`
 
-use super::{Outcome, done};
+use super::outcome::{Outcome, done};
 use crate::assembly::{self, Overrides};
 use crate::config::{self, Config};
 use crate::telemetry;

@@ -1,7 +1,8 @@
 //! `crosspark status`
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use serde_json::Value;
 
 #[derive(clap::Args)]

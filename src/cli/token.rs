@@ -1,7 +1,8 @@
 //! `crosspark token`
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::{Text, TokenId};
 use crate::node::UserRole;
 use crate::operations::{NewToken, usual_days};

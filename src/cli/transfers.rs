@@ -1,7 +1,8 @@
 //! `crosspark transfers` and `crosspark offer`.
 
 use super::api::{Api, NodeArgs};
-use super::{Outcome, done, output};
+use super::outcome::{Outcome, done};
+use super::output;
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};

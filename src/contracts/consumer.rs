@@ -54,7 +54,7 @@ impl Negotiations {
         offer: ContractOffer,
     ) -> Result<Transition<Negotiation>, Error> {
         let opened = async {
-            self.node.trust().check_callback(from, &offer.callback)?;
+            from.check_callback(&self.node.trust(), &offer.callback)?;
             let dataset = offer.terms.dataset.clone();
             let dataset = dataset.ok_or_else(|| Error::invalid("target", "the offer names no dataset"))?;
             let subject = Subject {

@@ -106,7 +106,7 @@ impl Negotiations {
     /// What the consumer asks for, checked against the register and the offer.
     async fn asked_for(&self, from: &Counterparty, request: &ContractRequest) -> Result<Subject, Error> {
         let (trust, now) = (self.node.trust(), self.node.now());
-        trust.check_callback(from, &request.callback)?;
+        from.check_callback(&trust, &request.callback)?;
         let version = self.node.store().version_by_offer(&request.terms.offer).await?;
         let missing = || Error::not_found(format!("there is no offer {}", request.terms.offer));
         let version = version.ok_or_else(missing)?;

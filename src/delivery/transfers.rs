@@ -100,7 +100,7 @@ impl Transfers {
         from: &Counterparty,
         request: &TransferRequest,
     ) -> Result<Transition<Transfer>, Error> {
-        self.node.trust().check_callback(from, &request.callback)?;
+        from.check_callback(&self.node.trust(), &request.callback)?;
         let channel = Channel::named(&request.format).ok_or_else(|| {
             let names = Channel::ALL.map(Channel::name).join(" and ");
             Error::invalid("format", format!("the formats here are {names}"))

@@ -1,7 +1,8 @@
 //! The member that a request came from.
 
-use super::Trust;
+use super::{Error, Trust};
 use crate::core::id::{ParticipantId, Text};
+use crate::identity::endpoint::Endpoint;
 use crate::identity::register::{Member, Status};
 use std::collections::BTreeSet;
 
@@ -28,5 +29,15 @@ impl Counterparty {
             groups: member.groups.clone(),
             register: trust.register.body().sequence,
         }
+    }
+
+    /// Fails when a callback address from a message is not below an address that the register lists for its sender.
+    pub fn check_callback(&self, trust: &Trust, callback: &Endpoint) -> Result<(), Error> {
+        let member = trust.member(&self.participant)?;
+        if member.callbacks.iter().any(|prefix| prefix.covers(callback)) {
+            return Ok(());
+        }
+        let reason = format!("the register does not list the callback address {callback} for {}", self.participant);
+        Err(Error::invalid("callback", reason))
     }
 }

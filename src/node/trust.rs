@@ -1,9 +1,8 @@
 //! Whom this node trusts: the chain of root documents, the newest register, and the keys in quarantine.
 
-use super::{Counterparty, Error};
+use super::Error;
 use crate::core::id::ParticipantId;
 use crate::core::time::Timestamp;
-use crate::identity::endpoint::Endpoint;
 use crate::identity::register::{KeyName, Member, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::storage::StoreError;
@@ -39,16 +38,6 @@ impl Trust {
             let hint = "if it joined recently, install a newer register or configure an alliance URL";
             Error::not_found(format!("{id} is not a member in register {sequence}, the newest of this node; {hint}"))
         })
-    }
-
-    /// Fails when a callback address from a message is not below an address that the register lists for its sender.
-    pub fn check_callback(&self, from: &Counterparty, callback: &Endpoint) -> Result<(), Error> {
-        let member = self.member(&from.participant)?;
-        if member.callbacks.iter().any(|prefix| prefix.covers(callback)) {
-            return Ok(());
-        }
-        let reason = format!("the register does not list the callback address {callback} for {}", from.participant);
-        Err(Error::invalid("callback", reason))
     }
 }
 

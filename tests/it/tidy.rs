@@ -243,6 +243,21 @@ impl Modules {
                 used.extend(path.and_then(|path| self.definer(&path)));
             }
         }
+        // Paths that begin with a child: `child::name`.
+        let prefix = format!("{module}::");
+        let children = self.texts.keys().filter_map(|other| other.strip_prefix(&prefix));
+        for child in children.filter(|child| !child.contains("::")) {
+            let code = self.texts[module].lines().filter(|line| !line.contains("use "));
+            let names = |line: &str| {
+                line.match_indices(&format!("{child}::")).any(|(at, _)| {
+                    let before = line[..at].chars().next_back();
+                    before.is_none_or(|c| !c.is_alphanumeric() && c != ':' && c != '_')
+                })
+            };
+            if code.into_iter().any(names) {
+                used.insert(format!("{prefix}{child}"));
+            }
+        }
         used.remove(module);
         used
     }

@@ -1,7 +1,7 @@
 //! The catalog as visible to a set of audience keys. The cost of a page depends on its size, not on the number of
 //! datasets.
 
-use super::reader::{bodies, parse};
+use super::connection::{bodies, parse};
 use crate::core::id::{DatasetId, ParticipantId};
 use crate::storage::{CatalogChange, StoreError, VersionRow};
 use rusqlite::types::Value;

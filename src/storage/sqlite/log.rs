@@ -1,5 +1,6 @@
 //! The Merkle log in SQLite: entries with dense indices, leaves, tiles and head.
 
+use super::connection::connect;
 use crate::audit::check::Row;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{self, Draft, FieldOpening};
@@ -141,7 +142,7 @@ pub fn examine(path: &std::path::Path, origin: &LogOrigin) -> Result<u64, StoreE
     if !path.exists() {
         return Err(StoreError::Unavailable(format!("{} is missing", path.display())));
     }
-    let connection = super::connect(path, false)?;
+    let connection = connect(path, false)?;
     // Read everything in one transaction, for a consistent view.
     connection.execute_batch("BEGIN")?;
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -166,8 +167,8 @@ pub struct Snapshot {
 /// Copies a consistent state of a database, which may be in use, to `to`, which must not exist.
 pub fn snapshot(from: &std::path::Path, to: &std::path::Path) -> Result<Snapshot, StoreError> {
     let unwritable = || StoreError::Unavailable(format!("{} is not UTF-8", to.display()));
-    super::connect(from, false)?.execute("VACUUM INTO ?1", [to.to_str().ok_or_else(unwritable)?])?;
-    let copy = super::connect(to, false)?;
+    connect(from, false)?.execute("VACUUM INTO ?1", [to.to_str().ok_or_else(unwritable)?])?;
+    let copy = connect(to, false)?;
     let entries = copy.query_row("SELECT COUNT(*) FROM entry", [], |row| row.get::<_, i64>(0))? as u64;
     let texts = |sql: &str| -> Result<Vec<String>, StoreError> {
         let mut select = copy.prepare(sql)?;
@@ -185,7 +186,7 @@ pub struct LogFile(Connection);
 
 /// Opens a database file for offline verification.
 pub fn rows(path: &std::path::Path) -> Result<LogFile, StoreError> {
-    super::connect(path, false).map(LogFile)
+    connect(path, false).map(LogFile)
 }
 
 impl LogFile {

@@ -1,7 +1,9 @@
-//! Reads over a few read-only connections on the blocking pool.
+//! The store's contract over SQLite: every read as a query.
 
 use super::apply::secret_columns;
-use super::{SqliteStore, catalog, connect, log};
+use super::connection::{bodies, body, parse, scalar};
+use super::store::SqliteStore;
+use super::{catalog, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
@@ -17,87 +19,7 @@ use crate::storage::{
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
-use serde::de::DeserializeOwned;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
-
-/// The pool of read-only connections.
-pub struct Readers {
-    path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
-    permits: Arc<Semaphore>,
-}
-
-impl Readers {
-    pub fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let idle = Arc::new(Mutex::new(vec![connect(&path, false)?]));
-        Ok(Self { path, idle, permits: Arc::new(Semaphore::new(limits::READERS_MAX)) })
-    }
-
-    /// Looks up one row by key on the calling thread: this takes microseconds, less than a switch of threads.
-    async fn point<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let permit = self.permits.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => connect(&self.path, false)?,
-        };
-        let result = work(&connection);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        drop(permit);
-        result
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let gone = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
-        let permit = self.permits.clone().acquire_owned().await.map_err(|error| gone(&error))?;
-        let (idle, path) = (self.idle.clone(), self.path.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match kept {
-                Some(connection) => connection,
-                None => connect(&path, false)?,
-            };
-            let result = work(&connection);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            drop(permit);
-            result
-        });
-        task.await.map_err(|error| gone(&error))?
-    }
-}
-
-pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-pub fn bodies<T: DeserializeOwned>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-) -> Result<Vec<T>, StoreError> {
-    let mut select = connection.prepare_cached(sql)?;
-    let texts = select.query_map(params, |row| row.get::<_, String>(0))?;
-    texts.map(|text| parse(&text?)).collect()
-}
-
-fn body<T: DeserializeOwned>(connection: &Connection, sql: &str, params: impl Params) -> Result<Option<T>, StoreError> {
-    let text: Option<String> = connection.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()?;
-    text.as_deref().map(parse).transpose()
-}
-
-fn scalar<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-) -> Result<Option<T>, StoreError> {
-    Ok(connection.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()?)
-}
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 fn rows_max(limit: usize) -> i64 {
     limit.min(limits::PAGE_ROWS_MAX) as i64
@@ -122,7 +44,7 @@ impl Store for SqliteStore {
     }
 
     async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
-        self.do_housekeep(tasks).await
+        self.do_maintain(tasks).await
     }
 
     async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError> {

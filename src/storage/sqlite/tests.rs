@@ -1,3 +1,5 @@
+use super::connection::connect;
+use super::writer::Job;
 use super::*;
 use crate::audit::check::{Check, Held};
 use crate::audit::checkpoint::Checkpoint;
@@ -7,7 +9,11 @@ use crate::core::id::{ParticipantId, ProcessId, Text, TokenId};
 use crate::core::random::SystemRandomness;
 use crate::core::time::SystemClock;
 use crate::identity::key::SigningKey;
-use crate::storage::{Conflict, Guard, TokenRow, Write};
+use crate::storage::{Change, Conflict, Guard, Maintenance, Store, StoreError, TokenRow, Write};
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
 
 fn park() -> ParticipantId {

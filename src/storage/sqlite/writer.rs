@@ -20,7 +20,7 @@ pub enum Job {
     /// A change.
     Commit(Box<Change>, Reply<Vec<Logged>>),
     /// Maintenance tasks.
-    Housekeep(Vec<Maintenance>, Reply<()>),
+    Maintain(Vec<Maintenance>, Reply<()>),
 }
 
 pub struct Writer {
@@ -45,7 +45,7 @@ struct Signed {
 /// A reply to send once the transaction is durable.
 enum Outcome {
     Commit(Reply<Vec<Logged>>, Result<Vec<Logged>, StoreError>),
-    Housekeep(Reply<()>, Result<(), StoreError>),
+    Maintain(Reply<()>, Result<(), StoreError>),
 }
 
 impl Writer {
@@ -120,9 +120,9 @@ impl Writer {
         for outcome in outcomes {
             match (outcome, &failed) {
                 (Outcome::Commit(reply, Ok(_)), Some(error)) => drop(reply.send(Err(error.clone()))),
-                (Outcome::Housekeep(reply, Ok(())), Some(error)) => drop(reply.send(Err(error.clone()))),
+                (Outcome::Maintain(reply, Ok(())), Some(error)) => drop(reply.send(Err(error.clone()))),
                 (Outcome::Commit(reply, result), _) => drop(reply.send(result)),
-                (Outcome::Housekeep(reply, result), _) => drop(reply.send(result)),
+                (Outcome::Maintain(reply, result), _) => drop(reply.send(result)),
             }
         }
         match result {
@@ -170,12 +170,12 @@ impl Writer {
                     }
                     outcomes.push(Outcome::Commit(reply, result));
                 }
-                Job::Housekeep(tasks, reply) => {
+                Job::Maintain(tasks, reply) => {
                     force_checkpoint |= tasks.contains(&Maintenance::Checkpoint);
                     // The next message of the same process may now be due.
                     outbox_filled |=
                         tasks.iter().any(|task| matches!(task, Maintenance::Sent(_) | Maintenance::Retry { .. }));
-                    outcomes.push(Outcome::Housekeep(reply, apply::tasks(&transaction, &tasks)));
+                    outcomes.push(Outcome::Maintain(reply, apply::tasks(&transaction, &tasks)));
                 }
             }
         }
@@ -220,6 +220,6 @@ fn apply_change(
 fn refused(job: Job, error: &StoreError) -> Outcome {
     match job {
         Job::Commit(_, reply) => Outcome::Commit(reply, Err(error.clone())),
-        Job::Housekeep(_, reply) => Outcome::Housekeep(reply, Err(error.clone())),
+        Job::Maintain(_, reply) => Outcome::Maintain(reply, Err(error.clone())),
     }
 }
