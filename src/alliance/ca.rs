@@ -1,6 +1,6 @@
 //! The alliance's certification authority (RFC 5280), with the profiles in `certs/profiles.toml`.
 
-use super::{Alliance, AllianceError, file_error};
+use super::error::{AllianceError, file_error};
 use crate::core::id::{KeyId, ParticipantId};
 use crate::core::limits;
 use crate::core::random::{self, Random};
@@ -75,36 +75,35 @@ fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
     Some(certificate.public_key().raw.to_vec())
 }
 
-impl Alliance {
-    /// Issues a node's certificate (PEM) for the key of a certificate signing request.
-    pub(super) fn issue(
-        &self,
-        participant: &ParticipantId,
-        csr: &[u8],
-        now: Timestamp,
-        random: &dyn Random,
-    ) -> Result<String, AllianceError> {
-        let folder = self.folder.join("keys");
-        // Only the newest certification authority issues certificates.
-        let mut found = None;
-        for (_, pkcs8) in KeyFile::all(&folder, "ca", &self.kek)? {
-            let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
-            let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256)?;
-            let public = key.subject_public_key_info();
-            if self.roots.ca().last().is_some_and(|ca| public_key(ca).as_ref() == Some(&public)) {
-                found = Some(key);
-            }
+/// Issues a node's certificate (PEM) for the key of a certificate signing request, by the `newest` certification
+/// authority, whose key is in `folder`.
+pub fn issue(
+    (folder, kek): (&Path, &Kek),
+    newest: Option<&[u8]>,
+    participant: &ParticipantId,
+    csr: &[u8],
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<String, AllianceError> {
+    // Only the newest certification authority issues certificates.
+    let mut found = None;
+    for (_, pkcs8) in KeyFile::all(folder, "ca", kek)? {
+        let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256)?;
+        let public = key.subject_public_key_info();
+        if newest.is_some_and(|ca| public_key(ca).as_ref() == Some(&public)) {
+            found = Some(key);
         }
-        let (Some(key), Some(ca)) = (found, self.roots.ca().last()) else {
-            return Err(file_error(&folder, "the key of the newest certification authority is missing"));
-        };
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca), key)?;
-        let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
-        // Only the key is taken from the request; the profile determines the rest of the certificate.
-        csr.params = certificate_params(participant.host(), profiles().node.days, now, random)?;
-        csr.params.use_authority_key_identifier_extension = true;
-        csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        csr.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(csr.signed_by(&issuer)?.pem())
     }
+    let (Some(key), Some(ca)) = (found, newest) else {
+        return Err(file_error(folder, "the key of the newest certification authority is missing"));
+    };
+    let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca), key)?;
+    let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
+    // Only the key is taken from the request; the profile determines the rest of the certificate.
+    csr.params = certificate_params(participant.host(), profiles().node.days, now, random)?;
+    csr.params.use_authority_key_identifier_extension = true;
+    csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    csr.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(csr.signed_by(&issuer)?.pem())
 }

@@ -3,10 +3,14 @@
 
 mod ca;
 mod connector;
+mod error;
 mod roots;
 
 pub use connector::NewConnector;
+pub use error::AllianceError;
 pub use roots::{Proposal, make_signer, sign as sign_root, signers};
+
+use error::file_error;
 
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId, Text};
@@ -15,64 +19,18 @@ use crate::core::limits;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
 use crate::durable::{create_private, write_whole};
-use crate::identity::document::{self, DocumentError, MultiSigned};
-use crate::identity::join::{self, JoinError};
+use crate::identity::document::{self, MultiSigned};
+use crate::identity::join;
 use crate::identity::key::{Bytes, KeyUse, SigningKey};
-use crate::identity::register::{
-    Member, Register, RegisterError, SchemaEntry, Status, Succession, VerifiedRegister, Witnesses,
-};
+use crate::identity::register::{Member, Register, SchemaEntry, Status, Succession, VerifiedRegister, Witnesses};
 use crate::identity::root::{NamedKey, Root, RootChain, RootError, VerifiedRoot};
 use crate::identity::rotation::{self, RotationError};
-use crate::keys::{Kek, KekError, KeyFile, KeyFileError};
+use crate::keys::{Kek, KeyFile};
 use crate::schema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
-
-/// Error of an operator's command.
-#[derive(Debug, thiserror::Error)]
-pub enum AllianceError {
-    /// A file cannot be read or written.
-    #[error("{path}: {reason}")]
-    File {
-        /// Path of the file or folder.
-        path: PathBuf,
-        /// Cause.
-        reason: String,
-    },
-    /// Key-encryption key.
-    #[error(transparent)]
-    Kek(#[from] KekError),
-    /// Key files.
-    #[error(transparent)]
-    Key(#[from] KeyFileError),
-    /// Root document.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// Register.
-    #[error(transparent)]
-    Register(#[from] RegisterError),
-    /// Join request.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// Rotation.
-    #[error(transparent)]
-    Rotation(#[from] RotationError),
-    /// A document.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// A certificate or certificate signing request.
-    #[error("certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
-    /// The command does not match the register.
-    #[error("{0}")]
-    Refused(String),
-}
-
-fn file_error(path: &Path, error: impl std::fmt::Display) -> AllianceError {
-    AllianceError::File { path: path.to_owned(), reason: error.to_string() }
-}
 
 /// The file that an admitted park receives. It contains no secrets; the park trusts it because people compare the
 /// root's fingerprint.
@@ -331,6 +289,17 @@ impl Alliance {
     /// Signs a new register that is valid for another [`limits::REGISTER_LIFE_MS`].
     pub fn renew(&mut self, now: Timestamp) -> Result<(), AllianceError> {
         self.next(now, |_| {})
+    }
+
+    fn issue(
+        &self,
+        participant: &ParticipantId,
+        csr: &[u8],
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<String, AllianceError> {
+        let keys = self.folder.join("keys");
+        ca::issue((&keys, &self.kek), self.roots.ca().last(), participant, csr, now, random)
     }
 
     fn register_key(&self, root: &VerifiedRoot) -> Result<SigningKey, AllianceError> {

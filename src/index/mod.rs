@@ -1,9 +1,11 @@
 //! The search index over the peers' catalogs, as visible to this node. It is a separate file that can be rebuilt from
 //! the catalogs at any time, so it may be deleted.
 
+mod error;
 mod search;
 mod words;
 
+pub use error::IndexError;
 pub use search::{Facet, Facets, Fresh, Hit, Page, Query, Sort};
 
 use crate::catalog::Offered;
@@ -44,17 +46,6 @@ CREATE TABLE source (
   participant TEXT PRIMARY KEY, change INTEGER, groups TEXT NOT NULL, refreshed INTEGER NOT NULL, whole INTEGER NOT NULL,
   away INTEGER, problem TEXT) STRICT;
 ";
-
-/// Why the index is not available.
-#[derive(Debug, thiserror::Error)]
-#[error("the search index is not available: {0}")]
-pub struct IndexError(String);
-
-impl From<rusqlite::Error> for IndexError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// The point up to which a peer's catalog was read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! Shared schemas (JSON Schema 2020-12): the built-in registry, strict parsing and compiled validators.
 
+mod error;
 mod lint;
 mod registry;
 mod validator;
 
+pub use error::SchemaError;
 pub use registry::{CompiledSchema, SchemaRegistry};
 pub use validator::{Validator, Violation};
 
@@ -20,25 +22,6 @@ pub struct Schema {
     version: String,
     digest: Digest,
     value: Value,
-}
-
-/// Why a schema is rejected.
-#[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
-    /// Not acceptable JSON.
-    #[error("the schema is not valid JSON: {0}")]
-    Json(#[from] json::ReadError),
-    /// Too long.
-    #[error("the schema is longer than {} bytes", limits::SCHEMA_BYTES_MAX)]
-    TooLong,
-    /// An unknown keyword or a missing part.
-    #[error("{pointer}: {problem}")]
-    Invalid {
-        /// JSON pointer into the schema.
-        pointer: String,
-        /// The problem and its remedy.
-        problem: String,
-    },
 }
 
 /// How a CSV cell of a property is converted.
