@@ -6,11 +6,12 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
 use crate::identity::endpoint::Endpoint;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A party's role in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Requests data.
@@ -20,7 +21,7 @@ pub enum Role {
 }
 
 /// States of a contract negotiation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
     /// The consumer sent a contract request.

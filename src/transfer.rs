@@ -8,6 +8,7 @@ use crate::core::trace::TraceId;
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Illegal, Role};
 use crate::policy::Channel;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Distribution format of crosspark nodes: sealed bytes by range, and the release of the key.
@@ -16,7 +17,7 @@ pub const SEALED: &str = Channel::Sealed.name();
 pub const PULL: &str = Channel::Pull.name();
 
 /// States of a transfer process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
     /// The consumer sent a transfer request.

@@ -6,6 +6,7 @@ use crate::core::id::{AgreementId, DatasetId, EntryId, LogOrigin, ParticipantId,
 use crate::core::json;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -197,12 +198,14 @@ pub struct Facts {
 }
 
 /// The opening of a personal value. Erasing it leaves only the commitment in the entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct FieldOpening {
     /// Name of the field.
     pub name: String,
     /// Salt, hexadecimal.
     #[serde(with = "hex::serde")]
+    #[schemars(with = "String")]
     pub salt: Salt,
     /// Value.
     pub value: Text,

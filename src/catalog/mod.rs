@@ -11,11 +11,12 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::dataset::manifest::SchemaRef;
 use crate::policy::Policy;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// A publisher's optional metadata of a dataset.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// Name or URL of the licence (`dct:license`).
@@ -32,6 +33,7 @@ pub struct About {
     pub theme: Option<Text>,
     /// Sample records, at most [`limits::SAMPLES_MAX`], that the publisher approved for everyone who sees the dataset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>", length(max = limits::SAMPLES_MAX))]
     pub samples: Vec<Value>,
     /// Whether all members see the dataset, including those that are not permitted to use it.
     #[serde(default)]
@@ -39,7 +41,8 @@ pub struct About {
 }
 
 /// The newest version of a dataset on offer. Datasets of other connectors lack some of the members.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Offered {
     /// Dataset.
     pub dataset: DatasetId,
@@ -50,6 +53,7 @@ pub struct Offered {
     /// Offer.
     pub offer: OfferId,
     /// Policy in normal form.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
     /// Version number.
     pub version: Option<u64>,

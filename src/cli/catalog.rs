@@ -33,7 +33,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
         vec![id, title, output::text(dataset, "version"), schema, output::text(dataset, "records"), bytes]
     });
     output::table(&["dataset", "title", "version", "schema", "records", "sealed"], rows);
-    let unknown = found.get("notUnderstood").and_then(Value::as_u64).unwrap_or(0);
+    let unknown = found.get("unreadable").and_then(Value::as_u64).unwrap_or(0);
     if unknown > 0 {
         eprintln!("{unknown} more datasets have offers that this node does not understand.");
     }

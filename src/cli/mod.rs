@@ -3,6 +3,7 @@
 mod alliance;
 mod alliance_folder;
 mod api;
+mod approvals;
 mod args;
 mod audit;
 mod backup;
@@ -17,7 +18,6 @@ mod outcome;
 mod output;
 mod publish;
 mod request;
-mod requests;
 mod root;
 mod search;
 mod serve;
@@ -73,7 +73,7 @@ enum Command {
     Request(request::Command),
     /// Approve or reject pending requests and offers.
     #[command(subcommand)]
-    Requests(requests::Command),
+    Approvals(approvals::Command),
     /// Offer a dataset to a consumer.
     Offer(transfers::Offer),
     /// List, suspend, resume, complete or terminate transfers.
@@ -122,7 +122,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Search(args) => search::search(args, json).await,
             Command::Withdraw(args) => search::withdraw(args, json).await,
             Command::Request(command) => request::run(command, json).await,
-            Command::Requests(command) => requests::run(command, json).await,
+            Command::Approvals(command) => approvals::run(command, json).await,
             Command::Offer(args) => transfers::offer(args, json).await,
             Command::Transfers(command) => transfers::run(command, json).await,
             Command::Fetch(args) => fetch::run(args, json).await,

@@ -23,7 +23,7 @@ pub struct Search {
     theme: Option<String>,
     /// Maximum age: day, week, month or year.
     #[arg(long)]
-    fresh: Option<String>,
+    max_age: Option<String>,
     /// Order: relevance, newest or title.
     #[arg(long, default_value = "relevance")]
     sort: String,
@@ -48,7 +48,7 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("q", &words).append_pair("sort", &args.sort).append_pair("limit", &args.limit.to_string());
     let park = args.park.map(|park| park.to_string());
-    for (name, value) in [("park", park), ("schema", args.schema), ("theme", args.theme), ("fresh", args.fresh)] {
+    for (name, value) in [("park", park), ("schema", args.schema), ("theme", args.theme), ("maxAge", args.max_age)] {
         if let Some(value) = value {
             query.append_pair(name, &value);
         }
@@ -61,7 +61,7 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
     let hits = found.get("datasets").and_then(Value::as_array).cloned().unwrap_or_default();
     let rows = hits.iter().map(|hit| {
         let offered = hit.get("offered").cloned().unwrap_or_default();
-        let stale = hit.get("stale_since").is_some_and(|since| !since.is_null());
+        let stale = hit.get("staleSince").is_some_and(|since| !since.is_null());
         let note = match (offered.get("refused").is_some(), stale) {
             (true, _) => "not for this park",
             (_, true) => "stale: park unreachable",
@@ -97,7 +97,7 @@ pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
     if as_json {
         output::json(&told)?;
     } else {
-        println!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&told, "told"));
+        println!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&told, "notified"));
     }
     done()
 }

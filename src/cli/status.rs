@@ -27,8 +27,8 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     println!("register    {}, until {}", of("/register/sequence"), of("/register/expires"));
     println!(
         "log         {} entries, {} of them not yet under a checkpoint",
-        of("/health/logEntries"),
-        of("/health/logUnsigned")
+        of("/health/log/entries"),
+        of("/health/log/unsignedEntries")
     );
     println!(
         "outbox      {} messages waiting, the oldest for {} s",

@@ -18,7 +18,7 @@ pub enum Command {
     /// Complete a transfer.
     Complete(Step),
     /// Terminate a transfer.
-    End(Step),
+    Terminate(Step),
 }
 
 #[derive(Args)]
@@ -49,7 +49,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
         Command::Suspend(step) => (step, "suspend"),
         Command::Resume(step) => (step, "resume"),
         Command::Complete(step) => (step, "complete"),
-        Command::End(step) => (step, "end"),
+        Command::Terminate(step) => (step, "terminate"),
     };
     let body = json!({"step": name, "reason": step.reason});
     let moved = Api::new(&step.node)?.post(&format!("/v1/transfers/{}", step.id), &body).await?;

@@ -12,12 +12,14 @@ use crate::negotiation::{Approval, Negotiation, Role, State};
 use crate::node::{Error, Node, User};
 use crate::policy::{self, Decision, Missing, Policy};
 use crate::storage::{Change, Guard, StoreError, Write};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Something that waits for a person.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct PendingApproval {
     /// The negotiation.
     pub id: ProcessId,
@@ -28,6 +30,7 @@ pub struct PendingApproval {
     /// What.
     pub dataset: DatasetId,
     /// Under which policy.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
     /// What for, as far as it is known.
     pub purpose: Option<Text>,
@@ -38,7 +41,7 @@ pub struct PendingApproval {
 }
 
 /// What a person assessment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalDecision {
     /// Yes or no.

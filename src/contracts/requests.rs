@@ -15,13 +15,14 @@ use crate::negotiation::{Negotiation, Role, State, Subject};
 use crate::node::{Error, Message, Node, Peer, User};
 use crate::storage::{Change, HoldingState, Write};
 use crate::transfer::{self, PULL};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How far a request is, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RequestStage {
     /// The provider has not decided yet.
@@ -43,7 +44,8 @@ pub enum RequestStage {
 }
 
 /// A request as its user sees it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct RequestView {
     /// Its id.
     pub id: ProcessId,

@@ -9,6 +9,8 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
+string_schema!(Digest, {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"});
+
 /// An HMAC-SHA-256 value, written `hmac-sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyedDigest([u8; 32]);

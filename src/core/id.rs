@@ -18,8 +18,25 @@ fn refuse(kind: &'static str, text: &str, rule: &'static str) -> IdError {
     IdError { kind, text: text.chars().take(60).collect(), rule }
 }
 
+/// A regular expression for `did:web:HOST` with an optional port.
+macro_rules! did {
+    () => {
+        r"did:web:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(%3A([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+    };
+}
+
+/// Letters, digits and `:._~-@+=,`; not `.` and `..`, which are no path segments.
+const OPAQUE: &str = r"^(\.{3,}|\.{0,2}[A-Za-z0-9:_~@+=,-])[A-Za-z0-9:._~@+=,-]*$";
+const PARTICIPANT: &str = concat!("^", did!(), "$");
+const KEY: &str = concat!("^", did!(), "#key-(0|[1-9][0-9]{0,8})$");
+const ORIGIN: &str = r"^[a-z0-9.-]+(%3A[1-9][0-9]*)?/log/[1-9][0-9]*$";
+/// No control characters, no white space at the ends.
+const TEXT: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
+
 macro_rules! text_type {
-    ($name:ident) => {
+    ($name:ident, $pattern:expr) => {
+        string_schema!($name, {"type": "string", "minLength": 1, "maxLength": super::limits::TEXT_CHARS_MAX, "pattern": $pattern});
+
         impl $name {
             /// The identifier as text.
             pub fn as_str(&self) -> &str {
@@ -94,7 +111,7 @@ macro_rules! opaque_id {
             }
         }
 
-        text_type!($name);
+        text_type!($name, OPAQUE);
     )*};
 }
 
@@ -157,7 +174,7 @@ impl ParticipantId {
     }
 }
 
-text_type!(ParticipantId);
+text_type!(ParticipantId, PARTICIPANT);
 
 /// A key of a participant: `did:web:HOST#key-N`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,7 +201,7 @@ impl KeyId {
     }
 }
 
-text_type!(KeyId);
+text_type!(KeyId, KEY);
 
 /// The origin of a log (`HOST/log/N`): the first line of its checkpoints.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,7 +220,7 @@ impl LogOrigin {
     }
 }
 
-text_type!(LogOrigin);
+text_type!(LogOrigin, ORIGIN);
 
 /// A short text entered by a person: a title, an enterprise, a person's name, a purpose, a reason.
 /// 1 to 200 characters, no control characters, no space at either end. It is never modified.
@@ -223,7 +240,7 @@ impl Text {
     }
 }
 
-text_type!(Text);
+text_type!(Text, TEXT);
 
 #[cfg(test)]
 mod tests {

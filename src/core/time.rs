@@ -34,6 +34,8 @@ pub fn backoff(failures: u32) -> Duration {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
+string_schema!(Timestamp, {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"});
+
 /// A text that is not a valid RFC 3339 time in UTC.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a valid time: expected RFC 3339 in UTC, as in 2026-01-31T08:00:00.000Z")]

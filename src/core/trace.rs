@@ -10,6 +10,8 @@ use std::fmt;
 #[serde(transparent)]
 pub struct TraceId(#[serde(with = "hex::serde")] [u8; 16]);
 
+string_schema!(TraceId, {"type": "string", "pattern": "^[0-9a-f]{32}$"});
+
 impl TraceId {
     /// Generates a random trace id.
     pub fn generate(random: &dyn Random) -> Self {

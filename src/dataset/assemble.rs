@@ -7,6 +7,7 @@ use crate::core::digest::{Digest, KeyedDigest, KeyedHasher};
 use crate::core::json::Tape;
 use crate::core::limits;
 use crate::schema::{Validator, Violation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +34,7 @@ pub trait Decoder: Sync {
 }
 
 /// An invalid record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvalidRecord {
     /// Line in the source, from 1.
     pub line: u64,
@@ -43,7 +44,8 @@ pub struct InvalidRecord {
 }
 
 /// Why a publication is refused: the number of invalid records, and a description of the first ones.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Rejection {
     /// All records.
     pub records: u64,

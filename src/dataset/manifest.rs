@@ -5,6 +5,7 @@ use crate::core::id::{DatasetId, ParticipantId};
 use crate::core::json;
 use crate::core::time::Timestamp;
 use crate::identity::document::Document;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The algorithm of the sealed container.
@@ -46,7 +47,7 @@ impl Document for Manifest {
 }
 
 /// A schema identified by name and digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaRef {
     /// `$id`

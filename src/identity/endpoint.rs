@@ -1,5 +1,6 @@
 //! Addresses of members; they come from the register, never from a message.
 
+use crate::core::string_schema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use url::Url;
@@ -10,6 +11,8 @@ const LENGTH_MAX: usize = 500;
 /// An `https` URL without user, query or fragment, and without a trailing slash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(String);
+
+string_schema!(Endpoint, {"type": "string", "pattern": "^https://"});
 
 /// A text that is not a valid endpoint.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

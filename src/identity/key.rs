@@ -1,8 +1,10 @@
 //! Ed25519 keys (RFC 8032) and key uses.
 
 use crate::core::id::KeyId;
+use crate::core::string_schema;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -21,6 +23,8 @@ pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bytes(pub Vec<u8>);
 
+string_schema!(Bytes, {"type": "string", "pattern": "^[A-Za-z0-9_-]*$"});
+
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&base64url(&self.0))
@@ -35,7 +39,7 @@ impl<'de> Deserialize<'de> for Bytes {
 }
 
 /// The use of a participant's key; each key has exactly one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, Hash, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyUse {
     /// TLS with peers, as server and client (ECDSA P-256; certificate issued by the alliance).

@@ -8,6 +8,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type KeyName = (KeyId, Digest);
 
 /// A member's key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyEntry {
     /// `did#key-N`
@@ -57,7 +58,7 @@ impl KeyEntry {
 }
 
 /// Whether a member may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// May act.
@@ -67,7 +68,7 @@ pub enum Status {
 }
 
 /// How another connector authenticates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {
     /// By a client certificate whose key is pinned in the register.
@@ -78,7 +79,7 @@ pub enum Proof {
 
 /// Marks a member as another implementation of the Dataspace Protocol: features of crosspark only (claims, signed
 /// agreements, sealed bytes, receipts) are not required of it, and its `endpoint` is the base of its protocol paths.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connector {
     /// How it authenticates.
@@ -88,7 +89,7 @@ pub struct Connector {
 }
 
 /// A member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// Participant.
@@ -181,7 +182,7 @@ pub struct Witnesses {
 }
 
 /// A schema shared by the members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaEntry {
     /// The schema's `$id`.

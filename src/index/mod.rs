@@ -6,7 +6,7 @@ mod search;
 mod words;
 
 pub use error::IndexError;
-pub use search::{Facet, Facets, Fresh, Hit, Page, Query, Sort};
+pub use search::{Facet, Facets, Hit, MaxAge, Page, Query, Sort};
 
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, ParticipantId};

@@ -7,11 +7,12 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Order of the results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sort {
     /// Best match first (SQLite FTS5 `bm25`, with more weight on the title); newest first if the query has no words.
@@ -24,9 +25,9 @@ pub enum Sort {
 }
 
 /// Maximum age of a publication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Fresh {
+pub enum MaxAge {
     /// A day.
     Day,
     /// A week.
@@ -39,7 +40,7 @@ pub enum Fresh {
     Older,
 }
 
-impl Fresh {
+impl MaxAge {
     /// All values, newest first.
     pub const ALL: [Self; 5] = [Self::Day, Self::Week, Self::Month, Self::Year, Self::Older];
 
@@ -81,7 +82,7 @@ pub struct Query {
     /// Only datasets of this sector.
     pub theme: Option<String>,
     /// Only datasets of at most this age.
-    pub fresh: Option<Fresh>,
+    pub max_age: Option<MaxAge>,
     /// Order of the results.
     pub sort: Sort,
     /// Number of results to skip.
@@ -91,7 +92,9 @@ pub struct Query {
 }
 
 /// A search result.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct Hit {
     /// Provider of the dataset.
     pub participant: ParticipantId,
@@ -104,7 +107,8 @@ pub struct Hit {
 }
 
 /// A facet value and its count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Facet {
     /// Value.
     pub value: String,
@@ -113,7 +117,8 @@ pub struct Facet {
 }
 
 /// A page of search results.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Page {
     /// The results in the requested order.
     pub datasets: Vec<Hit>,
@@ -122,6 +127,7 @@ pub struct Page {
     /// Whether the limit was reached, so that there may be more.
     pub more: bool,
     /// Facets of the counted datasets, by name.
+    #[schemars(with = "BTreeMap<String, Vec<Facet>>")]
     pub facets: Facets,
 }
 
@@ -153,8 +159,8 @@ impl Conditions {
             None if !query.words.trim().is_empty() => found.sql = "0".into(),
             None => wanted.for_each(|(_, sql, value)| found.and(sql, value.into())),
         }
-        if let Some(fresh) = query.fresh {
-            found.and("f.published >= ?", fresh.since(now).into());
+        if let Some(max_age) = query.max_age {
+            found.and("f.published >= ?", max_age.since(now).into());
         }
         found
     }
@@ -248,7 +254,7 @@ fn candidates(
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params_from_iter(conditions.values.iter()))?;
     let mut counts: [BTreeMap<String, usize>; 3] = Default::default();
-    let mut ages: BTreeMap<Fresh, usize> = BTreeMap::new();
+    let mut ages: BTreeMap<MaxAge, usize> = BTreeMap::new();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         for (n, counted) in counts.iter_mut().enumerate() {
@@ -260,7 +266,7 @@ fn candidates(
             }
         }
         let published: i64 = row.get(3)?;
-        let age = Fresh::ALL.into_iter().find(|fresh| published >= fresh.since(now)).unwrap_or(Fresh::Older);
+        let age = MaxAge::ALL.into_iter().find(|age| published >= age.since(now)).unwrap_or(MaxAge::Older);
         *ages.entry(age).or_default() += 1;
         found.push(Candidate { n: row.get(4)?, published, rank: row.get(5)?, title: row.get(6)? });
     }

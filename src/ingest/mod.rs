@@ -12,10 +12,11 @@ pub use ndjson::NdjsonDecoder;
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::Schema;
+use schemars::JsonSchema;
 use std::io::{self, Read};
 
 /// A local file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One JSON object per line.

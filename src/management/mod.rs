@@ -1,42 +1,44 @@
-//! The node's own REST API, for this park's users: bearer tokens, four roles, least privilege each. One table of
-//! operations makes the routes and the OpenAPI document.
+//! The node's own REST API, for this park's users: bearer tokens with one role each. The OpenAPI document is derived from
+//! the handlers' types.
 
-mod api;
-mod error;
-mod extract;
+mod app;
+mod inputs;
 mod metrics;
 mod operations;
-mod schema;
-mod user;
+mod outputs;
+mod paging;
+mod problem;
+mod roles;
+mod routes;
 
 use crate::core::trace::TraceId;
 use crate::node::{CountedRefusal, trace};
 use crate::protocol::TRACE_HEADER;
 use crate::services::Services;
-use api::{Api, App, AppParts};
+use app::App;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use error::Problem;
+use problem::Problem;
+use routes::Routes;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// All routes; long polls end when `stop` turns true.
 pub fn router(services: Services, stop: watch::Receiver<bool>) -> Router {
-    let parts = AppParts { services: services.clone() };
-    let api = operations::all(Api::default(), &parts);
-    let (router, document) = api.finish();
+    let (router, document) = operations::all(Routes::new(services.clone())).finish();
     let app = App { services, stop, document: Arc::new(document) };
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), traced))
+        .layer(from_fn_with_state(app.clone(), traced))
         .with_state(app)
 }
 
-/// What a user asks for belongs to the caller's trace, or begins one.
-async fn traced(State(app): State<App>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+/// Continues the caller's trace, or begins one.
+async fn traced(State(app): State<App>, request: Request, next: Next) -> Response {
     let header = request.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let trace = header.and_then(TraceId::from_header).unwrap_or_else(|| app.services.node.new_trace());
     trace::within(Some(trace), next.run(request)).await
@@ -44,10 +46,10 @@ async fn traced(State(app): State<App>, request: axum::extract::Request, next: a
 
 async fn no_route(State(app): State<App>) -> Problem {
     app.services.node.count_refusal(CountedRefusal::NoRoute);
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path; /docs tells what there is")
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "this path does not exist; see /docs")
 }
 
 async fn no_method(State(app): State<App>) -> Problem {
     app.services.node.count_refusal(CountedRefusal::NoRoute);
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method; /docs tells which")
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not support this method; see /docs")
 }

@@ -8,6 +8,8 @@ mod quarantine;
 mod register;
 mod roots;
 
+pub use register::{Members, QuarantinedKey};
+
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
 use crate::core::limits;

@@ -4,13 +4,15 @@
 use super::Membership;
 use crate::audit::entry::{Decision, Facts, Kind};
 use crate::core::digest::Digest;
-use crate::core::id::ParticipantId;
+use crate::core::id::{KeyId, ParticipantId};
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::identity::register::{KeyName, Member, RegisterError, Status, Succession, VerifiedRegister};
+use crate::identity::register::{KeyName, Member, RegisterError, SchemaEntry, Status, Succession, VerifiedRegister};
 use crate::node::{CountedRefusal, Error, Trust, details};
 use crate::storage::{Change, StoreError, Write};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
@@ -208,18 +210,55 @@ impl Membership {
         }
     }
 
-    /// Members with what this node knows of them.
-    pub fn members(&self) -> Value {
+    /// The newest register, with the keys in quarantine.
+    pub fn members(&self) -> Members {
         let trust = self.node.trust();
         let body = trust.register.stated();
-        let quarantine: Vec<Value> = trust
-            .quarantine
-            .iter()
-            .map(|(key, public)| json!({"key": key, "member": key.participant(), "fingerprint": public.fingerprint()}))
-            .collect();
-        json!({
-            "alliance": body.alliance, "sequence": body.sequence, "issued": body.issued, "expires": body.expires,
-            "members": body.members, "schemas": body.schemas, "quarantine": quarantine,
-        })
+        let quarantined = |(key, public): &KeyName| QuarantinedKey {
+            key: key.clone(),
+            member: key.participant(),
+            fingerprint: public.fingerprint(),
+        };
+        Members {
+            alliance: body.alliance.clone(),
+            sequence: body.sequence,
+            issued: body.issued,
+            expires: body.expires,
+            members: body.members.clone(),
+            schemas: body.schemas.clone(),
+            quarantine: trust.quarantine.iter().map(quarantined).collect(),
+        }
     }
+}
+
+/// The newest register, with the keys in quarantine.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Members {
+    /// The alliance.
+    alliance: ParticipantId,
+    /// Sequence of the register.
+    sequence: u64,
+    /// Time of its issue.
+    issued: Timestamp,
+    /// Time of its expiry.
+    expires: Timestamp,
+    /// Members.
+    members: Vec<Member>,
+    /// Shared schemas.
+    schemas: Vec<SchemaEntry>,
+    /// Keys that an administrator must compare and confirm.
+    quarantine: Vec<QuarantinedKey>,
+}
+
+/// A key in quarantine.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct QuarantinedKey {
+    /// The key.
+    key: KeyId,
+    /// Its member.
+    member: ParticipantId,
+    /// Its fingerprint.
+    fingerprint: String,
 }

@@ -1,10 +1,11 @@
 //! The users of this node and their roles.
 
 use crate::core::id::{Text, TokenId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a user may do. No role includes another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Manages tokens, registers and keys in quarantine.

@@ -2,13 +2,15 @@
 
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Milliseconds of a day.
 pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// Something that expires.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Expiry {
     /// `register`, `certificate`, or a key's name.
     pub what: String,

@@ -7,14 +7,16 @@ use crate::delivery::Downloads;
 use crate::identity::register::Status;
 use crate::node::{Error, Node, UserRole};
 use crate::storage::StoreStats;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// The state of a node.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct HealthReport {
     /// Reason of read-only mode, if it is on.
     pub read_only: Option<String>,
@@ -44,8 +46,9 @@ pub struct HealthReport {
 }
 
 /// The state of the log.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct LogHealth {
     /// Entries.
     pub entries: u64,
@@ -54,8 +57,9 @@ pub struct LogHealth {
 }
 
 /// The space on a disk.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct DiskSpace {
     /// Free bytes.
     pub free_bytes: u64,

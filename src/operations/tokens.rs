@@ -9,13 +9,14 @@ use crate::idempotency::{Idempotency, IdempotencyKey};
 use crate::identity::key::base64url;
 use crate::node::{Error, Node, User, UserRole as Role, details};
 use crate::storage::{Change, TokenRow, Write};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A token to be made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its role.
@@ -26,6 +27,7 @@ pub struct NewToken {
     pub enterprise: Option<Text>,
     /// Days until it expires, 1 to 366.
     #[serde(default = "usual_days")]
+    #[schemars(range(min = 1, max = 366))]
     pub days: u32,
 }
 

@@ -23,6 +23,7 @@ use crate::node::{Error, User, details};
 use crate::policy::{EVERYBODY, Policy};
 use crate::schema::CompiledSchema;
 use crate::storage::{Change, Conflict, StoreError, VersionRow, Write};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -30,17 +31,19 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 /// What to publish, beside the records themselves.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Title in the catalog.
     pub title: Text,
     /// More about it.
     #[serde(default)]
+    #[schemars(length(max = limits::DESCRIPTION_CHARS_MAX))]
     pub description: String,
     /// The schema's `$id`, or its digest.
     pub schema: String,
     /// Who may have it and why: ODRL.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
     /// The records' format.
     pub format: Format,
@@ -53,7 +56,9 @@ pub struct Publication {
 }
 
 /// What was published.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct Published {
     /// Dataset.
     pub dataset: DatasetId,

@@ -4,6 +4,7 @@ use super::SchemaError;
 use crate::core::json::{Tape, TapeJson};
 use crate::core::limits;
 use jsonschema::{Draft, PatternOptions};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,7 +12,8 @@ use serde_json::Value;
 pub struct Validator(jsonschema::Validator<TapeJson>);
 
 /// Why a record does not conform to the schema, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Violation {
     /// JSON pointer (RFC 6901) into the record; empty for the record itself.
     pub pointer: String,

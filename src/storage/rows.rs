@@ -9,6 +9,7 @@ use crate::core::trace::TraceId;
 use crate::dataset::manifest::SchemaRef;
 use crate::identity::endpoint::Endpoint;
 use crate::keys::Cell;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -232,16 +233,19 @@ impl Outgoing {
 }
 
 /// A log entry with its opening.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct EntryRow {
     /// Leaf index.
     pub index: u64,
     /// Entry.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub entry: Value,
     /// Data of the leaf.
     pub leaf: Digest,
     /// Salt, hexadecimal.
     #[serde(with = "hex::serde")]
+    #[schemars(with = "String")]
     pub salt: [u8; 32],
     /// Openings of personal values that were not erased.
     pub fields: Vec<crate::audit::entry::FieldOpening>,

@@ -124,7 +124,7 @@ async fn one_place_to_search_what_all_parks_offer() {
         ("q=capacity&park=did:web:park-a.example", vec![]),
         ("q=energy&theme=energy&schema=urn:crosspark:schema:economic-indicator", vec![energy]),
         ("sort=title", vec!["Compute capacities 算力资源", energy, "Listed of A"]),
-        ("fresh=day&q=listed", vec!["Listed of A"]),
+        ("maxAge=day&q=listed", vec!["Listed of A"]),
         ("q=\"; DROP TABLE found; --", vec![]),
         ("q=*", vec![]),
     ] {
@@ -176,11 +176,11 @@ async fn the_index_follows_what_changes() {
     run_a.stop();
     here.services.discovery.refresh_index().await;
     let found = search(&b, "sort=title").await;
-    assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_string()), "{found}");
+    assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["staleSince"].is_string()), "{found}");
     let run_a = a.start().await;
     here.services.discovery.refresh_index().await;
     let found = search(&b, "sort=title").await;
-    assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["stale_since"].is_null()), "{found}");
+    assert!(found["datasets"].as_array().unwrap().iter().all(|hit| hit["staleSince"].is_null()), "{found}");
     // The datasets of a suspended member are not listed.
     alliance.command("suspend", &a);
     here.services.membership.install_register(alliance.register().trim(), "test").await.unwrap();
@@ -204,7 +204,7 @@ async fn what_is_withdrawn_ends() {
     assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &Value::Null), "{view}");
     let token = a.token_of("publisher").await;
     let args = ["withdraw", dataset, "--reason", "it had errors", "--node", &a.management, "--token", &token];
-    assert_eq!(good(&args)["told"], 1);
+    assert_eq!(good(&args)["notified"], 1);
     assert!(!crosspark(&args).status.success(), "a second withdrawal must fail");
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
     here.services.discovery.refresh_index().await;

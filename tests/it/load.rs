@@ -112,7 +112,7 @@ async fn run(shape: Shape) {
         .collect();
     let (large, _) = a.publish("economic-indicator", &noise, "ndjson", &research()).await;
     let (small, _) = a.publish("economic-indicator", &records(20), "ndjson", &research()).await;
-    let size = large["sealed_bytes"].as_u64().unwrap();
+    let size = large["sealedBytes"].as_u64().unwrap();
     let mut transfers = Vec::new();
     for taker in takers {
         transfers.push(started_transfer(a, taker, dataset_of(&large)).await);

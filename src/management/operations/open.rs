@@ -1,56 +1,77 @@
-//! What needs no token: is the node alive, its figures, this API's document and its reference.
+//! What needs no token: liveness, readiness, metrics, the API's document and its reference page.
 
-use super::Answer;
-use crate::management::api::{Api, App, AppParts, Operation, json_of, text_of};
-use crate::management::error::Problem;
-use crate::management::user::OPEN;
-use crate::management::{metrics, schema};
+use crate::management::app::App;
+use crate::management::metrics;
+use crate::management::outputs::{Body, Media, Plain};
+use crate::management::problem::Problem;
+use crate::management::roles::OPEN;
+use crate::management::routes::{Operation, Routes};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value};
 
-pub fn operations(api: Api, app: &AppParts) -> Api {
-    let plain = || text_of("text/plain");
-    let open = |path, id, summary, gives| Operation::get(path, id, summary, OPEN, gives);
-    api.add(open("/healthz", "alive", "Whether the node lives.", plain()), get(async || "ok\n"), app)
-        .add(open("/readyz", "ready", "Whether the node can work, and why not.", plain()), get(ready), app)
-        .add(open("/metrics", "stats", "StoreStats for Prometheus.", plain()), get(stats), app)
-        .add(open("/openapi.json", "openapi", "This document.", json_of(schema::any_object())), get(document), app)
-        .add(open("/docs", "reference", "This document, for people.", text_of("text/html")), get(reference), app)
+fn open(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    Operation { path, id, summary, roles: OPEN }
 }
 
-/// Ready: the database answers, changes are taken, and there is a register that counts.
-async fn ready(State(app): State<App>) -> Answer {
+pub fn add(routes: Routes) -> Routes {
+    routes
+        .get(open("/healthz", "getLiveness", "Whether the node is alive."), liveness)
+        .get(open("/readyz", "getReadiness", "Whether the node can serve, or why not."), readiness)
+        .get(open("/metrics", "getMetrics", "Metrics in the Prometheus text format."), metrics_page)
+        .get(open("/openapi.json", "getOpenApi", "This document."), document)
+        .get(open("/docs", "getReference", "This document as a page for people."), reference)
+}
+
+async fn liveness() -> Body<Plain> {
+    Body::text("ok\n")
+}
+
+/// Ready: the database answers, changes are accepted, and the register is valid.
+async fn readiness(State(app): State<App>) -> Result<Body<Plain>, Problem> {
     app.services.operations.health.check_store().await?;
-    let not = |code: &str, reason: &str| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, reason));
-    if let Some(reason) = app.services.node.read_only().reason() {
-        return not("read-only", &reason);
+    let node = &app.services.node;
+    let not_ready = |code: &str, reason: &str| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, reason));
+    if let Some(reason) = node.read_only().reason() {
+        return not_ready("read-only", &reason);
     }
-    if !app.services.node.trust().register.is_current(app.services.node.now()) {
-        return not("register-expired", "the register has expired; the alliance operator must renew it");
+    if !node.trust().register.is_current(node.now()) {
+        return not_ready("register-expired", "the register has expired; the alliance operator must renew it");
     }
-    Ok("ready\n".into_response())
+    Ok(Body::text("ready\n"))
 }
 
-/// Nothing in it is anybody's secret; the listener is on loopback.
-async fn stats(State(app): State<App>) -> Answer {
-    let text = metrics::render(app.services.node.me().as_str(), &app.services.operations.health.report().await?);
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+struct Prometheus;
+
+impl Media for Prometheus {
+    const TYPES: &'static [&'static str] = &[metrics::CONTENT_TYPE];
 }
 
-async fn document(State(app): State<App>) -> Answer {
-    Ok(Json(app.document.as_ref()).into_response())
+/// Without a token: the metrics hold no secrets, and the listener is on loopback.
+async fn metrics_page(State(app): State<App>) -> Result<Body<Prometheus>, Problem> {
+    let report = app.services.operations.health.report().await?;
+    Ok(Body::text(metrics::render(app.services.node.me().as_str(), &report)))
 }
 
-/// The page loads this API's document and nothing else.
-async fn reference() -> Answer {
+async fn document(State(app): State<App>) -> Json<Map<String, Value>> {
+    match serde_json::to_value(app.document.as_ref()) {
+        Ok(Value::Object(document)) => Json(document),
+        // The document consists of strings, numbers, lists and maps.
+        _ => Json(Map::new()),
+    }
+}
+
+struct Page;
+
+impl Media for Page {
+    const TYPES: &'static [&'static str] = &["text/html; charset=utf-8"];
+}
+
+/// A page that loads this API's document and nothing else.
+async fn reference() -> Body<Page> {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, include_str!("../reference.html")).into_response())
+    Body::text(include_str!("../reference.html"))
+        .header(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy))
+        .header(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 }

@@ -1,111 +1,101 @@
-//! Searching what all peers let this node see.
+//! Search in the catalogs of all peers.
 
-use super::{Answer, cursor};
 use crate::core::id::ParticipantId;
 use crate::core::limits;
-use crate::identity::key::from_base64url;
-use crate::index::{Fresh, Query, Sort};
-use crate::management::api::{Api, App, AppParts, Operation, json_of, query};
-use crate::management::extract::Params;
-use crate::management::schema::{self, by_name, count, flag, list, object, one_of, or_null, shared_as, text, time};
-use crate::management::user::{ADMIN, REQUESTER};
-use crate::node::Error;
+use crate::index::{Facets, Hit, MaxAge, Query as IndexQuery, Sort};
+use crate::management::app::App;
+use crate::management::inputs::Query;
+use crate::management::paging::{cursor, number, read_cursor};
+use crate::management::problem::Problem;
+use crate::management::routes::{Operation, Routes};
+use crate::node::{Error, UserRole};
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
-use axum::routing::get;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-pub fn operations(api: Api, app: &AppParts) -> Api {
-    let hit = object(&[
-        ("participant", schema::participant()),
-        ("seen", time()),
-        ("stale_since", or_null(time())),
-        ("offered", shared_as("Dataset")),
-    ]);
-    let value = object(&[("value", text()), ("count", count())]);
-    let words = || json!({"type": "string", "maxLength": limits::SEARCH_CHARS_MAX});
-    let mut page = schema::page("datasets", hit);
-    for (name, schema) in [("total", count()), ("more", flag()), ("facets", by_name(list(value)))] {
-        page["properties"][name] = schema;
-    }
-    let fresh: Vec<&str> = Fresh::ALL.map(Fresh::name).to_vec();
-    api.add(
-        Operation::get(
-            "/v1/search",
-            "search",
-            "Searches what all peers let this node see: words (Chinese, too), facets, order.",
-            REQUESTER | ADMIN,
-            json_of(page),
-        )
-        .with([
-            query("q", words(), "Words; all must be there."),
-            query("park", schema::participant(), "Only of this park."),
-            query("schema", words(), "Only under the schema with this `$id`."),
-            query("theme", words(), "Only of this sector."),
-            query("fresh", one_of(&fresh), "Not older than this."),
-            query("sort", one_of(&["relevance", "newest", "title"]), "Order; `relevance` without."),
-            query("after", schema::bytes(), "`next` of the page before."),
-            query("limit", schema::number(1, limits::PAGE_ROWS_MAX as u64), "Rows of a page; 20 without."),
-        ]),
-        get(search),
-        app,
-    )
+/// Results of a page unless the caller states another number.
+const RESULTS: usize = 20;
+
+pub fn add(routes: Routes) -> Routes {
+    let operation = Operation {
+        path: "/v1/search",
+        id: "searchDatasets",
+        summary: "Searches the catalogs of all peers: words (also Chinese), facets, order.",
+        roles: &[UserRole::Requester, UserRole::Admin],
+    };
+    routes.get(operation, search)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A search.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SearchQuery {
+    /// Words, all of which must occur.
     #[serde(default)]
+    #[schemars(length(max = limits::SEARCH_CHARS_MAX))]
     q: String,
+    /// Only datasets of this park.
     park: Option<ParticipantId>,
+    /// Only datasets under the schema with this `$id`.
+    #[schemars(length(max = limits::SEARCH_CHARS_MAX))]
     schema: Option<String>,
+    /// Only datasets of this sector.
+    #[schemars(length(max = limits::SEARCH_CHARS_MAX))]
     theme: Option<String>,
-    fresh: Option<Fresh>,
+    /// Only datasets of at most this age.
+    max_age: Option<MaxAge>,
+    /// Order of the results.
     #[serde(default)]
     sort: Sort,
+    /// `next` of the previous page.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]*$"))]
     after: Option<String>,
+    /// Results per page; 20 by default.
+    #[schemars(with = "Option<usize>", range(min = 1, max = limits::PAGE_ROWS_MAX))]
     limit: Option<String>,
 }
 
-fn number(
-    text: Option<&str>,
-    usual: usize,
-    range: std::ops::RangeInclusive<usize>,
-    name: &str,
-) -> Result<usize, Error> {
-    let Some(text) = text else { return Ok(usual) };
-    let wrong = || Error::invalid("query", format!("`{name}` must be from {} to {}", range.start(), range.end()));
-    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(wrong)
+/// A page of results.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ResultPage {
+    /// Results in the requested order.
+    datasets: Vec<Hit>,
+    /// Number of results; at most what is counted.
+    total: usize,
+    /// Whether there are more results than are counted.
+    more: bool,
+    /// Counted results by facet value.
+    #[schemars(with = "std::collections::BTreeMap<String, Vec<crate::index::Facet>>")]
+    facets: Facets,
+    /// Cursor of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
-async fn search(State(app): State<App>, Params(wanted): Params<SearchQuery>) -> Answer {
-    let after = match &wanted.after {
-        None => None,
-        Some(cursor) => {
-            let text = from_base64url(cursor).and_then(|bytes| String::from_utf8(bytes).ok());
-            Some(text.ok_or_else(|| Error::invalid("query", "`after` is no cursor of this listing"))?)
-        }
-    };
-    let offset = number(after.as_deref(), 0, 0..=limits::SEARCH_OFFSET_MAX, "after")?;
-    let limit = number(wanted.limit.as_deref(), 20, 1..=limits::PAGE_ROWS_MAX, "limit")?;
-    let query = Query {
-        words: wanted.q,
-        park: wanted.park,
-        schema: wanted.schema,
-        theme: wanted.theme,
-        fresh: wanted.fresh,
-        sort: wanted.sort,
-        offset,
-        limit,
-    };
-    let page = app.services.discovery.search(query).await?;
-    let reached = offset + page.datasets.len();
-    let goes_on = page.datasets.len() == limit && reached <= limits::SEARCH_OFFSET_MAX;
-    let mut answer = serde_json::to_value(&page).map_err(|error| Error::Internal(error.to_string()))?;
-    if goes_on {
-        answer["next"] = cursor(reached).into();
+async fn search(State(app): State<App>, Query(query): Query<SearchQuery>) -> Result<Json<ResultPage>, Problem> {
+    let offset = query.after.as_deref().map(read_cursor::<usize>).transpose()?.unwrap_or(0);
+    let offset_max = limits::SEARCH_OFFSET_MAX;
+    if offset > offset_max {
+        return Err(Error::invalid("query", format!("a search shows at most its first {offset_max} results")).into());
     }
-    Ok(Json(answer).into_response())
+    let limit = number(query.limit.as_deref(), "limit", RESULTS, 1..=limits::PAGE_ROWS_MAX)?;
+    let page = app
+        .services
+        .discovery
+        .search(IndexQuery {
+            words: query.q,
+            park: query.park,
+            schema: query.schema,
+            theme: query.theme,
+            max_age: query.max_age,
+            sort: query.sort,
+            offset,
+            limit,
+        })
+        .await?;
+    let reached = offset + page.datasets.len();
+    let next = (page.datasets.len() == limit && reached <= offset_max).then(|| cursor(reached));
+    Ok(Json(ResultPage { datasets: page.datasets, total: page.total, more: page.more, facets: page.facets, next }))
 }

@@ -20,7 +20,7 @@ async fn a_first_offer_is_answered_by_a_person() {
     let admin = b.token_of("admin").await;
     let pending = async || {
         for _ in 0..500 {
-            let found = b.get("admin", "/v1/pending").await["pending"].as_array().unwrap().clone();
+            let found = b.get("admin", "/v1/approvals").await["approvals"].as_array().unwrap().clone();
             if let Some(first) = found.first() {
                 return first.clone();
             }
@@ -39,7 +39,7 @@ async fn a_first_offer_is_answered_by_a_person() {
         (&waiting["role"], &waiting["peer"], &waiting["purpose"]),
         (&json!("consumer"), &json!(a.id), &Value::Null)
     );
-    let path = format!("/v1/pending/{}", waiting["id"].as_str().unwrap());
+    let path = format!("/v1/approvals/{}", waiting["id"].as_str().unwrap());
     assert_eq!(b.get("admin", &path).await, waiting);
     let no = json!({"approve": false, "comment": "no use for it"});
     assert_eq!(b.call("POST", &path, &admin, Some(no.clone())).await.0, 200);
@@ -48,7 +48,7 @@ async fn a_first_offer_is_answered_by_a_person() {
     // An offer that is approved with a purpose and an enterprise is delivered.
     a.call("POST", "/v1/offers", &publisher, Some(offer)).await;
     let waiting = pending().await;
-    let path = format!("/v1/pending/{}", waiting["id"].as_str().unwrap());
+    let path = format!("/v1/approvals/{}", waiting["id"].as_str().unwrap());
     let word =
         |purpose: Value, enterprise: Value| json!({"approve": true, "purpose": purpose, "enterprise": enterprise});
     assert_eq!(b.call("POST", &path, &admin, Some(word(Value::Null, ENTERPRISE.into()))).await.0, 400);
@@ -88,7 +88,7 @@ async fn a_person_decides_where_the_policy_says_so() {
     let (first, second) = (ask().await, ask().await);
     let mut pending = Vec::new();
     for _ in 0..500 {
-        pending = a.get("publisher", "/v1/pending").await["pending"].as_array().unwrap().clone();
+        pending = a.get("publisher", "/v1/approvals").await["approvals"].as_array().unwrap().clone();
         if pending.len() == 2 {
             break;
         }
@@ -101,10 +101,10 @@ async fn a_person_decides_where_the_policy_says_so() {
     let token = a.token_of("publisher").await;
     let say = |args: &[&str]| {
         let node = ["--node", &a.management, "--token", &token];
-        good(&[&["requests"], args, &node].concat())
+        good(&[&["approvals"], args, &node].concat())
     };
     let ids: Vec<&str> = pending.iter().map(|one| one["id"].as_str().unwrap()).collect();
-    assert_eq!(say(&["list"])["pending"].as_array().unwrap().len(), 2);
+    assert_eq!(say(&["list"])["approvals"].as_array().unwrap().len(), 2);
     assert_eq!(say(&["show", ids[0]])["peer"], b.id);
     say(&["approve", ids[0], "--comment", "as agreed by telephone"]);
     say(&["reject", ids[1], "--comment", "not this year"]);
@@ -113,7 +113,7 @@ async fn a_person_decides_where_the_policy_says_so() {
     assert!(stages.contains(&"verified") && stages.contains(&"refused"), "{ends:?}");
     let refused = ends.iter().find(|end| end["stage"] == "refused").unwrap();
     assert!(refused["reason"].as_str().unwrap().contains("not this year"), "{refused}");
-    assert_eq!(a.get("publisher", "/v1/pending").await["pending"], json!([]));
+    assert_eq!(a.get("publisher", "/v1/approvals").await["approvals"], json!([]));
     run_a.settle().await;
     run_b.settle().await;
     run_a.stop();
@@ -129,7 +129,7 @@ async fn what_waits_ends_with_the_dataset() {
     let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &consent()).await;
     let asked = b.begin_request(&a, dataset_of(&published), "research").await;
     for _ in 0..500 {
-        if a.get("publisher", "/v1/pending").await["pending"].as_array().unwrap().len() == 1 {
+        if a.get("publisher", "/v1/approvals").await["approvals"].as_array().unwrap().len() == 1 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -147,7 +147,7 @@ async fn what_waits_ends_with_the_dataset() {
     ]);
     let end = b.wait(&asked, 30).await;
     assert_eq!(end["stage"], "refused", "{end} {}", a.log());
-    assert_eq!(a.get("publisher", "/v1/pending").await["pending"], json!([]));
+    assert_eq!(a.get("publisher", "/v1/approvals").await["approvals"], json!([]));
     run_a.stop();
     run_b.stop();
 }
@@ -168,7 +168,7 @@ async fn what_waits_ends_with_its_time() {
     here_a.services.operations.outbox.advance_all().await.unwrap();
     assert_eq!(b.wait(&asked, 1).await["stage"], "requested");
     clock.0.store(2 * 3_600_000, Ordering::SeqCst);
-    assert_eq!(a.get("publisher", "/v1/pending").await["pending"], json!([]));
+    assert_eq!(a.get("publisher", "/v1/approvals").await["approvals"], json!([]));
     here_a.services.operations.outbox.advance_all().await.unwrap();
     let end = b.wait(&asked, 30).await;
     assert_eq!(end["stage"], "refused", "{end} {}", a.log());

@@ -1,4 +1,4 @@
-//! `crosspark requests`: pending requests and offers, and their approval or rejection by a person of this park.
+//! `crosspark approvals`: pending requests and offers, and their approval or rejection by a person of this park.
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
@@ -23,7 +23,7 @@ pub enum Command {
 pub struct One {
     #[command(flatten)]
     node: NodeArgs,
-    /// Id of the request or offer, as shown by `crosspark requests list`.
+    /// Id of the request or offer, as shown by `crosspark approvals list`.
     id: ProcessId,
 }
 
@@ -55,7 +55,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
     match command {
         Command::List(node) => list(&Api::new(&node)?, as_json).await,
         Command::Show(one) => {
-            let found = Api::new(&one.node)?.get(&format!("/v1/pending/{}", one.id)).await?;
+            let found = Api::new(&one.node)?.get(&format!("/v1/approvals/{}", one.id)).await?;
             if as_json {
                 output::json(&found)?;
                 return done();
@@ -67,33 +67,33 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
             done()
         }
         Command::Approve(args) => {
-            let word = json!({
+            let decision = json!({
                 "approve": true, "comment": args.comment, "purpose": args.purpose, "enterprise": args.enterprise,
             });
-            say(&args.one, &word, as_json).await
+            decide(&args.one, &decision, as_json).await
         }
-        Command::Reject(args) => say(&args.one, &json!({"approve": false, "comment": args.comment}), as_json).await,
+        Command::Reject(args) => decide(&args.one, &json!({"approve": false, "comment": args.comment}), as_json).await,
     }
 }
 
-async fn say(one: &One, word: &Value, as_json: bool) -> Outcome {
-    let said = Api::new(&one.node)?.post(&format!("/v1/pending/{}", one.id), word).await?;
+async fn decide(one: &One, decision: &Value, as_json: bool) -> Outcome {
+    let decided = Api::new(&one.node)?.post(&format!("/v1/approvals/{}", one.id), decision).await?;
     if as_json {
-        output::json(&said)?;
+        output::json(&decided)?;
     } else {
-        println!("{} {}", if word["approve"] == true { "approved" } else { "rejected" }, one.id);
+        println!("{} {}", if decision["approve"] == true { "approved" } else { "rejected" }, one.id);
     }
     done()
 }
 
 async fn list(api: &Api, as_json: bool) -> Outcome {
-    let found = api.get("/v1/pending").await?;
+    let found = api.get("/v1/approvals").await?;
     if as_json {
         output::json(&found)?;
         return done();
     }
     let names = ["id", "role", "peer", "dataset", "purpose", "enterprise", "since"];
-    let rows = found.get("pending").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = found.get("approvals").and_then(Value::as_array).cloned().unwrap_or_default();
     let rows = rows.iter().map(|row| names.iter().map(|name| output::text(row, name)).collect());
     output::table(&["request", "this park is", "peer", "dataset", "purpose", "enterprise", "since"], rows);
     done()

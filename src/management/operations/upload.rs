@@ -1,0 +1,140 @@
+//! A publication as multipart: a part `metadata` (JSON), then a part `records` (the file), which is streamed.
+
+use crate::core::{json, limits};
+use crate::management::app::App;
+use crate::management::inputs::expect;
+use crate::management::problem::Problem;
+use crate::node::Error;
+use crate::publishing::Publication;
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::{MediaType, Operation, RequestBody, SchemaObject};
+use aide::operation::set_body;
+use axum::body::Bytes;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request};
+use schemars::JsonSchema;
+use std::io::{self, Read};
+use tokio::sync::mpsc;
+
+/// The multipart form of a publication.
+pub struct Upload(Multipart);
+
+/// How the form is described.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code, reason = "only described: the form is streamed")]
+struct Form {
+    /// What is published.
+    metadata: Publication,
+    /// The file.
+    records: String,
+}
+
+fn broken(error: MultipartError) -> Error {
+    Error::invalid("multipart", error.body_text())
+}
+
+impl FromRequest<App> for Upload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        expect(&request, "multipart/form-data")?;
+        let form = Multipart::from_request(request, app).await;
+        Ok(Self(form.map_err(|error| Error::invalid("multipart", error.body_text()))?))
+    }
+}
+
+impl OperationInput for Upload {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let json_schema = context.schema.subschema_for::<Form>();
+        let schema = Some(SchemaObject { json_schema, example: None, external_docs: None });
+        let media = MediaType { schema, ..MediaType::default() };
+        let content = [("multipart/form-data".to_owned(), media)].into_iter().collect();
+        set_body(context, operation, RequestBody { content, required: true, ..RequestBody::default() });
+    }
+}
+
+impl Upload {
+    /// The publication, and its text as it was sent.
+    pub async fn metadata(&mut self) -> Result<(Publication, Vec<u8>), Error> {
+        let first = self.0.next_field().await.map_err(broken)?;
+        let Some(mut first) = first.filter(|part| part.name() == Some("metadata")) else {
+            return Err(Error::invalid("multipart", "the first part must be `metadata`, the second `records`"));
+        };
+        let mut text = Vec::new();
+        while let Some(piece) = first.chunk().await.map_err(broken)? {
+            text.extend_from_slice(&piece);
+            if text.len() > limits::PUBLICATION_METADATA_BYTES_MAX {
+                let max = limits::PUBLICATION_METADATA_BYTES_MAX;
+                return Err(Error::invalid("multipart", format!("the part `metadata` is longer than {max} bytes")));
+            }
+        }
+        let publication = json::read(&text).map_err(|error| Error::invalid("metadata", error.to_string()))?;
+        Ok((publication, text))
+    }
+
+    /// The records.
+    pub async fn records(&mut self) -> Result<Field<'_>, Error> {
+        let part = self.0.next_field().await.map_err(broken)?;
+        let part = part.filter(|part| part.name() == Some("records"));
+        part.ok_or_else(|| Error::invalid("multipart", "the second part must be `records`"))
+    }
+}
+
+/// Passes the pieces of a part on until its end, or until nobody reads them any more.
+pub async fn pass_on(mut records: Field<'_>, sender: mpsc::Sender<Piece>) {
+    loop {
+        let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, records.chunk()).await {
+            Err(_) => Piece::Broken("no data arrived for too long".into()),
+            Ok(Ok(Some(piece))) => Piece::Bytes(piece),
+            Ok(Ok(None)) => Piece::End,
+            Ok(Err(error)) => Piece::Broken(format!("the upload was interrupted: {}", error.body_text())),
+        };
+        let last = !matches!(piece, Piece::Bytes(_));
+        // The reader is gone when the publication has failed; its result says why.
+        if sender.send(piece).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// A body that arrives asynchronously, read synchronously by the threads that validate.
+pub struct Arriving {
+    pieces: mpsc::Receiver<Piece>,
+    current: Bytes,
+    ended: bool,
+}
+
+/// A piece of the body. The end is explicit: a sender that is dropped without it must not look like an end.
+pub enum Piece {
+    /// Data.
+    Bytes(Bytes),
+    /// The upload failed.
+    Broken(String),
+    /// The part is complete.
+    End,
+}
+
+impl Arriving {
+    /// Reads what is sent to the other half of the channel.
+    pub fn new(pieces: mpsc::Receiver<Piece>) -> Self {
+        Self { pieces, current: Bytes::new(), ended: false }
+    }
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Piece::Bytes(piece)) => self.current = piece,
+                Some(Piece::End) => self.ended = true,
+                Some(Piece::Broken(reason)) => return Err(io::Error::other(reason)),
+                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upload was interrupted")),
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        buffer[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}

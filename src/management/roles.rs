@@ -1,0 +1,64 @@
+//! Who calls, and who may call what: the token decides, and no role includes another.
+
+use super::app::App;
+use super::problem::Problem;
+use crate::node::{CountedRefusal, User, UserRole};
+use crate::services::Services;
+use aide::OperationInput;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+/// The roles that may call an operation; empty for operations that need no token.
+pub type Roles = &'static [UserRole];
+
+/// Every role.
+pub const ANY: Roles = &UserRole::ALL;
+/// Operations without a token.
+pub const OPEN: Roles = &[];
+
+/// The names of roles.
+pub fn names(roles: Roles) -> Vec<&'static str> {
+    roles.iter().map(|role| role.name()).collect()
+}
+
+/// Passes on requests of users with one of the roles.
+pub async fn authorize(
+    State((services, roles)): State<(Services, Roles)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let user = match value.and_then(|value| value.strip_prefix("Bearer ")) {
+        Some(secret) => services.operations.tokens.authenticate(secret).await?,
+        None => None,
+    };
+    let Some(user) = user else {
+        services.node.count_refusal(CountedRefusal::NoToken);
+        let detail = "the token is unknown at this node, expired or revoked; a token is valid at one node only";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
+    };
+    if !roles.contains(&user.role) {
+        let asked = format!("{} {}", request.method(), request.uri().path());
+        return Err(services.operations.tokens.refuse_role(&user, &names(roles), &asked).await.into());
+    }
+    request.extensions_mut().insert(user);
+    Ok(next.run(request).await)
+}
+
+/// The user that `authorize` found.
+pub struct Caller(pub User);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        // A handler of an open operation that asks for a user gets none.
+        let missing = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this needs a token");
+        parts.extensions.get::<User>().cloned().map(Self).ok_or_else(missing)
+    }
+}
+
+impl OperationInput for Caller {}
