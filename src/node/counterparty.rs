@@ -5,7 +5,7 @@ use crate::core::id::{ParticipantId, Text};
 use crate::identity::register::{Member, Status};
 use std::collections::BTreeSet;
 
-/// A member at the other end of a connection, as listed in one register.
+/// The member that sent a request, as listed in one register.
 #[derive(Debug, Clone)]
 pub struct Counterparty {
     /// Participant id.
@@ -15,7 +15,7 @@ pub struct Counterparty {
     pub status: Status,
     /// Groups of the register.
     pub groups: BTreeSet<Text>,
-    /// Sequence of the register that lists it so.
+    /// Sequence number of that register.
     pub register: u64,
 }
 
