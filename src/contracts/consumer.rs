@@ -196,7 +196,7 @@ impl Negotiations {
         let said = Decision::Refused { rule: BAD_AGREEMENT.into(), reason: reason.to_owned() };
         let Some(change) = self.terminate(old, Some(said), reason, self.node.now()) else { return };
         if let Err(error) = self.node.store().commit(change).await {
-            tracing::warn!(%error, process = %inbound.pid, "an agreement is invalid, but the negotiation could not be ended");
+            tracing::warn!(%error, process = %inbound.pid, "could not terminate after an invalid agreement");
         }
     }
 

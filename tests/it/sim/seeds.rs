@@ -95,7 +95,7 @@ fn each_write_fails_in_each_way() {
 fn lies_about_bytes_are_found() {
     for (lie, stage, part) in [
         (Lie::Other, RequestStage::Refused, "sealed bytes have the digest"),
-        (Lie::More, RequestStage::Refused, "more bytes than were asked for"),
+        (Lie::More, RequestStage::Refused, "more bytes than requested"),
         (Lie::Less, RequestStage::Verified, ""),
     ] {
         run(async || {
