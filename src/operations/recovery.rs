@@ -85,7 +85,7 @@ impl Recovery {
             Ok(Some(stored)) if stored.starts_with(&seen.body()) => Ok(()),
             Ok(_) => Err(behind(format!(
                 "{holder} holds a checkpoint of this log with {} entries that this folder never signed: the folder is \
-                                 outdated, or another copy of it was in use. {ADVICE}",
+                 outdated, or another copy of it was in use. {ADVICE}",
                 seen.size
             ))),
             Err(error) => Err(behind(error.to_string())),
