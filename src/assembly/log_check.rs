@@ -73,7 +73,7 @@ async fn begin(services: &Services, folder: &Path) {
         return services.node.read_only().enter(error.to_string());
     }
     if unsettled {
-        tracing::info!("the restored log is the one that every peer observed; read-only mode has ended");
+        tracing::info!("the restored log contains what every peer observed; read-only mode has ended");
         if let Err(error) = std::fs::remove_file(folder.join(files::RESTORED)) {
             tracing::warn!(%error, "the mark of a restored folder could not be removed: the next start compares again");
         }

@@ -81,7 +81,7 @@ impl Downloads {
     /// Ends a delivery that can never succeed: it is logged, the transfer terminated and the received bytes removed.
     pub(super) async fn give_up(&self, id: &ProcessId, reason: &str) -> Result<(), Error> {
         tracing::warn!(process = %id, reason, "delivery failed; terminating the transfer");
-        // A transfer suspended in the meantime goes on later: the provider may refuse requests until then.
+        // A transfer suspended in the meantime may be resumed; until then the provider refuses its requests.
         let transfer = self.node.store().transfer(id).await?.filter(|transfer| transfer.state != State::Suspended);
         let Some(transfer) = transfer else { return Ok(()) };
         let Some(row) = self.node.store().agreement(&transfer.agreement).await? else { return Ok(()) };

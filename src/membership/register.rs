@@ -180,7 +180,7 @@ impl Membership {
     pub async fn accept_register(&self, jws: &str) -> Result<(), Error> {
         let trust = self.node.trust();
         match trust.register.successor(jws, &trust.roots) {
-            Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "brought by a member").await.map(drop),
+            Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "sent by a member").await.map(drop),
             Err(error) => {
                 self.node.count_refusal(CountedRefusal::Register);
                 Err(Error::invalid("register", error.to_string()))

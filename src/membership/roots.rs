@@ -51,7 +51,7 @@ impl Membership {
     /// Accepts a root document from a caller that has a certificate of the alliance. Refusals are counted.
     pub async fn accept_root(&self, text: &[u8]) -> Result<(), Error> {
         match self.node.trust().roots.extended(text) {
-            Ok(_) => self.install_root(text, "brought by a member").await.map(drop),
+            Ok(_) => self.install_root(text, "sent by a member").await.map(drop),
             // Most likely already installed.
             Err(RootError::Inconsistent(_)) => Ok(()),
             Err(error) => {

@@ -102,7 +102,7 @@ pub struct PlainData {
 /// The nodes of other members. Calls go to the addresses that the register lists for the member, and nowhere else.
 #[async_trait]
 pub trait Peer: Send + Sync {
-    /// A page of its catalog: the one at `next`, else the first, of the changes after `since` if that is given.
+    /// A page of its catalog: the one at `next`, or else the first; only changes after `since`, if given.
     async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerCatalogPage, PeerError>;
     /// A dataset of its catalog.
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError>;

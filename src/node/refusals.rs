@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum CountedRefusal {
     /// Peer listener: no client certificate.
     NoCertificate,
-    /// Peer listener: the certificate's key or the bearer token belongs to no member.
+    /// Peer listener: the key of the certificate or bearer token does not belong to a member.
     Unknown,
     /// Peer listener: the register has expired.
     RegisterExpired,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// What this node trusts at one time.
+/// The trust of this node at one time.
 #[derive(Debug)]
 pub struct Trust {
     /// Chain of root documents.

@@ -67,7 +67,7 @@ impl Recovery {
                 Some(Some(note)) => match self.own_checkpoint(&note) {
                     Some(seen) => self.compare_with(member.id.as_str(), &seen, &note).await?,
                     None => {
-                        // An old folder may not know the key yet that signed it.
+                        // The folder may be too old to know the key that signed it.
                         tracing::warn!(peer = %member.id, "a peer holds a checkpoint that no known key of this log signed");
                         silent.push(member.id.clone());
                     }

@@ -80,7 +80,7 @@ async fn newest_register(State(app): State<App>) -> Answer {
 async fn accept_register(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
     app.services.membership.require_certificate(connection.presented.as_deref()).map_err(problem)?;
-    // Registers are large: few are read at once.
+    // Registers are large, so only a few are read concurrently.
     let busy = || problem(Error::Unavailable("other registers are being read; try again".into()));
     let _place = app.register_permits.try_acquire().map_err(|_| busy())?;
     let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;

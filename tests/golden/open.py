@@ -361,7 +361,7 @@ class Golden:
         key = self.root_body["register_key"]
         keys = {key["id"]: unbase64url(key["public"])}
         _, body, of_payload = document(self.data("register.jws"), "register", keys, "alliance")
-        need(body["root"] == self.root_digest and body["alliance"] == self.root_body["alliance"], "not for this root document")
+        need(body["root"] == self.root_digest and body["alliance"] == self.root_body["alliance"], "for another root document")
         entries = [key for member in body["members"] for key in member["keys"]]
         need(len({key["public"] for key in entries}) == len(entries), "a key is listed twice")
         by_use = lambda use: {key["id"]: unbase64url(key["public"]) for key in entries if key["use"] == use}
@@ -385,7 +385,7 @@ class Golden:
         need(set(signers(plain)) == set(plain), "not signed by all keys")
         request = x509.load_der_x509_csr(unbase64url(body["csr"]))
         curve = request.public_key().curve
-        need(isinstance(curve, ec.SECP256R1) and request.is_signature_valid, "the CSR's signature is invalid")
+        need(isinstance(curve, ec.SECP256R1) and request.is_signature_valid, "the CSR's key or signature is invalid")
         encoded = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         proven = request.public_key().public_bytes(*encoded)
         need(proven == unbase64url(by_use["tls"]["public"]), "the CSR is for another key")

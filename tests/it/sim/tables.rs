@@ -28,7 +28,7 @@ impl Lot {
 impl DecisionMaker for Lot {
     fn negotiation(&self, n: &Negotiation, _: &Assessment) -> NegotiationStep {
         use NegotiationStep as S;
-        let end = || S::Terminate("by lot".into());
+        let end = || S::Terminate("at random".into());
         if self.0.one_in(6) {
             // Any step, including impossible ones.
             return self.of(vec![S::Offer, S::Accept, S::Agree, S::Verify, S::Finalize, S::Wait, end()]);
@@ -49,7 +49,7 @@ impl DecisionMaker for Lot {
 
     fn transfer(&self, t: &Transfer, _: Option<&Decision>) -> TransferStep {
         use TransferStep as S;
-        let (pause, end) = (|| S::Suspend("by lot".into()), || S::Terminate("by lot".into()));
+        let (pause, end) = (|| S::Suspend("at random".into()), || S::Terminate("at random".into()));
         match (t.role, t.state) {
             (Role::Provider, transfer::State::Requested) => self.of(vec![S::Start, S::Start, S::Start, end()]),
             (_, transfer::State::Started) if t.revision > 20 => end(),
