@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 pub struct Counterparty {
     /// Participant id.
     pub participant: ParticipantId,
-    /// Membership status. A suspended member may only send receipts and terminations, and read the checkpoint of its own
-    /// log that this node holds.
+    /// Membership status. A suspended member may only send receipts and terminations, and read the checkpoint of its
+    /// own log that this node holds.
     pub status: Status,
     /// Groups of the register.
     pub groups: BTreeSet<Text>,
