@@ -1,8 +1,8 @@
-//! Writes the sample datasets of `examples/data`. Deterministic: the same files every time.
+//! Generates the sample datasets in `examples/data`, deterministically.
 //!
-//! True figures come from "Future Industrial Park: Integrated Development and Prospects Driven by Innovation" (Jia, Hu,
-//! Zhang; 42nd IASP World Conference, Beijing 2025) and name it as their source. What a sample needs beyond them is
-//! invented here and marked as generated.
+//! Real figures come from "Future Industrial Park: Integrated Development and Prospects Driven by Innovation" (Jia, Hu,
+//! Zhang; 42nd IASP World Conference, Beijing 2025) and state it as their source. All other values are invented and
+//! marked as generated.
 //!
 //! Run it with `cargo run --example generate_samples`.
 
@@ -98,7 +98,7 @@ fn enterprises() -> String {
     let subsectors =
         ["Content development", "Head-mounted displays", "Motion capture", "Digital humans", "Training systems"];
     for n in 1..=60u64 {
-        // 70 percent in content development, as the paper says of the park.
+        // 70 percent are in content development, as in the paper.
         let subsector = if numbers.below(10) < 7 { subsectors[0] } else { subsectors[1 + numbers.below(4) as usize] };
         let employees = 5 + numbers.below(300);
         write!(out, "vr-{n:03},VR sample enterprise {n},Virtual reality,{subsector},Shijingshan Beijing,{VR_PARK},{employees},generated\r\n").unwrap();

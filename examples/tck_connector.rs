@@ -1,9 +1,9 @@
 //! A connector for the Dataspace Protocol's conformance kit: the node's own routes, service and store, with one fixed
 //! counterparty, seeded datasets and agreements, and a script in place of the policy's decisions (`tests/tck/run`).
 //!
-//! The kit speaks plain HTTP and proves nothing about itself, which the program itself never takes. So this example stands
-//! where TLS would end: it presents the counterparty's certificate for every request, and writes `http` for `https` and the
-//! kit's name for the counterparty's.
+//! The kit uses plain HTTP without authentication, which a node never accepts. This example therefore takes the place
+//! of TLS termination: it presents the counterparty's certificate with every request, and translates between `http` and
+//! `https`, and between the kit's name and the counterparty's participant id.
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -47,18 +47,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The kit's name for itself.
+/// The kit's own participant id.
 const KIT: &str = "TCK_PARTICIPANT";
-/// Its name in the register.
+/// The kit's participant id in the register.
 const COUNTERPARTY: &str = "did:web:tck.example";
-/// Where the kit listens.
+/// The kit's listening address.
 const KIT_ADDRESS: &str = "localhost:8083";
-/// The kit listens for an answer only after the message that causes it: own messages wait this long.
+/// Delay of outgoing messages: the kit expects a message only after its own, which triggers it, is answered.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The pauses between deliveries of one message. They end soon: a late one would meet the next test.
+/// Pauses between delivery attempts of one message. They are few: a late delivery would disturb the next test.
 const RETRIES: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(300), Duration::from_millis(600)];
 
-/// What to do in which state: `STATE` or, where a process comes back to it, `STATE@REVISION`.
+/// Steps by state: `STATE` or, if a process can return to it, `STATE@REVISION`.
 type Script = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
 const PROVIDED: Script = &[
@@ -133,7 +133,7 @@ const RECEIVED: Script = &[
     ("ATPC0306", &[]),
 ];
 
-/// The script's word for a process.
+/// The scripted step of a process.
 fn scripted(script: Script, id: &str, state: &str, revision: u64) -> Option<&'static str> {
     let (_, lines) = script.iter().find(|(known, _)| *known == id)?;
     let at = format!("{state}@{revision}");
@@ -153,7 +153,7 @@ impl DecisionMaker for Scripted {
             Some("agree") => NegotiationStep::Agree,
             Some("verify") => NegotiationStep::Verify,
             Some("finalize") => NegotiationStep::Finalize,
-            // The other side can be told only once its name for the process is known.
+            // The termination message needs the peer's process id.
             Some("terminate") if negotiation.peer_pid.is_some() => NegotiationStep::Terminate("by the script".into()),
             _ => NegotiationStep::Wait,
         }
@@ -175,24 +175,24 @@ impl DecisionMaker for Scripted {
     }
 }
 
-/// As the kit writes it.
+/// Translates a message for the kit.
 fn to_kit(text: &str) -> String {
     text.replace("\"https://localhost", "\"http://localhost").replace(COUNTERPARTY, KIT)
 }
 
-/// As the node reads it.
+/// Translates a message from the kit.
 fn from_kit(text: &str) -> String {
     text.replace("\"http://", "\"https://").replace(KIT, COUNTERPARTY)
 }
 
-/// Delivers to the kit.
+/// The kit as a peer.
 struct KitPeer {
     own: Endpoint,
     client: reqwest::Client,
 }
 
 fn not_asked<T>() -> Result<T, PeerError> {
-    Err(PeerError::Unreachable("the kit is not asked for this".into()))
+    Err(PeerError::Unreachable("the conformance kit does not support this call".into()))
 }
 
 #[async_trait]
@@ -260,7 +260,7 @@ impl Peer for KitPeer {
     }
 }
 
-/// Stands where TLS ends.
+/// Takes the place of TLS termination.
 async fn as_counterparty(State(about): State<Connection>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
@@ -295,7 +295,7 @@ fn plain_policy() -> Value {
     json!({"permission": [{"action": "use"}]})
 }
 
-/// The kit says that a negotiation or transfer shall begin.
+/// Starts a negotiation or transfer on request of the kit.
 async fn initiate(State(node): State<Services>, Json(wanted): Json<Initiate>) -> Result<(), String> {
     let kit = COUNTERPARTY.parse().map_err(|error| format!("{error}"))?;
     let error = |error: &dyn std::fmt::Display| error.to_string();
@@ -318,7 +318,7 @@ async fn initiate(State(node): State<Services>, Json(wanted): Json<Initiate>) ->
     node.contracts.requests.ask(&user, ask, None).await.map(drop).map_err(|e| error(&e))
 }
 
-/// A node's folder in an alliance of its own, and the counterparty's certificate.
+/// Creates a node's folder in a new alliance, and the counterparty's certificate.
 async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow::Result<(Config, Presented)> {
     let (random, now) = (SystemRandomness::new(), SystemClock.now());
     for name in ["alliance", "node"] {
@@ -366,7 +366,7 @@ async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow
     Ok((config, presented))
 }
 
-/// The datasets, offers and agreements that the kit's configuration names.
+/// Stores the datasets, offers and agreements that the kit's configuration names.
 async fn seed(node: &Services, own: &ParticipantId) -> anyhow::Result<()> {
     let (random, now) = (SystemRandomness::new(), node.node.now());
     for (id, _) in PROVIDED {
@@ -434,7 +434,7 @@ async fn seed(node: &Services, own: &ParticipantId) -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // The states of the scripts are those of the protocol.
+    // Every state in the scripts must exist in the protocol.
     let stages: Vec<&str> = Stage::ALL.map(Stage::name).into_iter().chain(Phase::ALL.map(Phase::name)).collect();
     for (id, lines) in [PROVIDED, CONSUMED, SERVED, RECEIVED].concat() {
         let known = |(when, _): &(&str, &str)| stages.contains(&when.split('@').next().unwrap_or_default());

@@ -1,5 +1,5 @@
-//! Idempotency keys: the key, the digest of its request and the answer are committed with what was created, so that a
-//! repeated request gets the first answer.
+//! Idempotency keys: the key, the digest of its request and the answer are committed together with the created object,
+//! so that a repeated request gets the first answer.
 
 use crate::core::digest::{Digest, KeyedHasher};
 use crate::core::limits;
@@ -11,10 +11,10 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Label of the digests of requests; part of what is stored.
+/// Label of the digests of requests, which are stored.
 const LABEL: &str = "crosspark/once/v1";
 
-/// A user's key and the request that it marks.
+/// A user's idempotency key and the digest of its request.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey {
     key: String,
@@ -22,13 +22,13 @@ pub struct IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// Marks the request that consists of `parts` by `key`: 1 to 128 visible ASCII characters.
+    /// `key`, 1 to 128 visible ASCII characters, for the request that consists of `parts`.
     pub fn new(key: &str, parts: &[&[u8]]) -> Result<Self, Error> {
         let max = limits::IDEMPOTENCY_KEY_BYTES_MAX;
         if !(1..=max).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::invalid(
                 "header",
-                format!("an idempotency key has 1 to {max} visible ASCII characters"),
+                format!("an idempotency key must have 1 to {max} visible ASCII characters"),
             ));
         }
         Ok(Self { key: key.to_owned(), request: Digest::labelled(LABEL, parts) })
@@ -42,7 +42,7 @@ impl IdempotencyKey {
     }
 }
 
-/// Computes the digest of what is read through it.
+/// A reader that computes the digest of the bytes it reads.
 pub struct HashingReader<R> {
     source: R,
     hasher: Option<KeyedHasher>,
@@ -58,7 +58,7 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// Remembers answers by idempotency key.
+/// Stores answers by idempotency key.
 pub struct Idempotency {
     node: Arc<Node>,
     secret: Zeroizing<[u8; 32]>,
@@ -70,7 +70,7 @@ impl Idempotency {
         Arc::new(Self { node, secret })
     }
 
-    /// Reads `source`, and hashes it if `wanted`.
+    /// Wraps `source`, which is hashed if `wanted`.
     pub fn hashing<R: Read>(&self, source: R, wanted: bool) -> HashingReader<R> {
         HashingReader { source, hasher: wanted.then(|| KeyedHasher::new(&self.secret, LABEL)) }
     }
@@ -80,7 +80,7 @@ impl Idempotency {
         Ok(self.node.store().idempotent_request(&user.token, &key.key).await?.is_some())
     }
 
-    /// The answer that the same request got before; another request with the same key is refused.
+    /// The earlier answer to the same request; another request with the same key is refused.
     pub async fn answered<T: DeserializeOwned>(
         &self,
         user: &User,
@@ -107,7 +107,7 @@ impl Idempotency {
         }))
     }
 
-    /// The answer after a failed commit: the same request may have been carried out at the same time.
+    /// The answer after a failed commit: the same request may have been carried out concurrently.
     pub async fn answered_meanwhile<T: DeserializeOwned>(
         &self,
         user: &User,

@@ -1,4 +1,4 @@
-//! The use cases of a node, put together: each room gets exactly what it needs.
+//! Assembly of the use cases: each module gets exactly what it needs.
 
 use crate::blob::Blobs;
 use crate::contracts::{Approvals, Negotiations, Requests};
@@ -20,11 +20,11 @@ use crate::storage::{ReadOnlyMode, Store};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// What a node keeps, and where.
+/// Storage of a node.
 pub struct Stores {
     /// State, log and outbox.
     pub store: Arc<dyn Store>,
-    /// Refuses changes while it is on.
+    /// Read-only mode, in which changes are refused.
     pub read_only: Arc<ReadOnlyMode>,
     /// Sealed bytes of this node's datasets.
     pub published: Blobs,
@@ -38,11 +38,11 @@ pub struct Stores {
 pub struct Secrets {
     /// Wraps all keys at rest.
     pub kek: Kek,
-    /// Makes transfer tokens.
+    /// Authenticates transfer tokens.
     pub token_key: Zeroizing<[u8; 32]>,
 }
 
-/// What the use cases ask of the outside world.
+/// Ports to the outside world.
 pub struct Ports {
     /// Clock.
     pub clock: Arc<dyn Clock>,
@@ -50,27 +50,27 @@ pub struct Ports {
     pub random: Arc<dyn Random>,
     /// Nodes of other members.
     pub peer: Arc<dyn Peer>,
-    /// Decides on negotiations and transfers.
+    /// Decisions on negotiations and transfers.
     pub decisions: Arc<dyn DecisionMaker>,
 }
 
-/// What a node is made of.
+/// Parts of a node.
 pub struct Parts {
-    /// Who it is.
+    /// Identity.
     pub identity: Identity,
-    /// Whom it trusts at the start.
+    /// Trust at the start.
     pub trust: TrustState,
-    /// Every key that ever signed checkpoints of its log.
+    /// All keys that ever signed checkpoints of its log.
     pub log_keys: Vec<PublicKey>,
-    /// What it keeps.
+    /// Storage.
     pub stores: Stores,
-    /// Its secrets.
+    /// Secrets.
     pub secrets: Secrets,
-    /// The outside world.
+    /// Ports.
     pub ports: Ports,
-    /// Schemas that it has.
+    /// Known schemas.
     pub schemas: SchemaRegistry,
-    /// Log entries that one member may cause in a minute.
+    /// Quota of log entries per member and minute.
     pub writes_per_member_per_minute: u32,
 }
 
@@ -85,27 +85,27 @@ pub struct Contracts {
     pub requests: Arc<Requests>,
 }
 
-/// Transfers of both roles.
+/// Transfers in both roles.
 #[derive(Clone)]
 pub struct Delivery {
     /// Transfer processes.
     pub transfers: Arc<Transfers>,
-    /// Provider's side.
+    /// Provider's data plane.
     pub data_plane: Arc<DataPlane>,
-    /// Consumer's side.
+    /// Consumer's downloads.
     pub downloads: Arc<Downloads>,
 }
 
-/// Running the node.
+/// Operation of the node.
 #[derive(Clone)]
 pub struct Operations {
-    /// Sends messages.
+    /// Outgoing messages.
     pub outbox: Arc<Outbox>,
-    /// Compares the log with what peers observed.
+    /// Comparison of the log with what peers observed.
     pub recovery: Arc<Recovery>,
-    /// Reports its state.
+    /// State of the node.
     pub health: Arc<Health>,
-    /// Tokens of its users.
+    /// Tokens of the users.
     pub tokens: Arc<Tokens>,
 }
 
@@ -116,7 +116,7 @@ pub struct Services {
     pub node: Arc<Node>,
     /// Log and promises.
     pub evidence: Arc<Evidence>,
-    /// Registers, root documents, callers.
+    /// Registers, root documents, authentication.
     pub membership: Arc<Membership>,
     /// Catalogs and search.
     pub discovery: Arc<Discovery>,
@@ -124,14 +124,14 @@ pub struct Services {
     pub delivery: Delivery,
     /// Negotiations.
     pub contracts: Contracts,
-    /// Publishing and withdrawing.
+    /// Publication and withdrawal.
     pub publishing: Arc<Publishing>,
     /// Outbox, recovery, health, tokens.
     pub operations: Operations,
 }
 
 impl Services {
-    /// Puts the use cases together; nothing runs yet.
+    /// Assembles the use cases, without starting anything.
     pub fn new(parts: Parts) -> Self {
         let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, writes_per_member_per_minute } = parts;
         let Ports { clock, random, peer, decisions } = ports;

@@ -1,4 +1,4 @@
-//! Puts a node together from its configuration and folder.
+//! Assembly of a node from its configuration and folder.
 
 use super::error::{AssemblyError, file_error};
 use super::folder::{files, load_trust, lock, open_blobs};
@@ -25,7 +25,7 @@ use std::sync::{Arc, RwLock};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-/// Opens the store of a node's folder; what signs its checkpoints comes with it.
+/// Opens the store of a node's folder, with the signer of its checkpoints.
 pub fn open_store(
     config: &Config,
     kek: &Kek,
@@ -34,20 +34,22 @@ pub fn open_store(
 ) -> Result<(Arc<dyn Store>, Arc<LogSigner>), AssemblyError> {
     let listed = identity::own_entry(&config.data, &config.participant);
     let key = identity::signing_key_of(&config.data, KeyUse::Log, kek, listed.as_ref(), clock.now())?;
-    // Another name would sign checkpoints of a log that does not exist.
+    // Another participant id would sign checkpoints of a log that does not exist.
     let owner = key.id().participant();
     if owner != config.participant {
         let named = &config.participant;
-        return Err(AssemblyError::Mismatch(format!("`participant` is {named}, the keys here are of {owner}")));
+        return Err(AssemblyError::Mismatch(format!(
+            "`participant` is {named}, but the keys in the folder belong to {owner}"
+        )));
     }
     let signer = Arc::new(LogSigner::new(key, read_only));
     let store = sqlite::open(&config.data, config.participant.log_origin(0), signer.clone(), clock)?;
     Ok((store, signer))
 }
 
-/// A node that is ready to run, and what runs it.
+/// An assembled node that is ready to run.
 pub struct Assembled {
-    /// The node.
+    /// The use cases of the node.
     pub services: Services,
     pub(super) config: Config,
     pub(super) active: Arc<ActiveKeys>,
@@ -55,32 +57,32 @@ pub struct Assembled {
     _lock: File,
 }
 
-/// Puts another store before the real one.
+/// Wraps the store.
 pub type WrapStore = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>;
 
-/// What tests and examples put in place of the usual.
+/// Replacements for tests and examples.
 #[derive(Default)]
 pub struct Overrides {
-    /// Wraps the store.
+    /// Wrapper of the store.
     pub store: Option<WrapStore>,
-    /// Another clock.
+    /// Clock.
     pub clock: Option<Arc<dyn Clock>>,
-    /// Another way to the peers.
+    /// Connection to the peers.
     pub peer: Option<Arc<dyn Peer>>,
-    /// Another one who decides.
+    /// Decision maker.
     pub decisions: Option<Arc<dyn DecisionMaker>>,
 }
 
-/// The register must list this node, where its configuration says that it is.
+/// Fails unless the register lists this node with the endpoint in its configuration.
 fn check_member(config: &Config, member: &Member) -> Result<(), AssemblyError> {
     if member.endpoint != config.peer.endpoint {
         let (own, listed) = (&config.peer.endpoint, &member.endpoint);
-        return Err(AssemblyError::Mismatch(format!("`peer.endpoint` is {own}, the register has {listed}")));
+        return Err(AssemblyError::Mismatch(format!("`peer.endpoint` is {own}, but the register lists {listed}")));
     }
     Ok(())
 }
 
-/// The secret under which transfer tokens are made: a key file where the key-encryption key was changed once.
+/// The secret of the transfer tokens: in a key file, if the key-encryption key was ever changed.
 fn token_key(config: &Config, kek: &Kek) -> Result<Zeroizing<[u8; 32]>, AssemblyError> {
     let kept = KeyFile::all(&config.data.join(files::KEYS), "token", kek)?.pop();
     let kept = kept.and_then(|(_, secret)| <[u8; 32]>::try_from(secret.as_slice()).ok());
@@ -93,12 +95,12 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
     let kek = Kek::load(&config.kek_file)?;
     let read_only = Arc::new(ReadOnlyMode::default());
-    read_only.enter("it is starting");
+    read_only.enter("the node is starting");
     let (mut store, signer) = open_store(&config, &kek, clock.clone(), read_only.clone())?;
     if let Some(wrap) = overrides.store {
         store = wrap(store);
     }
-    // The node's own keys are trusted without confirmation, else a node whose new keys are in quarantine could not start.
+    // The node's own keys are trusted without confirmation: otherwise it could not start with new keys in quarantine.
     let own = identity::held_keys(&config.data, &kek)?;
     let trust = load_trust(&config, store.as_ref(), &own).await?;
     let member = own_member(&config.participant, &trust)?;

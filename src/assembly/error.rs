@@ -1,4 +1,4 @@
-//! Why a node does not start.
+//! Errors at the start of a node.
 
 use crate::config::ConfigError;
 use crate::identity::register::RegisterError;
@@ -8,7 +8,7 @@ use crate::net::NetError;
 use crate::storage::StoreError;
 use std::path::{Path, PathBuf};
 
-/// Why a node does not start.
+/// Reason why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
     /// Configuration.
@@ -20,24 +20,24 @@ pub enum AssemblyError {
     /// Key files.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The store.
+    /// Store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The root document.
-    #[error("the root document in this folder: {0}")]
+    /// Root document.
+    #[error("the root document in this folder is invalid: {0}")]
     Root(#[from] RootError),
-    /// The register.
-    #[error("the register in this folder: {0}")]
+    /// Register.
+    #[error("the register in this folder is invalid: {0}")]
     Register(#[from] RegisterError),
     /// TLS.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// A file.
+    /// File or address.
     #[error("{path}: {reason}")]
     File {
-        /// Where.
+        /// Path or description.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         reason: String,
     },
     /// The node has not joined.
@@ -45,11 +45,11 @@ pub enum AssemblyError {
         "this node has not joined an alliance yet: run `crosspark node join` with the welcome that the alliance operator sends"
     )]
     NotJoined,
-    /// The configuration is of another node than the folder.
-    #[error("the configuration does not fit this folder: {0}")]
+    /// The configuration and the folder belong to different nodes.
+    #[error("the configuration does not match this folder: {0}")]
     Mismatch(String),
-    /// Another process has the folder.
-    #[error("the folder {0} is in use by another process; one node, one folder")]
+    /// Another process uses the folder.
+    #[error("the folder {0} is in use by another process; wait for it, or stop it first")]
     Locked(PathBuf),
 }
 

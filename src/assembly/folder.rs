@@ -1,4 +1,4 @@
-//! The folder of a node: its files, its lock, and what it trusts.
+//! The folder of a node: its files, its lock, and its trust.
 
 use super::error::{AssemblyError, file_error};
 use crate::blob::Blobs;
@@ -13,25 +13,25 @@ use std::path::Path;
 
 /// Names of the files in a node's folder.
 pub mod files {
-    /// The lock that keeps a second process out.
+    /// Lock against a second process.
     pub const LOCK: &str = "lock";
-    /// The root document.
+    /// Root document.
     pub const ROOT: &str = "root.json";
     /// Fingerprint of the root document that the administrator compared.
     pub const ROOT_FINGERPRINT: &str = "root.fingerprint";
-    /// The certificate chain, PEM.
+    /// Certificate chain, PEM.
     pub const CERTIFICATE: &str = "tls.pem";
     /// Key files.
     pub const KEYS: &str = "keys";
-    /// In a folder that was restored from a backup and not yet compared with what others saw.
+    /// Marks a folder that was restored from a backup and not yet compared with what its peers observed.
     pub const RESTORED: &str = "restored";
     /// Sealed bytes of this node's own datasets.
     pub const BLOBS: &str = "blobs";
-    /// Sealed bytes that came from peers: apart, so that no peer's manifest can name one of ours.
+    /// Sealed bytes of peers' datasets: separate, so that a peer's manifest cannot refer to this node's own.
     pub const RECEIVED: &str = "received";
 }
 
-/// Takes the folder for this process; the lock ends with the returned file.
+/// Locks the folder for this process until the returned file is dropped.
 pub fn lock(folder: &Path) -> Result<File, AssemblyError> {
     let path = folder.join(files::LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -43,7 +43,7 @@ pub fn lock(folder: &Path) -> Result<File, AssemblyError> {
     }
 }
 
-/// Takes the folder of keys: keys must not be made while all are wrapped anew.
+/// Locks the folder of keys: no keys may be created while all are being wrapped again.
 pub fn lock_keys(folder: &Path) -> Result<File, AssemblyError> {
     lock(&folder.join(files::KEYS))
 }
@@ -60,8 +60,8 @@ pub fn load_root(folder: &Path) -> Result<VerifiedRoot, AssemblyError> {
     Ok(VerifiedRoot::verify(&root, &compared)?)
 }
 
-/// Loads whom the node believes: the root document against the compared fingerprint, its successors, and the newest
-/// register without the keys in quarantine, but for those that this node itself has, `held`.
+/// Loads the trust of a node: the root document, checked against the compared fingerprint, its successors, and the
+/// newest register without the keys in quarantine, except for the node's own keys `held`.
 pub async fn load_trust(config: &Config, store: &dyn Store, held: &[KeyName]) -> Result<Trust, AssemblyError> {
     let mut roots = RootChain::new(load_root(&config.data)?);
     for json in store.roots().await? {
@@ -70,7 +70,7 @@ pub async fn load_trust(config: &Config, store: &dyn Store, held: &[KeyName]) ->
     let newest = store.register_sequence().await?;
     let jws = store.register(newest).await?.ok_or(AssemblyError::NotJoined)?;
     let quarantine = store.quarantined().await?.into_iter().filter(|key| !held.contains(key)).collect();
-    // Each was verified as the successor of the one before when it was installed, and logged.
+    // Each register was verified against its predecessor when it was installed.
     let register = VerifiedRegister::verify_in(&jws, &roots)?.without(&quarantine);
     Ok(Trust { roots, register, quarantine })
 }

@@ -1,4 +1,4 @@
-//! Which of the keys in a node's folder it acts with: of each use the newest that the register lists and that is valid.
+//! The keys in a node's folder that it uses: for each use the newest one that the register lists and that is valid.
 
 use super::error::{AssemblyError, file_error};
 use super::folder::{files, load_root};
@@ -20,20 +20,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
-/// What a node acts with.
+/// The keys that a node uses.
 pub struct OwnKeys {
-    /// TLS.
+    /// TLS key and certificate.
     pub tls: TlsIdentity,
-    /// When its certificate ends.
+    /// Expiry of the certificate.
     pub certificate_until: Timestamp,
-    /// Documents.
+    /// Document key.
     pub document: SigningKey,
-    /// Checkpoints.
+    /// Log key, which signs checkpoints.
     pub log: SigningKey,
 }
 
 impl OwnKeys {
-    /// The keys of `folder` that `member`, this node's entry in the register, lists.
+    /// The keys in `folder` that are listed by `member`, this node's entry in the register.
     pub fn load(folder: &Path, kek: &Kek, member: &Member, now: Timestamp) -> Result<Self, AssemblyError> {
         let (tls, certificate_until) = tls_identity(folder, kek, member, now)?;
         let document = signing_key_of(folder, KeyUse::Document, kek, Some(member), now)?;
@@ -44,18 +44,18 @@ impl OwnKeys {
 
 fn ed25519(path: &Path, id: KeyId, seed: &Zeroizing<Vec<u8>>) -> Result<SigningKey, AssemblyError> {
     let seed = <[u8; 32]>::try_from(seed.as_slice()).map(Zeroizing::new);
-    let seed = seed.map_err(|_| file_error(path, "an Ed25519 seed has 32 bytes"))?;
+    let seed = seed.map_err(|_| file_error(path, "the Ed25519 seed does not have 32 bytes"))?;
     Ok(SigningKey::from_seed(id, &seed))
 }
 
-/// The first Ed25519 key of a use that a node's folder got.
+/// The first Ed25519 key of a use in a node's folder.
 pub fn signing_key(folder: &Path, usage: KeyUse, kek: &Kek) -> Result<SigningKey, AssemblyError> {
     let path = folder.join(files::KEYS).join(format!("{}.key", usage.name()));
     let (id, seed) = KeyFile::load(&path, usage.name(), kek)?;
     ed25519(&path, id, &seed)
 }
 
-/// The newest Ed25519 key of a use that `member` lists; the first one where nothing is listed yet.
+/// The newest Ed25519 key of a use that `member` lists, or the first one if none is listed yet.
 pub fn signing_key_of(
     folder: &Path,
     usage: KeyUse,
@@ -73,7 +73,7 @@ pub fn signing_key_of(
     signing_key(folder, usage, kek)
 }
 
-/// The public halves of all log keys in a node's folder.
+/// The public keys of all log keys in a node's folder.
 pub fn log_keys(folder: &Path, kek: &Kek) -> Result<Vec<PublicKey>, AssemblyError> {
     let keys = folder.join(files::KEYS);
     let all = KeyFile::all(&keys, KeyUse::Log.name(), kek)?.into_iter();
@@ -99,14 +99,14 @@ pub fn held_keys(folder: &Path, kek: &Kek) -> Result<Vec<KeyName>, AssemblyError
     Ok(held)
 }
 
-/// Where the certificate of a TLS key is.
+/// Path of the certificate of a TLS key.
 pub fn certificate_path(folder: &Path, key: &KeyId) -> PathBuf {
     let numbered = folder.join(format!("tls-{}.pem", key.number()));
     let first = KeyFile::number_of(&folder.join(files::KEYS).join("tls.key"));
     if first.is_none_or(|number| number == key.number()) { folder.join(files::CERTIFICATE) } else { numbered }
 }
 
-/// The newest TLS key that is listed and has a certificate for it.
+/// The newest TLS key that is listed and has a certificate.
 fn tls_identity(
     folder: &Path,
     kek: &Kek,
@@ -125,7 +125,7 @@ fn tls_identity(
                 return Ok((TlsIdentity { chain, key }, presented.not_after()));
             }
             (Err(error), _) => problem = Some(file_error(&path, error)),
-            _ => problem = Some(file_error(&path, "the register does not list the key of this certificate (any more)")),
+            _ => problem = Some(file_error(&path, "the register does not list the key of this certificate")),
         }
     }
     Err(problem.unwrap_or_else(|| file_error(folder, "there is no TLS key")))
@@ -142,19 +142,19 @@ pub fn own_entry(folder: &Path, me: &ParticipantId) -> Option<Member> {
     register.member(me).cloned()
 }
 
-/// Signs checkpoints with the present log key, while the gate is open.
+/// Signs checkpoints with the current log key, except in read-only mode.
 pub struct LogSigner {
     key: RwLock<Arc<SigningKey>>,
     read_only: Arc<ReadOnlyMode>,
 }
 
 impl LogSigner {
-    /// Signs with `key`.
+    /// `key` is the current log key.
     pub fn new(key: SigningKey, read_only: Arc<ReadOnlyMode>) -> Self {
         Self { key: RwLock::new(Arc::new(key)), read_only }
     }
 
-    /// From now on signs with `key`.
+    /// Replaces the log key.
     pub fn change(&self, key: SigningKey) {
         *self.key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
     }

@@ -1,4 +1,4 @@
-//! Whether a node may write: only if its log is the one that its peers saw.
+//! The check that a node's log is the one that its peers observed, before the node may write.
 
 use super::folder::files;
 use crate::core::id::ParticipantId;
@@ -9,14 +9,14 @@ use crate::services::Services;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Compares the log with what the peers saw before anything is written. Peers that are away hold nothing up, unless the
-/// folder is unsettled: restored from a backup, or once found to be behind.
+/// Compares the log with what the peers observed before anything is written. Unreachable peers do not block the start,
+/// unless the folder is unsettled: restored from a backup, or found to be behind earlier.
 pub async fn compare_at_start(services: &Services, folder: &Path) {
     if is_unsettled(folder) {
         services
             .node
             .read_only()
-            .enter("it was restored from a backup, and its log is being compared with what the peers saw of it");
+            .enter("the node was restored from a backup, and its log is being compared with what the peers observed");
         return settle(services, folder).await;
     }
     match services.operations.recovery.compare_log(limits::LOG_COMPARE_AT_START_MAX).await {
@@ -29,17 +29,17 @@ fn is_unsettled(folder: &Path) -> bool {
     folder.join(files::RESTORED).exists()
 }
 
-/// The node is behind what others saw. That, and what shows it, is not forgotten at a restart, whoever is away then.
+/// Enters read-only mode because the log is behind. The evidence is stored, so that a restart does not forget it.
 fn refuse(services: &Services, folder: &Path, behind: &LogBehind) {
     tracing::error!(reason = behind.reason, "ALARM: this node is read-only");
     services.node.read_only().enter(&behind.reason);
     if let Err(error) = write_whole(&folder.join(files::RESTORED), behind.note.as_bytes()) {
-        tracing::error!(%error, "that this node is behind could not be filed");
+        tracing::error!(%error, "the evidence that this node's log is behind could not be stored");
     }
 }
 
-/// An unsettled folder goes on when somebody has its register or a newer one, and every active peer of the newest register
-/// has told what it saw, and all of that is here.
+/// Ends read-only mode of an unsettled folder, if a peer or the alliance confirms that its register is the newest, and
+/// the log contains what every active peer in that register observed.
 async fn settle(services: &Services, folder: &Path) {
     let filed = std::fs::read_to_string(folder.join(files::RESTORED)).unwrap_or_default();
     if let Err(behind) = services.operations.recovery.compare_with_observed(&filed).await {
@@ -51,14 +51,18 @@ async fn settle(services: &Services, folder: &Path) {
         Err(behind) => return refuse(services, folder, &behind),
         Ok(silent) if !silent.is_empty() => {
             let names: Vec<&str> = silent.iter().map(ParticipantId::as_str).collect();
-            format!("{} must first tell what they saw of its log (or be suspended by the alliance)", names.join(", "))
+            format!(
+                "{} must first report what they observed of its log, or be suspended by the alliance",
+                names.join(", ")
+            )
         }
         Ok(_) if refreshed.is_err() || !services.membership.is_register_confirmed() => {
-            "it needs the newest register, from a peer, the alliance's URL, or `crosspark members install`".to_owned()
+            "it needs the newest register from a peer, from the alliance's URL or by `crosspark members install`"
+                .to_owned()
         }
         Ok(_) => return begin(services, folder).await,
     };
-    let reason = format!("it was restored from a backup, and {missing}");
+    let reason = format!("the node was restored from a backup, and {missing}");
     tracing::warn!(reason, "this node is read-only");
     services.node.read_only().enter(reason);
 }
@@ -69,14 +73,14 @@ async fn begin(services: &Services, folder: &Path) {
         return services.node.read_only().enter(error.to_string());
     }
     if unsettled {
-        tracing::info!("the restored log is the one that every peer saw; this node goes on");
+        tracing::info!("the restored log contains what every peer observed; read-only mode has ended");
         if let Err(error) = std::fs::remove_file(folder.join(files::RESTORED)) {
-            tracing::warn!(%error, "the mark of a restored folder stays: the log is compared again at the next start");
+            tracing::warn!(%error, "the mark of a restored folder could not be removed: the next start compares again");
         }
     }
 }
 
-/// Sends what is to be sent once the node may write; and looks, again and again, whether its log still is what others saw.
+/// Delivers messages once the node may write, and periodically compares the log with what the peers observed.
 pub async fn work(services: Services, folder: PathBuf) {
     let sending = services.clone();
     let outbox = async move {
@@ -94,7 +98,7 @@ pub async fn work(services: Services, folder: PathBuf) {
             }
             match services.operations.recovery.compare_log(limits::CATCH_UP_TIME_MAX).await {
                 Err(behind) => refuse(&services, &folder, &behind),
-                // The start did not get as far: a full disk, say.
+                // An error at the start, such as a full disk, prevented writing.
                 Ok(_) if shut => begin(&services, &folder).await,
                 Ok(_) => services.membership.observe_checkpoints().await,
             }
@@ -106,7 +110,7 @@ pub async fn work(services: Services, folder: PathBuf) {
             services.operations.health.warn_of_expiries(&mut said);
             tokio::time::sleep(limits::EXPIRY_CHECK_INTERVAL).await;
             if let Err(error) = services.operations.outbox.advance_all().await {
-                tracing::warn!(%error, "whether processes ended with time could not be looked at");
+                tracing::warn!(%error, "open processes could not be checked for expiry");
             }
         }
     };

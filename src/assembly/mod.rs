@@ -1,4 +1,4 @@
-//! Puts a node together from its configuration and folder, and runs it.
+//! Assembles a node from its configuration and folder, and runs it.
 
 mod assemble;
 mod error;

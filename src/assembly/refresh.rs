@@ -1,4 +1,4 @@
-//! Newer registers and root documents from the alliance's URL, and from peers.
+//! Fetching newer registers and root documents from the alliance's URL and from peers.
 
 use crate::config::AllianceSource;
 use crate::core::limits;
@@ -7,7 +7,7 @@ use crate::net::operator_client;
 use crate::services::Services;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Asks the alliance and the peers for newer registers, at once and then every minute.
+/// Fetches newer registers from the alliance and the peers, immediately and then every minute.
 pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSource>>>) {
     loop {
         let place = source.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -22,7 +22,7 @@ pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSourc
     }
 }
 
-/// Reads the peers' catalogs into the search index: at once, every minute, and when the register changes.
+/// Reads the peers' catalogs into the search index: immediately, every minute, and when the register changes.
 pub async fn keep_index(services: Services) {
     let mut changes = services.node.trust_changes();
     loop {
@@ -34,8 +34,8 @@ pub async fn keep_index(services: Services) {
     }
 }
 
-/// The alliance's URL is a folder of files: `register.jws`, `registers/N.jws` for the ones between, and `roots/N.json` for
-/// root documents after the first.
+/// Fetches from the alliance's URL, a folder with the files `register.jws`, `registers/N.jws` for the registers up to
+/// it, and `roots/N.json` for root documents after the first.
 async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u8]>) -> Result<(), String> {
     let client = operator_client(roots).map_err(|error| error.to_string())?;
     let base = url.trim_end_matches('/');
@@ -46,7 +46,7 @@ async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u
         while let Some(piece) = response.chunk().await.map_err(|error| error.to_string())? {
             body.extend_from_slice(&piece);
             if body.len() > limits::REGISTER_BYTES_MAX {
-                return Err("the answer is too long".into());
+                return Err("the response is too long".into());
             }
         }
         String::from_utf8(body).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
@@ -55,7 +55,7 @@ async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u
     if newest == services.node.trust().register.jws() {
         return Ok(());
     }
-    // Only a register that stands on an unknown root document makes it worth to ask for one.
+    // Root documents are only fetched if the register does not verify with the known ones.
     for _ in 0..limits::ROOTS_PER_FETCH_MAX {
         let trust = services.node.trust();
         if VerifiedRegister::verify_in(&newest, &trust.roots).is_ok() {

@@ -1,4 +1,4 @@
-//! The keys and certificates that a node uses, replaced while it runs.
+//! Replacement of keys, certificates and configuration while the node runs.
 
 use super::error::AssemblyError;
 use super::identity::{LogSigner, OwnKeys, held_keys};
@@ -13,7 +13,7 @@ use crate::services::Services;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What a node acts with, changed while it runs.
+/// The keys in use, and their sources.
 pub struct ActiveKeys {
     pub(super) folder: PathBuf,
     pub(super) kek_file: PathBuf,
@@ -25,7 +25,7 @@ pub struct ActiveKeys {
 }
 
 impl ActiveKeys {
-    /// The keys of this very node that are filed as in quarantine although it has them in its folder.
+    /// This node's own keys that are in quarantine although it has them in its folder.
     async fn held(&self, services: &Services) -> Result<Vec<KeyName>, AssemblyError> {
         let mut waiting = services.node.store().quarantined().await?;
         waiting.retain(|(key, _)| key.participant() == *services.node.me());
@@ -37,7 +37,7 @@ impl ActiveKeys {
         Ok(waiting)
     }
 
-    /// Loads keys and certificates again, as the register lists them. On an error everything stays as it was.
+    /// Loads the listed keys and certificates again. On an error the current ones stay in use.
     fn reload_keys(&self, services: &Services) -> Result<(), AssemblyError> {
         let trust = services.node.trust();
         let kek = Kek::load(&self.kek_file)?;
@@ -51,14 +51,15 @@ impl ActiveKeys {
         Ok(())
     }
 
-    /// Reads the configuration again: the alliance's URL and the log level change at once, the rest at the next start.
+    /// Reads the configuration again: the alliance's URL and the log level take effect now, everything else at the next
+    /// start.
     fn reload_config(&self, path: &Path, running: &Config) -> Result<(), AssemblyError> {
         let new = Config::load(path)?;
         crate::telemetry::change(&new.log);
         *self.alliance.write().unwrap_or_else(PoisonError::into_inner) = new.alliance.clone();
         let at_start = |config: &Config| (config.peer.clone(), config.management.clone(), config.data.clone());
         if at_start(&new) != at_start(running) {
-            tracing::warn!("`peer`, `management` and `data` in the configuration take effect at the next start");
+            tracing::warn!("`peer`, `management` and `data` in the configuration only take effect at the next start");
         }
         Ok(())
     }
@@ -80,17 +81,19 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reads them again; what cannot be taken is said, and stays as it was. Connections and transfers go on.
+    /// Reloads everything; errors are logged, and leave the current state. Connections and transfers continue.
     pub fn reload(&self, path: &Path) {
         let (config, keys) = (self.active.reload_config(path, &self.config), self.active.reload_keys(&self.services));
         match config.and(keys) {
-            Ok(()) => tracing::info!("configuration, keys and certificates read again"),
-            Err(error) => tracing::error!(%error, "not everything could be read again; the rest stays as it was"),
+            Ok(()) => tracing::info!("configuration, keys and certificates reloaded"),
+            Err(error) => {
+                tracing::error!(%error, "reloading failed; unreadable settings and keys stay as they were")
+            }
         }
     }
 }
 
-/// A register may list new keys of this node, and a root document another certification authority.
+/// Reloads the keys when the trust changes: a register may list new keys of this node, and a root document another CA.
 pub async fn follow_trust(services: Services, active: Arc<ActiveKeys>) {
     let mut changes = services.node.trust_changes();
     loop {
@@ -108,7 +111,7 @@ pub async fn follow_trust(services: Services, active: Arc<ActiveKeys>) {
             return;
         }
         if let Err(error) = active.reload_keys(&services) {
-            tracing::error!(%error, "this node goes on with the keys that it had");
+            tracing::error!(%error, "the keys could not be reloaded; the current ones stay in use");
         }
     }
 }

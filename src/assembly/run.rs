@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-/// Takes `address`; who connects is refused until [`listen`].
+/// Binds `address`; connections are refused until [`listen`].
 fn bind(address: SocketAddr) -> Result<TcpSocket, AssemblyError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let bound = socket.and_then(|socket| {
@@ -33,7 +33,7 @@ fn listen(socket: TcpSocket) -> Result<TcpListener, AssemblyError> {
     listener.map_err(|error| file_error(Path::new("cannot listen"), error))
 }
 
-/// How the listener for peers serves.
+/// Rules of the peer listener.
 fn peer_rules(services: &Services, acceptor: TlsAcceptor) -> Rules {
     let (counting, known) = (services.node.clone(), services.node.clone());
     Rules {
@@ -49,7 +49,7 @@ fn peer_rules(services: &Services, acceptor: TlsAcceptor) -> Rules {
     }
 }
 
-/// How the listener for users serves: they are this park's own, and share one address.
+/// Rules of the management listener: its users belong to this park and share one address.
 fn user_rules(peer_rules: &Rules) -> Rules {
     Rules {
         tls: None,
@@ -63,16 +63,16 @@ fn user_rules(peer_rules: &Rules) -> Rules {
 }
 
 impl Assembled {
-    /// The handle that reads configuration and keys again while the node runs.
+    /// The handle that reloads configuration and keys while the node runs.
     pub fn reloader(&self) -> Reloader {
         let (services, active) = (self.services.clone(), self.active.clone());
         Reloader { services, active, config: Arc::new(self.config.clone()) }
     }
 
-    /// Serves until `stop` turns true; then finishes the requests in flight and signs a last checkpoint.
+    /// Serves until `stop` becomes true, then finishes the requests in flight and signs a last checkpoint.
     pub async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), AssemblyError> {
-        // The ports are bound before the log is compared: a start that cannot serve must not decide anything about a
-        // restored folder. They listen after it, so that no caller waits meanwhile.
+        // The ports are bound before the log is compared: a start that fails must not decide anything about a restored
+        // folder. They listen only afterwards, so that no caller has to wait.
         let (peers, users) = (bind(self.config.peer.listen)?, bind(self.config.management.listen)?);
         log_check::compare_at_start(&self.services, &self.config.data).await;
         let (peers, users) = (listen(peers)?, listen(users)?);
@@ -104,7 +104,7 @@ impl Assembled {
         );
         background.iter().for_each(tokio::task::JoinHandle::abort);
         if let Err(error) = services.evidence.seal().await {
-            tracing::error!(%error, "the last log entries could not be signed");
+            tracing::error!(%error, "the last checkpoint could not be signed");
         }
         tracing::info!("stopped");
         Ok(())

@@ -1,4 +1,4 @@
-//! What waits for a person of this park: requests under a policy that requires consent, and first offers of providers.
+//! Decisions by people: on requests under a policy that requires consent, and on first offers of providers.
 
 use super::Negotiations;
 use super::facts::{set_claim, transition_facts};
@@ -17,42 +17,42 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Something that waits for a person.
+/// A negotiation that waits for a person's decision.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct PendingApproval {
-    /// The negotiation.
+    /// Negotiation.
     pub id: ProcessId,
-    /// This park's side: as provider it is asked, as consumer it is offered something.
+    /// Role of this park: a provider decides on a request, a consumer on an offer.
     pub role: Role,
-    /// Who asks or offers.
+    /// Member that requests or offers.
     pub peer: ParticipantId,
-    /// What.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// Under which policy.
+    /// Policy.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
-    /// What for, as far as it is known.
+    /// Purpose, if known.
     pub purpose: Option<Text>,
-    /// On whose behalf, as far as it is known.
+    /// Enterprise on whose behalf the consumer requests, if known.
     pub enterprise: Option<Text>,
-    /// Since when.
+    /// Waiting since.
     pub since: Timestamp,
 }
 
-/// What a person assessment.
+/// A person's decision.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalDecision {
-    /// Yes or no.
+    /// Whether to approve.
     pub approve: bool,
-    /// Why: the other side and the log are told.
+    /// Reason; it is logged, and a rejection sends it to the peer.
     #[serde(default)]
     pub comment: Option<Text>,
-    /// To accept an offer: what for.
+    /// Purpose, to accept an offer.
     #[serde(default)]
     pub purpose: Option<Text>,
-    /// To accept an offer: on whose behalf, if the token says nothing.
+    /// Enterprise on whose behalf to accept an offer, if the token names none.
     #[serde(default)]
     pub enterprise: Option<Text>,
 }
@@ -64,7 +64,7 @@ pub struct Approvals {
 }
 
 impl Approvals {
-    /// Of negotiations of this node.
+    /// For the negotiations of this node.
     pub fn new(node: Arc<Node>, negotiations: Arc<Negotiations>) -> Self {
         Self { node, negotiations }
     }
@@ -90,7 +90,7 @@ impl Approvals {
         }
     }
 
-    /// A page of what waits for a person, by id, and where the next one begins.
+    /// A page of the pending approvals by id, and where the next page begins.
     pub async fn pending(
         &self,
         after: Option<ProcessId>,
@@ -115,7 +115,7 @@ impl Approvals {
         }
     }
 
-    /// One of them.
+    /// One pending approval.
     pub async fn pending_one(&self, id: &ProcessId) -> Result<PendingApproval, Error> {
         Ok(pending(self.waiting(id).await?))
     }
@@ -125,13 +125,13 @@ impl Approvals {
             Some(found) if self.is_pending(&found).await? => Ok(found),
             Some(Negotiation { ruling: Some(ruling), .. }) => {
                 let said = if ruling.approved { "approved" } else { "rejected" };
-                Err(Error::not_found(format!("{id} was {said} already, at {}", ruling.at)))
+                Err(Error::not_found(format!("{id} was already {said} at {}", ruling.at)))
             }
-            _ => Err(Error::not_found(format!("nothing waits for a person under the name {id}"))),
+            _ => Err(Error::not_found(format!("there is no pending approval {id}"))),
         }
     }
 
-    /// A person says yes or no. The negotiation goes on at once.
+    /// Records a person's decision. The negotiation continues immediately.
     pub async fn decide(&self, user: &User, id: &ProcessId, decision: &ApprovalDecision) -> Result<Negotiation, Error> {
         let (old, now) = (self.waiting(id).await?, self.node.now());
         let (revision, terms) = (old.revision, old.subject.policy.clone());
@@ -158,13 +158,13 @@ impl Approvals {
                 Ok(next)
             }
             Err(StoreError::Conflict(_)) => {
-                Err(Error::invalid("conflict", "it changed meanwhile; look at it again".to_owned()))
+                Err(Error::invalid("conflict", "the negotiation has changed in the meantime; read it again".to_owned()))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whoever accepts an offer claims what for and for whom.
+    /// Signs a claim of purpose and enterprise for the offer that is accepted.
     async fn claim_offer(
         &self,
         user: &User,
@@ -175,7 +175,7 @@ impl Approvals {
     ) -> Result<(), Error> {
         let policy = Policy::from_value(&next.subject.policy).map_err(|error| Error::Internal(error.to_string()))?;
         let purpose = decision.purpose.as_ref().or(policy.sole_purpose());
-        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "say what for: `purpose` is missing"))?.clone();
+        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "`purpose` is missing"))?.clone();
         self.would_be_permitted(&policy, &purpose, now)?;
         let enterprise = match &user.enterprise {
             Some(own) => own.clone(),
@@ -197,7 +197,7 @@ impl Approvals {
         Ok(())
     }
 
-    /// An offer is used up by accepting it for something that its policy refuses: the person is told before.
+    /// Fails if the policy refuses this purpose: accepting the offer would end the negotiation.
     fn would_be_permitted(&self, policy: &Policy, purpose: &Text, now: Timestamp) -> Result<(), Error> {
         let trust = self.node.trust();
         let member = trust.member(self.node.me())?;
@@ -212,15 +212,15 @@ impl Approvals {
         };
         match policy.evaluate(&facts) {
             Decision::Refused { reason, .. } => {
-                Err(Error::invalid("policy", format!("the offer's policy says no: {reason}")))
+                Err(Error::invalid("policy", format!("the policy of the offer does not permit this: {reason}")))
             }
             _ => Ok(()),
         }
     }
 
-    /// The enterprise that was named, if this park knows it: a claim is signed for it, and its requesters fetch the data.
+    /// The named enterprise, if it has a valid token here: only its requesters can fetch the data later.
     async fn enterprise_here(&self, named: Option<&Text>, now: Timestamp) -> Result<Text, Error> {
-        let missing = || Error::invalid("enterprise", "say on whose behalf: `enterprise` is missing");
+        let missing = || Error::invalid("enterprise", "`enterprise` is missing");
         let named = named.ok_or_else(missing)?;
         let tokens = self.node.store().tokens().await?;
         let good = tokens.iter().filter(|token| !token.revoked && now < token.expires);
@@ -228,9 +228,7 @@ impl Approvals {
             true => Ok(named.clone()),
             false => Err(Error::invalid(
                 "enterprise",
-                format!(
-                    "nobody of `{named}` has a token here who could fetch the data; make one first, or check the name"
-                ),
+                format!("`{named}` has no token here to fetch the data; create one first, or check the name"),
             )),
         }
     }

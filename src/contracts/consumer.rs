@@ -1,4 +1,4 @@
-//! Consumer's side: the provider offers, agrees, finalizes.
+//! Consumer side: the provider offers, agrees and finalizes.
 
 use super::Negotiations;
 use super::facts::{BAD_AGREEMENT, Terms, new_negotiation};
@@ -21,33 +21,34 @@ use std::sync::Arc;
 /// A ContractOfferMessage that opens a negotiation.
 #[derive(Debug, Clone)]
 pub struct ContractOffer {
-    /// The provider's name for it.
+    /// Provider's process id.
     pub provider_pid: ProcessId,
-    /// What it offers.
+    /// Offered terms.
     pub terms: Terms,
-    /// Where the answers shall go.
+    /// Callback address.
     pub callback: Endpoint,
     /// Digest of the message's canonical form.
     pub digest: Digest,
 }
 
-/// The protocol's agreement as another connector states it.
+/// The agreement in another connector's ContractAgreementMessage.
 #[derive(Debug, Clone)]
 pub struct PlainAgreement {
-    /// Its id.
+    /// Agreement id.
     pub id: AgreementId,
-    /// Who provides.
+    /// Provider.
     pub assigner: ParticipantId,
-    /// Who consumes.
+    /// Consumer.
     pub assignee: ParticipantId,
-    /// The dataset and policy.
+    /// Policy.
     pub terms: Value,
-    /// Of which dataset.
+    /// Dataset.
     pub target: DatasetId,
 }
 
 impl Negotiations {
-    /// The provider begins with an offer: a person of this side answers it. DSP 2025-1, "Contract Offer Message".
+    /// The provider opens a negotiation with an offer, which a person of this park answers. DSP 2025-1, "Contract Offer
+    /// Message".
     pub async fn first_offered(
         self: &Arc<Self>,
         from: &Counterparty,
@@ -81,7 +82,7 @@ impl Negotiations {
         self.open_negotiation(from, message, opened).await
     }
 
-    /// The provider answers with terms of its own. DSP 2025-1, "Contract Offer Message" with `consumerPid`.
+    /// The provider answers with an offer. DSP 2025-1, "Contract Offer Message" with `consumerPid`.
     pub async fn offered(
         self: &Arc<Self>,
         inbound: Inbound<'_>,
@@ -126,7 +127,7 @@ impl Negotiations {
 
     fn own_claim(&self, negotiation: &Negotiation) -> Result<Claim, Error> {
         let jws = negotiation.subject.claim.as_deref();
-        let jws = jws.ok_or_else(|| Error::invalid(BAD_AGREEMENT, "this side has claimed nothing yet"))?;
+        let jws = jws.ok_or_else(|| Error::invalid(BAD_AGREEMENT, "this side has not made a claim yet"))?;
         let claim = document::verify::<Claim>(jws, |kid| self.node.own_key(kid));
         Ok(claim.map_err(|error| Error::Internal(error.to_string()))?.into_body())
     }
@@ -145,7 +146,7 @@ impl Negotiations {
         Ok(Signatures { provider: Some(jws.to_owned()), consumer: None })
     }
 
-    /// What another connector agreed to, as an agreement of ours that this side signs: it signs nothing itself.
+    /// Another connector's agreement as a crosspark agreement that only this side signs: connectors sign nothing.
     fn write_down(
         &self,
         plain: Option<&PlainAgreement>,
@@ -153,7 +154,7 @@ impl Negotiations {
         now: Timestamp,
     ) -> Result<Signatures, Error> {
         let bad = |reason: String| Error::invalid(BAD_AGREEMENT, reason);
-        let plain = plain.ok_or_else(|| bad("`agreement` is not understood".into()))?;
+        let plain = plain.ok_or_else(|| bad("`agreement` is missing or not understood".into()))?;
         let policy = terms_of(negotiation)?;
         let agreed = Policy::from_value(&plain.terms).map_err(|error| bad(error.to_string()))?;
         let wrong = [
@@ -163,7 +164,7 @@ impl Negotiations {
             ("policy", agreed.digest() != policy.digest()),
         ];
         if let Some((what, _)) = wrong.into_iter().find(|(_, wrong)| *wrong) {
-            return Err(bad(format!("the agreement differs from what was negotiated in `{what}`")));
+            return Err(bad(format!("`{what}` of the agreement differs from the negotiated terms")));
         }
         let claim = self.own_claim(negotiation)?;
         let life = now.plus_ms(limits::AGREEMENT_LIFE_MS);
@@ -186,8 +187,8 @@ impl Negotiations {
         Ok(Signatures { provider: None, consumer: Some(signed.jws().to_owned()) })
     }
 
-    /// The provider's agreement is none. The provider may not end an agreed negotiation (DSP 2025-1, "Contract Negotiation
-    /// States"), so this side does: else both would wait for ever.
+    /// Terminates after an invalid agreement. The provider may not terminate an agreed negotiation (DSP 2025-1,
+    /// "Contract Negotiation States"), so this side does; otherwise both would wait forever.
     async fn turn_down(&self, inbound: &Inbound<'_>, reason: &str) {
         let found = self.node.store().negotiation(inbound.pid).await;
         let Ok(Some(mut old)) = found else { return };
@@ -195,12 +196,12 @@ impl Negotiations {
         let said = Decision::Refused { rule: BAD_AGREEMENT.into(), reason: reason.to_owned() };
         let Some(change) = self.terminate(old, Some(said), reason, self.node.now()) else { return };
         if let Err(error) = self.node.store().commit(change).await {
-            tracing::warn!(%error, process = %inbound.pid, "a negotiation with a bad agreement could not be ended");
+            tracing::warn!(%error, process = %inbound.pid, "could not terminate after an invalid agreement");
         }
     }
 
-    /// All is done; the transfer is asked for in the same commit. DSP 2025-1, "Contract Negotiation Event Message"
-    /// FINALIZED.
+    /// The negotiation is finalized; the same commit requests the transfer. DSP 2025-1, "Contract Negotiation Event
+    /// Message" FINALIZED.
     pub async fn finalized(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Transition<Negotiation>, Error> {
         self.apply_message(&inbound, Event::Finalize, |trust, next, effects| {
             let connector = trust.member(&next.peer)?.connector.is_some();
@@ -224,7 +225,7 @@ impl Negotiations {
     }
 }
 
-/// The terms on the table.
+/// The current terms.
 fn terms_of(negotiation: &Negotiation) -> Result<Policy, Error> {
     Policy::from_value(&negotiation.subject.policy).map_err(|error| Error::Internal(error.to_string()))
 }

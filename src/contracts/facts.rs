@@ -11,22 +11,22 @@ use crate::node::{Error, details, trace};
 use crate::policy::Policy;
 use serde_json::{Value, json};
 
-/// The code and rule of a refused agreement.
+/// Code and rule of a refused agreement.
 pub const BAD_AGREEMENT: &str = "agreement";
 
-/// What a ContractRequestMessage or ContractOfferMessage puts on the table.
+/// Terms in a ContractRequestMessage or ContractOfferMessage.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// The offer.
+    /// Offer.
     pub offer: OfferId,
-    /// Its target.
+    /// Dataset, the target of the offer.
     pub dataset: Option<DatasetId>,
-    /// Its policy.
+    /// Policy of the offer.
     pub policy: Value,
 }
 
 impl Terms {
-    /// Its policy, if it is understood.
+    /// The policy, if it is understood.
     pub fn policy(&self) -> Result<Policy, Error> {
         Policy::from_value(&self.policy).map_err(|error| Error::invalid("policy", error.to_string()))
     }
@@ -34,7 +34,7 @@ impl Terms {
     /// Fails when the terms name another dataset.
     pub fn ensure_about(&self, dataset: &DatasetId) -> Result<(), Error> {
         match &self.dataset {
-            Some(other) if other != dataset => Err(Error::invalid("target", "the offer is of another dataset")),
+            Some(other) if other != dataset => Err(Error::invalid("target", "the offer is for another dataset")),
             _ => Ok(()),
         }
     }
@@ -69,14 +69,14 @@ pub fn new_negotiation(
     }
 }
 
-/// What a claim adds to what is negotiated.
+/// Sets the members that a claim determines.
 pub fn set_claim(subject: &mut Subject, claim: &Claim, jws: &str) {
     subject.claim = Some(jws.to_owned());
     subject.purpose = Some(claim.purpose.clone());
     subject.enterprise = Some(claim.enterprise.clone());
 }
 
-/// The facts of a move, with the signatures that it rests on: both go into both logs.
+/// The facts of a transition, with both signatures of the agreement, so that both logs hold them.
 pub fn transition_facts(negotiation: &Negotiation, by: Role) -> Facts {
     let subject = &negotiation.subject;
     let mut detail = details(json!({

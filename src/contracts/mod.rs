@@ -1,4 +1,4 @@
-//! Contracts: negotiations of both roles, approvals by people, and the requests of this park's enterprises.
+//! Contracts: negotiations in both roles, approvals by people, and the requests of this park's enterprises.
 
 mod approvals;
 mod consumer;

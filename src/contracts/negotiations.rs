@@ -1,5 +1,5 @@
-//! Contract negotiations of both roles: incoming messages are checked, applied and logged in one commit; what this side
-//! does next is decided after it (`steps`). `provider` and `consumer` hold what each side checks.
+//! Contract negotiations in both roles: incoming messages are checked, applied and logged in one commit; the next step
+//! of this side is decided after it (`steps`). `provider` and `consumer` hold the checks of each side.
 
 use super::facts::{BAD_AGREEMENT, transition_facts};
 use crate::agreement::Agreement;
@@ -19,7 +19,7 @@ pub struct Negotiations {
     pub(super) decisions: Arc<dyn DecisionMaker>,
 }
 
-/// What a message's move brings with it in the same commit.
+/// Further parts of a transition's commit.
 #[derive(Default)]
 pub(super) struct SideEffects {
     pub(super) entry: Option<Draft>,
@@ -28,12 +28,12 @@ pub(super) struct SideEffects {
 }
 
 impl Negotiations {
-    /// Of this node; `decisions` chooses the steps.
+    /// `decisions` chooses the steps of this side.
     pub fn new(node: Arc<Node>, decisions: Arc<dyn DecisionMaker>) -> Arc<Self> {
         Arc::new(Self { node, decisions })
     }
 
-    /// A message that moves a negotiation: checked, moved, logged; repeated, it changes nothing and gets the same answer.
+    /// Checks, applies and logs a message; a repeated one changes nothing and gets the same answer.
     pub(super) async fn apply_message(
         self: &Arc<Self>,
         inbound: &Inbound<'_>,
@@ -65,7 +65,7 @@ impl Negotiations {
                 Err(error) => return Err(self.node.refuse(inbound.from, Kind::MessageRefused, facts, error).await),
             }
         }
-        Err(Error::Unavailable("the negotiation changes all the time; try again".into()))
+        Err(Error::Unavailable("the negotiation keeps changing; try again".into()))
     }
 
     fn applied(
@@ -84,7 +84,7 @@ impl Negotiations {
         }
         let endless = old.revision >= limits::NEGOTIATION_TRANSITIONS_MAX && event != Event::Terminate;
         if endless {
-            return Err(Error::invalid("state", "this negotiation has gone back and forth too often; begin another"));
+            return Err(Error::invalid("state", "this negotiation has too many transitions; begin a new one"));
         }
         let mut next = old.apply(by, event, self.node.now()).map_err(|e| Error::invalid("state", e.to_string()))?;
         next.peer_pid = Some(inbound.peer_pid.clone());
@@ -102,7 +102,7 @@ impl Negotiations {
         Ok((next, change))
     }
 
-    /// An agreement that a crosspark node signed, believed by the register of today.
+    /// Verifies an agreement that a crosspark node signed, against the current register.
     pub(super) fn check_agreement(
         &self,
         trust: &Trust,
@@ -116,12 +116,12 @@ impl Negotiations {
         let body = signed.body();
         let named = if by == Role::Provider { &body.provider } else { &body.consumer };
         if *named != negotiation.peer || signed.signer().participant() != negotiation.peer {
-            return Err(Error::invalid(BAD_AGREEMENT, "the agreement is not signed by the party that it names"));
+            return Err(Error::invalid(BAD_AGREEMENT, "the agreement is not signed by the party it names"));
         }
         Ok(signed)
     }
 
-    /// Either side: the other ends it.
+    /// Either role: the peer terminates.
     pub async fn terminated(
         self: &Arc<Self>,
         inbound: Inbound<'_>,
@@ -134,7 +134,7 @@ impl Negotiations {
         .await
     }
 
-    /// A negotiation as its other side may read it.
+    /// A negotiation, for its peer only.
     pub async fn visible_to(self: &Arc<Self>, from: &Counterparty, id: &ProcessId) -> Result<Negotiation, Error> {
         let found = self.node.store().negotiation(id).await?.filter(|n| n.peer == from.participant);
         match found {

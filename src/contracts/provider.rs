@@ -1,4 +1,4 @@
-//! Provider's side: a consumer requests, counters, accepts, verifies; or this side makes the first offer.
+//! Provider side: the consumer requests, makes counter-offers, accepts and verifies; this side may make a first offer.
 
 use super::Negotiations;
 use super::facts::{BAD_AGREEMENT, Terms, new_negotiation, set_claim, transition_facts};
@@ -21,20 +21,20 @@ use std::sync::Arc;
 /// A ContractRequestMessage that opens a negotiation.
 #[derive(Debug, Clone)]
 pub struct ContractRequest {
-    /// The consumer's name for it.
+    /// Consumer's process id.
     pub consumer_pid: ProcessId,
-    /// What it asks for.
+    /// Requested terms.
     pub terms: Terms,
-    /// The claim, JWS; other connectors make none.
+    /// Claim, JWS; other connectors make none.
     pub claim: Option<String>,
-    /// Where the answers shall go.
+    /// Callback address.
     pub callback: Endpoint,
     /// Digest of the message's canonical form.
     pub digest: Digest,
 }
 
 impl Negotiations {
-    /// A consumer asks for an offer. DSP 2025-1, "Contract Request Message".
+    /// A consumer requests an offer. DSP 2025-1, "Contract Request Message".
     pub async fn requested(
         self: &Arc<Self>,
         from: &Counterparty,
@@ -57,8 +57,8 @@ impl Negotiations {
         self.open_negotiation(from, message, opened).await
     }
 
-    /// Commits a negotiation that the other side begins. The same message again gets the same answer; another under the
-    /// same name is refused.
+    /// Commits a negotiation that the peer opens. The same message again gets the same answer; another message with the
+    /// same process id is refused.
     pub(super) async fn open_negotiation(
         self: &Arc<Self>,
         from: &Counterparty,
@@ -74,7 +74,7 @@ impl Negotiations {
                 self.advance(&known.id);
                 return Ok(Transition::repeated(known));
             }
-            let error = Error::invalid("pid", format!("the process {peer_pid} exists already"));
+            let error = Error::invalid("pid", format!("the process {peer_pid} already exists"));
             return Err(self.node.refuse(from, Kind::MessageRefused, facts, error).await);
         }
         let committed = async {
@@ -103,7 +103,7 @@ impl Negotiations {
         }
     }
 
-    /// What the consumer asks for, checked against the register and the offer.
+    /// The request, checked against the register and the offer.
     async fn asked_for(&self, from: &Counterparty, request: &ContractRequest) -> Result<Subject, Error> {
         let (trust, now) = (self.node.trust(), self.node.now());
         from.check_callback(&trust, &request.callback)?;
@@ -121,8 +121,8 @@ impl Negotiations {
         Ok(subject)
     }
 
-    /// The claim of a crosspark node, which must make one. What another connector calls a claim is not looked at: by
-    /// agreeing to the terms it states the purpose, where they leave just one.
+    /// The claim of a crosspark node, which is mandatory. Claims of other connectors are ignored: by agreeing to the
+    /// terms they state the purpose, if the terms permit only one.
     fn check_claim(
         &self,
         trust: &Trust,
@@ -148,7 +148,9 @@ impl Negotiations {
             ("issued", claim.issued < now.plus_ms(-limits::CLAIM_AGE_MS_MAX)),
         ];
         match wrong.into_iter().find(|(_, wrong)| *wrong) {
-            Some((what, _)) => Err(Error::invalid("claim", format!("the claim's `{what}` does not fit the message"))),
+            Some((what, _)) => {
+                Err(Error::invalid("claim", format!("`{what}` of the claim does not match the message")))
+            }
             None => Ok(Some((claim, jws.to_owned()))),
         }
     }
@@ -173,7 +175,7 @@ impl Negotiations {
                 None => subject.purpose = asked.sole_purpose().cloned(),
             }
             (subject.policy, subject.asked) = (asked.to_value(), Some(asked.to_value()));
-            // What a person said was about other terms.
+            // A person's decision was about other terms.
             next.ruling = None;
             Ok(())
         })
@@ -200,7 +202,8 @@ impl Negotiations {
         .await
     }
 
-    /// The consumer verified; a crosspark node countersigned. DSP 2025-1, "Contract Agreement Verification Message".
+    /// The consumer verified, and a crosspark node countersigned, the agreement. DSP 2025-1, "Contract Agreement
+    /// Verification Message".
     pub async fn verified(
         self: &Arc<Self>,
         inbound: Inbound<'_>,
@@ -209,7 +212,7 @@ impl Negotiations {
         let now = self.node.now();
         self.apply_message(&inbound, Event::Verify, |trust, next, _| {
             let ours = next.agreement.as_ref().and_then(|signatures| signatures.provider.clone());
-            let ours = ours.ok_or_else(|| Error::Internal("an agreed negotiation without agreement".into()))?;
+            let ours = ours.ok_or_else(|| Error::Internal("an agreed negotiation has no agreement".into()))?;
             if trust.member(&next.peer)?.connector.is_some() {
                 return Ok(());
             }
@@ -219,7 +222,10 @@ impl Negotiations {
             let own = document::verify::<Agreement>(&ours, |kid| self.node.own_key(kid))
                 .map_err(|error| Error::Internal(error.to_string()))?;
             if own.digest() != theirs.digest() {
-                return Err(Error::invalid(BAD_AGREEMENT, "the consumer signed another agreement than was sent"));
+                return Err(Error::invalid(
+                    BAD_AGREEMENT,
+                    "the consumer signed an agreement other than the one it received",
+                ));
             }
             next.agreement = Some(Signatures { provider: Some(ours), consumer: Some(agreement.to_owned()) });
             Ok(())
@@ -227,7 +233,7 @@ impl Negotiations {
         .await
     }
 
-    /// This side makes the first offer: `dataset` to `consumer`. DSP 2025-1, "Contract Offer Message" with
+    /// Opens a negotiation with an offer of `dataset` to `consumer`. DSP 2025-1, "Contract Offer Message" with
     /// `callbackAddress`.
     pub async fn offer_to(
         self: &Arc<Self>,
@@ -237,7 +243,7 @@ impl Negotiations {
     ) -> Result<ProcessId, Error> {
         let trust = self.node.trust();
         if consumer == self.node.me() {
-            return Err(Error::invalid("consumer", "this park has the dataset itself; offer it to another member"));
+            return Err(Error::invalid("consumer", "a park cannot offer a dataset to itself; name another member"));
         }
         let version = self.node.store().dataset(dataset).await?;
         let version = version.ok_or_else(|| Error::not_found(format!("there is no dataset {dataset} here")))?;
@@ -267,7 +273,7 @@ impl Negotiations {
     }
 }
 
-/// Another connector cannot open what is sealed for a crosspark node.
+/// Fails for another connector if the policy permits only sealed data, which it cannot open.
 fn may_be_offered(version: &VersionRow, consumer: &Member) -> Result<(), Error> {
     let policy = Policy::from_value(&version.policy).map_err(|error| Error::Internal(error.to_string()))?;
     let plain = policy.permissions().iter().any(|permission| permission.channels().contains(&Channel::Pull));
@@ -275,7 +281,7 @@ fn may_be_offered(version: &VersionRow, consumer: &Member) -> Result<(), Error> 
         true => Err(Error::invalid(
             "consumer",
             format!(
-                "{} takes plain data only, and the policy does not permit that: publish a version whose policy has the \
+                "{} accepts only plain data, which the policy does not permit: publish a version whose policy has the \
                  `deliveryChannel` HttpData-PULL",
                 consumer.id
             ),

@@ -1,4 +1,4 @@
-//! What an enterprise does: request a peer's dataset, follow the request, open what was delivered.
+//! Requests of this park's enterprises: requesting a peer's dataset, following the request, opening the delivered data.
 
 use super::facts::{new_negotiation, set_claim, transition_facts};
 use crate::agreement::Claim;
@@ -21,7 +21,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far a request is, for people.
+/// Progress of a request, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RequestStage {
@@ -31,58 +31,58 @@ pub enum RequestStage {
     Offered,
     /// The contract is being concluded.
     Agreed,
-    /// Sealed bytes and key are on their way.
+    /// The sealed bytes and the key are being fetched.
     Delivering,
-    /// One side paused the delivery.
+    /// One side suspended the transfer.
     Suspended,
-    /// Plain data can be fetched from the provider; it is not kept here.
+    /// Plain data can be fetched from the provider; it is not stored here.
     Ready,
-    /// Verified, and kept here.
+    /// The dataset is verified and stored here.
     Verified,
-    /// The provider or its policy said no, or the delivery did not verify.
+    /// The provider or its policy refused, or the delivery did not verify.
     Refused,
 }
 
-/// A request as its user sees it.
+/// A request as shown to its user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RequestView {
-    /// Its id.
+    /// Id of the request.
     pub id: ProcessId,
-    /// From whom.
+    /// Provider.
     pub provider: ParticipantId,
-    /// What.
+    /// Dataset.
     pub dataset: DatasetId,
-    /// What for.
+    /// Purpose.
     pub purpose: Text,
-    /// On whose behalf.
+    /// Enterprise on whose behalf it was made.
     pub enterprise: Text,
-    /// How far.
+    /// Progress.
     pub stage: RequestStage,
-    /// Why not.
+    /// Reason for a refusal or suspension.
     pub reason: Option<String>,
-    /// What came, once it is verified.
+    /// Holding with the verified dataset.
     pub holding: Option<HoldingId>,
-    /// Records in it.
+    /// Records in the holding.
     pub records: Option<u64>,
     /// Why the provider withdrew the dataset, if it did.
     #[serde(default)]
     pub withdrawn: Option<String>,
-    /// What log lines about it are found by, at both parks.
+    /// Trace id of the log lines about it, at both parks.
     pub trace: Option<TraceId>,
-    /// When it was made.
+    /// Time of the request.
     pub started: Timestamp,
 }
 
-/// What a consumer asks a provider for.
+/// Content of a contract request.
 pub struct NegotiationRequest<'a> {
-    /// Whom.
+    /// Provider.
     pub provider: &'a ParticipantId,
-    /// For which offer, of which dataset, under which policy.
+    /// Offer, dataset and policy.
     pub terms: (OfferId, DatasetId, Value),
-    /// What for.
+    /// Purpose.
     pub purpose: &'a Text,
-    /// On whose behalf.
+    /// Enterprise on whose behalf the request is made.
     pub enterprise: Text,
 }
 
@@ -95,7 +95,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// To peers; what they deliver is in `downloads`.
+    /// Requests go to `peer`; `downloads` holds the delivered datasets.
     pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, idempotency: Arc<Idempotency>, downloads: Arc<Downloads>) -> Self {
         Self { node, peer, idempotency, downloads }
     }
@@ -119,7 +119,7 @@ impl Requests {
         let found = self.peer.dataset(member, dataset).await.map_err(|error| error.for_user(provider))?;
         let offered = Offered::from_dcat(&found).map_err(|error| Error::invalid("catalog", error.to_string()))?;
         if offered.dataset != *dataset {
-            return Err(Error::invalid("catalog", "the peer answered with another dataset"));
+            return Err(Error::invalid("catalog", "the provider answered with another dataset"));
         }
         let ask = NegotiationRequest {
             provider,
@@ -130,7 +130,7 @@ impl Requests {
         self.ask(user, ask, once).await
     }
 
-    /// Begins a negotiation as consumer.
+    /// Opens a negotiation as consumer.
     pub async fn ask(
         &self,
         user: &User,
@@ -192,10 +192,10 @@ impl Requests {
         found.ok_or_else(|| Error::not_found(format!("there is no request {id}")))
     }
 
-    /// Waits until the request is past `stage`, or the time is over; then tells how far it is.
+    /// Waits until the request is settled or `wait` has passed, and returns it.
     pub async fn wait(&self, user: &User, id: &ProcessId, wait: Duration) -> Result<RequestView, Error> {
         let deadline = tokio::time::Instant::now() + wait.min(limits::WAIT_TIME_MAX);
-        // Nothing was committed before zero commits: the first wait returns at once if anything ever was.
+        // The store counts its commits: unless it is empty, the first wait returns immediately.
         let mut seen = 0;
         let first = self.view(user, id).await?;
         loop {
@@ -211,7 +211,7 @@ impl Requests {
         }
     }
 
-    /// A page of the requests of the user's enterprise, newest first, and where the next one begins.
+    /// A page of the requests of the user's enterprise, newest first, and where the next page begins.
     pub async fn list(
         &self,
         user: &User,
@@ -238,7 +238,7 @@ impl Requests {
     }
 
     async fn view_of(&self, negotiation: Negotiation) -> Result<RequestView, Error> {
-        let unclaimed = || Error::Internal("a request without claim".into());
+        let unclaimed = || Error::Internal("a request has no claim".into());
         let transfer = self.node.store().transfer_of(&negotiation.id).await?;
         let holding = match &transfer {
             Some(transfer) => self.node.store().holding_of(&transfer.id).await?,
@@ -251,7 +251,7 @@ impl Requests {
             (State::Terminated, ..) => (RequestStage::Refused, negotiation.reason.clone()),
             (_, None, Some(ended)) => (RequestStage::Refused, ended.reason.clone()),
             (..) if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Completed) => {
-                (RequestStage::Refused, Some("the provider ended the transfer before anything was verified".into()))
+                (RequestStage::Refused, Some("the provider completed the transfer before verification".into()))
             }
             _ if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Started && t.format == PULL) => {
                 (RequestStage::Ready, None)
@@ -281,12 +281,12 @@ impl Requests {
         })
     }
 
-    /// Opens what a request delivered.
+    /// Opens the delivered dataset of a request.
     pub async fn open(&self, user: &User, id: &ProcessId) -> Result<Opened, Error> {
         let negotiation = self.own(user, id).await?;
         let subject = negotiation.subject.clone();
         let view = self.view_of(negotiation).await?;
-        let missing = |what: &str| Error::Internal(format!("a request without its {what}"));
+        let missing = |what: &str| Error::Internal(format!("a request has no {what}"));
         match (view.stage, &view.holding) {
             (RequestStage::Ready, _) => {
                 let transfer = self.node.store().transfer_of(id).await?.ok_or_else(|| missing("transfer"))?;
@@ -301,7 +301,8 @@ impl Requests {
                 Err(Error::invalid("not-verified", format!("the request was refused: {reason}")))
             }
             _ => {
-                let reason = format!("nothing is delivered yet; wait with: crosspark request show {id} --wait 60");
+                let reason =
+                    format!("the dataset is not delivered yet; wait with: crosspark request show {id} --wait 60");
                 Err(Error::invalid("not-verified", reason))
             }
         }

@@ -1,4 +1,4 @@
-//! What this side of a negotiation does next: on the normal path, and after a restart.
+//! The next steps of this side in a negotiation, on the normal path and after a restart.
 
 use super::Negotiations;
 use super::facts::transition_facts;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl Negotiations {
-    /// Does this side's next steps, as long as there is one, in the background.
+    /// Takes this side's next steps in the background, as long as there are any.
     pub fn advance(self: &Arc<Self>, id: &ProcessId) {
         let (negotiations, id) = (self.clone(), id.clone());
         run_steps(id.clone(), move || {
@@ -31,7 +31,7 @@ impl Negotiations {
         });
     }
 
-    /// Looks again at the negotiations about a dataset whose offer has changed or ended.
+    /// Evaluates the open negotiations about a dataset again after its offer changed or ended.
     pub async fn reconsider(self: &Arc<Self>, dataset: &DatasetId) -> Result<(), StoreError> {
         let mut after = None;
         loop {
@@ -44,7 +44,7 @@ impl Negotiations {
         }
     }
 
-    /// One step, if there is one to do.
+    /// Takes one step; false if there is none.
     async fn step(self: &Arc<Self>, old: Negotiation) -> Result<bool, StoreError> {
         if old.state.is_final() {
             return Ok(false);
@@ -70,7 +70,7 @@ impl Negotiations {
         self.node.store().commit(change).await.map(|_| true)
     }
 
-    /// What a decision can rest on, and the facts that were read for it.
+    /// The input of a decision, and guards for the facts that were read for it.
     pub(super) async fn assess(
         &self,
         trust: &Trust,
@@ -90,7 +90,7 @@ impl Negotiations {
         }
     }
 
-    /// What the policy says of this consumer now.
+    /// Evaluates the terms and the offer for the consumer.
     async fn evaluate_offer(
         &self,
         trust: &Trust,
@@ -103,17 +103,17 @@ impl Negotiations {
             Ok((Assessment { policy, fits: true }, guards))
         };
         let Some(version) = self.node.store().version_by_offer(&negotiation.subject.offer).await? else {
-            return refused("offer", "the offer no longer stands", Vec::new());
+            return refused("offer", "the offer is no longer valid", Vec::new());
         };
         let guards = vec![Guard::Offer(version.offer.clone(), version.policy_digest)];
         let member = trust.register.member(&negotiation.peer);
         let active = member.filter(|member| member.status == Status::Active);
-        let Some(member) = active else { return refused("membership", "not an active member", guards) };
+        let Some(member) = active else { return refused("membership", "the consumer is not an active member", guards) };
         if !trust.register.is_current(now) {
             return refused("register", "the register has expired", guards);
         }
         let Ok(offered) = Policy::from_value(&version.policy) else {
-            return refused("policy", "the policy is not understood", guards);
+            return refused("policy", "the policy of the offer is not understood", guards);
         };
         let facts = policy::Facts {
             recipient: &negotiation.peer,
@@ -124,7 +124,7 @@ impl Negotiations {
             channel: None,
             approved: negotiation.ruling.as_ref().is_some_and(|ruling| ruling.approved),
         };
-        // Whoever may not have it at all gets no counter-offer.
+        // A consumer that the offer refuses altogether gets no counter-offer.
         let says = match offered.evaluate(&facts) {
             refusal @ Decision::Refused { .. } => Assessment { policy: Some(refusal), fits: true },
             _ => Assessment { policy: Some(terms.evaluate(&facts)), fits: terms.is_subset_of(&offered) },
@@ -159,7 +159,7 @@ impl Negotiations {
         Some(self.change_of(next, facts, Some(message)))
     }
 
-    /// The claim again, for the offer that is on the table now. None if nothing was claimed yet.
+    /// Signs the claim again for the current offer. `None` if there is no claim yet.
     fn claim_anew(&self, next: &mut Negotiation, now: Timestamp) -> Option<()> {
         let before = document::verify::<Claim>(next.subject.claim.as_deref()?, |kid| self.node.own_key(kid)).ok()?;
         let claim = Claim { offer: next.subject.offer.clone(), issued: now, ..before.into_body() };
@@ -174,8 +174,8 @@ impl Negotiations {
     async fn agree(&self, old: Negotiation, says: Assessment, now: Timestamp) -> Result<Option<Change>, StoreError> {
         let rule = match says.policy {
             Some(Decision::Permitted { rule, .. }) if says.fits => rule,
-            // Whoever decides may be stricter than the policy, never laxer.
-            said => return Ok(self.terminate(old, said, "the policy does not permit it", now)),
+            // The decision maker may be stricter than the policy, never laxer.
+            said => return Ok(self.terminate(old, said, "the policy does not permit this use", now)),
         };
         let version = self.node.store().version_by_offer(&old.subject.offer).await?;
         let Some(version) = version else { return Err(StoreError::Conflict(Conflict::Offer)) };
@@ -221,7 +221,7 @@ impl Negotiations {
         Ok(Some(self.change_of(next, facts, Some(message))))
     }
 
-    /// Verifies; what a crosspark node signed is countersigned.
+    /// Verifies the agreement, and countersigns that of a crosspark node.
     fn countersign(&self, old: Negotiation, now: Timestamp) -> Option<Change> {
         let signatures = old.agreement.clone()?;
         let trust = self.node.trust();
@@ -280,7 +280,7 @@ impl Negotiations {
         change
     }
 
-    /// The agreement of a negotiation that both sides signed; with another connector, this side alone.
+    /// The agreement of a negotiation, signed by both sides; with another connector, by this side only.
     pub(super) fn agreement_row(&self, negotiation: &Negotiation, connector: bool) -> Result<AgreementRow, Error> {
         let missing = || Error::Internal("the agreement lacks a signature".into());
         let signatures = negotiation.agreement.clone().ok_or_else(missing)?;
@@ -307,7 +307,7 @@ impl Negotiations {
     }
 }
 
-/// Moves a negotiation by this node's own side: a step of the other side is none of ours, whoever decides.
+/// Applies an event of this side; events of the peer are not this side's to decide.
 fn by_own(negotiation: Negotiation, event: Event, now: Timestamp) -> Result<Negotiation, Illegal> {
     let by = negotiation.role;
     negotiation.apply(by, event, now)

@@ -1,4 +1,4 @@
-//! The end of a download: everything is verified before the receipt is signed; what does not verify is removed.
+//! The end of a download: the dataset is verified before the receipt is signed; invalid data is removed.
 
 use super::downloads::{Delivery, Downloads, Failure, holding_facts, permanent};
 use super::facts::transition_facts;
@@ -17,7 +17,7 @@ use crate::transfer::{Event, State};
 use serde_json::json;
 
 impl Downloads {
-    /// Verifies digest, seal, counts and every record, and completes the transfer.
+    /// Verifies seal, counts and every record, and completes the transfer.
     pub(super) async fn verify_and_keep(
         &self,
         delivery: Delivery,
@@ -26,8 +26,8 @@ impl Downloads {
         key: DataKey,
     ) -> Result<(), Failure> {
         let schema = self.schemas.listed_with(&manifest.body().schema.digest, &self.node.trust().register);
-        let schema =
-            schema.ok_or_else(|| permanent(format!("the schema {} is not known here", manifest.body().schema.id)))?;
+        let schema = schema
+            .ok_or_else(|| permanent(format!("this node does not know the schema {}", manifest.body().schema.id)))?;
         let (blobs, name, body, data_key) =
             (self.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
         let _permit = self.verification_permit().await?;
@@ -39,7 +39,7 @@ impl Downloads {
         self.commit_verified(delivery, holding).await.map_err(Failure::from)
     }
 
-    /// One commit: the kept key, the receipt, the end of the transfer, and the messages that say so.
+    /// Commits the verified holding, the completed transfer, the receipt and both messages at once.
     async fn commit_verified(&self, delivery: Delivery, holding: Holding) -> Result<(), StoreError> {
         let now = self.node.now();
         let receipt = Receipt {
@@ -74,14 +74,14 @@ impl Downloads {
             .write(Write::PutTransfer(Box::new(transfer)));
         let (request, provider) = (delivery.transfer.negotiation, delivery.provider.id);
         self.node.store().commit(change).await?;
-        tracing::info!(process = %request, %provider, "delivered and verified");
+        tracing::info!(process = %request, %provider, "dataset delivered and verified");
         Ok(())
     }
 
-    /// The delivery will never verify: logged, the transfer ended, the bytes removed.
+    /// Ends a delivery that can never succeed: it is logged, the transfer terminated and the received bytes removed.
     pub(super) async fn give_up(&self, id: &ProcessId, reason: &str) -> Result<(), Error> {
-        tracing::warn!(process = %id, reason, "delivery failed");
-        // One that was paused meanwhile is not given up: the peer refused what it need not give now.
+        tracing::warn!(process = %id, reason, "delivery failed; terminating the transfer");
+        // A transfer suspended in the meantime may be resumed; until then the provider refuses its requests.
         let transfer = self.node.store().transfer(id).await?.filter(|transfer| transfer.state != State::Suspended);
         let Some(transfer) = transfer else { return Ok(()) };
         let Some(row) = self.node.store().agreement(&transfer.agreement).await? else { return Ok(()) };
@@ -114,7 +114,7 @@ impl Downloads {
         }
         self.node.store().commit(change).await?;
         if let Some(Err(error)) = name.map(|name| self.received.remove(&name)) {
-            tracing::warn!(%error, "rejected bytes could not be removed");
+            tracing::warn!(%error, "the bytes of a rejected delivery could not be removed");
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Serves the blobs in the folder `published`.
+    /// Serves the blobs in `published`.
     pub fn new(
         node: Arc<Node>,
         membership: Arc<Membership>,
@@ -37,6 +37,6 @@ impl DataPlane {
         let row = format!("{}/{}", version.dataset, version.version);
         let cell = Cell { table: "version", row: &row, column: "key" };
         let key = self.kek.unwrap(cell, &version.wrapped_key).map_err(|e| Error::Internal(e.to_string()))?;
-        DataKey::from_slice(&key).ok_or_else(|| Error::Internal("a data key has 32 bytes".into()))
+        DataKey::from_slice(&key).ok_or_else(|| Error::Internal("a stored data key does not have 32 bytes".into()))
     }
 }

@@ -1,5 +1,5 @@
-//! The consumer's side of a delivery: sealed bytes, then the key, then verification, then the receipt. Each stage is
-//! durable, and a restart continues with the first incomplete one.
+//! The consumer's side of a delivery: sealed bytes, data key, verification, receipt. Each stage is durable, and a
+//! restart continues with the first incomplete one.
 
 use super::facts::token_cell;
 use crate::agreement::Agreement;
@@ -28,14 +28,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(super) enum Failure {
     /// Another attempt may succeed.
     Transient(String),
-    /// The data will never verify, or was refused: the transfer ends.
+    /// The data can never be verified, or was refused: the transfer ends.
     Permanent(String),
 }
 
 impl From<PeerError> for Failure {
     fn from(error: PeerError) -> Self {
         let reason = format!("the provider {error}");
-        // A suspended transfer may be resumed; the message that it is suspended may still be on its way.
+        // A suspended transfer may be resumed; the suspension message may not have arrived yet.
         let suspended = error.code() == Some(TRANSFER_SUSPENDED);
         if error.is_transient() || suspended { Self::Transient(reason) } else { Self::Permanent(reason) }
     }
@@ -49,21 +49,21 @@ impl From<StoreError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Transient(format!("this node's disk: {error}"))
+        Self::Transient(format!("received data could not be read or written: {error}"))
     }
 }
 
-/// Where a holding's data key is stored, wrapped.
+/// The cell that holds a holding's wrapped data key.
 pub(super) fn key_cell(holding: &HoldingId) -> Cell<'_> {
     Cell { table: "holding", row: holding.as_str(), column: "key" }
 }
 
-/// An error that no further attempt can mend.
+/// A failure that no further attempt can repair.
 pub(super) fn permanent(error: impl std::fmt::Display) -> Failure {
     Failure::Permanent(error.to_string())
 }
 
-/// What stays the same during an attempt.
+/// The facts of one attempt.
 pub(super) struct Delivery {
     pub(super) transfer: Transfer,
     pub(super) row: AgreementRow,
@@ -71,15 +71,15 @@ pub(super) struct Delivery {
     pub(super) provider_pid: ProcessId,
 }
 
-/// What happens to downloads at the same time.
+/// Limits on concurrent downloads.
 struct Concurrency {
-    /// Transfers that are being fetched, so that none is fetched twice at a time.
+    /// Transfers being fetched; none is fetched twice at the same time.
     in_progress: Mutex<HashSet<ProcessId>>,
     per_provider: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
     verifications: Semaphore,
 }
 
-/// Fetches, verifies, keeps and opens the datasets of peers.
+/// Fetches, verifies, stores and opens the datasets of peers.
 pub struct Downloads {
     pub(super) node: Arc<Node>,
     pub(super) evidence: Arc<Evidence>,
@@ -92,7 +92,7 @@ pub struct Downloads {
 }
 
 impl Downloads {
-    /// Into the folder `received`.
+    /// Stores datasets in `received`.
     pub fn new(
         node: Arc<Node>,
         evidence: Arc<Evidence>,
@@ -124,9 +124,10 @@ impl Downloads {
         self.concurrency.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes received bytes that no holding refers to, left behind by a crash. Call it before anything is fetched.
+    /// Removes unreferenced received bytes that a crash left behind. Must be called before any download starts.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let disk = |error: std::io::Error| Error::Unavailable(format!("received datasets cannot be listed: {error}"));
+        let disk =
+            |error: std::io::Error| Error::Unavailable(format!("received datasets cannot be cleaned up: {error}"));
         for name in self.received.names().map_err(disk)? {
             let Ok(id) = HoldingId::parse(&name) else { continue };
             let holding = self.node.store().holding(&id).await?;
@@ -144,13 +145,13 @@ impl Downloads {
         providers.entry(provider.clone()).or_insert_with(permits).clone()
     }
 
-    /// One of the permits to verify a dataset, which takes all cores.
+    /// A permit to verify a dataset; verification uses all cores.
     pub(super) async fn verification_permit(&self) -> Result<SemaphorePermit<'_>, Failure> {
         let permit = self.concurrency.verifications.acquire().await;
         permit.map_err(|error| Failure::Transient(error.to_string()))
     }
 
-    /// Fetches the dataset of a started transfer in the background, unless that is in progress.
+    /// Fetches the dataset of a started transfer in the background, unless it is being fetched.
     pub fn start(self: &Arc<Self>, transfer: &ProcessId) {
         if !self.in_progress().insert(transfer.clone()) {
             return;
@@ -174,7 +175,7 @@ impl Downloads {
                 }
             }
             downloads.in_progress().remove(&id);
-            // It may have been started again between the last look and this line.
+            // The transfer may have been resumed since the last attempt.
             let again = downloads.node.store().transfer(&id).await.ok().flatten();
             if again.is_some_and(|transfer| transfer.state == State::Started) {
                 downloads.start(&id);
@@ -184,7 +185,7 @@ impl Downloads {
 
     async fn attempt(self: &Arc<Self>, id: &ProcessId) -> Result<(), Failure> {
         let transfer = self.node.store().transfer(id).await?;
-        // Ended meanwhile, by whomever.
+        // The transfer was suspended or ended in the meantime.
         let Some(transfer) = transfer.filter(|t| t.state == State::Started) else { return Ok(()) };
         let row = self.node.store().agreement(&transfer.agreement).await?;
         let row = row.ok_or_else(|| permanent("the agreement is missing"))?;
@@ -196,9 +197,11 @@ impl Downloads {
         }
         let active = |member: &Member| member.status == Status::Active && trust.register.is_current(now);
         let provider = provider.filter(active);
-        let provider = provider
-            .ok_or_else(|| Failure::Transient("the provider is no active member, or the register expired".into()))?;
-        let provider_pid = transfer.peer_pid.clone().ok_or_else(|| permanent("the provider's process is unknown"))?;
+        let provider = provider.ok_or_else(|| {
+            Failure::Transient("the provider is not an active member, or the register has expired".into())
+        })?;
+        let provider_pid =
+            transfer.peer_pid.clone().ok_or_else(|| permanent("the provider's process id is unknown"))?;
         let permits = self.permits_of(&provider.id);
         let _permit = permits.acquire().await.map_err(|error| Failure::Transient(error.to_string()))?;
         let delivery = Delivery { transfer, row, provider, provider_pid };
@@ -234,7 +237,7 @@ impl Downloads {
             ("dataset", body.dataset != agreement.dataset),
         ];
         match wrong.into_iter().find(|(_, wrong)| *wrong) {
-            Some((what, _)) => Err(permanent(format!("the manifest's {what} is not what was agreed"))),
+            Some((what, _)) => Err(permanent(format!("the {what} of the manifest does not match the agreement"))),
             None => Ok(signed),
         }
     }
@@ -245,11 +248,13 @@ impl Downloads {
         let manifest = self.check_manifest(delivery, &jws)?;
         let body = manifest.body();
         if body.container.size > limits::CONTAINER_BYTES_MAX {
-            return Err(permanent("the container is larger than this node takes"));
+            return Err(permanent("the container is larger than this node accepts"));
         }
         let title = self.peer.dataset(&delivery.provider, &body.dataset).await;
         let title = title.ok().and_then(|dataset| Text::parse(dataset.get("title")?.as_str()?).ok());
-        let title = title.or_else(|| Text::parse(body.dataset.as_str()).ok()).ok_or_else(|| permanent("no title"))?;
+        let title = title
+            .or_else(|| Text::parse(body.dataset.as_str()).ok())
+            .ok_or_else(|| permanent("the dataset has no title"))?;
         let holding = Holding {
             id: HoldingId::generate(self.node.random()),
             revision: 1,
@@ -285,14 +290,14 @@ impl Downloads {
         self.node.store().commit(change.write(Write::PutHolding(Box::new(holding.clone())))).await.map(drop)
     }
 
-    /// Fetches what is not here yet, by ranges, and checks the digest of the whole.
+    /// Fetches the missing bytes in ranges, and checks the digest of the complete container.
     async fn fetch_sealed(&self, delivery: &Delivery, holding: &Holding) -> Result<(), Failure> {
         let (blobs, name) = (&self.received, holding.id.to_string());
         if blobs.has(&name) {
             return Ok(());
         }
         let token =
-            delivery.transfer.wrapped_token.as_deref().ok_or_else(|| permanent("there is no transfer token"))?;
+            delivery.transfer.wrapped_token.as_deref().ok_or_else(|| permanent("the transfer token is missing"))?;
         let token = self.kek.unwrap(token_cell(&delivery.transfer.id), token).map_err(permanent)?;
         let token = std::str::from_utf8(&token).map_err(permanent)?;
         let mut part = blobs.part(&name)?;
@@ -309,7 +314,7 @@ impl Downloads {
                 let bytes = bytes?;
                 got += bytes.len() as u64;
                 if got > wanted {
-                    return Err(permanent("the provider sent more bytes than were asked for"));
+                    return Err(permanent("the provider sent more bytes than requested"));
                 }
                 part = tokio::task::spawn_blocking(move || part.append(&bytes).map(|()| part))
                     .await
@@ -324,13 +329,13 @@ impl Downloads {
         match kept.await.map_err(|error| Failure::Transient(error.to_string()))?? {
             Ok(()) => Ok(()),
             Err(found) => {
-                Err(permanent(format!("the sealed bytes have the digest {found}, the manifest says {expected}")))
+                Err(permanent(format!("the sealed bytes have the digest {found}, but the manifest states {expected}")))
             }
         }
     }
 }
 
-/// The facts of a change of a holding, for the log.
+/// The facts of a holding's change.
 pub(super) fn holding_facts(agreement: &Agreement, holding: &Holding, detail: serde_json::Value) -> Facts {
     let mut all = details(json!({
         "holding": holding.id, "manifest": holding.manifest_digest, "bytes": holding.bytes, "records": holding.records,

@@ -13,12 +13,12 @@ use crate::storage::AgreementRow;
 use crate::transfer::{State, Transfer};
 use serde_json::json;
 
-/// Where a consumer's copy of a transfer token is stored, wrapped.
+/// The cell that holds a consumer's wrapped transfer token.
 pub fn token_cell(transfer: &ProcessId) -> Cell<'_> {
     Cell { table: "process", row: transfer.as_str(), column: "token" }
 }
 
-/// A transfer that a consumer asks for under an agreement, not committed yet.
+/// A new transfer of a consumer under an agreement, not committed yet.
 pub fn new_transfer(
     row: &AgreementRow,
     channel: Channel,
@@ -51,7 +51,7 @@ pub fn new_transfer(
     }
 }
 
-/// The facts of a move.
+/// The facts of a transition.
 pub fn transition_facts(transfer: &Transfer, by: Role, row: Option<&AgreementRow>) -> Facts {
     let mut detail = details(json!({
         "state": transfer.state, "by": by, "role": transfer.role, "peerPid": transfer.peer_pid,

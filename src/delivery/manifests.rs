@@ -10,7 +10,7 @@ use crate::node::{Counterparty, Error, detail};
 use crate::storage::VersionRow;
 
 impl DataPlane {
-    /// A manifest, to those who have an agreement on it or may see its offer.
+    /// A manifest, for members that have an agreement on it or may request its offer.
     pub async fn manifest_for(&self, to: &Counterparty, digest: &Digest) -> Result<String, Error> {
         let row = self.node.store().version_by_manifest(digest).await?;
         if let Some(row) = row {
@@ -26,11 +26,11 @@ impl DataPlane {
         Err(self.node.refuse(to, Kind::AccessRefused, facts, error).await)
     }
 
-    /// A version's manifest under a document key that others believe: once the key that signed it has ended, the present
-    /// one signs the very payload, so that its digest and every agreement on it stay. trust.md, "The log".
+    /// A version's manifest, signed with a key in the register. Once the original key has left the register, the
+    /// current key signs the same payload, so that the digest and every agreement on it stay valid.
     pub(super) async fn signed_manifest(&self, row: &VersionRow) -> Result<String, Error> {
         let unknown =
-            || Error::Internal(format!("the manifest {} is signed with no key of this node", row.manifest_digest));
+            || Error::Internal(format!("the manifest {} is not signed with a key of this node", row.manifest_digest));
         let signer = document::claimed_signer(&row.manifest).ok_or_else(unknown)?;
         if self.node.own_key(&signer).is_some() {
             return Ok(row.manifest.clone());

@@ -1,4 +1,4 @@
-//! Delivery: transfer processes of both roles, the provider's data plane, and the consumer's downloads.
+//! Delivery: transfer processes in both roles, the provider's data plane, and the consumer's downloads.
 
 mod complete;
 mod data_plane;

@@ -1,4 +1,5 @@
-//! Asking for the data key: the one-time key is stored, wrapped, before anybody is asked, and the data key before it is used.
+//! Key requests of the consumer: the wrapped one-time key is stored before the request is sent, and the wrapped data
+//! key before it is used.
 
 use super::downloads::{Delivery, Downloads, Failure, key_cell, permanent};
 use crate::audit::entry::Kind;
@@ -14,7 +15,7 @@ use crate::storage::{Holding, HoldingState};
 use serde_json::json;
 
 impl Downloads {
-    /// Signs a key request; its one-time key is stored, wrapped, before anybody is asked.
+    /// Signs a key request, and stores it with its wrapped one-time key before it is sent.
     pub(super) async fn prepare_request(&self, delivery: &Delivery, holding: Holding) -> Result<Holding, Failure> {
         let seen = self.membership.observe_checkpoint(&delivery.provider).await;
         let one_time = OneTimeKey::generate(self.node.random());
@@ -58,7 +59,7 @@ impl Downloads {
         let jws = holding.key_request.clone().ok_or_else(missing)?;
         let request = document::verify::<KeyRequest>(&jws, |kid| self.node.own_key(kid)).map_err(permanent)?;
         if request.body().expires <= self.node.now() {
-            // It was never answered in its time; a new one is made.
+            // Expired without an answer: make a new request.
             let fresh = self.prepare_request(delivery, holding).await?;
             return Box::pin(self.obtain_key(delivery, fresh)).await;
         }
@@ -79,10 +80,10 @@ impl Downloads {
             || answer.consumer != *self.node.me()
             || answer.request != request.digest()
         {
-            return Err(permanent("the provider answered another key request"));
+            return Err(permanent("the provider's answer belongs to another key request"));
         }
         let key = one_time.open(&request.digest(), &answer.enc.0, &answer.sealed.0).map_err(permanent)?;
-        // Kept, wrapped, before the long check: a crash in it must not cost another release.
+        // Stored before the long verification: a crash during it must not cost another release.
         let next = Holding {
             revision: holding.revision + 1,
             state: HoldingState::Keyed,
@@ -96,8 +97,9 @@ impl Downloads {
     }
 
     pub(super) fn kept_key(&self, holding: &Holding) -> Result<DataKey, Failure> {
-        let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| permanent("the key is missing"))?;
+        let wrapped =
+            holding.wrapped_key.as_deref().ok_or_else(|| permanent("the data key of the holding is missing"))?;
         let key = self.kek.unwrap(key_cell(&holding.id), wrapped).map_err(permanent)?;
-        DataKey::from_slice(&key).ok_or_else(|| permanent("a data key has 32 bytes"))
+        DataKey::from_slice(&key).ok_or_else(|| permanent("the data key does not have 32 bytes"))
     }
 }

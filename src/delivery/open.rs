@@ -1,4 +1,5 @@
-//! Opening what was delivered, for a user of this node. The log entry is committed before the first byte of plaintext leaves.
+//! Opening delivered datasets for users of this node. The log entry is committed before the first byte of plaintext is
+//! returned.
 
 use super::Downloads;
 use super::downloads::key_cell;
@@ -20,9 +21,9 @@ use std::fs::File;
 
 /// A delivered dataset, opened.
 pub enum Opened {
-    /// A verified dataset that this node keeps.
+    /// A verified dataset in this node's storage.
     Kept(Box<(Package<File>, Holding)>),
-    /// Plain data that passes through from the provider.
+    /// Plain data streamed from the provider.
     Plain(PlainData),
 }
 
@@ -33,9 +34,12 @@ fn internal(error: impl std::fmt::Display) -> Error {
 impl Downloads {
     /// Opens a verified dataset.
     pub async fn open(&self, user: &User, subject: &Subject, holding: Holding) -> Result<Opened, Error> {
-        let wrapped = holding.wrapped_key.as_deref().ok_or_else(|| Error::not_found("the key was destroyed"))?;
+        let wrapped = holding
+            .wrapped_key
+            .as_deref()
+            .ok_or_else(|| Error::not_found("the data key of this dataset was destroyed"))?;
         let key = self.kek.unwrap(key_cell(&holding.id), wrapped).map_err(internal)?;
-        let key = DataKey::from_slice(&key).ok_or_else(|| internal("a data key has 32 bytes"))?;
+        let key = DataKey::from_slice(&key).ok_or_else(|| internal("a stored data key does not have 32 bytes"))?;
         let manifest = self.manifest_of(&holding).await?;
         let file = self.received.read(holding.id.as_str());
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;
@@ -45,11 +49,11 @@ impl Downloads {
         Ok(Opened::Kept(Box::new((package, holding))))
     }
 
-    /// Fetches plain data straight from the provider; this node does not keep it.
+    /// Streams plain data from the provider; this node does not store it.
     pub async fn open_plain(&self, user: &User, subject: &Subject, transfer: Transfer) -> Result<Opened, Error> {
         let trust = self.node.trust();
         let provider = trust.member(&transfer.peer)?;
-        let address = transfer.data.clone().ok_or_else(|| internal("a transfer without its address"))?;
+        let address = transfer.data.clone().ok_or_else(|| internal("a transfer has no data address"))?;
         // The register may have changed since the address was accepted.
         if !provider.has_data_at(&address) || provider.status != Status::Active {
             let reason =
@@ -75,13 +79,12 @@ impl Downloads {
         let known = self.schemas.listed_with(&digest, &self.node.trust().register);
         known
             .map(|compiled| compiled.schema.clone())
-            .ok_or_else(|| Error::not_found("this node does not have the schema"))
+            .ok_or_else(|| Error::not_found("this node does not know the schema of the dataset"))
     }
 
-    /// The manifest of a holding, verified against the register of the time of its arrival.
+    /// The manifest of a holding, verified against the register that was current when the holding was last updated.
     async fn manifest_of(&self, holding: &Holding) -> Result<Signed<Manifest>, Error> {
-        let signer =
-            document::claimed_signer(&holding.manifest).ok_or_else(|| internal("a manifest without signer"))?;
+        let signer = document::claimed_signer(&holding.manifest).ok_or_else(|| internal("a manifest has no signer"))?;
         let key = self.membership.document_key_at(&signer, holding.updated).await;
         document::verify::<Manifest>(&holding.manifest, |kid| key.filter(|_| *kid == signer)).map_err(internal)
     }

@@ -1,5 +1,5 @@
-//! Plain data for consumers that cannot open sealed data: only where the policy names that channel, counted once for each
-//! transfer, logged before the first byte, and ended as soon as the policy no longer permits it.
+//! Plain data for consumers that cannot open sealed data: served only if the policy permits this channel, counted once
+//! per transfer, logged before the first byte, and cut off as soon as the policy no longer permits it.
 
 use super::DataPlane;
 use super::evaluation::{ensure_not_withdrawn, evaluate_agreement, is_withdrawn, state_code};
@@ -33,12 +33,12 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Bytes in all.
+    /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The text from `at` to the end of its frame, or to `end`. Whether it may still be served is asked each time.
+    /// The text from `at` to the end of its frame, or to `end`. Every call checks whether serving is still permitted.
     pub async fn piece(mut self, at: u64, end: u64) -> io::Result<(Vec<u8>, Self)> {
         self.data_plane
             .check_still_permitted(&self.to, &self.transfer)
@@ -50,14 +50,14 @@ impl Plain {
             let text = self.package.frame(n).map_err(|error| io::Error::other(error.to_string()))?;
             let upto = (end - begin).min(text.len() as u64) as usize;
             let piece = text.get((at - begin) as usize..upto);
-            Ok((piece.ok_or_else(|| io::Error::other("a frame is shorter than its head says"))?.to_vec(), self))
+            Ok((piece.ok_or_else(|| io::Error::other("a frame is shorter than its header states"))?.to_vec(), self))
         })
         .await?
     }
 }
 
 impl DataPlane {
-    /// Plain data for a transfer whose token was good. The first time under a transfer it is decided, counted and logged.
+    /// Plain data for a transfer with a valid token. The first download of a transfer is counted and logged.
     pub(super) async fn serve_plain(
         self: &Arc<Self>,
         to: &Counterparty,
@@ -66,12 +66,13 @@ impl DataPlane {
         facts: &mut Facts,
     ) -> Result<Plain, Error> {
         let permits = self.pulls.permits(&to.participant).await?;
-        let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
+        let manifest =
+            row.agreement.manifest.ok_or_else(|| Error::Internal("the agreement names no manifest".into()))?;
         let version = self.node.store().version_by_manifest(&manifest).await?;
-        let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        let version = version.ok_or_else(|| Error::not_found("the dataset version no longer exists"))?;
         ensure_not_withdrawn(&version)?;
         let id = transfer.id.clone();
-        // Opened first: what cannot be read is no use.
+        // Opened first: data that cannot be read must not count as a use.
         let (package, ends) = self.open_own(&version).await?;
         self.count_pull(transfer, row, manifest, facts).await?;
         Ok(Plain { data_plane: self.clone(), to: to.clone(), transfer: id, package, ends, _permits: permits })
@@ -100,7 +101,7 @@ impl DataPlane {
         opened.await.map_err(|error| Error::Internal(error.to_string()))?
     }
 
-    /// Decides, and on the first time counts and logs, in one commit under guards on what the decision read.
+    /// Evaluates the policy. The first time, the use is counted and logged in one commit, guarded by the facts read.
     async fn count_pull(
         &self,
         mut transfer: Transfer,
@@ -113,7 +114,7 @@ impl DataPlane {
             if is_withdrawn(&self.node, &row).await? {
                 return Err(Error::forbidden("withdrawn", "the provider withdrew the dataset"));
             }
-            // A use that is counted already is not counted against itself.
+            // A use that was already counted does not count against itself.
             let used = row.used.saturating_sub(u64::from(transfer.pulled.is_some()));
             let said = evaluate_agreement(&trust, &AgreementRow { used, ..row.clone() }, Channel::Pull, now);
             let (rule, max) = match said {
@@ -123,13 +124,13 @@ impl DataPlane {
                     return Err(Error::forbidden("policy", reason));
                 }
                 Decision::Undetermined { .. } => {
-                    return Err(Error::forbidden("policy", "the policy leaves this undetermined"));
+                    return Err(Error::forbidden("policy", "the policy neither permits nor refuses this transfer"));
                 }
             };
             if transfer.state != State::Started {
                 return Err(Error::forbidden(
                     state_code(transfer.state),
-                    format!("the transfer is {}", transfer.state.name()),
+                    format!("the transfer is {}, not STARTED", transfer.state.name()),
                 ));
             }
             if transfer.pulled.is_some() {
@@ -150,14 +151,14 @@ impl DataPlane {
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            let gone = || Error::Internal("a transfer or its agreement is gone".into());
+            let gone = || Error::Internal("a transfer or its agreement no longer exists".into());
             transfer = self.node.store().transfer(&transfer.id).await?.ok_or_else(gone)?;
             row = self.node.store().agreement(&row.id).await?.ok_or_else(gone)?;
         }
-        Err(Error::Unavailable("the facts change all the time; try again".into()))
+        Err(Error::Unavailable("the transfer keeps changing; try again".into()))
     }
 
-    /// Whether what is being served may still be served; where it is cut, the log says so.
+    /// Fails when serving is no longer permitted, and logs that.
     async fn check_still_permitted(self: &Arc<Self>, to: &Counterparty, id: &ProcessId) -> Result<(), Error> {
         let mut facts = Facts { process: Some(id.clone()), ..Facts::default() };
         match self.still_allows(id, &mut facts).await {
@@ -167,7 +168,7 @@ impl DataPlane {
     }
 
     async fn still_allows(&self, id: &ProcessId, facts: &mut Facts) -> Result<(), Error> {
-        let gone = || Error::Internal("a transfer or its agreement is gone".into());
+        let gone = || Error::Internal("a transfer or its agreement no longer exists".into());
         let transfer = self.node.store().transfer(id).await?.ok_or_else(gone)?;
         let mut row = self.node.store().agreement(&transfer.agreement).await?.ok_or_else(gone)?;
         *facts = transition_facts(&transfer, Role::Provider, Some(&row));

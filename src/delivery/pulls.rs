@@ -8,12 +8,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-/// What is kept for all plain downloads.
+/// Shared state of all plain downloads.
 pub struct Pulls {
     permits: Arc<Semaphore>,
-    /// One that reads slowly must not take the permits of all.
+    /// Permits per member, so that a slow reader cannot occupy all permits.
     of_members: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
-    /// By blob, where each frame's text ends; the newest last.
+    /// End offset of each frame's text, by blob; the newest last.
     indexes: Mutex<VecDeque<(Digest, Arc<Vec<u64>>)>>,
 }
 
@@ -25,7 +25,8 @@ impl Default for Pulls {
 }
 
 impl Pulls {
-    /// Places for one more download, its member's first: whoever waits for its own takes none of the others'.
+    /// Permits for one more download. The member's own permit is acquired first, so that waiting for it does not occupy
+    /// a shared one.
     pub(super) async fn permits(&self, member: &ParticipantId) -> Result<[OwnedSemaphorePermit; 2], Error> {
         let own = {
             let mut of_members = self.of_members.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +36,7 @@ impl Pulls {
         let both = async { Ok([own.acquire_owned().await?, self.permits.clone().acquire_owned().await?]) };
         match tokio::time::timeout(limits::PULL_WAIT_MAX, both).await {
             Ok(Ok::<_, AcquireError>(permits)) => Ok(permits),
-            _ => Err(Error::Unavailable("too many plain downloads at once; try again".into())),
+            _ => Err(Error::Unavailable("too many concurrent plain downloads; try again".into())),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Key release and receipts, provider's side. The policy is evaluated when a key is requested; the log entry, the count and
-//! the sealed answer are one commit whose guards are the facts that the decision rests on; the key leaves only after it.
+//! Key release and receipts of the provider. The policy is evaluated when a key is requested; log entry, use count and
+//! sealed answer are one commit, guarded by the facts of the decision; the key is sent only after it.
 
 use super::DataPlane;
 use super::evaluation::{ensure_not_withdrawn, evaluate_agreement, is_withdrawn, state_code};
@@ -22,14 +22,14 @@ use serde_json::json;
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 32;
 
-/// What a request is decided on.
+/// The transfer and agreement of a key request.
 struct Case {
     transfer: Transfer,
     row: AgreementRow,
 }
 
 impl DataPlane {
-    /// Answers a key request: the answer, JWS, and its entry (none if the answer was given before).
+    /// Answers a key request: the answer, JWS, and its log entry (none if the request was answered before).
     pub async fn release_key(
         &self,
         from: &Counterparty,
@@ -47,10 +47,10 @@ impl DataPlane {
                 Ok(answer) => return Ok(answer),
             }
         }
-        Err(Error::Unavailable("the facts change all the time; try again".into()))
+        Err(Error::Unavailable("the transfer keeps changing; try again".into()))
     }
 
-    /// One decision. `Err(None)` if a fact changed meanwhile.
+    /// Decides once. `Err(None)` if a fact changed between decision and commit.
     async fn try_release(
         &self,
         from: &Counterparty,
@@ -72,7 +72,7 @@ impl DataPlane {
             "nonce": base64url(&request.body().nonce.0), "used": case.row.used,
         }));
 
-        // The identical request again is evaluated again, not counted again, and gets the stored answer.
+        // A repeated request is evaluated again, not counted again, and gets the stored answer.
         let earlier = self.node.store().release(&request.digest()).await.map_err(Error::from)?;
         let counted = u64::from(earlier.is_some());
         let as_before = AgreementRow { used: case.row.used.saturating_sub(counted), ..case.row.clone() };
@@ -84,7 +84,7 @@ impl DataPlane {
             }
             Decision::Undetermined { rule, .. } => {
                 facts.rule = Some(rule);
-                return Err(Some(Error::forbidden("policy", "the policy leaves this undetermined")));
+                return Err(Some(Error::forbidden("policy", "the policy neither permits nor refuses this transfer")));
             }
         };
         if is_withdrawn(&self.node, &case.row).await.map_err(Error::from)? {
@@ -99,7 +99,7 @@ impl DataPlane {
         self.commit_release(&trust, from, case, &request, facts, count_max, now).await
     }
 
-    /// Everything that binds the request to this transfer, agreement and consumer. trust.md, "Agreement and release".
+    /// Checks that the request belongs to this transfer, agreement and consumer, so that it is of no use elsewhere.
     async fn case(
         &self,
         from: &Counterparty,
@@ -112,7 +112,7 @@ impl DataPlane {
         let transfer = transfer.filter(|t| t.peer == from.participant && t.role == Role::Provider);
         let transfer = transfer.ok_or_else(|| Error::not_found(format!("there is no transfer {id}")))?;
         let row = self.node.store().agreement(&transfer.agreement).await?;
-        let row = row.ok_or_else(|| Error::Internal("a transfer without agreement".into()))?;
+        let row = row.ok_or_else(|| Error::Internal("a transfer has no agreement".into()))?;
         let agreement = &row.agreement;
         let skew = limits::SKEW_MS_MAX;
         let wrong = [
@@ -129,11 +129,11 @@ impl DataPlane {
             ("expires", body.expires <= now || body.expires > body.issued.plus_ms(limits::KEY_REQUEST_LIFE_MS)),
         ];
         if let Some((what, _)) = wrong.into_iter().find(|(_, wrong)| *wrong) {
-            let reason = format!("the key request's `{what}` does not fit this transfer and agreement");
+            let reason = format!("`{what}` of the key request does not match this transfer and agreement");
             return Err(Error::invalid("key-request", reason));
         }
         if transfer.state != State::Started || transfer.format != SEALED {
-            let reason = format!("the transfer is {} as {}", transfer.state.name(), transfer.format);
+            let reason = format!("the transfer is {} with the format {}", transfer.state.name(), transfer.format);
             return Err(Error::forbidden(state_code(transfer.state), reason));
         }
         Ok(Case { transfer, row })
@@ -149,9 +149,10 @@ impl DataPlane {
         count_max: Option<u64>,
         now: Timestamp,
     ) -> Result<(String, Option<storage::Logged>), Option<Error>> {
-        let manifest = case.row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
+        let manifest =
+            case.row.agreement.manifest.ok_or_else(|| Error::Internal("the agreement names no manifest".into()))?;
         let version = self.node.store().version_by_manifest(&manifest).await.map_err(Error::from)?;
-        let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        let version = version.ok_or_else(|| Error::not_found("the dataset version no longer exists"))?;
         ensure_not_withdrawn(&version)?;
         let key = self.data_key(&version)?;
         let one_time = &request.body().key.0;
@@ -188,7 +189,7 @@ impl DataPlane {
                 Ok((answer, logged.pop()))
             }
             Err(StoreError::Conflict(Conflict::KeyRequest)) => {
-                // The same request twice at once finds its own answer; anything else reuses nonce or key.
+                // A concurrent identical request finds the stored answer; any other request reuses the nonce or key.
                 match self.node.store().release(&request.digest()).await.map_err(Error::from)? {
                     Some(_) => Err(None),
                     None => Err(Some(Error::forbidden("reuse", "the nonce or one-time key was used before"))),
@@ -199,7 +200,7 @@ impl DataPlane {
         }
     }
 
-    /// Takes a receipt. The same again changes nothing; another for the same transfer is refused.
+    /// Stores a receipt. A repeated receipt changes nothing; another one for the same transfer is refused.
     pub async fn accept_receipt(
         &self,
         from: &Counterparty,
@@ -229,11 +230,12 @@ impl DataPlane {
         let transfer = transfer.filter(|t| t.peer == from.participant && t.role == Role::Provider);
         let transfer = transfer.ok_or_else(|| Error::not_found(format!("there is no transfer {id}")))?;
         let row = self.node.store().agreement(&transfer.agreement).await?;
-        let row = row.ok_or_else(|| Error::Internal("a transfer without agreement".into()))?;
+        let row = row.ok_or_else(|| Error::Internal("a transfer has no agreement".into()))?;
         let body = receipt.body();
-        let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
+        let manifest =
+            row.agreement.manifest.ok_or_else(|| Error::Internal("the agreement names no manifest".into()))?;
         let version = self.node.store().version_by_manifest(&manifest).await?;
-        let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        let version = version.ok_or_else(|| Error::not_found("the dataset version no longer exists"))?;
         let wrong = [
             ("bytes", body.bytes != version.bytes),
             ("records", body.records != version.records),
@@ -244,11 +246,11 @@ impl DataPlane {
             ("manifest", Some(body.manifest) != row.agreement.manifest),
         ];
         if let Some((what, _)) = wrong.into_iter().find(|(_, wrong)| *wrong) {
-            return Err(Error::invalid("receipt", format!("the receipt's `{what}` does not fit this transfer")));
+            return Err(Error::invalid("receipt", format!("`{what}` of the receipt does not match this transfer")));
         }
         if let Some(known) = self.node.store().receipt(id).await? {
             let same = known == jws;
-            return if same { Ok(None) } else { Err(Error::invalid("receipt", "there is another receipt already")) };
+            return if same { Ok(None) } else { Err(Error::invalid("receipt", "there is already another receipt")) };
         }
         let facts = Facts {
             parties: vec![from.participant.clone()],
@@ -263,7 +265,7 @@ impl DataPlane {
         let write = Write::InsertReceipt { transfer: id.clone(), jws: jws.to_owned() };
         match self.node.store().commit(Change::new(self.node.draft(Kind::ReceiptReceived, facts)).write(write)).await {
             Ok(mut logged) => Ok(logged.pop()),
-            // Two receipts at once: the same one is fine.
+            // Stored concurrently: fine if it is the same receipt.
             Err(StoreError::Conflict(_)) if self.node.store().receipt(id).await?.as_deref() == Some(jws) => Ok(None),
             Err(error) => Err(error.into()),
         }

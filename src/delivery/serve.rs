@@ -14,22 +14,22 @@ use std::sync::Arc;
 
 /// Data that may be served.
 pub enum Data {
-    /// As it was sealed.
+    /// Sealed data.
     Sealed(Sealed),
-    /// Plain.
+    /// Plain data.
     Plain(Box<Plain>),
 }
 
 /// Sealed bytes that may be served.
 pub struct Sealed {
-    /// The blob.
+    /// File of the blob.
     pub file: std::fs::File,
-    /// Its size.
+    /// Size in bytes.
     pub size: u64,
 }
 
 impl DataPlane {
-    /// The connector that is the consumer of a transfer, if it proves itself by tokens.
+    /// The consumer of a transfer, if it is a connector that authenticates with tokens.
     pub async fn connector_of(&self, id: &ProcessId) -> Result<Option<Counterparty>, Error> {
         match self.node.store().transfer(id).await? {
             Some(transfer) => self.membership.token_connector(&transfer.peer),
@@ -37,7 +37,7 @@ impl DataPlane {
         }
     }
 
-    /// Provider: the data of a transfer, if its token is good and it is under way.
+    /// The data of a started transfer, for a valid token.
     pub async fn serve_data(
         self: &Arc<Self>,
         from: &Counterparty,
@@ -58,7 +58,7 @@ impl DataPlane {
         token: Option<&str>,
         facts: &mut Facts,
     ) -> Result<Data, Error> {
-        // While the state here may be an old one, nothing is served by it.
+        // In read-only mode the local state may be outdated: nothing is served.
         self.node.ensure_writable()?;
         let transfer = self.node.store().transfer(id).await?;
         let transfer = transfer.filter(|t| t.peer == from.participant && t.role == Role::Provider);
@@ -69,12 +69,12 @@ impl DataPlane {
             return Err(Error::forbidden("token", "the transfer token is missing, wrong or expired"));
         }
         let row = self.node.store().agreement(&transfer.agreement).await?;
-        let row = row.ok_or_else(|| Error::Internal("a transfer without agreement".into()))?;
+        let row = row.ok_or_else(|| Error::Internal("a transfer has no agreement".into()))?;
         *facts = transition_facts(&transfer, Role::Provider, Some(&row));
         if transfer.state != State::Started {
             return Err(Error::forbidden(
                 state_code(transfer.state),
-                format!("the transfer is {}", transfer.state.name()),
+                format!("the transfer is {}, not STARTED", transfer.state.name()),
             ));
         }
         if !row.agreement.is_valid(self.node.now()) {
@@ -83,9 +83,10 @@ impl DataPlane {
         if transfer.format == PULL {
             return self.serve_plain(from, transfer, row, facts).await.map(|plain| Data::Plain(Box::new(plain)));
         }
-        let manifest = row.agreement.manifest.ok_or_else(|| Error::Internal("no manifest".into()))?;
+        let manifest =
+            row.agreement.manifest.ok_or_else(|| Error::Internal("the agreement names no manifest".into()))?;
         let version = self.node.store().version_by_manifest(&manifest).await?;
-        let version = version.ok_or_else(|| Error::not_found("the dataset version is gone"))?;
+        let version = version.ok_or_else(|| Error::not_found("the dataset version no longer exists"))?;
         ensure_not_withdrawn(&version)?;
         let file = self.published.read(&name_of(&version.blob));
         let file = file.map_err(|error| Error::Unavailable(format!("the sealed bytes cannot be read: {error}")))?;

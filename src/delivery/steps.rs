@@ -1,4 +1,4 @@
-//! What this side of a transfer does next: by decision, on the normal path and after a restart, or on behalf of a user.
+//! The next steps of this side in a transfer: decided on the normal path and after a restart, or requested by a user.
 
 use super::Transfers;
 use super::evaluation::{evaluate_agreement, is_withdrawn};
@@ -15,7 +15,7 @@ use crate::transfer::{Event, SEALED, State, Transfer};
 use std::sync::Arc;
 
 impl Transfers {
-    /// Does this side's next steps, as long as there is one, in the background.
+    /// Takes this side's next steps in the background, as long as there are any.
     pub fn advance(self: &Arc<Self>, id: &ProcessId) {
         let (transfers, id) = (self.clone(), id.clone());
         run_steps(id.clone(), move || {
@@ -29,7 +29,7 @@ impl Transfers {
         });
     }
 
-    /// One step, if there is one to do.
+    /// Takes one step; false if there is none.
     async fn step(self: &Arc<Self>, old: Transfer) -> Result<bool, StoreError> {
         if old.role == Role::Consumer && old.state == State::Started && old.format == SEALED {
             self.downloads.start(&old.id);
@@ -55,7 +55,7 @@ impl Transfers {
         self.node.store().commit(change).await.map(|_| true)
     }
 
-    /// A step of this side as a change; none if there is nothing to do, or it is not possible now.
+    /// A step of this side as a change; `None` if there is nothing to do, or the step is not possible now.
     fn step_change(
         &self,
         old: Transfer,
@@ -68,10 +68,12 @@ impl Transfers {
         let (rule, refusal) = match said {
             Some(Decision::Permitted { rule, .. }) => (Some(rule), None),
             Some(Decision::Refused { rule, reason }) => (Some(rule), Some(reason)),
-            Some(Decision::Undetermined { rule, .. }) => (Some(rule), Some("undetermined".to_owned())),
+            Some(Decision::Undetermined { rule, .. }) => {
+                (Some(rule), Some("the policy neither permits nor refuses this transfer".to_owned()))
+            }
             None => (None, None),
         };
-        // Whoever decides may be stricter than the policy, never laxer.
+        // The decision maker may be stricter than the policy, never laxer.
         let step = match (step, refusal) {
             (TransferStep::Start, Some(reason)) => TransferStep::Terminate(reason),
             (step, _) => step,
@@ -118,7 +120,7 @@ impl Transfers {
         Some(change.write(Write::PutTransfer(Box::new(next))))
     }
 
-    /// A person of this side pauses a transfer, goes on with it, or ends it.
+    /// Takes a step that a user requested: suspend, resume or end a transfer.
     pub async fn apply_user_step(
         self: &Arc<Self>,
         user: &User,
@@ -135,7 +137,7 @@ impl Transfers {
             let said = (old.role == Role::Provider)
                 .then(|| evaluate_agreement(&trust, &without_own_use(&row, &old), channel, now));
             let Some(change) = self.step_change(old, step.clone(), said, &row, now) else {
-                let reason = format!("this is not possible: the transfer is {}", state.name());
+                let reason = format!("this step is not possible: the transfer is {}", state.name());
                 return Err(Error::invalid("conflict", reason));
             };
             let person = FieldOpening::new("person", user.person.clone(), self.node.random());
@@ -149,7 +151,7 @@ impl Transfers {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::Unavailable("the transfer changes all the time; try again".into()))
+        Err(Error::Unavailable("the transfer keeps changing; try again".into()))
     }
 
     /// Transfers that are not in a final state, at most `limit`.
@@ -162,7 +164,7 @@ impl Transfers {
         Ok(found)
     }
 
-    /// Asks for the data of an agreement that there is already.
+    /// Requests a transfer under an existing agreement.
     pub async fn request(self: &Arc<Self>, agreement: &AgreementId, channel: Channel) -> Result<ProcessId, Error> {
         let row = self.node.store().agreement(agreement).await?;
         let row = row.filter(|row| row.agreement.consumer == *self.node.me());
@@ -184,8 +186,8 @@ impl Transfers {
     }
 }
 
-/// The agreement as a transfer that goes on sees it: what it has used itself does not count against it. A release of the key,
-/// or the first byte of plain data, is decided again, by all that was used.
+/// The agreement without the use that a suspended transfer may have counted itself, so that it can be resumed. Key
+/// release and the first byte of plain data are decided again with all uses.
 fn without_own_use(row: &AgreementRow, transfer: &Transfer) -> AgreementRow {
     let own = u64::from(transfer.state == State::Suspended);
     AgreementRow { used: row.used.saturating_sub(own), ..row.clone() }

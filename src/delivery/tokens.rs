@@ -11,19 +11,19 @@ use ring::hmac;
 pub struct TransferTokens(hmac::Key);
 
 impl TransferTokens {
-    /// Under this secret.
+    /// Authenticates tokens with `secret`.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The token of a started transfer. It is never stored by the provider: it is derived again whenever it is needed.
+    /// The token of a started transfer. The provider does not store it, but derives it whenever it is needed.
     pub fn issue(&self, transfer: &ProcessId, to: &ParticipantId, pin: &Digest, until: Timestamp) -> String {
         let tag = hmac::sign(&self.0, &message(transfer, to, pin, until));
         format!("{}.{}", until.ms(), base64url(tag.as_ref()))
     }
 
-    /// Whether `token` is the one of the transfer's present start, for any of the consumer's TLS keys: the consumer may have
-    /// changed to a new key since. Compares in constant time.
+    /// Whether `token` is valid for the transfer's latest start and one of the consumer's TLS keys: the consumer may
+    /// have changed its key since. Compares in constant time.
     pub fn is_valid(&self, token: &str, transfer: &Transfer, pins: &[Digest], now: Timestamp) -> bool {
         let parse = || {
             let (until, tag) = token.split_once('.')?;

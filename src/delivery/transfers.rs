@@ -1,5 +1,5 @@
-//! Transfer processes of both roles: incoming messages are checked, applied and logged in one commit; what this side does
-//! next is decided after it (`steps`).
+//! Transfer processes in both roles: incoming messages are checked, applied and logged in one commit; the next step of
+//! this side is decided after it (`steps`).
 
 use super::Downloads;
 use super::facts::{new_transfer, token_cell, transition_facts};
@@ -26,34 +26,34 @@ pub struct Transfers {
     pub(super) downloads: Arc<Downloads>,
 }
 
-/// Where the data of a transfer is.
+/// Address of a transfer's data.
 #[derive(Debug, Clone)]
 pub struct DataAddress {
-    /// The address.
+    /// Endpoint.
     pub endpoint: Endpoint,
-    /// The token for it.
+    /// Token for the endpoint.
     pub token: Option<String>,
-    /// Until when the token is good.
+    /// Expiry of the token.
     pub until: Option<Timestamp>,
 }
 
 /// A TransferRequestMessage.
 #[derive(Debug, Clone)]
 pub struct TransferRequest {
-    /// The consumer's name for it.
+    /// Consumer's process id.
     pub consumer_pid: ProcessId,
-    /// Under which agreement.
+    /// Agreement.
     pub agreement: AgreementId,
     /// Format.
     pub format: String,
-    /// Where the answers shall go.
+    /// Callback address.
     pub callback: Endpoint,
     /// Digest of the message's canonical form.
     pub digest: Digest,
 }
 
 impl Transfers {
-    /// Of this node; started ones are fetched by `downloads`.
+    /// `decisions` chooses the steps of this side; `downloads` fetches the data of started transfers.
     pub fn new(
         node: Arc<Node>,
         decisions: Arc<dyn DecisionMaker>,
@@ -63,7 +63,7 @@ impl Transfers {
         Arc::new(Self { node, decisions, kek, downloads })
     }
 
-    /// Provider: a consumer asks for a transfer.
+    /// A consumer requests a transfer.
     pub async fn requested(
         self: &Arc<Self>,
         from: &Counterparty,
@@ -76,7 +76,7 @@ impl Transfers {
                 self.advance(&known.id);
                 return Ok(Transition::repeated(known));
             }
-            let error = Error::invalid("pid", format!("the process {} exists already", request.consumer_pid));
+            let error = Error::invalid("pid", format!("the process {} already exists", request.consumer_pid));
             return Err(self.node.refuse(from, Kind::MessageRefused, Facts::default(), error).await);
         }
         match self.open_transfer(from, &request).await {
@@ -103,7 +103,7 @@ impl Transfers {
         from.check_callback(&self.node.trust(), &request.callback)?;
         let channel = Channel::named(&request.format).ok_or_else(|| {
             let names = Channel::ALL.map(Channel::name).join(" and ");
-            Error::invalid("format", format!("the formats here are {names}"))
+            Error::invalid("format", format!("this node delivers only as {names}"))
         })?;
         let row = self.node.store().agreement(&request.agreement).await?;
         let row = row.filter(|row| row.peer == from.participant && row.agreement.provider == *self.node.me());
@@ -157,7 +157,7 @@ impl Transfers {
                     return Err(Error::invalid("pid", "the message names another process of the sender"));
                 }
                 if event == Event::Start && old.paused_by.is_some_and(|side| side != by) {
-                    let reason = "only the side that paused this transfer goes on with it";
+                    let reason = "only the side that suspended this transfer may resume it";
                     return Err(Error::invalid("state", reason));
                 }
                 let next = old.clone().apply(by, event, self.node.now());
@@ -184,11 +184,11 @@ impl Transfers {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::Unavailable("the transfer changes all the time; try again".into()))
+        Err(Error::Unavailable("the transfer keeps changing; try again".into()))
     }
 
-    /// Consumer: data may flow; the address in the message must be one that the register has for the provider, and the
-    /// token is kept wrapped. Provider: the consumer goes on with what it paused. DSP 2025-1, "Transfer Start Message".
+    /// Consumer: the data is available, at an address that the register must list for the provider; the token is stored
+    /// wrapped. Provider: the consumer resumes the transfer. DSP 2025-1, "Transfer Start Message".
     pub async fn started(
         self: &Arc<Self>,
         inbound: Inbound<'_>,
@@ -198,17 +198,17 @@ impl Transfers {
         self.apply_message(&inbound, Event::Start, |next| {
             if next.role == Role::Provider {
                 let over = next.token_until.is_none_or(|until| until <= now);
-                let reason = "the token of this transfer has expired: end it, and ask for another";
+                let reason = "the token of this transfer has expired: end it and request a new transfer";
                 return if over { Err(Error::invalid("state", reason)) } else { Ok(()) };
             }
             let missing = || Error::invalid("dataAddress", "`dataAddress` is missing");
             let address = address.ok_or_else(missing)?;
             if !trust.member(&next.peer)?.has_data_at(&address.endpoint) {
-                let reason = format!("{} is none of the addresses that the register has for it", address.endpoint);
+                let reason = format!("the register does not list the address {} for the provider", address.endpoint);
                 return Err(Error::invalid("dataAddress", reason));
             }
             if next.format == SEALED && address.token.is_none() {
-                return Err(Error::invalid("dataAddress", "`dataAddress` has no authorization"));
+                return Err(Error::invalid("dataAddress", "`authorization` is missing in `dataAddress`"));
             }
             let wrap = |token: &String| self.kek.wrap(token_cell(&next.id), token.as_bytes(), self.node.random());
             next.wrapped_token = address.token.as_ref().map(wrap);
@@ -219,12 +219,12 @@ impl Transfers {
         .await
     }
 
-    /// Either side: done.
+    /// Either role: the peer completes the transfer.
     pub async fn completed(self: &Arc<Self>, inbound: Inbound<'_>) -> Result<Transition<Transfer>, Error> {
         self.apply_message(&inbound, Event::Complete, |_| Ok(())).await
     }
 
-    /// Either side: paused.
+    /// Either role: the peer suspends the transfer.
     pub async fn suspended(
         self: &Arc<Self>,
         inbound: Inbound<'_>,
@@ -237,7 +237,7 @@ impl Transfers {
         .await
     }
 
-    /// Either side: over.
+    /// Either role: the peer terminates the transfer.
     pub async fn terminated(
         self: &Arc<Self>,
         inbound: Inbound<'_>,
@@ -250,7 +250,7 @@ impl Transfers {
         .await
     }
 
-    /// A transfer as its other side may read it.
+    /// A transfer, for its peer only.
     pub async fn visible_to(self: &Arc<Self>, from: &Counterparty, id: &ProcessId) -> Result<Transfer, Error> {
         let found = self.node.store().transfer(id).await?.filter(|t| t.peer == from.participant);
         match found {

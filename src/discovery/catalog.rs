@@ -1,4 +1,4 @@
-//! This node's catalog as its peers may see it.
+//! This node's catalog for its peers.
 
 use super::Discovery;
 use super::visibility::{audience_keys, offered, visible_offer};
@@ -17,24 +17,24 @@ pub struct CatalogPage {
     pub next: Option<PageStart>,
 }
 
-/// Where a page starts.
+/// Start of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageStart {
     /// After this dataset.
     After(DatasetId),
-    /// After this change of the catalog.
+    /// After this catalog change.
     Since(u64),
 }
 
 impl Discovery {
-    /// A page of the catalog as `to` may see it. DSP 2025-1, "Catalog Request Message".
+    /// A page of the catalog visible to `to`. DSP 2025-1, "Catalog Request Message".
     pub async fn catalog(
         &self,
         to: &Counterparty,
         filter: &Filter,
         start: Option<&PageStart>,
     ) -> Result<CatalogPage, Error> {
-        // Taken before anything is read: what changes meanwhile is read again next time.
+        // Read first: changes during the request are then included in the peer's next incremental read.
         let change = self.node.store().last_change().await?;
         let since = match start {
             Some(PageStart::Since(since)) => Some(*since),
@@ -92,7 +92,7 @@ impl Discovery {
         let next = rows.last().filter(|_| full).map(|last| PageStart::Since(last.change));
         let (mut seen, mut gone) = (Vec::new(), Vec::new());
         for row in rows {
-            // What nobody in this place could ever see is not named.
+            // A first version that is hidden was never visible to this member, so its withdrawal must not reveal it.
             let first = row.version.as_ref().is_some_and(|version| version.version == 1);
             match row.version.and_then(|version| visible_offer(version, to, self.node.now())) {
                 Some(offered) => seen.extend(Some(offered).filter(|offered| filter.passes(offered))),
@@ -103,7 +103,7 @@ impl Discovery {
         Ok((seen, gone, next))
     }
 
-    /// One dataset as `to` may see it. Unknown and hidden look alike.
+    /// A dataset visible to `to`. Unknown and hidden datasets get the same answer.
     pub async fn catalog_dataset(&self, to: &Counterparty, id: &DatasetId) -> Result<Value, Error> {
         let row = self.node.store().dataset(id).await?;
         match row.and_then(|row| visible_offer(row, to, self.node.now())) {

@@ -1,4 +1,4 @@
-//! Finding data: this node's catalog for its peers, the peers' catalogs for this node, and the shared schemas.
+//! Discovery: this node's catalog for its peers, the peers' catalogs for this node, and the shared schemas.
 
 mod catalog;
 mod search;
@@ -12,7 +12,7 @@ use crate::node::{Node, Peer};
 use crate::schema::{CompiledSchema, SchemaRegistry};
 use std::sync::Arc;
 
-/// Serves the catalog, and searches those of the peers.
+/// Serves this node's catalog, and searches those of the peers.
 pub struct Discovery {
     node: Arc<Node>,
     peer: Arc<dyn Peer>,
@@ -21,12 +21,12 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// With this search index.
+    /// `index` is the search index of the peers' catalogs.
     pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, index: Index, schemas: Arc<SchemaRegistry>) -> Self {
         Self { node, peer, index, schemas }
     }
 
-    /// The schemas of the register that this node has.
+    /// The schemas that the register lists and this node knows.
     pub fn schemas(&self) -> Vec<Arc<CompiledSchema>> {
         self.schemas.listed(&self.node.trust().register)
     }

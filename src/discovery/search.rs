@@ -1,4 +1,4 @@
-//! The peers' catalogs: read into a search index, incrementally where the peer reports changes, and searched there.
+//! The peers' catalogs: read into a search index, incrementally where the peer reports changes, and searched in it.
 
 use super::Discovery;
 use crate::catalog::Offered;
@@ -17,10 +17,10 @@ fn unavailable(error: IndexError) -> Error {
 }
 
 impl Discovery {
-    /// Reads what is new in the peers' catalogs, and forgets who is no active member any more.
+    /// Updates the index from the catalogs of all active members, and removes those of others.
     pub async fn refresh_index(&self) {
         let trust = self.node.trust();
-        // Whoever is suspended is refused, and need not ask.
+        // Peers refuse a suspended member.
         let active = trust.register.member(self.node.me()).is_some_and(|member| member.status == Status::Active);
         let other = |member: &&Member| member.id != *self.node.me() && member.status == Status::Active;
         let peers: Vec<Member> = trust.register.body().members.iter().filter(other).cloned().collect();
@@ -28,32 +28,33 @@ impl Discovery {
             return;
         }
         if let Err(error) = self.index.keep_only(peers.iter().map(|peer| peer.id.clone()).collect()).await {
-            tracing::warn!(%error, "the search index could not be cleaned");
+            tracing::warn!(%error, "the catalogs of former members could not be removed from the search index");
         }
-        // One that is slow must not keep the others' news away.
+        // Concurrent, so that a slow peer does not delay the others.
         futures_util::stream::iter(&peers)
             .for_each_concurrent(limits::CATALOG_READS_MAX, |peer| async move {
                 let read = tokio::time::timeout(limits::CATALOG_READ_TIME_MAX, self.read_catalog(peer)).await;
                 let problem = match read {
                     Ok(Ok(())) => return,
                     Ok(Err(problem)) => problem,
-                    Err(_) => "its catalog could not be read in time".to_owned(),
+                    Err(_) => "reading the catalog took too long".to_owned(),
                 };
                 tracing::debug!(peer = %peer.id, problem, "a peer's catalog could not be read");
                 if let Err(error) = self.index.away(&peer.id, &problem, self.node.now()).await {
-                    tracing::warn!(%error, "that a peer is away could not be noted");
+                    tracing::warn!(%error, "a failed catalog read could not be recorded in the search index");
                 }
             })
             .await;
     }
 
-    /// Reads one catalog: what changed since the last time, or all of it if the rights changed or the peer cannot tell.
+    /// Reads one catalog: the changes since the last read, or everything if this node's groups changed, the last full
+    /// read is too old, or the peer does not report changes.
     async fn read_catalog(&self, peer: &Member) -> Result<(), String> {
         let told = |error: &dyn std::fmt::Display| error.to_string();
         let (index, refresh) = (&self.index, self.node.now());
         let groups = self.rights();
         let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
-        // What a policy shows from a day on, or until one, changes without being told.
+        // Time constraints of policies change a dataset's visibility without a reported change.
         let recent = |whole: Timestamp| refresh < whole.plus_ms(limits::CATALOG_FULL_REFRESH_MS);
         let before = before.filter(|cursor| cursor.groups == groups && recent(cursor.whole));
         let whole = before.as_ref().map_or(refresh, |cursor| cursor.whole);
@@ -62,7 +63,7 @@ impl Discovery {
         for n in 0..limits::CATALOG_PAGES_MAX {
             let page = self.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| told(&error))?;
             if n == 0 {
-                // What changes while the pages are read is read next time.
+                // Changes while the pages are read are included in the next read.
                 change = page.body.get("crosspark:change").and_then(Value::as_u64);
             }
             let listed = page.body.get("dataset").and_then(Value::as_array);
@@ -82,23 +83,23 @@ impl Discovery {
         index.complete(&peer.id, Cursor { change, groups, whole }, refresh).await.map_err(|error| told(&error))
     }
 
-    /// The rights of this node at its peers, as far as the register says: with others it sees other datasets.
+    /// This node's groups in the register, which determine the datasets that it can see.
     fn rights(&self) -> String {
         let trust = self.node.trust();
         let member = trust.register.member(self.node.me());
         member.map(|member| member.groups.iter().map(|g| g.as_str()).collect::<Vec<_>>().join("\n")).unwrap_or_default()
     }
 
-    /// Searches what the peers let this node see.
+    /// Searches the indexed catalogs.
     pub async fn search(&self, query: Query) -> Result<Page, Error> {
         let max = limits::SEARCH_CHARS_MAX;
         let texts = [Some(&query.words), query.schema.as_ref(), query.theme.as_ref()];
         if texts.into_iter().flatten().any(|text| text.chars().count() > max) {
-            return Err(Error::invalid("query", format!("a search has at most {max} characters")));
+            return Err(Error::invalid("query", format!("a search must have at most {max} characters")));
         }
         self.index.search(query, self.node.now()).await.map_err(unavailable)
     }
-    /// What a peer offers to this node, read now. Datasets that are not understood are left out, counted.
+    /// A peer's current catalog, and the number of datasets left out because they were not understood.
     pub async fn peer_catalog(&self, peer: &ParticipantId) -> Result<(Vec<Offered>, usize), Error> {
         let trust = self.node.trust();
         let member = trust.member(peer)?;

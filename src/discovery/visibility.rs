@@ -1,4 +1,4 @@
-//! What a member may see of a stored dataset version.
+//! Visibility of stored dataset versions.
 
 use crate::catalog::Offered;
 use crate::core::time::Timestamp;
@@ -7,21 +7,21 @@ use crate::policy::{Channel, Decision, EVERYBODY, Facts, Policy};
 use crate::storage::VersionRow;
 use std::collections::BTreeSet;
 
-/// Keys that are looked up for one member; further groups are ignored, which hides datasets and never shows one.
+/// Audience keys looked up for one member. Further groups are ignored, which can only hide datasets.
 const AUDIENCE_KEYS_MAX: usize = 100;
 
-/// The keys under which the datasets that a member may see are stored.
+/// The audience keys of a member.
 pub fn audience_keys(to: &Counterparty) -> Vec<String> {
     let groups = to.groups.iter().map(|group| format!("g:{group}"));
     let own = [EVERYBODY.to_owned(), format!("p:{}", to.participant)];
     own.into_iter().chain(groups).take(AUDIENCE_KEYS_MAX).collect()
 }
 
-/// A stored offer as a member may see it before purpose and person are known; `None` if it may not see it.
+/// A stored offer as shown to a member, evaluated without purpose and approval; `None` if it is hidden.
 pub fn visible_offer(row: VersionRow, to: &Counterparty, now: Timestamp) -> Option<Offered> {
     let (recipient, groups) = (&to.participant, &to.groups);
     let facts = Facts { recipient, groups, purpose: None, now, used: 0, channel: None, approved: false };
-    // A policy that this version of the program does not understand shows nothing.
+    // An offer whose policy this software version does not understand is hidden.
     let decision = Policy::from_value(&row.policy).ok()?.evaluate(&facts);
     let (listed, mut offered) = (row.about.listed, offered(row));
     if let Decision::Refused { reason, .. } = decision {
@@ -30,7 +30,7 @@ pub fn visible_offer(row: VersionRow, to: &Counterparty, now: Timestamp) -> Opti
     (offered.refused.is_none() || listed).then_some(offered)
 }
 
-/// A stored version as its publisher sees it.
+/// A stored version as shown to its publisher.
 pub fn offered(row: VersionRow) -> Offered {
     let policy = Policy::from_value(&row.policy).ok();
     let permissions = policy.iter().flat_map(Policy::permissions);

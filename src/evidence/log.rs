@@ -1,4 +1,5 @@
-//! Reading this node's log: entries for its auditors, openings for the parties concerned, checkpoints and tiles for all.
+//! Reading this node's log: entries for its auditors, openings for the parties of an entry, checkpoints and tiles for
+//! everyone.
 
 use super::Evidence;
 use crate::audit::entry::{Facts, Kind, Opening};
@@ -18,7 +19,7 @@ impl Evidence {
         Ok(self.node.store().entries(from, limit.min(limits::PAGE_ROWS_MAX)).await?)
     }
 
-    /// The opening of an entry for a party that it names. Personal values are left out.
+    /// The opening of an entry for one of its parties, without personal values.
     pub async fn opening_for(&self, from: &Counterparty, id: &EntryId) -> Result<Opening, Error> {
         let found = self.node.store().opening(id).await?;
         let concerned = |opening: &Opening| {
@@ -46,7 +47,7 @@ impl Evidence {
         Ok(stored.and_then(|bytes| bytes.get(..usize::from(id.width) * HASH_BYTES).map(<[u8]>::to_vec)))
     }
 
-    /// An entry bundle: each leaf after its length in 16 bits. C2SP tlog-tiles 0.1.0, "Log Entries".
+    /// An entry bundle: each leaf with a 16-bit length prefix. C2SP tlog-tiles 0.1.0, "Log Entries".
     pub async fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, Error> {
         let leaves = self.node.store().leaves(index * WIDTH, usize::from(width)).await?;
         let complete = leaves.len() == usize::from(width);
@@ -54,13 +55,13 @@ impl Evidence {
         Ok(complete.then(|| bundle.collect()))
     }
 
-    /// Signs a checkpoint over all entries now: before the node stops, or before its log is exported.
+    /// Signs a checkpoint over all entries, before the node stops or its log is exported.
     pub async fn seal(&self) -> Result<(), Error> {
         self.node.flush_counted_refusals().await;
         Ok(self.node.store().maintain(vec![Maintenance::Checkpoint]).await?)
     }
 
-    /// Logs the refusals that were counted since the last time.
+    /// Logs the refusals counted since the last call.
     pub async fn flush_counted_refusals(&self) {
         self.node.flush_counted_refusals().await;
     }

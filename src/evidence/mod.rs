@@ -1,4 +1,4 @@
-//! The log of this node for those who may read it, and promises: this node's own, and those that peers made to it.
+//! Read access to this node's log, and promises: those of this node and those of its peers.
 
 mod log;
 mod promises;
@@ -12,7 +12,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// For this node's log.
+    /// Evidence of this node.
     pub fn new(node: Arc<Node>) -> Self {
         Self { node }
     }

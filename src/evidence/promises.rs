@@ -1,4 +1,4 @@
-//! A promise says that an entry is in its signer's log. Every answer and refusal to a member carries one.
+//! Promises: signed statements that an entry is in the signer's log. Every logged answer to a member carries one.
 
 use super::Evidence;
 use crate::audit::promise::Promise;
@@ -36,8 +36,8 @@ impl Evidence {
                     tracing::warn!(%error, peer = %from, "a peer's promise could not be stored");
                 }
             }
-            Ok(_) => tracing::warn!(peer = %from, "a promise names another party"),
-            Err(error) => tracing::warn!(%error, peer = %from, "a promise does not verify"),
+            Ok(_) => tracing::warn!(peer = %from, "a peer's promise names other parties or another log"),
+            Err(error) => tracing::warn!(%error, peer = %from, "a peer's promise does not verify"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Who the caller is, decided anew for every request: a resumed or long-lived connection keeps no right that a newer
-//! register has taken away.
+//! Authentication of callers, repeated for every request, so that a newer register also takes effect on open and
+//! resumed connections.
 
 use super::Membership;
 use crate::audit::entry::{Facts, Kind};
@@ -12,7 +12,7 @@ use crate::node::{CountedRefusal, Counterparty, Error, PeerError, Trust, detail}
 use std::sync::atomic::Ordering;
 
 impl Membership {
-    /// The member behind a certificate.
+    /// The member that presents a certificate.
     pub async fn authenticate(&self, presented: Option<&Presented>) -> Result<Counterparty, Error> {
         let (trust, now) = (self.node.trust(), self.node.now());
         let unknown = |reason: CountedRefusal, text: &str| {
@@ -24,10 +24,13 @@ impl Membership {
         };
         let pin = presented.pin();
         let Some(member) = trust.register.member_by_pin(&pin, now) else {
-            return unknown(CountedRefusal::Unknown, "the certificate's key belongs to no member of the alliance");
+            return unknown(
+                CountedRefusal::Unknown,
+                "the key of the client certificate does not belong to a member of the alliance",
+            );
         };
         let counterparty = Counterparty::new(member, &trust);
-        // Another connector may bring a certificate of its own: there the pin alone decides.
+        // Other connectors may use certificates of other issuers: only the pinned key and the validity are checked.
         let checked = match member.connector {
             None => presented.check(trust.roots.ca(), Side::Client, now),
             Some(_) => presented.check_time(now),
@@ -40,7 +43,7 @@ impl Membership {
         self.ensure_register_current(counterparty, &trust)
     }
 
-    /// The connector whose bearer token this is: only for those that the register has as such.
+    /// The connector that presents a bearer token; only for connectors that the register lists with tokens.
     pub async fn authenticate_bearer(&self, token: &str) -> Result<Counterparty, Error> {
         let (trust, now) = (self.node.trust(), self.node.now());
         let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
@@ -53,7 +56,11 @@ impl Membership {
             Ok(Some(member)) => self.ensure_register_current(Counterparty::new(member, &trust), &trust),
             Ok(None) | Err(_) => {
                 self.node.count_refusal(CountedRefusal::Unknown);
-                let reason = member.err().map_or("no member has this key".to_owned(), |error| error.to_string());
+                let reason = member
+                    .err()
+                    .map_or("the key of the bearer token does not belong to a member".to_owned(), |error| {
+                        error.to_string()
+                    });
                 Err(Error::forbidden("membership", reason))
             }
         }
@@ -69,7 +76,7 @@ impl Membership {
         Ok(counterparty)
     }
 
-    /// The member, if it is active.
+    /// Fails unless the member is active.
     pub async fn require_active(&self, from: &Counterparty, what: &str) -> Result<(), Error> {
         if from.status == Status::Active {
             return Ok(());
@@ -79,17 +86,17 @@ impl Membership {
         Err(self.node.refuse(from, Kind::AccessRefused, facts, error).await)
     }
 
-    /// Whether the caller holds a certificate of the alliance, member or not.
+    /// Fails unless the caller has a certificate of the alliance; it need not be a member.
     pub fn require_certificate(&self, presented: Option<&Presented>) -> Result<(), Error> {
         let (trust, now) = (self.node.trust(), self.node.now());
         if presented.is_none_or(|presented| presented.check(trust.roots.ca(), Side::Client, now).is_err()) {
             self.node.count_refusal(CountedRefusal::NoCertificate);
-            return Err(Error::forbidden("certificate", "present a certificate of the alliance"));
+            return Err(Error::forbidden("certificate", "present a client certificate that the alliance issued"));
         }
         Ok(())
     }
 
-    /// Connects to a member at its endpoint in the register, for that member's own diagnosis.
+    /// Connects to the caller at its endpoint in the register, for the caller's diagnosis.
     pub async fn reach(&self, from: &Counterparty) -> Result<Result<(), PeerError>, Error> {
         self.node.charge_quota(&from.participant)?;
         let _permit = self.reach_checks.try_acquire().map_err(|_| Error::TooMany)?;
@@ -97,13 +104,13 @@ impl Membership {
         Ok(self.peer.reach(trust.member(&from.participant)?).await)
     }
 
-    /// Whether a peer or the alliance confirmed since the start that this node's register is the newest.
+    /// Whether a peer or the alliance has confirmed since the start that this node's register is the newest.
     pub fn is_register_confirmed(&self) -> bool {
         self.confirmed.load(Ordering::Relaxed)
     }
 
-    /// The connector that proves itself by tokens and is the consumer of a transfer: at the data plane it shows the
-    /// transfer's token alone, because one `Authorization` header has no room for two.
+    /// The consumer of a transfer, if it is a connector that authenticates with tokens: on the data plane it sends only
+    /// the transfer token, because a request has only one `Authorization` header.
     pub fn token_connector(&self, peer: &ParticipantId) -> Result<Option<Counterparty>, Error> {
         let trust = self.node.trust();
         let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);

@@ -1,4 +1,4 @@
-//! Earlier registers: a signature is checked against the register of its time.
+//! Earlier registers: a signature is checked against the register that was current at its time.
 
 use super::{Membership, Unstored};
 use crate::core::id::KeyId;
@@ -11,7 +11,7 @@ use crate::storage::{Change, StoreError, Write};
 use std::sync::{MutexGuard, PoisonError};
 
 impl Membership {
-    /// The document key that `kid` named at `at`, by the register of that time: its member may have left since.
+    /// The document key `kid` in the register that was current at `at`: its member may have left since.
     pub async fn document_key_at(&self, kid: &KeyId, at: Timestamp) -> Option<PublicKey> {
         let trust = self.node.trust();
         if let Some(key) = trust.register.document_key(kid, at) {
@@ -26,19 +26,19 @@ impl Membership {
         None
     }
 
-    /// The newest register, or the one with this sequence, JWS.
+    /// The register with this sequence number, or the newest, JWS.
     pub async fn register(&self, sequence: Option<u64>) -> Result<String, Error> {
         match sequence {
             None => Ok(self.node.trust().register.jws().to_owned()),
             Some(sequence) => {
-                // Each was verified when it was stored. A node that joined later does not have the earlier ones.
+                // Stored registers are verified. Registers from before this node joined are missing.
                 let found = self.stored_register(sequence).await?;
-                found.ok_or_else(|| Error::not_found(format!("this node has no register {sequence}")))
+                found.ok_or_else(|| Error::not_found(format!("this node does not have the register {sequence}")))
             }
         }
     }
 
-    /// A register by its sequence, also one that is not stored yet.
+    /// A register by its sequence number, including those not stored yet.
     pub(super) async fn stored_register(&self, sequence: u64) -> Result<Option<String>, StoreError> {
         let unstored = self.unstored().registers.get(&sequence).cloned();
         if unstored.is_some() { Ok(unstored) } else { self.node.store().register(sequence).await }
@@ -55,8 +55,8 @@ impl Membership {
         self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Commits a register or root document. In read-only mode it is kept in memory and trusted all the same: a suspension
-    /// must take effect, and a restored node must know whom to ask.
+    /// Commits a register or root document. In read-only mode it is trusted but only kept in memory: suspensions must
+    /// take effect, and a restored node needs the current members to compare its log with.
     pub(super) async fn commit_trust(&self, change: Change) -> Result<(), StoreError> {
         let Some(reason) = self.node.read_only().reason() else {
             return self.node.store().commit(change).await.map(drop);
@@ -74,7 +74,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Commits what read-only mode kept from being stored.
+    /// Commits the registers and root documents that were received in read-only mode.
     pub async fn store_unstored(&self) -> Result<(), StoreError> {
         let unstored = std::mem::take(&mut *self.unstored());
         for change in unstored.changes {

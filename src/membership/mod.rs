@@ -1,5 +1,5 @@
-//! The alliance as this node sees it: registers and root documents, keys in quarantine, who a caller is, and what the
-//! peers' logs looked like.
+//! The alliance: registers and root documents, keys in quarantine, authentication of callers, and the checkpoints of
+//! the peers' logs.
 
 mod access;
 mod history;
@@ -27,17 +27,17 @@ pub struct Membership {
     peer: Arc<dyn Peer>,
     /// One catch-up at a time.
     fetching: tokio::sync::Mutex<()>,
-    /// Members that recently had no newer register, and when they were asked.
+    /// Members that recently had no usable newer register, and when they were asked.
     fruitless: Mutex<HashMap<ParticipantId, Timestamp>>,
-    /// Digests of documents whose refusal is logged.
+    /// Digests of refused documents, each logged once.
     refused: Mutex<VecDeque<Digest>>,
     unstored: Mutex<Unstored>,
-    /// Whether a peer or the alliance confirmed since the start that the register is the newest.
+    /// Whether a peer or the alliance has confirmed since the start that the register is the newest.
     confirmed: AtomicBool,
     reach_checks: Semaphore,
 }
 
-/// Registers and root documents that are trusted, and that read-only mode keeps from being stored.
+/// Trusted registers and root documents that were received in read-only mode.
 #[derive(Default)]
 struct Unstored {
     changes: Vec<Change>,
@@ -45,7 +45,7 @@ struct Unstored {
 }
 
 impl Membership {
-    /// Of this node.
+    /// Membership of this node; `peer` reaches the other members.
     pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>) -> Self {
         Self {
             node,

@@ -1,4 +1,4 @@
-//! The checkpoints of the peers' logs, stored and compared so that a peer cannot rewrite its history unnoticed.
+//! Checkpoints of the peers' logs, stored and compared so that a peer cannot rewrite its log unnoticed.
 
 use super::Membership;
 use crate::audit::checkpoint::Checkpoint;
@@ -12,7 +12,7 @@ use crate::storage::{Change, Maintenance};
 use serde_json::json;
 
 impl Membership {
-    /// Looks at every active peer's newest checkpoint and keeps it, so that each can be told what others saw of it.
+    /// Fetches and stores every active peer's newest checkpoint, so that peers can compare their logs with it.
     pub async fn observe_checkpoints(&self) {
         let trust = self.node.trust();
         for member in trust.register.body().peers(self.node.me()) {
@@ -20,7 +20,7 @@ impl Membership {
         }
     }
 
-    /// The provider's newest checkpoint, verified and kept; what was seen before never becomes smaller.
+    /// The provider's newest checkpoint, verified and stored. A smaller one never replaces an earlier one.
     pub async fn observe_checkpoint(&self, provider: &Member) -> Option<String> {
         let now = self.node.now();
         let keys: Vec<_> = provider.keys_for(KeyUse::Log, now).map(|(_, key)| key).collect();
@@ -32,7 +32,8 @@ impl Membership {
         let fetched = fetched.and_then(|note| verify(&note).ok().map(|checkpoint| (checkpoint, note)));
         match (known, fetched) {
             (Some((old, note)), Some((new, other))) if old.size == new.size && old.root != new.root => {
-                self.alarm(provider, "the peer signed two different logs of one size", new.size, &[note, other]).await;
+                self.alarm(provider, "the peer signed two different logs of the same size", new.size, &[note, other])
+                    .await;
                 None
             }
             (Some((old, note)), Some((new, other))) if new.size < old.size => {
@@ -43,7 +44,7 @@ impl Membership {
                 let (participant, size) = (provider.id.clone(), new.size);
                 let task = Maintenance::PeerCheckpoint { participant, size, note: note.clone() };
                 if let Err(error) = self.node.store().maintain(vec![task]).await {
-                    tracing::warn!(%error, "a peer's checkpoint could not be kept");
+                    tracing::warn!(%error, "a peer's checkpoint could not be stored");
                 }
                 Some(note)
             }
@@ -51,9 +52,9 @@ impl Membership {
         }
     }
 
-    /// What contradicts itself is evidence: both notes are kept and logged.
+    /// Logs contradicting checkpoints: both notes are evidence.
     async fn alarm(&self, peer: &Member, what: &str, size: u64, notes: &[String]) {
-        tracing::error!(peer = %peer.id, size, what, "ALARM");
+        tracing::error!(peer = %peer.id, size, what, "ALARM: a peer's checkpoints contradict each other");
         let facts = Facts {
             parties: vec![peer.id.clone()],
             detail: details(json!({"alarm": what, "checkpoints": notes})),

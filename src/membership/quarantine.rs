@@ -10,7 +10,7 @@ use crate::storage::{Change, Write};
 use serde_json::json;
 
 impl Membership {
-    /// An administrator compared a key with its member: it leaves the quarantine.
+    /// Releases a key from quarantine after an administrator compared its fingerprint with the member.
     pub async fn confirm_key(&self, user: &User, key: &KeyId, fingerprint: &Digest) -> Result<(), Error> {
         let trust = self.node.trust();
         let named = |(waiting, public): &&(KeyId, Digest)| waiting == key && public == fingerprint;
@@ -20,7 +20,7 @@ impl Membership {
                 Some((_, public)) => Error::invalid(
                     "key",
                     format!(
-                        "the key {key} in quarantine has the fingerprint\n  {}\nnot the one that was given: do not confirm it, and ask the alliance operator",
+                        "the key {key} in quarantine has the fingerprint\n  {}\nnot the given one: do not confirm it, and ask the alliance operator",
                         public.fingerprint()
                     ),
                 ),
@@ -38,7 +38,7 @@ impl Membership {
         self.confirm(Change::new(entry), vec![name]).await
     }
 
-    /// Keys of this very node, which it has in its folder, need nobody's word here.
+    /// Releases this node's own keys, which need no confirmation because the node has them in its folder.
     pub async fn confirm_own_keys(&self, keys: Vec<KeyName>) -> Result<(), Error> {
         let names: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
         let facts = Facts { detail: details(json!({"own": names})), ..Facts::default() };

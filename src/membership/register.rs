@@ -1,5 +1,5 @@
-//! Registers: from a file, the alliance's URL or any peer; verified, logged, and never replaced by an older one. A new key
-//! of a member that its old key did not sign is quarantined until an administrator of this node confirms it.
+//! Registers, from a file, the alliance's URL or any peer: verified, logged, and never replaced by an older one. A
+//! member's new key that its old key did not sign is quarantined until an administrator of this node confirms it.
 
 use super::Membership;
 use crate::audit::entry::{Decision, Facts, Kind};
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 impl Membership {
-    /// Installs a register if it is the next one. True if it was new. What is refused is logged, once.
+    /// Installs a register if it is the next one. True if it was new. Each refused register is logged once.
     pub async fn install_register(&self, jws: &str, source: &str) -> Result<bool, Error> {
         let trust = self.node.trust();
         let next = trust.register.successor(jws, &trust.roots).and_then(|next| match next {
@@ -45,8 +45,8 @@ impl Membership {
         }
     }
 
-    /// A member that was dropped and comes back must have the keys that it had: else dropping it first would get
-    /// around the question whether its old key signed the new one.
+    /// Unproven keys of members that return after their removal: otherwise removing and re-adding a member would bypass
+    /// the check that its old key signed the new one.
     async fn unproven_of_returning(&self, trust: &Trust, next: &VerifiedRegister) -> Result<Vec<KeyName>, Error> {
         let members = &next.stated().members;
         let mut unknown: Vec<&Member> = members.iter().filter(|m| trust.register.member(&m.id).is_none()).collect();
@@ -83,7 +83,7 @@ impl Membership {
         });
         let keys: Vec<&str> = unproven.iter().map(|(key, _)| key.as_str()).collect();
         if !keys.is_empty() {
-            tracing::error!(sequence, ?keys, "ALARM: new keys that the old ones did not sign are in quarantine");
+            tracing::error!(sequence, ?keys, "ALARM: new keys that no old key signed are in quarantine");
             detail["quarantined"] = json!(keys);
         }
         let facts = Facts { detail: details(detail), ..Facts::default() };
@@ -92,11 +92,11 @@ impl Membership {
         change.writes.extend(unproven.iter().cloned().map(Write::Quarantine));
         match self.commit_trust(change).await {
             Ok(()) => tracing::info!(sequence, source, "register installed"),
-            // Somebody else installed it in this moment; it is believed here all the same.
+            // Installed concurrently by another task; the trust is updated below all the same.
             Err(StoreError::Conflict(_)) => {
                 let stored = self.node.store().register(sequence).await?;
                 if stored.as_deref() != Some(next.jws()) {
-                    return Err(Error::Unavailable("another register was installed meanwhile".into()));
+                    return Err(Error::Unavailable("another register was installed in the meantime".into()));
                 }
             }
             Err(error) => return Err(error.into()),
@@ -111,7 +111,7 @@ impl Membership {
         Ok(true)
     }
 
-    /// Logs a register or root document that was refused, once each while it is remembered.
+    /// Logs a refused register or root document, once while its digest is remembered.
     pub(super) async fn refuse_document(
         &self,
         document: &[u8],
@@ -125,7 +125,7 @@ impl Membership {
         if known().contains(&digest) {
             return Ok(());
         }
-        tracing::warn!(%error, source, "refused: {}", rule);
+        tracing::warn!(%error, source, "a register or root document was refused: {}", rule);
         let facts = Facts {
             decision: Some(Decision::Refused),
             rule: Some(rule.to_owned()),
@@ -141,8 +141,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Fetches the registers that this node lacks from a member that has them, up to `sequence`. A member that had
-    /// none that could be taken is left alone for a while: what it tells in a header costs nothing.
+    /// Fetches the registers up to `sequence` that this node lacks from a member that claims to have them. If none
+    /// could be installed, the member is not asked again for a while: a claim in a header costs it nothing.
     pub async fn catch_up(&self, from: &ParticipantId, sequence: u64) {
         let now = self.node.now();
         let recent = |at: &Timestamp| now.ms() < at.plus_ms(limits::CATCH_UP_PAUSE_MS).ms();
@@ -177,12 +177,12 @@ impl Membership {
         self.fruitless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a register that a caller brings who may not be a member yet, but holds a certificate of the alliance.
-    /// What is refused is counted, not logged one by one, as the caller may be anybody who ever was a member.
+    /// Accepts a register from a caller that has a certificate of the alliance, but may not be a member. Refusals are
+    /// counted, not logged one by one, because every former member can call this.
     pub async fn accept_register(&self, jws: &str) -> Result<(), Error> {
         let trust = self.node.trust();
         match trust.register.successor(jws, &trust.roots) {
-            Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "brought by a member").await.map(drop),
+            Ok(_) | Err(RegisterError::Fork(_)) => self.install_register(jws, "sent by a member").await.map(drop),
             Err(error) => {
                 self.node.count_refusal(CountedRefusal::Register);
                 Err(Error::invalid("register", error.to_string()))
@@ -190,11 +190,11 @@ impl Membership {
         }
     }
 
-    /// Asks every active peer for its newest register, so that a suspension arrives wherever one peer has it.
+    /// Asks every active peer for its newest register, so that a suspension spreads from a single peer.
     pub async fn refresh_from_peers(&self) {
         let trust = self.node.trust();
         for member in trust.register.body().peers(self.node.me()) {
-            // The client reads the sequence that a peer states with every answer, and `catch_up` does the rest.
+            // Every answer also states the peer's sequence number, on which the client triggers `catch_up`.
             if let Ok(jws) = self.peer.register(member, None).await {
                 self.fetch_roots_for(member, &jws).await;
                 let trust = self.node.trust();
@@ -210,7 +210,7 @@ impl Membership {
         }
     }
 
-    /// The newest register, with the keys in quarantine.
+    /// Members, schemas and quarantined keys, as JSON.
     pub fn members(&self) -> Members {
         let trust = self.node.trust();
         let body = trust.register.stated();

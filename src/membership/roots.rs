@@ -11,8 +11,8 @@ use crate::storage::{Change, StoreError, Write};
 use serde_json::json;
 
 impl Membership {
-    /// Installs a root document if it is the successor of the newest: signed under the old and the new threshold. True if
-    /// it was new. trust.md, "Keys".
+    /// Installs a root document if it succeeds the newest one. It must reach the thresholds of both documents, so that
+    /// only the previous key holders can hand over trust. True if it was new.
     pub async fn install_root(&self, text: &[u8], source: &str) -> Result<bool, Error> {
         let trust = self.node.trust();
         if trust.roots.newest().to_json() == text {
@@ -36,7 +36,7 @@ impl Membership {
         let write = Write::InstallRoot { version, json: json.clone() };
         match self.commit_trust(Change::new(self.node.draft(Kind::RootInstalled, facts)).write(write)).await {
             Ok(()) => tracing::info!(version, source, "root document installed"),
-            // Somebody else installed it in this moment; another of the same version is not believed.
+            // Installed concurrently by another task; a different document of this version is refused.
             Err(StoreError::Conflict(_)) if self.node.store().roots().await?.contains(&json) => {}
             Err(error) => return Err(error.into()),
         }
@@ -48,11 +48,11 @@ impl Membership {
         Ok(true)
     }
 
-    /// Takes a root document that a holder of one of the alliance's certificates brings. Refusals are counted.
+    /// Accepts a root document from a caller that has a certificate of the alliance. Refusals are counted.
     pub async fn accept_root(&self, text: &[u8]) -> Result<(), Error> {
         match self.node.trust().roots.extended(text) {
-            Ok(_) => self.install_root(text, "brought by a member").await.map(drop),
-            // One that is installed already, as likely as not.
+            Ok(_) => self.install_root(text, "sent by a member").await.map(drop),
+            // Most likely already installed.
             Err(RootError::Inconsistent(_)) => Ok(()),
             Err(error) => {
                 self.node.count_refusal(CountedRefusal::Register);
@@ -61,7 +61,7 @@ impl Membership {
         }
     }
 
-    /// Fetches root documents from `member` if the register `jws` stands on one that this node lacks.
+    /// Fetches root documents from `member` if the register `jws` was signed under one that this node lacks.
     pub(super) async fn fetch_roots_for(&self, member: &Member, jws: &str) {
         let trust = self.node.trust();
         let unknown = matches!(
@@ -84,6 +84,6 @@ impl Membership {
         let found = trust.roots.version(version);
         found
             .map(|root| root.to_json())
-            .ok_or_else(|| Error::not_found(format!("there is no root document {version} here")))
+            .ok_or_else(|| Error::not_found(format!("this node has no root document of version {version}")))
     }
 }

@@ -6,17 +6,17 @@ use crate::identity::endpoint::Endpoint;
 use crate::identity::register::{Member, Status};
 use std::collections::BTreeSet;
 
-/// A member at the other end of a connection, as listed in one register.
+/// The member that sent a request, as listed in one register.
 #[derive(Debug, Clone)]
 pub struct Counterparty {
     /// Participant id.
     pub participant: ParticipantId,
-    /// Membership status. A suspended member may only send receipts, destruction statements, terminations and
-    /// checkpoints.
+    /// Membership status. A suspended member may only send receipts and terminations, and read the checkpoint of its
+    /// own log that this node holds.
     pub status: Status,
     /// Groups of the register.
     pub groups: BTreeSet<Text>,
-    /// Sequence of the register that lists it so.
+    /// Sequence number of that register.
     pub register: u64,
 }
 

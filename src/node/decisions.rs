@@ -1,18 +1,18 @@
-//! Who decides on negotiations and transfers, as a port; by default the policy does.
+//! The port for decisions on negotiations and transfers, and the default: the policy decides.
 
 use crate::negotiation::Negotiation;
 use crate::policy::{Channel, Decision, Missing, Permission, Policy};
 use crate::transfer::Transfer;
 use serde_json::Value;
 
-/// What to do next in a negotiation that waits for this side.
+/// Next step of this side in a negotiation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NegotiationStep {
-    /// Nothing yet.
+    /// Do nothing yet.
     Wait,
     /// Provider: offer the dataset under its own policy.
     Offer,
-    /// Consumer: ask again, under this policy.
+    /// Consumer: make a counter-offer with this policy.
     Counter(Value),
     /// Consumer: accept the offer.
     Accept,
@@ -22,47 +22,47 @@ pub enum NegotiationStep {
     Verify,
     /// Provider: finalize.
     Finalize,
-    /// End it, with a reason.
+    /// Terminate, for this reason.
     Terminate(String),
 }
 
-/// What to do next in a transfer that waits for this side.
+/// Next step of this side in a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferStep {
-    /// Nothing yet.
+    /// Do nothing yet.
     Wait,
-    /// Provider: start; either side: go on with what it paused.
+    /// Provider: start. Either side: resume a transfer that it suspended.
     Start,
-    /// Pause it, with a reason.
+    /// Suspend, for this reason.
     Suspend(String),
-    /// It is done.
+    /// Complete.
     Complete,
-    /// End it, with a reason.
+    /// Terminate, for this reason.
     Terminate(String),
 }
 
-/// What a decision on a negotiation can rest on.
+/// Input of a decision on a negotiation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assessment {
-    /// Provider: what the policy says of the consumer under the terms on the table.
+    /// Provider: result of evaluating the current terms for the consumer.
     pub policy: Option<Decision>,
-    /// Provider: whether what is asked for is within the offer. Consumer: whether what is offered gives all that was
-    /// asked for.
+    /// Provider: whether the requested terms are within the offer. Consumer: whether the offered terms grant everything
+    /// that was requested.
     pub fits: bool,
 }
 
-/// Decides where a decision is this side's. The policy's word is an input: who decides may be stricter, never laxer;
-/// the service refuses a step that the policy does not permit. It is asked again after each step, until it waits.
+/// Decides the steps of this side. It may be stricter than the policy, never laxer: a step that the policy does not
+/// permit is refused by the caller. It is called again after each step, until it returns `Wait`.
 pub trait DecisionMaker: Send + Sync {
     /// The next step of a negotiation.
     fn negotiation(&self, negotiation: &Negotiation, says: &Assessment) -> NegotiationStep;
-    /// The next step of a transfer. `policy` is what the policy says of the consumer, where this side is the provider.
+    /// The next step of a transfer. `policy` is the policy decision for the consumer, if this side is the provider.
     fn transfer(&self, transfer: &Transfer, policy: Option<&Decision>) -> TransferStep;
-    /// Consumer: how to ask for the data once the negotiation is finalized; none if not at once.
+    /// Consumer: the channel to request the data on once the negotiation is finalized; `None` requests nothing.
     fn delivery(&self, negotiation: &Negotiation, connector: bool) -> Option<Channel>;
 }
 
-/// The policy decides, and people where it wants their word.
+/// The policy decides, and people where it requires their consent.
 pub struct PolicyDecides;
 
 impl DecisionMaker for PolicyDecides {
@@ -72,7 +72,7 @@ impl DecisionMaker for PolicyDecides {
         let rejected = negotiation.ruling.as_ref().filter(|ruling| !ruling.approved);
         if let Some(ruling) = rejected.filter(|_| !negotiation.state.is_final()) {
             let comment = ruling.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
-            return Terminate(format!("a person said no{comment}"));
+            return Terminate(format!("rejected by a person{comment}"));
         }
         match (negotiation.role, negotiation.state) {
             (Role::Provider, State::Requested) if !says.fits => Offer,
@@ -80,14 +80,14 @@ impl DecisionMaker for PolicyDecides {
                 Some(Decision::Permitted { .. }) => Agree,
                 Some(Decision::Refused { reason, .. }) => Terminate(reason.clone()),
                 Some(Decision::Undetermined { missing: Missing::Consent, .. }) => Wait,
-                _ => Terminate("the policy depends on the purpose: ask for the offer under one purpose".into()),
+                _ => Terminate("the policy depends on the purpose: request the offer with exactly one purpose".into()),
             },
             (Role::Provider, State::Verified) => Finalize,
-            // A first offer waits for a person; so does nothing else.
+            // The provider's first offer waits for a person.
             (Role::Consumer, State::Offered) if negotiation.subject.asked.is_none() => Wait,
             (Role::Consumer, State::Offered) if says.fits => Accept,
             (Role::Consumer, State::Offered) => {
-                Terminate("the terms that are offered do not give what was asked for; read the catalog again".into())
+                Terminate("the offered terms do not grant everything that was requested; read the catalog again".into())
             }
             (Role::Consumer, State::Agreed) => Verify,
             _ => Wait,
@@ -102,7 +102,7 @@ impl DecisionMaker for PolicyDecides {
                 TransferStep::Terminate(reason.clone())
             }
             (Role::Provider, State::Requested, _) => {
-                TransferStep::Terminate("the policy leaves this undetermined".into())
+                TransferStep::Terminate("the policy neither permits nor refuses this transfer".into())
             }
             _ => TransferStep::Wait,
         }

@@ -1,8 +1,8 @@
-//! Why a use case failed, and how that is answered.
+//! Errors of the use cases, and their HTTP status.
 
 use crate::storage::{Logged, StoreError};
 
-/// The code of a refusal because a transfer is suspended; it may be resumed.
+/// Code of a refusal because the transfer is suspended; it may be resumed.
 pub const TRANSFER_SUSPENDED: &str = "transfer-suspended";
 
 /// Why a use case failed.
@@ -113,7 +113,7 @@ impl Error {
         self
     }
 
-    /// Whether it is a refusal, which is logged, and not a fault of this node.
+    /// Whether this is a refusal, which is logged, and not a fault of this node.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Invalid { .. } | Self::NotFound { .. } | Self::Forbidden { .. } | Self::InvalidRecords(_))
     }
@@ -122,7 +122,7 @@ impl Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict(what) => Self::Unavailable(format!("{what} changes all the time; try again")),
+            StoreError::Conflict(what) => Self::Unavailable(format!("{what} keeps changing; try again")),
             StoreError::Busy | StoreError::Unavailable(_) | StoreError::ReadOnly(_) => {
                 Self::Unavailable(error.to_string())
             }

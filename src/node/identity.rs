@@ -1,11 +1,11 @@
-//! Who this node is.
+//! This node's identity.
 
 use crate::core::id::{LogOrigin, ParticipantId};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::key::SigningKey;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Who this node is.
+/// This node's identity.
 pub struct Identity {
     /// Participant id.
     pub participant: ParticipantId,
@@ -22,7 +22,7 @@ pub struct Identity {
 pub struct DocumentKey(RwLock<Arc<SigningKey>>);
 
 impl DocumentKey {
-    /// Starts with `key`.
+    /// `key` is the current key.
     pub fn new(key: SigningKey) -> Self {
         Self(RwLock::new(Arc::new(key)))
     }

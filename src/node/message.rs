@@ -1,4 +1,5 @@
-//! Messages of the outbox: versioned, ours, without bearer secrets. `protocol` writes them as the wire wants them.
+//! Messages of the outbox, in a versioned internal format without bearer tokens; `protocol` converts them to the wire
+//! format.
 
 use crate::core::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, ProcessId};
 use crate::core::random::Random;
@@ -9,150 +10,150 @@ use crate::transfer::Transfer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An outgoing message. `peer_pid` is the other side's name of the process, `pid` this side's.
+/// An outgoing message. `pid` is this side's id of the process, `peer_pid` the peer's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
 pub enum Message {
     /// ContractRequestMessage
     ContractRequest {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's, in a counter-offer.
+        /// Peer's process id, in a counter-offer.
         #[serde(default)]
         peer_pid: Option<ProcessId>,
         /// Offer.
         offer: OfferId,
         /// Dataset.
         dataset: DatasetId,
-        /// The offer's policy.
+        /// Requested policy.
         policy: Value,
-        /// The claim, JWS; nothing that another connector is told.
+        /// Claim, JWS; not sent to other connectors.
         #[serde(default)]
         claim: Option<String>,
     },
     /// ContractOfferMessage
     ContractOffer {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's, unless this begins the negotiation.
+        /// Peer's process id, unless this opens the negotiation.
         peer_pid: Option<ProcessId>,
         /// Offer.
         offer: OfferId,
         /// Dataset.
         dataset: DatasetId,
-        /// The offer's policy.
+        /// Policy of the offer.
         policy: Value,
     },
     /// ContractNegotiationEventMessage ACCEPTED
     ContractAccepted {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
-        /// The claim, JWS; nothing that another connector is told.
+        /// Claim, JWS; not sent to other connectors.
         claim: Option<String>,
     },
     /// ContractAgreementMessage
     ContractAgreement {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
-        /// The agreement, JWS by the provider.
+        /// Agreement, JWS signed by the provider.
         agreement: String,
-        /// When it was signed.
+        /// Time of the signature.
         signed: Timestamp,
     },
     /// ContractAgreementVerificationMessage
     ContractVerification {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
-        /// The agreement, JWS by the consumer; another connector gets none.
+        /// Agreement, JWS signed by the consumer; not sent to other connectors.
         #[serde(default)]
         agreement: Option<String>,
     },
     /// ContractNegotiationEventMessage FINALIZED
     ContractFinalized {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
     },
     /// ContractNegotiationTerminationMessage
     ContractTermination(Termination),
     /// TransferRequestMessage
     TransferRequest {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// Under which agreement.
+        /// Agreement.
         agreement: AgreementId,
         /// Format.
         format: String,
     },
-    /// TransferStartMessage; its token is derived when it is sent.
+    /// TransferStartMessage of a provider; the token is derived when the message is sent.
     TransferStart {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
-        /// Until when the token is good.
+        /// Expiry of the token.
         until: Timestamp,
     },
-    /// TransferStartMessage of a consumer that goes on with what it paused.
+    /// TransferStartMessage of a consumer that resumes the transfer.
     TransferResumption {
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
     },
     /// TransferSuspensionMessage
     TransferSuspension(Termination),
     /// TransferCompletionMessage
     TransferCompletion {
-        /// This side.
+        /// Role of this side.
         role: Role,
-        /// Process.
+        /// This side's process id.
         pid: ProcessId,
-        /// The other side's.
+        /// Peer's process id.
         peer_pid: ProcessId,
     },
     /// TransferTerminationMessage
     TransferTermination(Termination),
-    /// That a dataset is withdrawn, for those who have an agreement on it.
+    /// Notice of a withdrawn dataset to a member with an agreement on it.
     Withdrawal {
-        /// The statement, JWS.
+        /// Statement, JWS.
         statement: String,
     },
     /// A receipt for the data plane.
     Receipt {
-        /// The transfer, as the provider names it.
+        /// Provider's id of the transfer.
         transfer: ProcessId,
-        /// The receipt, JWS.
+        /// Receipt, JWS.
         receipt: String,
     },
 }
 
-/// The end or pause of a process.
+/// Termination or suspension of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Termination {
-    /// This side.
+    /// Role of this side.
     pub role: Role,
-    /// Process.
+    /// This side's process id.
     pub pid: ProcessId,
-    /// The other side's.
+    /// Peer's process id.
     pub peer_pid: ProcessId,
-    /// For programs.
+    /// Code for programs.
     pub code: String,
-    /// For people.
+    /// Reason for people.
     pub reason: String,
 }
 
 impl Message {
-    /// As a row of the outbox, in the order of `process`.
+    /// The message as a row of the outbox; messages of one `process` are delivered in order.
     pub fn outgoing(&self, to: &ParticipantId, process: &ProcessId, random: &dyn Random) -> Outgoing {
-        // Enums of strings and numbers serialise.
+        // Serialisation of these types cannot fail.
         let mut message = serde_json::to_value(self).unwrap_or_default();
         message["v"] = 1.into();
         let (to, process) = (to.clone(), process.clone());
@@ -160,12 +161,12 @@ impl Message {
         Outgoing { id, to, process, message, callback: None, trace, attempts: 0 }
     }
 
-    /// Whether it is of our data plane, not of the protocol.
+    /// Whether this is a crosspark message, not one of DSP.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Receipt { .. } | Self::Withdrawal { .. })
     }
 
-    /// Where the answer tells the other side's name for a process that this message opens; none if it opens none.
+    /// The response member with the peer's id of the process that this message opens; `None` if it opens none.
     pub fn answer_pid_member(&self) -> Option<&'static str> {
         match self {
             Self::ContractRequest { peer_pid: None, .. } | Self::TransferRequest { .. } => Some("providerPid"),
@@ -174,7 +175,7 @@ impl Message {
         }
     }
 
-    /// The request that a consumer's negotiation stands at.
+    /// The request in the current state of a consumer's negotiation.
     pub fn request(negotiation: &Negotiation, connector: bool) -> Self {
         let subject = &negotiation.subject;
         Self::ContractRequest {
@@ -187,7 +188,7 @@ impl Message {
         }
     }
 
-    /// The offer that a provider's negotiation stands at.
+    /// The offer in the current state of a provider's negotiation.
     pub fn offer(negotiation: &Negotiation) -> Self {
         let subject = &negotiation.subject;
         Self::ContractOffer {
@@ -199,7 +200,7 @@ impl Message {
         }
     }
 
-    /// That the offer is accepted; none if the other side's name for the negotiation is not known.
+    /// The acceptance of an offer; `None` if the peer's process id is unknown.
     pub fn accept(negotiation: &Negotiation, connector: bool) -> Option<Self> {
         let (pid, claim) = (negotiation.id.clone(), negotiation.subject.claim.clone().filter(|_| !connector));
         Some(Self::ContractAccepted { pid, peer_pid: negotiation.peer_pid.clone()?, claim })
@@ -213,7 +214,7 @@ impl Message {
         serde_json::from_value(row.message.clone()).ok()
     }
 
-    /// The end of a negotiation; none if the other side's name for it is not known.
+    /// The termination of a negotiation; `None` if the peer's process id is unknown.
     pub fn end_of_negotiation(negotiation: &Negotiation, code: &str, reason: &str) -> Option<Self> {
         let (role, pid) = (negotiation.role, negotiation.id.clone());
         let (code, reason) = (code.to_owned(), reason.to_owned());
@@ -221,12 +222,12 @@ impl Message {
         Some(Self::ContractTermination(Termination { role, pid, peer_pid, code, reason }))
     }
 
-    /// The end of a transfer; none if the other side's name for it is not known.
+    /// The termination of a transfer; `None` if the peer's process id is unknown.
     pub fn end_of_transfer(transfer: &Transfer, code: &str, reason: &str) -> Option<Self> {
         Some(Self::TransferTermination(termination_of(transfer, code, reason)?))
     }
 
-    /// The pause of a transfer; none if the other side's name for it is not known.
+    /// The suspension of a transfer; `None` if the peer's process id is unknown.
     pub fn pause_of_transfer(transfer: &Transfer, reason: &str) -> Option<Self> {
         Some(Self::TransferSuspension(termination_of(transfer, "suspended", reason)?))
     }

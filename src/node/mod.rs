@@ -1,5 +1,5 @@
-//! The context of every use case: who this node is, whom it trusts, what time it is, where its state and evidence are.
-//! Nothing in this room decides anything; the rooms above do.
+//! The context of every use case: identity, trust, clock, random bytes, store and refusals. It makes no decisions; the
+//! modules that build on it do.
 
 mod counterparty;
 mod decisions;
@@ -102,7 +102,7 @@ impl Node {
         if kid == own.id() { Some(own.public()) } else { listed().flatten() }
     }
 
-    /// The present time.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.environment.clock.now()
     }
@@ -117,7 +117,7 @@ impl Node {
         self.store.as_ref()
     }
 
-    /// The mode in which no change is accepted.
+    /// The mode in which no changes are accepted.
     pub fn read_only(&self) -> &ReadOnlyMode {
         &self.read_only
     }
@@ -132,7 +132,7 @@ impl Node {
         TraceId::generate(self.random())
     }
 
-    /// A log entry that is not committed yet.
+    /// A new log entry, not committed yet.
     pub fn draft(&self, kind: Kind, facts: Facts) -> Draft {
         let id = EntryId::generate_at(self.now(), self.random());
         Draft { id, ..Draft::new(kind, facts, self.random()) }
@@ -148,7 +148,7 @@ impl Node {
         self.trust.subscribe()
     }
 
-    /// Replaces the trust by what `next` makes of it; `None` leaves it unchanged.
+    /// Replaces the trust by the result of `next`; `None` leaves it unchanged.
     pub fn update_trust(&self, next: impl FnOnce(&Trust) -> Option<Trust>) {
         self.trust.update(next);
     }

@@ -13,22 +13,22 @@ use serde_json::Value;
 /// Why a call to a peer failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// It refused.
+    /// The peer refused.
     #[error("refused ({status}): {reason}")]
     Refused {
         /// HTTP status.
         status: u16,
         /// Code for programs, if it sent one.
         code: Option<String>,
-        /// Its reason for people. It is shown and logged, and never decided on.
+        /// Reason for people; shown and logged, never used in decisions.
         reason: String,
-        /// Its promise that the refusal is in its log.
+        /// Promise that the refusal is in the peer's log.
         promise: Option<String>,
     },
-    /// It did not answer.
+    /// The peer did not answer.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// Its answer violates the protocol.
+    /// The peer's answer violates the protocol.
     #[error("sent an answer that violates the protocol: {0}")]
     Invalid(String),
 }
@@ -60,24 +60,24 @@ impl PeerError {
     }
 }
 
-/// An answer with its promise.
+/// An answer with the peer's promise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer<T> {
     /// Answer.
     pub body: T,
-    /// Promise that its log holds the entry, JWS.
+    /// Promise that the peer's log holds the entry, JWS.
     pub promise: Option<String>,
 }
 
 /// A message to be delivered.
 pub struct Envelope<'a> {
-    /// Message id; a repetition has the same one.
+    /// Message id; every attempt uses the same one.
     pub id: &'a MessageId,
-    /// Callback address that another connector stated and the register covers.
+    /// Callback address from the peer's message, checked against the register.
     pub callback: Option<&'a Endpoint>,
     /// Message.
     pub message: &'a Message,
-    /// Transfer token that goes with a start.
+    /// Transfer token of a start message.
     pub token: Option<&'a str>,
 }
 
@@ -102,7 +102,7 @@ pub struct PlainData {
 /// The nodes of other members. Calls go to the addresses that the register lists for the member, and nowhere else.
 #[async_trait]
 pub trait Peer: Send + Sync {
-    /// A page of its catalog: the one at `next`, else the first, of the changes after `since` if that is given.
+    /// A page of its catalog: the one at `next`, or else the first; only changes after `since`, if given.
     async fn catalog(&self, to: &Member, since: Option<u64>, next: Option<&str>) -> Result<PeerCatalogPage, PeerError>;
     /// A dataset of its catalog.
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError>;
@@ -120,7 +120,7 @@ pub trait Peer: Send + Sync {
     ) -> Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError>;
     /// Plain data at an address that the register lists for the member.
     async fn pull(&self, to: &Member, address: &Endpoint, token: Option<&str>) -> Result<PlainData, PeerError>;
-    /// Asks for a data key.
+    /// Requests a data key.
     async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError>;
     /// Its newest checkpoint.
     async fn checkpoint(&self, to: &Member) -> Result<String, PeerError>;
@@ -128,7 +128,7 @@ pub trait Peer: Send + Sync {
     async fn observed_checkpoint(&self, to: &Member) -> Result<Option<String>, PeerError>;
     /// The register with this sequence, or the newest.
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError>;
-    /// Whether it can be reached.
+    /// Fails if the peer cannot be reached.
     async fn reach(&self, to: &Member) -> Result<(), PeerError>;
     /// The root document of this version.
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError>;

@@ -1,4 +1,4 @@
-//! What negotiations and transfers have in common: a message changes the state, then this side takes its next steps.
+//! Common parts of negotiations and transfers: a message changes the state, then this side takes its next steps.
 
 use super::Counterparty;
 use crate::core::digest::Digest;
@@ -7,45 +7,46 @@ use crate::core::limits;
 use crate::core::time::backoff;
 use crate::storage::StoreError;
 
-/// A message about a process, as it arrived.
+/// A received message about a process.
 #[derive(Debug, Clone)]
 pub struct Inbound<'a> {
-    /// From whom.
+    /// Sender.
     pub from: &'a Counterparty,
-    /// The process, as this node names it.
+    /// This node's process id.
     pub pid: &'a ProcessId,
-    /// The process, as the sender names it.
+    /// Sender's process id.
     pub peer_pid: &'a ProcessId,
     /// Digest of the message's canonical form.
     pub digest: Digest,
-    /// Whether the message has a name of its own.
+    /// Whether the message has a message id.
     pub named: bool,
 }
 
 impl Inbound<'_> {
-    /// Whether the message came before. Without a name of its own, only what came last can be told from what is said again.
+    /// Whether the message was received before. Without a message id, only a repetition of the last message is
+    /// recognised: the same content as in an older one may be a new message.
     pub fn is_repeated(&self, seen: &[Digest]) -> bool {
         if self.named { seen.contains(&self.digest) } else { seen.last() == Some(&self.digest) }
     }
 }
 
-/// A process after a message, and the entry of its move (none if the message was a repetition).
+/// A process after a message.
 #[derive(Debug, Clone)]
 pub struct Transition<T> {
-    /// The process.
+    /// Process.
     pub process: T,
-    /// The entry.
+    /// Log entry of the transition; none if the message was a repetition.
     pub logged: Option<crate::storage::Logged>,
 }
 
 impl<T> Transition<T> {
-    /// A repetition: nothing moved.
+    /// The result of a repeated message.
     pub fn repeated(process: T) -> Self {
         Self { process, logged: None }
     }
 }
 
-/// Does this side's next steps in a process, one after the other, in the background. `step` returns whether it did one.
+/// Takes this side's next steps in a process in the background, one after the other, until `step` returns false.
 pub fn run_steps<F>(process: ProcessId, step: impl Fn() -> F + Send + 'static)
 where
     F: Future<Output = Result<bool, StoreError>> + Send,
@@ -58,11 +59,11 @@ where
                 Ok(false) => break,
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    // After a conflict the facts are read again at once.
+                    // After a conflict the facts are read again immediately.
                     if matches!(error, StoreError::Conflict(_)) && failures as usize <= limits::CONFLICT_RETRIES_MAX {
                         continue;
                     }
-                    tracing::warn!(%error, %process, failures, "a process could not be continued yet");
+                    tracing::warn!(%error, %process, failures, "the next step of a process failed; trying again later");
                     tokio::time::sleep(backoff(failures)).await;
                 }
             }

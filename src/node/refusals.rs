@@ -1,5 +1,5 @@
-//! Every refusal leaves a trace: members and users get a log entry each, all other callers are counted, so that nobody
-//! without credentials can fill the log.
+//! Every refusal is recorded: those of members and users in a log entry each, those of other callers as counts, so that
+//! callers without credentials cannot fill the log.
 
 use super::{Counterparty, Error, Node};
 use crate::audit::entry::{Decision, Facts, Kind};
@@ -10,12 +10,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Why a request was refused that gets no log entry of its own.
+/// Reason for a refusal that is counted instead of logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CountedRefusal {
     /// Peer listener: no client certificate.
     NoCertificate,
-    /// Peer listener: the certificate's key or the bearer token belongs to no member.
+    /// Peer listener: the key of the certificate or bearer token does not belong to a member.
     Unknown,
     /// Peer listener: the register has expired.
     RegisterExpired,
@@ -68,7 +68,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Refusals {
-    /// With this quota for each member.
+    /// `writes_per_member_per_minute` is the quota of log entries for each member.
     pub fn new(writes_per_member_per_minute: u32) -> Self {
         Self {
             writes_per_member_per_minute,
@@ -108,7 +108,7 @@ impl Refusals {
 }
 
 impl Node {
-    /// Counts a refusal that gets no log entry of its own. The first one starts a timer that logs the counts.
+    /// Counts a refusal. The first one starts a timer that logs the counts.
     pub fn count_refusal(self: &Arc<Self>, reason: CountedRefusal) {
         if self.refusals.count(reason) {
             let node = self.clone();
@@ -187,13 +187,13 @@ impl Node {
         self.refusals.add_to_total(kind.name());
         match self.store().commit(Change::new(self.draft(kind, facts))).await {
             Ok(mut logged) => logged.pop().map_or(error.clone(), |entry| error.with(entry)),
-            // Without an entry there is no promise: the caller gets the store's error instead.
+            // Without a log entry there can be no promise: the caller gets the store's error instead.
             Err(store) => store.into(),
         }
     }
 }
 
-/// Entries are never deleted: text from outside is cut.
+/// Log entries are never deleted, so text from outside is truncated.
 fn cut(text: &str) -> String {
     text.chars().take(limits::LOGGED_TEXT_CHARS_MAX).collect()
 }

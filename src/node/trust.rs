@@ -1,4 +1,4 @@
-//! Whom this node trusts: the chain of root documents, the newest register, and the keys in quarantine.
+//! The basis of this node's trust: the chain of root documents, the newest register, and the keys in quarantine.
 
 use super::Error;
 use crate::core::id::ParticipantId;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// What this node trusts at one time.
+/// The trust of this node at one time.
 #[derive(Debug)]
 pub struct Trust {
     /// Chain of root documents.
@@ -23,7 +23,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Fails when the register has expired: every decision waits for the next register.
+    /// Fails when the register has expired: no decisions are made until a newer one is installed.
     pub fn ensure_current(&self, at: Timestamp) -> Result<(), StoreError> {
         if self.register.is_current(at) {
             return Ok(());
@@ -36,7 +36,7 @@ impl Trust {
         self.register.member(id).ok_or_else(|| {
             let sequence = self.register.body().sequence;
             let hint = "if it joined recently, install a newer register or configure an alliance URL";
-            Error::not_found(format!("{id} is not a member in register {sequence}, the newest of this node; {hint}"))
+            Error::not_found(format!("{id} is not a member in register {sequence}, the newest on this node; {hint}"))
         })
     }
 }
@@ -48,7 +48,7 @@ pub struct TrustState {
 }
 
 impl TrustState {
-    /// Starts with `trust`. `sequence` always holds the sequence of the current register.
+    /// `trust` is the current trust. `sequence` always holds the sequence number of the current register.
     pub fn new(trust: Trust, sequence: Arc<AtomicU64>) -> Self {
         sequence.store(trust.register.body().sequence, Ordering::Relaxed);
         Self { current: watch::Sender::new(Arc::new(trust)), sequence }

@@ -1,4 +1,4 @@
-//! What of this node expires, and when to warn of it.
+//! Expiry of the register, certificate and keys, and when to warn of it.
 
 use crate::core::limits;
 use crate::core::time::Timestamp;
@@ -33,10 +33,10 @@ impl Expiry {
         steps.filter(|step| self.days < *step).min()
     }
 
-    /// As a sentence with the remedy.
+    /// The warning with its remedy.
     pub fn message(&self) -> String {
         let remedy = match self.what.as_str() {
-            "register" => "the alliance operator renews it",
+            "register" => "ask the alliance operator to renew it",
             "certificate" => "run `crosspark node rotate --certificate`",
             _ => "run `crosspark node rotate --key`",
         };

@@ -1,4 +1,4 @@
-//! How the node is doing, for whoever operates it: figures, and what needs attention.
+//! The state of the node for its operators: figures and warnings.
 
 use super::expiry::{DAY_MS, Expiry};
 use crate::core::limits;
@@ -20,14 +20,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub struct HealthReport {
     /// Reason of read-only mode, if it is on.
     pub read_only: Option<String>,
-    /// What expires, and when.
+    /// Expiry of the register, certificate and keys.
     pub expiries: Vec<Expiry>,
-    /// Figures of the store.
+    /// Statistics of the store.
     #[serde(skip)]
     pub stats: StoreStats,
     /// Age of the oldest message in the outbox, in seconds.
     pub outbox_oldest_seconds: i64,
-    /// The log.
+    /// State of the log.
     pub log: LogHealth,
     /// Negotiations and transfers that are not in a final state.
     pub open_processes: u64,
@@ -41,7 +41,7 @@ pub struct HealthReport {
     pub peer_connections: u64,
     /// Refusals since the start, by kind of log entry or by reason.
     pub refusals: BTreeMap<String, u64>,
-    /// What needs attention.
+    /// Warnings that need attention.
     pub warnings: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of this node.
+    /// The health of this node.
     pub fn new(node: Arc<Node>, downloads: Arc<Downloads>) -> Arc<Self> {
         let certificate_end = AtomicI64::new(i64::MAX);
         Arc::new(Self { node, downloads, certificate_end, peer_connections: Arc::default() })
@@ -97,7 +97,7 @@ impl Health {
         Ok(self.node.store().register_sequence().await.map(drop)?)
     }
 
-    /// Time of the next message in the outbox, and how many messages wait.
+    /// Time of the next delivery from the outbox, and the number of waiting messages.
     pub async fn outbox(&self) -> Result<(Option<Timestamp>, u64), Error> {
         Ok(self.node.store().outbox_next(self.node.now()).await?)
     }
@@ -109,7 +109,7 @@ impl Health {
             Expiry::new("register", trust.register.body().expires, now),
             Expiry::new("certificate", certificate_end, now),
         ];
-        // Of each use only the key that is valid longest: the earlier ones are meant to expire.
+        // Only the key of each use that is valid longest: earlier ones are meant to expire.
         let own = trust.register.member(self.node.me());
         let mut last: BTreeMap<_, Timestamp> = BTreeMap::new();
         for key in own.into_iter().flat_map(|member| &member.keys) {
@@ -150,7 +150,7 @@ impl Health {
         match self.node.trust().register.member(self.node.me()).map(|member| member.status) {
             Some(Status::Active) => None,
             Some(Status::Suspended) => {
-                Some("the alliance has suspended this park, and its peers refuse it: ask the alliance operator")
+                Some("the alliance has suspended this park, so its peers refuse it: ask the alliance operator")
             }
             None => Some("the register no longer lists this park: ask the alliance operator"),
         }
@@ -164,7 +164,7 @@ impl Health {
         Ok(soon.then(|| format!("the last administrator's token expires at {last}: run `crosspark token create`")))
     }
 
-    /// Logs what will soon expire, once for each step of warning in `warned`.
+    /// Logs warnings of coming expiries, once per warning step; `warned` holds the last step of each.
     pub fn warn_of_expiries(&self, warned: &mut BTreeMap<String, i64>) {
         for expiry in self.expiries() {
             match expiry.warning() {
@@ -187,14 +187,14 @@ impl HealthReport {
         if self.outbox_oldest_seconds > limits::OUTBOX_AGE_WARNED_SECONDS {
             let seconds = self.outbox_oldest_seconds;
             warnings.push(format!(
-                "the oldest message in the outbox has waited for {seconds} seconds: a peer cannot be reached; run \
+                "the oldest message in the outbox has waited {seconds} seconds: a peer cannot be reached; run \
                  `crosspark doctor`"
             ));
         }
         if self.log.unsigned_entries > 0 && signed_seconds_ago > limits::LOG_LAG_WARNED_SECONDS {
             let entries = self.log.unsigned_entries;
             warnings.push(format!(
-                "{entries} log entries have no checkpoint yet; the last one was signed {signed_seconds_ago} seconds ago"
+                "{entries} log entries have no checkpoint yet; the last checkpoint is {signed_seconds_ago} seconds old"
             ));
         }
         if let Some(disk) = &self.disk

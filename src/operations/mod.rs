@@ -1,4 +1,4 @@
-//! Running the node: sending messages, recovery, health, and the tokens of its users.
+//! Operation of the node: outgoing messages, recovery, health, and the tokens of its users.
 
 mod expiry;
 mod health;

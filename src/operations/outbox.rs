@@ -1,5 +1,5 @@
-//! The outbox: delivers committed messages, those of each process in order, until they are delivered. Commits wake it; timers
-//! only count the pauses after failures.
+//! The outbox: delivers committed messages, those of each process in order, until they are delivered. Commits wake it;
+//! timers are only used for retries.
 
 use crate::audit::entry::{Facts, Kind};
 use crate::contracts::Negotiations;
@@ -17,16 +17,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Messages of different processes that are under way at once.
+/// Concurrent deliveries, each of a different process.
 const PARALLEL: usize = 64;
 
-/// The code of a termination after a message that was not taken.
+/// Code of a termination because a message could not be delivered.
 const ABANDONED: &str = "abandoned";
 
-/// Who is sent what at the moment.
+/// Receivers and ids of the messages being delivered.
 type Sending = Arc<Mutex<HashSet<(ParticipantId, MessageId)>>>;
 
-/// Takes a place for a message, unless it is under way, or too many are: in all, or to its receiver.
+/// Registers a delivery, unless the message is being delivered, or too many are in total or to its receiver.
 fn try_start(sending: &Sending, row: &Due) -> bool {
     let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
     let to_same = sending.iter().filter(|(to, _)| *to == row.to).count();
@@ -35,7 +35,7 @@ fn try_start(sending: &Sending, row: &Due) -> bool {
         && sending.insert((row.to.clone(), row.id.clone()))
 }
 
-/// Sends the messages of the outbox.
+/// Delivers the messages of the outbox.
 pub struct Outbox {
     node: Arc<Node>,
     evidence: Arc<Evidence>,
@@ -43,12 +43,12 @@ pub struct Outbox {
     negotiations: Arc<Negotiations>,
     transfers: Arc<Transfers>,
     tokens: Arc<TransferTokens>,
-    /// Wakes the loop when a message is no longer being sent.
+    /// Wakes the loop when a delivery ends.
     wake: Notify,
 }
 
 impl Outbox {
-    /// To peers.
+    /// Messages are sent to `peer`.
     pub fn new(
         node: Arc<Node>,
         evidence: Arc<Evidence>,
@@ -60,10 +60,10 @@ impl Outbox {
         Arc::new(Self { node, evidence, peer, negotiations, transfers, tokens, wake: Notify::new() })
     }
 
-    /// Runs until the node is dropped. Also goes on with every process that a restart interrupted.
+    /// Continues the processes that a restart interrupted, then delivers messages until the node is dropped.
     pub async fn run(self: Arc<Self>) {
         while let Err(error) = self.advance_all().await {
-            tracing::error!(%error, "interrupted processes could not be read yet");
+            tracing::error!(%error, "interrupted processes could not be continued; trying again");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let sending: Sending = Arc::default();
@@ -89,8 +89,8 @@ impl Outbox {
         }
     }
 
-    /// Goes on with every process that is not over: the same functions as on the normal path. After a
-    /// restart, and now and then: what one waits for may have ended with time.
+    /// Takes the next steps of all open processes, after a restart and periodically: a process may wait for something
+    /// that has expired.
     pub async fn advance_all(self: &Arc<Self>) -> Result<(), StoreError> {
         let (negotiations, transfers) = self.node.store().open_processes().await?;
         negotiations.iter().for_each(|id| self.negotiations.advance(id));
@@ -98,7 +98,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Starts delivering what is due; tells how long until something else is.
+    /// Starts the deliveries that are due, and returns the time until the next one.
     async fn send_due(self: &Arc<Self>, sending: &Sending) -> Result<Option<Duration>, StoreError> {
         let now = self.node.now();
         for row in self.node.store().outbox_due(now, limits::PAGE_ROWS_MAX).await? {
@@ -110,7 +110,7 @@ impl Outbox {
                 let key = (row.to, row.id);
                 match outbox.node.store().outgoing(&key.1).await {
                     Ok(Some(row)) => trace::within(row.trace, outbox.send(row)).await,
-                    // Given up meanwhile.
+                    // The message was abandoned in the meantime.
                     Ok(None) => {}
                     Err(error) => {
                         tracing::warn!(%error, "a message of the outbox could not be read");
@@ -121,7 +121,7 @@ impl Outbox {
                 outbox.wake.notify_one();
             });
         }
-        // What is due now is under way or waits for a place; the end of another wakes the loop.
+        // Due messages are being delivered, or wait until the end of another delivery wakes the loop.
         let (next, _) = self.node.store().outbox_next(now).await?;
         Ok(next.map(|next| Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64)))
     }
@@ -144,8 +144,9 @@ impl Outbox {
     }
 
     async fn try_send(self: &Arc<Self>, row: &Outgoing) -> Result<(), PeerError> {
-        let message = Message::read(row)
-            .ok_or_else(|| PeerError::Invalid("this version does not know the message in the outbox".into()))?;
+        let message = Message::read(row).ok_or_else(|| {
+            PeerError::Invalid("this software version does not understand the message in the outbox".into())
+        })?;
         let (trust, now) = (self.node.trust(), self.node.now());
         trust.ensure_current(now).map_err(|error| PeerError::Unreachable(error.to_string()))?;
         let member = trust.register.member(&row.to);
@@ -172,12 +173,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// The other side's name for a process: what this side says next needs it. If it is not learnt here, the other side's
-    /// next message tells it.
+    /// Stores the peer's process id, which this side's next message needs. If this fails, the peer's next message
+    /// states it again.
     async fn learn_name(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
         let task = Maintenance::Named { process: process.clone(), peer_pid };
         if let Err(error) = self.node.store().maintain(vec![task]).await {
-            tracing::warn!(%error, %process, "the other side's name for a process could not be kept");
+            tracing::warn!(%error, %process, "the peer's process id could not be stored");
         }
         match message {
             Message::TransferRequest { .. } => self.transfers.advance(process),
@@ -185,15 +186,15 @@ impl Outbox {
         }
     }
 
-    /// The message will not be taken: logged, and the process ends, on this side and on the other.
+    /// Abandons a message that cannot be delivered: logs it, and terminates the process on both sides.
     async fn abandon(self: &Arc<Self>, row: &Outgoing, error: &PeerError) -> Result<(), StoreError> {
-        tracing::warn!(%error, to = %row.to, process = %row.process, "message given up");
+        tracing::warn!(%error, to = %row.to, process = %row.process, "an undeliverable message was abandoned");
         let mut facts = Facts { parties: vec![row.to.clone()], process: Some(row.process.clone()), ..Facts::default() };
         facts.detail.insert("message".into(), row.message.get("message").cloned().unwrap_or_default());
         facts.detail.insert("reason".into(), error.to_string().into());
         let mut change = Change::new(self.node.draft(Kind::MessageAbandoned, facts));
         let (now, reason) = (self.node.now(), format!("{} {error}", row.to));
-        // The other side may be waiting: it is reason_for_peer the end, and why in its own words; what this node saw is not its business.
+        // The peer may be waiting, so it is notified, with its own reason for the refusal but no details of this node.
         let reason_for_peer = match error {
             PeerError::Refused { reason, .. } => format!("you refused a message of this process: {reason}"),
             _ => "a message of this process could not be delivered".to_owned(),
@@ -205,7 +206,7 @@ impl Outbox {
         } else {
             None
         };
-        // A side that may not terminate in this state has said its last word; the record stays as it is.
+        // If this side may not terminate in this state, the process stays as it is.
         if let Some((write, message)) = ended {
             change.writes.push(write);
             let to = |message: Message| {
@@ -214,12 +215,12 @@ impl Outbox {
             change.outbox.extend(message.map(to));
         }
         let change = change.write(Write::DropMessage(row.id.clone()));
-        // A conflict means that the process moved on meanwhile: the row stays and is decided again.
+        // After a conflict the process has changed: the message stays in the outbox and is tried again.
         self.node.store().commit(change).await.map(drop)
     }
 }
 
-/// The negotiation as this side ends it, and what tells the other; none if it may not end now.
+/// The termination of a negotiation by this side, and its message; `None` if the state does not permit it.
 fn end_negotiation(
     old: Negotiation,
     reason: &str,
@@ -233,7 +234,7 @@ fn end_negotiation(
     Some((Write::PutNegotiation(Box::new(ended)), message))
 }
 
-/// As [`end_negotiation`].
+/// The termination of a transfer, as in [`end_negotiation`].
 fn end_transfer(
     old: Transfer,
     reason: &str,

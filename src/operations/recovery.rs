@@ -1,5 +1,5 @@
-//! Whether this node's log is the one that its peers observed: a folder restored from a backup may hold an older one. Then
-//! nothing is signed or changed any more, so that no history is forked.
+//! Comparison of this node's log with the checkpoints that its peers observed: a folder restored from a backup may hold
+//! an older log. Then nothing is signed or changed any more, so that the log is not forked.
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::{Facts, Kind};
@@ -14,16 +14,16 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What must be done by whoever put an old folder back.
-const ADVICE: &str = "nothing is changed or signed any more, so that no history is forked. Restore a newer backup or the \
-    original folder; if there is none, ask the alliance operator to suspend this park and to admit a new node";
+/// Advice after an old folder was restored.
+const ADVICE: &str = "nothing is changed or signed any more, so that the log is not forked. Restore a newer backup or \
+    the original folder; if there is none, ask the alliance operator to suspend this park and to admit a new node";
 
-/// What shows that this log is not the one that others saw.
+/// Evidence that this node's log is not the one that its peers observed.
 #[derive(Debug, Clone)]
 pub struct LogBehind {
-    /// For people.
+    /// Reason for people.
     pub reason: String,
-    /// The checkpoint that this folder never signed.
+    /// Checkpoint that this folder never signed.
     pub note: String,
 }
 
@@ -39,7 +39,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Of this node's log.
+    /// `log_keys` are all keys that ever signed checkpoints of this log.
     pub fn new(
         node: Arc<Node>,
         peer: Arc<dyn Peer>,
@@ -51,8 +51,8 @@ impl Recovery {
         Arc::new(Self { node, peer, membership, publishing, downloads, log_keys })
     }
 
-    /// Compares this log with the newest checkpoint of it that each active peer holds. The peers that did not answer in
-    /// `time_max`; or what shows that this log is not whole.
+    /// Compares this log with the newest checkpoint of it that each active peer holds. Returns the peers without a
+    /// usable answer within `time_max`, or evidence that this log is behind.
     pub async fn compare_log(&self, time_max: Duration) -> Result<Vec<ParticipantId>, LogBehind> {
         let trust = self.node.trust();
         let asked = trust.register.body().peers(self.node.me()).map(|member| async move {
@@ -67,7 +67,7 @@ impl Recovery {
                 Some(Some(note)) => match self.own_checkpoint(&note) {
                     Some(seen) => self.compare_with(member.id.as_str(), &seen, &note).await?,
                     None => {
-                        // Nothing that a known key of this log signed. A folder that is old may not know the key yet.
+                        // The folder may be too old to know the key that signed it.
                         tracing::warn!(peer = %member.id, "a peer holds a checkpoint that no known key of this log signed");
                         silent.push(member.id.clone());
                     }
@@ -78,21 +78,21 @@ impl Recovery {
     }
 
     async fn compare_with(&self, holder: &str, seen: &Checkpoint, note: &str) -> Result<(), LogBehind> {
-        // Every checkpoint that ever left this node was stored first.
+        // Every checkpoint is stored before it leaves this node.
         let stored = self.node.store().checkpoint_at(seen.size).await;
         let behind = |reason: String| LogBehind { reason, note: note.to_owned() };
         match stored {
             Ok(Some(stored)) if stored.starts_with(&seen.body()) => Ok(()),
             Ok(_) => Err(behind(format!(
-                "{holder} holds a checkpoint of this log with {} entries that this folder never signed: the folder is older \
-                 than what others saw, or another. {ADVICE}",
+                "{holder} holds a checkpoint of this log with {} entries that this folder never signed: the folder is \
+                 outdated, or another copy of it was in use. {ADVICE}",
                 seen.size
             ))),
             Err(error) => Err(behind(error.to_string())),
         }
     }
 
-    /// Compares this log with a checkpoint of it that was seen before, and found to be missing here.
+    /// Compares this log with a checkpoint that was found to be missing here earlier.
     pub async fn compare_with_observed(&self, note: &str) -> Result<(), LogBehind> {
         match self.own_checkpoint(note) {
             Some(seen) => self.compare_with("a peer that was asked earlier", &seen, note).await,
@@ -100,7 +100,7 @@ impl Recovery {
         }
     }
 
-    /// A checkpoint of this node's log, if a key signed it that the folder holds or the newest register lists.
+    /// Parses a checkpoint of this node's log, signed with a key in the folder or in the newest register.
     fn own_checkpoint(&self, note: &str) -> Option<Checkpoint> {
         let trust = self.node.trust();
         let listed = trust.register.member(self.node.me());
@@ -110,15 +110,16 @@ impl Recovery {
         Checkpoint::verify(note, self.node.origin(), &keys).ok()
     }
 
-    /// Opens the gate, stores what was only believed so far, and where the folder was `restored` says so in the log.
+    /// Ends read-only mode, stores the registers and root documents received during it, and logs if the folder was
+    /// `restored`.
     pub async fn begin_writing(&self, restored: bool) -> Result<(), Error> {
-        // Only what is sure to be this log's state may say which sealed bytes nobody refers to; nothing is published yet.
+        // Only now is it certain that the database is current, so that unreferenced bytes can be recognised.
         let swept = async {
             self.publishing.sweep().await?;
             self.downloads.sweep().await
         };
         if let Err(error) = swept.await {
-            tracing::warn!(%error, "sealed bytes that nothing refers to could not be removed yet");
+            tracing::warn!(%error, "unreferenced sealed bytes could not be removed");
         }
         self.node.read_only().leave();
         self.membership.store_unstored().await?;

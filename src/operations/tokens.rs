@@ -1,4 +1,4 @@
-//! Tokens of the management listener: 256 random bits, stored hashed, expiring, with one role.
+//! Tokens of the management listener: 256 random bits, stored as a hash, with an expiry and one role.
 
 use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
@@ -15,28 +15,28 @@ use serde_json::json;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A token to be made.
+/// A request for a token.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// Its role.
+    /// Role.
     pub role: Role,
-    /// Who will use it.
+    /// Person who will use it.
     pub person: Text,
-    /// On whose behalf; needed for requesters.
+    /// Enterprise on whose behalf it is used; mandatory for requesters.
     pub enterprise: Option<Text>,
-    /// Days until it expires, 1 to 366.
+    /// Days until expiry, 1 to 366.
     #[serde(default = "usual_days")]
     #[schemars(range(min = 1, max = 366))]
     pub days: u32,
 }
 
-/// Days a token is good for unless somebody says otherwise.
+/// Default lifetime of a token in days.
 pub const fn usual_days() -> u32 {
     90
 }
 
-/// What every secret begins with, so that scanners for leaked secrets can find it.
+/// Prefix of every secret, so that secret scanners recognise it.
 const PREFIX: &str = "crosspark_";
 
 fn hash(secret: &str) -> Digest {
@@ -50,10 +50,10 @@ pub fn mint(
     random: &dyn Random,
 ) -> Result<(TokenRow, Zeroizing<String>, Draft), Error> {
     if !(1..=366).contains(&new.days) {
-        return Err(Error::invalid("days", "a token is good for 1 to 366 days"));
+        return Err(Error::invalid("days", "a token must be valid for 1 to 366 days"));
     }
     if new.role == Role::Requester && new.enterprise.is_none() {
-        return Err(Error::invalid("enterprise", "a requester's token names the enterprise on whose behalf it asks"));
+        return Err(Error::invalid("enterprise", "a requester's token must name an enterprise"));
     }
     let secret = Zeroizing::new(format!("{PREFIX}{}", base64url(&*Zeroizing::new(random::bytes::<32>(random)))));
     let row = TokenRow {
@@ -83,12 +83,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Of this node.
+    /// The tokens of this node.
     pub fn new(node: Arc<Node>, idempotency: Arc<Idempotency>) -> Self {
         Self { node, idempotency }
     }
 
-    /// Makes a token; its secret is told this once.
+    /// Creates a token; its secret is returned only once.
     pub async fn create(
         &self,
         user: &User,
@@ -96,8 +96,10 @@ impl Tokens {
         once: Option<&IdempotencyKey>,
     ) -> Result<(TokenRow, Zeroizing<String>), Error> {
         let told = |id: TokenId| {
-            let reason = format!("the token {id} was made with this idempotency key, and its secret was told then");
-            Error::invalid("conflict", format!("{reason}; revoke it, and make another with another key"))
+            let reason = format!(
+                "the token {id} was already created with this idempotency key, and its secret is not shown again"
+            );
+            Error::invalid("conflict", format!("{reason}; revoke it, and create another with a new key"))
         };
         if let Some(id) = self.idempotency.answered(user, once).await? {
             return Err(told(id));
@@ -111,17 +113,18 @@ impl Tokens {
         Ok((row, secret))
     }
 
-    /// Ends a token; not the last administrator's, without which nobody could make another.
+    /// Revokes a token, unless it is the last administrator's: only administrators can create tokens.
     pub async fn revoke(&self, id: &TokenId) -> Result<(), Error> {
         let (rows, now) = (self.node.store().tokens().await?, self.node.now());
-        let row = rows.iter().find(|row| row.id == *id).ok_or_else(|| Error::not_found(format!("no token {id}")))?;
+        let row =
+            rows.iter().find(|row| row.id == *id).ok_or_else(|| Error::not_found(format!("there is no token {id}")))?;
         if row.revoked {
             return Ok(());
         }
         let mut others = rows.iter().filter(|other| other.id != *id && !other.revoked && now < other.expires);
         if row.role == Role::Admin.name() && !others.any(|other| other.role == Role::Admin.name()) {
             let reason =
-                "it is the last administrator's token, and only an administrator can make another: make one first";
+                "this is the last administrator's token, and only administrators create tokens: create another first";
             return Err(Error::invalid("conflict", reason));
         }
         let facts = Facts { detail: details(json!({"token": id, "role": row.role})), ..Facts::default() };
@@ -130,12 +133,12 @@ impl Tokens {
         Ok(())
     }
 
-    /// The user behind a secret, if the token is known, good and not revoked.
+    /// The user of a token, if it is known, not expired and not revoked.
     pub async fn authenticate(&self, secret: &str) -> Result<Option<User>, Error> {
         if !secret.starts_with(PREFIX) || secret.len() > 100 {
             return Ok(None);
         }
-        // Looked up by its hash: how long that takes tells nothing about the secret.
+        // The lookup by hash does not leak the secret through its timing.
         let row = self.node.store().token(&hash(secret)).await?;
         let good = row.filter(|row| !row.revoked && self.node.now() < row.expires);
         Ok(good.and_then(|row| {
@@ -149,7 +152,7 @@ impl Tokens {
         Ok(self.node.store().tokens().await?)
     }
 
-    /// Logs that a user asked for what the role does not allow.
+    /// Logs a request that the user's role does not permit.
     pub async fn refuse_role(&self, user: &User, needed: &[&str], asked: &str) -> Error {
         let facts = Facts {
             enterprise: user.enterprise.clone(),
@@ -158,7 +161,11 @@ impl Tokens {
         };
         let error = Error::forbidden(
             "role",
-            format!("this needs a token of the role {}; yours is {}", needed.join(" or "), user.role.name()),
+            format!(
+                "this requires a token with the role {}; yours has the role {}",
+                needed.join(" or "),
+                user.role.name()
+            ),
         );
         self.node.refuse_user(Kind::ManagementRefused, facts, error).await
     }

@@ -1,4 +1,4 @@
-//! What the handlers of the peer listener share.
+//! Shared state of the handlers of the peer listener.
 
 use crate::identity::x509::Presented;
 use crate::services::Services;
@@ -11,14 +11,14 @@ use tokio::sync::Semaphore;
 pub struct App {
     /// The use cases.
     pub services: Services,
-    /// Permits to read an offered register: registers are large.
+    /// Permits to read offered registers, which are large.
     pub register_permits: Arc<Semaphore>,
 }
 
-/// The connection that a request came over; the listener puts it into the request's extensions.
+/// The connection of a request; the listener puts it into the request's extensions.
 #[derive(Clone, Default)]
 pub struct Connection {
-    /// The client certificate whose key was proven, if there is one.
+    /// Client certificate, with proof of its key, if there is one.
     pub presented: Option<Arc<Presented>>,
     /// Remote address.
     pub address: Option<SocketAddr>,

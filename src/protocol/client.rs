@@ -1,4 +1,4 @@
-//! Client side: the node's `Peer`, over HTTPS, to the member's endpoint in the register and nowhere else.
+//! Client side: the `Peer` over HTTPS. It only connects to addresses that the register lists for the member.
 
 use super::wire::{self, BASE};
 use super::{REGISTER_HEADER, TRACE_HEADER};
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// What a peer told of its register: who, and which sequence.
+/// A peer and the stated sequence number of its register.
 pub type Told = (ParticipantId, u64);
 
 /// Peers over HTTPS.
@@ -37,16 +37,16 @@ pub struct HttpPeer {
     key: Arc<DocumentKey>,
     clock: Arc<dyn Clock>,
     random: SystemRandomness,
-    /// This node's register; told with every request.
+    /// Sequence number of this node's register, stated in every request.
     sequence: Arc<AtomicU64>,
-    /// Where registers are read that a peer lacks.
+    /// Source of the registers that a peer lacks.
     store: Arc<dyn Store>,
-    /// Where a peer's higher sequence is reported.
+    /// Receives the higher sequence numbers of peers.
     newer: mpsc::Sender<Told>,
 }
 
 impl HttpPeer {
-    /// For the node at `endpoint`. `newer` hears of peers whose register is newer than `sequence`.
+    /// The client of the node at `endpoint`. Peers with a newer register than `sequence` are reported to `newer`.
     pub fn new(
         endpoint: Endpoint,
         clients: Arc<MemberClients>,
@@ -59,12 +59,12 @@ impl HttpPeer {
         Self { endpoint, clients, key, clock, random: SystemRandomness::new(), sequence, store, newer }
     }
 
-    /// To a path below the member's endpoint.
+    /// A request to a path below the member's endpoint.
     fn request(&self, to: &Member, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
         self.request_at(to, method, &to.endpoint.join(path))
     }
 
-    /// To an address that the register has for the member.
+    /// A request to an address that the register lists for the member.
     fn request_at(&self, to: &Member, method: Method, address: &str) -> Result<RequestBuilder, PeerError> {
         let sequence = self.sequence.load(Ordering::Relaxed);
         let client = self.clients.client(to, address);
@@ -79,8 +79,8 @@ impl HttpPeer {
         })
     }
 
-    /// Sends, and turns an answer other than success into an error. A peer that does not know this node because its
-    /// register is older is brought the registers that it lacks, once, and asked again.
+    /// Sends a request, and turns an unsuccessful response into an error. If a peer with an older register refuses, it
+    /// is sent the registers that it lacks, and the request is repeated once.
     async fn send(&self, to: &Member, request: RequestBuilder) -> Result<Response, PeerError> {
         let again = request.try_clone();
         let answer = self.send_once(to, request).await?;
@@ -105,9 +105,11 @@ impl HttpPeer {
         for (path, kind, document) in bring {
             let request = self.request(to, Method::POST, path)?;
             let request = request.header(CONTENT_TYPE, kind).body(document);
-            // That it does not take them now does not mean that it never will: others may bring what lies between.
+            // A refusal is not final: other members may send the peer the registers in between.
             let taken = refused_or(self.send_once(to, request).await?).await;
-            taken.map_err(|error| PeerError::Unreachable(format!("its register is older, and it {error}")))?;
+            taken.map_err(|error| {
+                PeerError::Unreachable(format!("it did not accept this node's newer register: {error}"))
+            })?;
         }
         Ok(())
     }
@@ -115,12 +117,12 @@ impl HttpPeer {
     async fn send_once(&self, to: &Member, request: RequestBuilder) -> Result<Response, PeerError> {
         let sent = tokio::time::timeout(limits::PEER_ANSWER_TIME_MAX, request.send()).await;
         let response = match sent {
-            Err(_) => return Err(PeerError::Unreachable("no answer in time".into())),
+            Err(_) => return Err(PeerError::Unreachable("no response in time".into())),
             Ok(Err(error)) => return Err(PeerError::Unreachable(causes(&error))),
             Ok(Ok(response)) => response,
         };
         if let Some(told) = told(&response).filter(|told| *told > self.sequence.load(Ordering::Relaxed)) {
-            // Full means that others report the same; `catch_up` leaves alone for a while who had nothing to give.
+            // A full channel is harmless: the peer states its sequence number again in every response.
             let _ = self.newer.try_send((to.id.clone(), told));
         }
         Ok(response)
@@ -133,22 +135,22 @@ impl HttpPeer {
     }
 }
 
-/// The condition of a catalog filter that asks a crosspark node for what changed.
+/// The catalog filter condition that requests the changes after `since` from a crosspark node.
 fn change_after(since: u64) -> Value {
     json!({"property": "crosspark:change", "operator": "gt", "value": since.to_string()})
 }
 
-/// Where a member's endpoints of the protocol are.
+/// Base address of a member's DSP endpoints.
 fn base_of(member: &Member) -> String {
     if member.connector.is_some() { member.endpoint.to_string() } else { member.endpoint.join(BASE) }
 }
 
-/// The sequence of the peer's register.
+/// The sequence number of the peer's register.
 fn told(response: &Response) -> Option<u64> {
     response.headers().get(REGISTER_HEADER)?.to_str().ok()?.parse().ok()
 }
 
-/// An answer other than success becomes an error.
+/// Turns an unsuccessful response into an error.
 async fn refused_or(response: Response) -> Result<Response, PeerError> {
     if response.status().is_success() {
         return Ok(response);
@@ -160,7 +162,7 @@ async fn refused_or(response: Response) -> Result<Response, PeerError> {
     Err(PeerError::Refused { status: status.as_u16(), code, reason: reason_of(status, &answer), promise })
 }
 
-/// An error with its causes: reqwest's own words alone say little.
+/// An error with its causes, which reqwest's message leaves out.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -176,7 +178,7 @@ fn promise_of(response: &Response) -> Option<String> {
     (value.len() <= limits::DOCUMENT_BYTES_MAX).then(|| value.to_owned())
 }
 
-/// The reasons in a protocol error or problem.
+/// The reasons in a DSP error or problem.
 fn reason_of(status: StatusCode, value: &Value) -> String {
     let reasons = value.get("reason").and_then(Value::as_array);
     let mut words: Vec<&str> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -185,7 +187,7 @@ fn reason_of(status: StatusCode, value: &Value) -> String {
     text.chars().take(limits::TEXT_CHARS_MAX * 2).collect()
 }
 
-/// Reads an answer of at most `max` bytes.
+/// Reads a response body of at most `max` bytes.
 async fn read(response: Response, max: usize) -> Result<Bytes, PeerError> {
     let mut stream = response.bytes_stream();
     let mut body = BytesMut::new();
@@ -202,11 +204,11 @@ async fn read(response: Response, max: usize) -> Result<Bytes, PeerError> {
     match tokio::time::timeout(limits::PEER_ANSWER_TIME_MAX, reading).await {
         Ok(Ok(())) => Ok(body.freeze()),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(PeerError::Unreachable("the answer does not end in time".into())),
+        Err(_) => Err(PeerError::Unreachable("the response did not end in time".into())),
     }
 }
 
-/// The bytes of an answer; silence inside the stream ends it, and so does `time_max`.
+/// The body of a response as a stream, which fails when it is idle too long or takes longer than `time_max`.
 fn lively(response: Response, time_max: Duration) -> BoxStream<'static, Result<Bytes, PeerError>> {
     let stream = response.bytes_stream().boxed();
     let end = tokio::time::Instant::now() + time_max;
@@ -218,7 +220,7 @@ fn lively(response: Response, time_max: Duration) -> BoxStream<'static, Result<B
             Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(causes(&error))), None)),
             Ok(None) => None,
             Err(_) => {
-                Some((Err(PeerError::Unreachable("the stream of data fell silent, or is too slow".into())), None))
+                Some((Err(PeerError::Unreachable("the data stream was idle too long, or is too slow".into())), None))
             }
         }
     });
@@ -264,7 +266,7 @@ impl Peer for HttpPeer {
         let response = self.send(to, request).await?;
         let promise = promise_of(&response);
         let body = read(response, limits::DOCUMENT_BYTES_MAX).await?;
-        // Other connectors answer some messages with nothing.
+        // Other connectors answer some messages with an empty body.
         let value = if body.is_empty() { Value::Null } else { parse(&body)? };
         let pid = message
             .answer_pid_member()
@@ -290,9 +292,9 @@ impl Peer for HttpPeer {
             .header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
         let response = self.send(to, request).await?;
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Err(PeerError::Invalid(format!("{} where a range was asked for", response.status())));
+            return Err(PeerError::Invalid(format!("status {} instead of the requested range", response.status())));
         }
-        // What came is kept, and the rest asked for again.
+        // After the time limit, received bytes are kept and the remaining range is requested again.
         Ok(lively(response, limits::RANGE_TIME_MAX))
     }
 
@@ -300,7 +302,7 @@ impl Peer for HttpPeer {
         let client = self.clients.client(to, address.as_str());
         let mut request = client.map_err(|error| PeerError::Unreachable(error.to_string()))?.get(address.as_str());
         if let Some(token) = token {
-            // Some connectors give the whole header, others the token alone.
+            // Some connectors provide the complete header value, others only the token.
             let value = if token.contains(' ') { token.to_owned() } else { format!("Bearer {token}") };
             request = request.header(AUTHORIZATION, value);
         }
@@ -338,7 +340,7 @@ impl Peer for HttpPeer {
     }
 
     async fn reach(&self, to: &Member) -> Result<(), PeerError> {
-        // One question, and nothing is brought to whoever says that it is behind.
+        // A single request: a peer with an older register is not sent newer ones.
         let request = self.request(to, Method::GET, "/.well-known/dspace-version")?;
         refused_or(self.send_once(to, request).await?).await.map(drop)
     }
@@ -348,8 +350,8 @@ impl Peer for HttpPeer {
     }
 }
 
-/// The address in a `Link` with rel="next" (RFC 8288): relative or absolute, it must be the one that was asked for, with
-/// another query.
+/// The address in a `Link` with rel="next" (RFC 8288): relative or absolute, it must equal the requested one except for
+/// the query.
 fn next_page(response: &Response, first: &str) -> Option<String> {
     let link = response.headers().get("link")?.to_str().ok()?;
     let part = link.split(',').find(|part| part.contains("rel=\"next\""))?;

@@ -1,4 +1,4 @@
-//! Our data plane beside the protocol: registers, schemas, log, manifests, sealed bytes, keys, receipts, openings.
+//! The crosspark data plane: registers, schemas, log, manifests, data, keys, receipts, openings.
 
 use super::app::{App, Connection};
 use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, bearer_of, read_body};
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 type Answer = Result<Response, Failure>;
 
-/// The routes. Those of the log and register are open reads: what they show is public or signed.
+/// The routes. Reads of the log and registers are not authenticated: their content is public or signed.
 pub fn routes() -> Router<App> {
     let places = Arc::new(Semaphore::new(limits::OPEN_READS_MAX));
     let open = Router::new()
@@ -50,11 +50,11 @@ pub fn routes() -> Router<App> {
         .route("/reach", get(reach))
 }
 
-/// Whoever asks waits for one of few places.
+/// Limits unauthenticated reads by a few permits.
 async fn open_read(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Answer {
     let place = tokio::time::timeout(limits::OPEN_READ_WAIT_MAX, places.acquire()).await;
     let Ok(Ok(_place)) = place else {
-        return Err(problem(Error::Unavailable("too many read at once; try again".into())));
+        return Err(problem(Error::Unavailable("too many concurrent reads; try again".into())));
     };
     Ok(next.run(request).await)
 }
@@ -75,12 +75,12 @@ async fn newest_register(State(app): State<App>) -> Answer {
     Ok(text("application/jose", app.services.membership.register(None).await.map_err(problem)?))
 }
 
-/// A member whom this node does not know yet brings the register that lists it. It must hold a certificate of the
-/// alliance; the register proves itself.
+/// A member that this node does not know yet sends the register that lists it. The caller must have a certificate of
+/// the alliance; the register is verified by its signature.
 async fn accept_register(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
     app.services.membership.require_certificate(connection.presented.as_deref()).map_err(problem)?;
-    // Registers are large: few are read at once.
+    // Registers are large, so only a few are read concurrently.
     let busy = || problem(Error::Unavailable("other registers are being read; try again".into()));
     let _place = app.register_permits.try_acquire().map_err(|_| busy())?;
     let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;
@@ -94,7 +94,7 @@ async fn register(State(app): State<App>, Path(sequence): Path<String>) -> Answe
     Ok(text("application/jose", app.services.membership.register(Some(sequence)).await.map_err(problem)?))
 }
 
-/// A member that knows a newer root document brings it; the document proves itself.
+/// A member sends a newer root document, which is verified by its signatures.
 async fn accept_root(State(app): State<App>, request: Request) -> Answer {
     let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
     app.services.membership.require_certificate(connection.presented.as_deref()).map_err(problem)?;
@@ -112,14 +112,14 @@ async fn root(State(app): State<App>, Path(version): Path<String>) -> Answer {
 async fn schema(State(app): State<App>, ActiveMember(_): ActiveMember, Path(digest): Path<String>) -> Answer {
     let known = app.services.discovery.schemas();
     let found = known.iter().find(|compiled| compiled.schema.digest().to_string() == digest);
-    let found = found.ok_or_else(|| not_found("no such schema"))?;
+    let found = found.ok_or_else(|| not_found("this node does not know the schema"))?;
     Ok(Json(found.schema.value()).into_response())
 }
 
 /// C2SP tlog-tiles 0.1.0: checkpoint, tiles, entry bundles.
 async fn checkpoint(State(app): State<App>) -> Answer {
     let note = app.services.evidence.checkpoint().await.map_err(problem)?;
-    let note = note.ok_or_else(|| not_found("nothing is signed yet"))?;
+    let note = note.ok_or_else(|| not_found("there is no checkpoint yet"))?;
     Ok(text("text/plain; charset=utf-8", note))
 }
 
@@ -145,7 +145,7 @@ async fn tile(State(app): State<App>, Path(path): Path<String>) -> Answer {
         let id = TileId::parse(&path).map_err(|error| not_found(&error.to_string()))?;
         evidence.tile(&id).await.map_err(problem)?
     };
-    let bytes = bytes.ok_or_else(|| not_found("there is no such tile (yet)"))?;
+    let bytes = bytes.ok_or_else(|| not_found("there is no such tile yet"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
@@ -157,7 +157,8 @@ async fn manifest(State(app): State<App>, ActiveMember(from): ActiveMember, Path
     }
 }
 
-/// `bytes=FROM-[TO]` of a resource of `size` bytes (RFC 9110 section 14.1.2); whole without, none if it cannot be met.
+/// The range `bytes=FROM-[TO]` of a resource of `size` bytes (RFC 9110 section 14.1.2): everything without a `Range`
+/// header, `None` if it is not satisfiable.
 fn range(headers: &HeaderMap, size: u64) -> Option<std::ops::Range<u64>> {
     let Some(value) = headers.get(header::RANGE) else { return Some(0..size) };
     let (from, to) = value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
@@ -166,7 +167,7 @@ fn range(headers: &HeaderMap, size: u64) -> Option<std::ops::Range<u64>> {
     (from < end).then_some(from..end)
 }
 
-/// Who fetches data: a member by its connection, or a connector that shows no more than the transfer's token.
+/// The caller that fetches data: a member with a client certificate, or a connector that sends only the transfer token.
 struct Fetching(Counterparty, ProcessId);
 
 impl FromRequestParts<App> for Fetching {
@@ -189,7 +190,7 @@ impl FromRequestParts<App> for Fetching {
     }
 }
 
-/// Sealed or plain data under a transfer token, by range.
+/// Sealed or plain data for a transfer token, with ranges.
 async fn data(State(app): State<App>, Fetching(from, id): Fetching, headers: HeaderMap) -> Answer {
     let served = app.services.delivery.data_plane.serve_data(&from, &id, bearer_of(&headers)).await;
     let served = served.map_err(|error| problem(error).promised(&app.services.evidence, &from))?;
@@ -212,7 +213,7 @@ async fn data(State(app): State<App>, Fetching(from, id): Fetching, headers: Hea
                 let read = move || sealed.range(at, wanted).map(|bytes| (bytes, sealed));
                 let (bytes, sealed) = tokio::task::spawn_blocking(read).await??;
                 if bytes.len() < wanted {
-                    return Err(std::io::Error::other("the sealed bytes end early"));
+                    return Err(std::io::Error::other("the sealed bytes are shorter than expected"));
                 }
                 (bytes, Data::Sealed(sealed))
             }
@@ -247,7 +248,7 @@ async fn read_jws(app: &App, from: &Counterparty, request: Request) -> Result<St
         Some(jws) => Ok(jws),
         None => {
             let (kind, facts) = (crate::audit::entry::Kind::MessageRefused, crate::audit::entry::Facts::default());
-            let error = Error::invalid("body", "expected a compact JWS within its limit");
+            let error = Error::invalid("body", "expected a compact JWS within the size limit");
             Err(problem(app.services.node.refuse(from, kind, facts, error).await)
                 .promised(&app.services.evidence, from))
         }
@@ -290,7 +291,7 @@ async fn receipt(
     }
 }
 
-/// A provider withdrew a dataset.
+/// A provider's notice of a withdrawn dataset.
 async fn withdrawal(State(app): State<App>, ActiveMember(from): ActiveMember, request: Request) -> Answer {
     let jws = read_jws(&app, &from, request).await?;
     match app.services.publishing.accept_withdrawal(&from, &jws).await {

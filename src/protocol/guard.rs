@@ -1,4 +1,5 @@
-//! What stands before every handler: who calls, whether that is allowed here, and how a refusal is written.
+//! Extractors before every handler, which authenticate and authorise the caller and read bodies; and refusals as
+//! responses.
 
 use super::REGISTER_HEADER;
 use super::app::{App, Connection};
@@ -17,7 +18,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// A member in any standing: only for what a suspended member may still send.
+/// A member of any status, for requests that suspended members may still send.
 pub struct AnyMember(pub Counterparty);
 
 /// An active member.
@@ -36,7 +37,7 @@ impl FromRequestParts<App> for AnyMember {
             None => app.services.membership.authenticate(presented).await,
         };
         let first = who().await.map_err(|error| Failure::of(family, error));
-        // Whoever is behind fetches before it decides. trust.md, "The register".
+        // A node with an older register fetches the newer one before it decides, so that suspensions spread quickly.
         let told = stated_sequence(&parts.headers);
         let newest = app.services.node.trust().register.body().sequence;
         match first {
@@ -74,7 +75,7 @@ impl FromRequestParts<App> for ActiveMember {
     }
 }
 
-/// A JSON body within its limit; what it is, is the handler's affair.
+/// A JSON body within its limit; the handler parses it.
 pub struct JsonBody(pub Bytes);
 
 impl FromRequest<App> for JsonBody {
@@ -106,7 +107,7 @@ pub async fn read_body(body: Body, max: usize) -> Result<Bytes, StatusCode> {
     }
 }
 
-/// Which error a path answers with.
+/// Format of the errors of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// CatalogError
@@ -115,7 +116,7 @@ pub enum Family {
     Negotiation,
     /// TransferError
     Transfer,
-    /// Ours: a problem (RFC 9457).
+    /// Problem details (RFC 9457), outside of DSP.
     Problem,
 }
 
@@ -130,11 +131,11 @@ impl Family {
     }
 }
 
-/// Marks an answer whose refusal is in the log already, as an entry or counted.
+/// Marks a response whose refusal was already logged or counted.
 #[derive(Clone, Copy)]
 pub struct Traced;
 
-/// A refusal on its way out.
+/// A refusal to be sent.
 #[derive(Debug)]
 pub struct Failure {
     family: Family,
@@ -145,25 +146,25 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Of this family.
+    /// A refusal in the format of `family`.
     pub fn of(family: Family, error: Error) -> Self {
         Self { family, error, status: None, names: None, promise: None }
     }
 
-    /// With the promise that it is in the log.
+    /// Adds the promise that the refusal is in the log.
     pub fn promised(mut self, evidence: &Evidence, from: &Counterparty) -> Self {
         self.promise = self.error.logged().map(|logged| evidence.promise(&from.participant, logged));
         self
     }
 
-    /// With the names of the process.
+    /// Adds the ids of the process.
     pub fn about(mut self, names: &Names) -> Self {
         self.names = Some(names.clone());
         self
     }
 }
 
-/// The names of a process, as far as a caller told them.
+/// The ids of a process, as far as the caller stated them.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// `consumerPid`
@@ -173,7 +174,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// As a message has them, whatever else is wrong with it.
+    /// Reads the ids of a message, which may be invalid otherwise.
     pub fn of(body: &[u8]) -> Self {
         let value: Value = crate::core::json::read(body).unwrap_or_default();
         let name = |name: &str| {
@@ -184,11 +185,11 @@ impl Names {
     }
 }
 
-/// What outsiders are told: faults of this node stay in its own log.
+/// The reason shown to callers; details of internal errors are only logged.
 pub fn public_reason(error: &Error) -> String {
     if let Error::Internal(reason) = error {
         tracing::error!(reason, "internal error");
-        return "internal error; the operator finds it in this node's log".to_owned();
+        return "internal error; see the log output of this node".to_owned();
     }
     error.to_string()
 }
@@ -208,14 +209,14 @@ impl IntoResponse for Failure {
                 with_context(kind, json!({"code": code, "reason": [reason]}))
             }
         };
-        // Both are there in each error of a process (the JSON Schemas), also where one is not known.
+        // The JSON Schemas require both ids in every error of a process, even if one is unknown.
         if matches!(self.family, Family::Negotiation | Family::Transfer) {
             let names = self.names.unwrap_or_default();
             (body["consumerPid"], body["providerPid"]) = (names.consumer.into(), names.provider.into());
         }
         let kind = if self.family == Family::Problem { "application/problem+json" } else { "application/json" };
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body.to_string()).into_response();
-        // Where it counts strangers, `authenticate` has done so; refusals of members carry their entry.
+        // `authenticate` has counted unauthenticated callers; refusals of members carry their log entry.
         let counted = matches!(self.error, Error::TooMany) || matches!(self.error.code(), "membership" | "register");
         if self.error.logged().is_some() || counted {
             response.extensions_mut().insert(Traced);
@@ -235,7 +236,7 @@ pub fn add_promise(headers: &mut HeaderMap, promise: Option<&str>) {
     }
 }
 
-/// An answer with its promise.
+/// A response with its promise.
 pub fn answer(
     evidence: &Evidence,
     to: &Counterparty,

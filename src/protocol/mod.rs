@@ -1,4 +1,4 @@
-//! The Dataspace Protocol 2025-1 over HTTPS, and our data plane beside it: wire messages, server routes, client.
+//! The Dataspace Protocol 2025-1 over HTTPS, and the crosspark data plane: wire messages, server routes, client.
 
 mod app;
 mod client;
@@ -14,5 +14,5 @@ pub use wire::{BASE, Incoming, outgoing as wire_message};
 
 /// Header of W3C Trace Context.
 pub const TRACE_HEADER: &str = "traceparent";
-/// Header in which both sides tell the sequence of their register.
+/// Header in which both sides state the sequence number of their register.
 pub const REGISTER_HEADER: &str = "crosspark-register";

@@ -62,7 +62,7 @@ pub fn router(services: Services) -> Router {
         .with_state(app)
 }
 
-/// Every answer tells the sequence of this node's register; what a caller's trace sets in motion belongs to it.
+/// States the sequence number of this node's register in every response, and continues the caller's trace.
 async fn tell_register(
     State(app): State<App>,
     request: axum::extract::Request,
@@ -71,7 +71,7 @@ async fn tell_register(
     let header = request.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let trace = header.and_then(TraceId::from_header);
     let mut response = trace::within(trace, next.run(request)).await;
-    // A refusal that no handler logged or counted (a path, query or range that cannot be read) is counted here.
+    // Refusals that no handler logged or counted, such as an unreadable path, query or range, are counted here.
     if response.status().is_client_error() && response.extensions().get::<Traced>().is_none() {
         app.services.node.count_refusal(CountedRefusal::NoRoute);
     }
@@ -81,7 +81,8 @@ async fn tell_register(
 }
 
 async fn no_route() -> Response {
-    let problem = json!({"title": "not-found", "status": 404, "detail": "there is nothing at this path and method"});
+    let problem =
+        json!({"title": "not-found", "status": 404, "detail": "there is no resource for this path and method"});
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], problem.to_string()).into_response()
 }
 
@@ -138,22 +139,22 @@ async fn catalog(
     Ok(response)
 }
 
-/// One message or question of a member, and how it is answered.
+/// A message or query of a member, and how it is answered.
 struct Call<'a> {
     app: &'a App,
     from: &'a Counterparty,
     family: Family,
-    /// The names of the process, as far as the caller told them: each error repeats them.
+    /// Ids of the process, as far as the caller stated them; every error repeats them.
     names: Names,
 }
 
 impl<'a> Call<'a> {
-    /// A message.
+    /// For a message.
     fn new(app: &'a App, from: &'a Counterparty, family: Family, body: &[u8]) -> Self {
         Self { app, from, family, names: Names::of(body) }
     }
 
-    /// A question about what the path names.
+    /// For a query about the resource in the path.
     fn about_path(app: &'a App, from: &'a Counterparty, family: Family, pid: &str) -> Self {
         Self { app, from, family, names: Names { provider: pid.to_owned(), consumer: String::new() } }
     }
@@ -163,7 +164,7 @@ impl<'a> Call<'a> {
         if self.family == Family::Catalog { failure } else { failure.about(&self.names) }
     }
 
-    /// What cannot be read is a refusal of a member, too: it gets its entry.
+    /// Logs a message that cannot be read as a refusal.
     async fn read<T>(&self, read: Result<T, Error>) -> Result<T, Failure> {
         match read {
             Ok(message) => Ok(message),
@@ -174,16 +175,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Reads a message about the process that `path` names.
+    /// Reads a message about the process in `path`.
     async fn about(&self, path: &str, kind: &str, body: &[u8]) -> Result<About, Failure> {
         let pid = self.read(segment::<ProcessId>(path)).await?;
         let about = Incoming::read(body, kind).and_then(|message| {
-            // The path names this side's process; which of the two that is tells which side this is.
+            // The path contains this side's process id, which determines the role of this side.
             let (consumer, provider) = message.pids(Role::Consumer)?;
             let own = if pid == consumer { Role::Consumer } else { Role::Provider };
             let (named, peer_pid) = if own == Role::Consumer { (consumer, provider) } else { (provider, consumer) };
             if named != pid {
-                return Err(Error::invalid("pid", "the message is about another process than its path"));
+                return Err(Error::invalid("pid", "the process id of the message does not match its path"));
             }
             Ok(About { message, pid: pid.clone(), peer_pid })
         });
@@ -204,7 +205,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A message about a process, whose names were compared with the path.
+/// A message about a process, whose ids match the path.
 struct About {
     message: Incoming,
     pid: ProcessId,

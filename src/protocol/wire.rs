@@ -1,5 +1,5 @@
-//! Messages as the wire has them (DSP 2025-1, plain JSON; its JSON Schemas are normative). Unknown properties are
-//! ignored, `@context` and `@type` are not.
+//! Wire format of the messages (DSP 2025-1, plain JSON; its JSON Schemas are normative). Unknown properties are
+//! ignored; `@context` and `@type` are checked.
 
 use crate::contracts::{ContractOffer, ContractRequest, PlainAgreement, Terms};
 use crate::core::digest::Digest;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 /// Base of all paths of version 2025-1.
 pub const BASE: &str = "/dsp/2025-1";
-/// The context that every message names.
+/// The JSON-LD context of every message.
 pub const CONTEXT: &str = "https://w3id.org/dspace/2025/1/context.jsonld";
 /// `endpointType` of a data address (DSP 2025-1, "Transfer Start Message").
 const HTTP_ENDPOINT: &str = "https://w3id.org/idsa/v4.1/HTTP";
@@ -28,9 +28,9 @@ const AGREEMENT: &str = "crosspark:agreement";
 /// A message whose envelope was checked.
 pub struct Incoming {
     members: Map<String, Value>,
-    /// Digest of its canonical form: the same message again has the same.
+    /// Digest of the canonical form, by which repetitions are recognised.
     pub digest: Digest,
-    /// Whether it has a name of its own (`@id`), so that what is said twice can be told from what came twice.
+    /// Whether the message has an `@id`, which distinguishes a repetition from a new message with the same content.
     pub named: bool,
 }
 
@@ -55,24 +55,24 @@ impl Incoming {
         Ok(Self { members, named, digest: Digest::labelled("crosspark/message/v1", &[&canonical]) })
     }
 
-    /// A member that must be there.
+    /// A required member.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let value = self.members.get(name).cloned().ok_or_else(|| invalid(format!("`{name}` is missing")))?;
         serde_json::from_value(value).map_err(|error| invalid(format!("`{name}`: {error}")))
     }
 
-    /// A member that may be absent.
+    /// An optional member.
     pub fn optional<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
         if self.members.contains_key(name) { self.get(name).map(Some) } else { Ok(None) }
     }
 
-    /// The two names of the process, this side's first.
+    /// Both ids of the process, this side's first.
     pub fn pids(&self, own: Role) -> Result<(ProcessId, ProcessId), Error> {
         let (consumer, provider) = (self.get("consumerPid")?, self.get("providerPid")?);
         Ok(if own == Role::Consumer { (consumer, provider) } else { (provider, consumer) })
     }
 
-    /// Why, in the sender's words: texts, or objects with a text.
+    /// The sender's reasons: strings, or objects with a text.
     pub fn reason(&self) -> String {
         let list = self.members.get("reason").and_then(Value::as_array);
         let text = |value: &'_ Value| -> Option<String> {
@@ -136,7 +136,7 @@ impl Incoming {
         self.get("callbackAddress")
     }
 
-    /// The signature that a crosspark node's ContractAgreementMessage or ContractAgreementVerificationMessage carries.
+    /// The agreement's JWS in a ContractAgreementMessage or ContractAgreementVerificationMessage of a crosspark node.
     pub fn signature(&self) -> Result<Option<String>, Error> {
         match self.members.get("agreement").and_then(|agreement| agreement.get(AGREEMENT)) {
             Some(Value::String(jws)) => Ok(Some(jws.clone())),
@@ -144,7 +144,7 @@ impl Incoming {
         }
     }
 
-    /// The agreement of a ContractAgreementMessage, as the protocol has it; none if that is not understood.
+    /// The ODRL agreement of a ContractAgreementMessage; `None` if it is not understood.
     pub fn agreement(&self) -> Result<Option<PlainAgreement>, Error> {
         let terms: Value = self.get("agreement")?;
         fn part<T: DeserializeOwned>(terms: &Value, name: &str) -> Option<T> {
@@ -174,7 +174,7 @@ impl Incoming {
     }
 }
 
-/// Completes a message or answer.
+/// Adds `@context` and `@type` to a message or response.
 pub fn with_context(kind: &str, members: Value) -> Value {
     let mut all = match members {
         Value::Object(members) => members,
@@ -193,26 +193,26 @@ fn pids(role: Role, own: &ProcessId, peer: Option<&ProcessId>) -> Value {
     }
 }
 
-/// A negotiation as an answer.
+/// A negotiation as response body.
 pub fn negotiation(negotiation: &Negotiation) -> Value {
     let mut members = pids(negotiation.role, &negotiation.id, negotiation.peer_pid.as_ref());
     members["state"] = negotiation.state.name().into();
     with_context("ContractNegotiation", members)
 }
 
-/// A transfer as an answer.
+/// A transfer as response body.
 pub fn transfer(transfer: &Transfer) -> Value {
     let mut members = pids(transfer.role, &transfer.id, transfer.peer_pid.as_ref());
     members["state"] = transfer.state.name().into();
     with_context("TransferProcess", members)
 }
 
-/// An outgoing message of the node at the endpoint `own`: path below the receiver's base of the protocol (or, of our data
-/// plane, below its endpoint), and body.
+/// An outgoing message of the node at the endpoint `own`: its path below the receiver's DSP base (for crosspark
+/// messages, below its endpoint) and its body.
 pub fn outgoing(envelope: &Envelope<'_>, own: &Endpoint, to: &ParticipantId) -> (String, Value) {
     let (path, mut body) = written(envelope.message, own, to, envelope.token);
     if let Value::Object(body) = &mut body {
-        // What is said twice is two messages: only by their names can the receiver tell them from one that came twice.
+        // By the `@id` the receiver distinguishes a repetition from a new message with the same content.
         body.insert("@id".into(), envelope.id.to_string().into());
     }
     (path, body)
@@ -297,8 +297,8 @@ fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<
     }
 }
 
-/// The path of a request or offer: the first of a negotiation tells a callback address, each other one the process (exactly
-/// one of the two, by the JSON Schemas).
+/// The path of a request or offer. The first of a negotiation states the callback address, every later one the peer's
+/// process id; the JSON Schemas require exactly one of the two.
 fn addressed(body: &mut Value, process: (&str, Option<&ProcessId>), callback: &str, kind: &str) -> String {
     match process {
         (name, Some(pid)) => {
@@ -337,8 +337,8 @@ fn termination(end: &Termination) -> Value {
     body
 }
 
-/// The protocol's agreement, as other connectors read it, with ours as an extension property. Its members are copied
-/// from the signed payload.
+/// The ODRL agreement for other connectors, with the JWS as an extension property. Its members are copied from the
+/// signed payload.
 fn odrl_agreement(jws: &str, signed: Timestamp) -> Value {
     let payload = jws.split('.').nth(1).and_then(crate::identity::key::from_base64url).unwrap_or_default();
     let ours: Value = serde_json::from_slice(&payload).unwrap_or_default();

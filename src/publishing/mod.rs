@@ -1,4 +1,4 @@
-//! Publishing datasets and withdrawing them.
+//! Publication and withdrawal of datasets.
 
 mod publish;
 mod sealing;
@@ -31,7 +31,7 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    /// Into the folder `published`.
+    /// Stores sealed datasets in `published`.
     pub fn new(
         node: Arc<Node>,
         idempotency: Arc<Idempotency>,
@@ -45,16 +45,15 @@ impl Publishing {
         Arc::new(Self { node, idempotency, negotiations, transfers, schemas, kek, published, permits })
     }
 
-    /// Removes sealed bytes that nothing refers to: a crash came between them and their commit. Before anything is
-    /// published or fetched.
+    /// Removes unreferenced sealed bytes that a crash left behind. Must be called before anything is published.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let disk = |error: std::io::Error| Error::Unavailable(format!("sealed bytes cannot be listed: {error}"));
+        let disk = |error: std::io::Error| Error::Unavailable(format!("sealed bytes cannot be cleaned up: {error}"));
         for name in self.published.names().map_err(disk)? {
             let digest = Digest::parse(&format!("sha256:{name}"));
             if let Ok(digest) = digest
                 && !self.node.store().has_version_of(&digest).await?
             {
-                tracing::info!(name, "sealed bytes of an interrupted publication removed");
+                tracing::info!(name, "removed the sealed bytes of an interrupted publication");
                 self.published.remove(&name).map_err(disk)?;
             }
         }

@@ -1,4 +1,4 @@
-//! Publishing: validate, seal, sign, one commit. Nothing is published unless every record is valid.
+//! Publication: validate, seal, sign, commit. Nothing is published unless every record is valid.
 
 use super::Publishing;
 use super::sealing::Sealing;
@@ -30,32 +30,32 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// What to publish, beside the records themselves.
+/// Metadata of a publication.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Title in the catalog.
     pub title: Text,
-    /// More about it.
+    /// Longer description.
     #[serde(default)]
     #[schemars(length(max = limits::DESCRIPTION_CHARS_MAX))]
     pub description: String,
-    /// The schema's `$id`, or its digest.
+    /// `$id` or digest of the schema.
     pub schema: String,
-    /// Who may have it and why: ODRL.
+    /// ODRL policy.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
-    /// The records' format.
+    /// Format of the records.
     pub format: Format,
-    /// The dataset of which this is a new version; a new dataset without.
+    /// Dataset that gets a new version; without it, a new dataset is created.
     #[serde(default)]
     pub dataset: Option<DatasetId>,
-    /// What else is said of it.
+    /// Further metadata for the catalog.
     #[serde(default)]
     pub about: About,
 }
 
-/// What was published.
+/// A published dataset version.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -64,11 +64,11 @@ pub struct Published {
     pub dataset: DatasetId,
     /// Version.
     pub version: u64,
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of canonical text.
+    /// Size of the canonical text in bytes.
     pub text_bytes: u64,
-    /// Sealed bytes.
+    /// Size of the container in bytes.
     pub sealed_bytes: u64,
     /// Digest of the manifest.
     pub manifest: Digest,
@@ -77,7 +77,7 @@ pub struct Published {
 }
 
 impl Publishing {
-    /// Publishes the records that `source` yields.
+    /// Publishes the records in `source`.
     pub async fn publish(
         &self,
         user: &User,
@@ -89,14 +89,14 @@ impl Publishing {
             Ok(published) => return Ok(published),
             Err(source) => source,
         };
-        // Nothing is sealed that could not be filed.
+        // Checked first, so that nothing is sealed that cannot be committed.
         self.node.ensure_writable()?;
         match self.try_publish(user, publication, once, source).await {
             Err(error) => {
                 let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
                 if let Error::InvalidRecords(rejection) = &error {
                     let first = rejection.first.first().map(|invalid| &invalid.violation);
-                    // Pointers and rules, never values: the log must not hold the data.
+                    // Only pointers and rules: the log must not contain data.
                     facts.detail = details(json!({
                         "records": rejection.records, "invalid": rejection.invalid,
                         "pointer": first.map(|v| &v.pointer), "keyword": first.map(|v| &v.rule),
@@ -108,7 +108,7 @@ impl Publishing {
         }
     }
 
-    /// The publication that the same request made before: its records are read to the end and compared, too.
+    /// The result of an earlier identical request, whose records must be identical too; otherwise gives `source` back.
     async fn published_before<R: Read + Send + 'static>(
         &self,
         user: &User,
@@ -124,7 +124,7 @@ impl Publishing {
         let read = read.await.map_err(|error| Error::Internal(error.to_string()))?;
         let hashing = read.map_err(|error| Error::invalid("source", error.to_string()))?;
         let published = self.idempotency.answered(user, Some(&key.with_records(hashing))).await?;
-        // It was stored a moment ago, and is kept for a week.
+        // Only if it expired since the check above.
         published
             .map(Ok)
             .ok_or_else(|| Error::Unavailable("the earlier publication has just expired; try again".into()))
@@ -154,7 +154,7 @@ impl Publishing {
             aad: associated_data(self.node.me(), &dataset, version, &compiled.schema.digest()),
             key: key.clone(),
         };
-        // Others wait; so does what they upload.
+        // Further publications wait, and so do their uploads.
         let _permit = self.permits.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         let mut hashing = self.idempotency.hashing(source, once.is_some());
         let sealed =
@@ -200,24 +200,22 @@ impl Publishing {
         };
         let remembered = self.idempotency.remember(user, once, &published);
         if let Err(error) = self.commit_version(user, row, remembered).await {
-            // These are sure to have changed nothing. After any other failure a crash may yet show the version
-            // as committed; if it does not, the sweep at the next start removes the blob.
+            // These errors guarantee that nothing was committed. After any other the version may turn out to be
+            // committed; if it is not, the sweep at the next start removes the blob.
             if matches!(error, StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_)) {
                 let removed = self.published.remove(&name_of(&assembled.digest));
-                removed.unwrap_or_else(
-                    |error| tracing::warn!(%error, "a blob that nothing refers to could not be removed"),
-                );
+                removed.unwrap_or_else(|error| tracing::warn!(%error, "an unreferenced blob could not be removed"));
             }
             if matches!(error, StoreError::Conflict(Conflict::Dataset)) {
                 let dataset = published.dataset;
-                let reason = format!("another version of {dataset} was published meanwhile; publish again");
+                let reason = format!("another version of {dataset} was published in the meantime; publish again");
                 return Err(Error::invalid("conflict", reason));
             }
             return self.idempotency.answered_meanwhile(user, once, error).await;
         }
-        // It is published, whatever else is to be done.
+        // The version is published; later failures must not be reported as failed publication.
         if let Err(error) = self.negotiations.reconsider(&published.dataset).await {
-            tracing::warn!(%error, "negotiations about an earlier version go on at the next start");
+            tracing::warn!(%error, "open negotiations could not be evaluated again; they continue later");
         }
         Ok(published)
     }
@@ -245,7 +243,10 @@ impl Publishing {
         let named = |c: &&Arc<CompiledSchema>| c.schema.id() == name || c.schema.digest().to_string() == name;
         known.iter().find(named).cloned().ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|compiled| compiled.schema.id()).collect();
-            Error::invalid("schema", format!("no shared schema `{name}`; there are: {}", names.join(", ")))
+            Error::invalid(
+                "schema",
+                format!("there is no shared schema `{name}`; the known schemas are: {}", names.join(", ")),
+            )
         })
     }
 
@@ -255,7 +256,7 @@ impl Publishing {
         let newest = newest.ok_or_else(|| Error::invalid("dataset", format!("there is no dataset {dataset} here")))?;
         if newest.schema.id != schema {
             let reason =
-                format!("{dataset} holds records of {}; publish {schema} as a dataset of its own", newest.schema.id);
+                format!("{dataset} has the schema {}; publish records of {schema} as a new dataset", newest.schema.id);
             return Err(Error::invalid("schema", reason));
         }
         Ok((dataset.clone(), newest.version + 1))
@@ -299,12 +300,12 @@ impl Publishing {
     }
 }
 
-/// Who may see it at all.
+/// The audience keys of a version.
 fn audience(policy: &Policy, about: &About) -> BTreeSet<String> {
     if about.listed { BTreeSet::from([EVERYBODY.to_owned()]) } else { policy.audience() }
 }
 
-/// What is shown of the records must be records.
+/// Fails unless the samples are valid records within the limits.
 fn check_samples(samples: &[Value], compiled: &CompiledSchema) -> Result<(), Error> {
     let refuse = |reason: String| Err(Error::invalid("samples", reason));
     if samples.len() > limits::SAMPLES_MAX {

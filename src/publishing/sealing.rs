@@ -1,4 +1,4 @@
-//! Validating and sealing, on threads outside the async runtime.
+//! Validation and sealing, on threads outside the async runtime.
 
 use crate::blob::{Blobs, name_of};
 use crate::core::{parallelism, random};
@@ -11,7 +11,7 @@ use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// A publication while it is validated and sealed, on threads of its own.
+/// Input of validation and sealing.
 pub(super) struct Sealing {
     pub(super) node: Arc<Node>,
     pub(super) blobs: Blobs,

@@ -1,5 +1,5 @@
-//! Withdrawing a dataset: its offers and transfers end, no version is delivered any more, and the parks that have an
-//! agreement on it are notified. On the consumer's side: the notice of a provider.
+//! Withdrawal of a dataset: its offers and transfers end, no version is delivered any more, and the parks that have an
+//! agreement on it are notified. Consumers store the provider's notice.
 
 use super::Publishing;
 use crate::agreement::Withdrawal;
@@ -12,10 +12,10 @@ use crate::storage::{Change, Logged, StoreError, Write};
 use serde_json::json;
 
 impl Publishing {
-    /// Withdraws a dataset of this node. How many peers are told.
+    /// Withdraws a dataset of this node, and returns the number of peers to be notified.
     pub async fn withdraw(&self, user: &User, dataset: &DatasetId, reason: &Text) -> Result<usize, Error> {
         let now = self.node.now();
-        let missing = || Error::not_found(format!("there is no dataset {dataset} here, or it was withdrawn"));
+        let missing = || Error::not_found(format!("this node has no dataset {dataset}, or it was withdrawn"));
         self.node.store().dataset(dataset).await?.ok_or_else(missing)?;
         let statement =
             Withdrawal { publisher: self.node.me().clone(), dataset: dataset.clone(), reason: reason.clone(), at: now };
@@ -31,7 +31,7 @@ impl Publishing {
         let trust = self.node.trust();
         let holders = self.node.store().holders(dataset).await?;
         let notified = holders.iter().filter(|peer| {
-            // Other connectors know of it when their transfers end.
+            // Other connectors only see the end of their transfers.
             trust.register.member(peer).is_some_and(|member| member.connector.is_none())
         });
         for peer in notified {
@@ -49,7 +49,7 @@ impl Publishing {
         Ok(notified)
     }
 
-    /// The same after a crash in between: a step of each transfer finds that its dataset is withdrawn.
+    /// Advances the open transfers of the dataset, whose next step ends them. After a crash, recovery does the same.
     async fn end_transfers_of(&self, dataset: &DatasetId) -> Result<(), Error> {
         let (_, open) = self.node.store().open_processes().await?;
         for id in open {
@@ -62,7 +62,7 @@ impl Publishing {
         Ok(())
     }
 
-    /// A provider tells that it withdrew a dataset. The same again changes nothing.
+    /// Stores a provider's notice of withdrawal. A repeated notice changes nothing.
     pub async fn accept_withdrawal(&self, from: &Counterparty, jws: &str) -> Result<Option<Logged>, Error> {
         self.node.charge_quota(&from.participant)?;
         match self.try_withdrawal(from, jws).await {
@@ -77,9 +77,9 @@ impl Publishing {
             .map_err(|error| Error::invalid("withdrawal", error.to_string()))?;
         let body = signed.body();
         if body.publisher != from.participant {
-            return Err(Error::invalid("withdrawal", "it is signed by another member than the one that sent it"));
+            return Err(Error::invalid("withdrawal", "the notice is not signed by the member that sent it"));
         }
-        // Whoever has no agreement with us on it has nothing to take back.
+        // Without an agreement on the dataset there is nothing to withdraw.
         let ours = self.node.store().holders(&body.dataset).await?.contains(&from.participant);
         if !ours || self.node.store().recalled(&from.participant, &body.dataset).await?.is_some() {
             return Ok(None);

@@ -286,7 +286,7 @@ async fn roles_may_only_their_own() {
     let first = tokens.iter().find(|token| token["role"] == "admin").unwrap()["id"].as_str().unwrap();
     let end_first = async || a.call("DELETE", &format!("/v1/tokens/{first}"), &admin, None).await;
     let (status, said) = end_first().await;
-    assert!(status == 409 && said.to_string().contains("make one first"), "{status} {said}");
+    assert!(status == 409 && said.to_string().contains("create another first"), "{status} {said}");
     let second = json!({"role": "admin", "person": "Second administrator", "days": 1});
     let (status, made) = a.call("POST", "/v1/tokens", &admin, Some(second)).await;
     assert_eq!(status, 201, "{made}");

@@ -88,8 +88,8 @@ fn configuration_errors_name_the_key() {
         ("[peer]", "listne = 1\n[peer]", "listne"),
         ("allow_private_addresses = true", "allow_private_addresses = \"yes\"", "peer.allow_private_addresses"),
         ("kek_file = \"", "kek_file = \"/nowhere", "/nowhere"),
-        ("did:web:park-a.example", "did:web:park-b.example", "the keys here are of did:web:park-a.example"),
-        ("endpoint = \"https://127.0.0.1", "endpoint = \"https://localhost", "the register has"),
+        ("did:web:park-a.example", "did:web:park-b.example", "the keys in the folder belong to did:web:park-a.example"),
+        ("endpoint = \"https://127.0.0.1", "endpoint = \"https://localhost", "the register lists"),
         ("level = \"info\"", "level = \"loud\"", "log.level"),
     ] {
         std::fs::write(&path, original.replacen(from, to, 1)).unwrap();

@@ -35,7 +35,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
 fn modes() -> Vec<(&'static str, Mode, &'static str)> {
     vec![
         ("closing", Mode::ClosesAtOnce, "cannot be reached"),
-        ("silent", Mode::Silent, "no answer in time"),
+        ("silent", Mode::Silent, "no response in time"),
         ("garbage", Mode::Text("SMTP ready\r\n\r\n"), "cannot be reached"),
         ("endless-head", Mode::Repeats("HTTP/1.1 200 OK\r\n", "x-more: and more of it\r\n"), "cannot be reached"),
         (
@@ -46,7 +46,7 @@ fn modes() -> Vec<(&'static str, Mode, &'static str)> {
             ),
             "longer than",
         ),
-        ("dripping", Mode::Drips("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n["), "does not end in time"),
+        ("dripping", Mode::Drips("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n["), "did not end in time"),
         ("truncated", Mode::Text("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"dataset\":"), "cannot be reached"),
         ("lying", Mode::Text("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{\"dataset\":[]}"), "violates the protocol"),
         (

@@ -89,7 +89,7 @@ async fn a_member_gets_new_keys_while_data_flows() {
     renew(&a);
     run_a.signal("-HUP");
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(a.log().contains("read again"), "{}", a.log());
+    assert!(a.log().contains("certificates reloaded"), "{}", a.log());
     exchange(&a, &b, dataset).await;
     run_a.settle().await;
     run_b.settle().await;

@@ -5,7 +5,7 @@ import org.eclipse.dataspacetck.core.system.ConsoleMonitor;
 import org.eclipse.dataspacetck.dsp.system.DspSystemLauncher;
 import org.eclipse.dataspacetck.runtime.TckRuntime;
 
-/** Runs the conformance kit with a file of properties and says how many tests passed; exit code 0 only if none failed. */
+/** Runs the conformance kit with a properties file and prints how many tests passed; exits with 0 if none failed. */
 public class Suite {
     public static void main(String[] args) throws Exception {
         var properties = new Properties();

@@ -270,6 +270,6 @@ async fn terms_go_back_and_forth() {
             break;
         }
     }
-    assert!(last.0 == 400 && last.1["reason"][0].as_str().unwrap().contains("too often"), "{last:?}");
+    assert!(last.0 == 400 && last.1["reason"][0].as_str().unwrap().contains("too many transitions"), "{last:?}");
     run.stop();
 }

@@ -55,9 +55,10 @@ async fn a_first_offer_is_answered_by_a_person() {
     assert_eq!(b.call("POST", &path, &admin, Some(word("research".into(), Value::Null))).await.0, 400);
     // An unknown enterprise or a purpose that is not permitted is refused; the offer stays pending.
     b.token_of("requester").await;
-    for (purpose, enterprise, told) in
-        [("research", "Nobody's", "nobody of `Nobody's`"), ("selling", ENTERPRISE, "`selling` is not permitted")]
-    {
+    for (purpose, enterprise, told) in [
+        ("research", "Nobody's", "`Nobody's` has no token here"),
+        ("selling", ENTERPRISE, "`selling` is not permitted"),
+    ] {
         let (status, said) = b.call("POST", &path, &admin, Some(word(purpose.into(), enterprise.into()))).await;
         assert!(status == 400 && said.to_string().contains(told), "{status} {said}");
         assert_eq!(b.get("admin", &path).await, waiting);
@@ -193,7 +194,7 @@ async fn no_word_is_taken_for_granted() {
     let (sealed, _) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
     let offer = json!({"consumer": connector.id, "dataset": dataset_of(&sealed)});
     let (status, said) = a.call("POST", "/v1/offers", &a.token_of("publisher").await, Some(offer)).await;
-    assert!(status == 400 && said.to_string().contains("plain data only"), "{said}");
+    assert!(status == 400 && said.to_string().contains("accepts only plain data"), "{said}");
     let caller = Caller::new(&alliance, &connector, &a);
     let dataset =
         caller.catalog().await.into_iter().find(|one| one["distribution"].to_string().contains("PULL")).unwrap();

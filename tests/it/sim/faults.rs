@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! Fault injection.
 
 use async_trait::async_trait;
 use crosspark::core::random::Random;
@@ -7,7 +7,7 @@ use crosspark::storage::{Change, Logged, Maintenance, Store, StoreError};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Chance as a function of a seed (SplitMix64).
+/// Pseudo-random numbers from a seed (SplitMix64).
 pub struct Chance(Mutex<u64>);
 
 impl Chance {
@@ -41,16 +41,16 @@ impl Random for Chance {
     }
 }
 
-/// What happens to one write of a store.
+/// A fault in one write of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is persisted, and the caller is told so.
+    /// Nothing is persisted, and the caller gets an error.
     FailBefore,
-    /// It is persisted, and the caller is told that it failed.
+    /// The write is persisted, but the caller gets an error.
     FailAfter,
-    /// The process dies first.
+    /// The node crashes before the write.
     DieBefore,
-    /// The process dies once it is persisted; nobody is told.
+    /// The node crashes after the write is persisted; the caller gets no result.
     DieAfter,
 }
 
@@ -58,11 +58,11 @@ impl Fault {
     pub const ALL: [Self; 4] = [Self::FailBefore, Self::FailAfter, Self::DieBefore, Self::DieAfter];
 }
 
-/// Which writes fail.
+/// The writes that fail.
 pub enum Plan {
     /// None.
     Never,
-    /// By chance, one in so many, until so many have.
+    /// Randomly one in N, up to a maximum number of faults.
     Chance(Chance, u64, AtomicU32),
     /// Exactly the write with this number.
     Step(u32, Fault),
@@ -84,13 +84,13 @@ impl Plan {
     }
 }
 
-/// A node's disk controller: counts writes across the lives of the node and lets the plan strike.
+/// Counts a node's writes across its restarts, and injects the faults of the plan.
 pub struct Controller {
     pub plan: Plan,
     pub writes: AtomicU32,
 }
 
-/// One life of a process.
+/// One run of a node, from start to crash.
 #[derive(Default)]
 pub struct Life {
     dead: AtomicBool,
@@ -113,7 +113,7 @@ impl Life {
         }
     }
 
-    /// What is dead does nothing any more, and answers nobody.
+    /// Never returns after a crash, so that a crashed node does nothing any more.
     pub async fn proceed(&self) {
         if self.is_over() {
             std::future::pending::<()>().await;
@@ -121,7 +121,7 @@ impl Life {
     }
 }
 
-/// Stands before a node's store.
+/// Injects faults into a node's store.
 pub struct Strikes {
     pub controller: Arc<Controller>,
     pub life: Arc<Life>,

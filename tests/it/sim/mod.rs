@@ -1,5 +1,6 @@
-//! Two nodes in a simulated world: time is virtual, the network loses, doubles, delays and reorders, storage fails before
-//! and after it persists, and nodes die between two steps. All chance comes from one seed; a seed that fails is printed.
+//! Deterministic simulation of two nodes: time is virtual, the network loses, duplicates, delays and reorders messages,
+//! writes fail before or after they persist, and nodes crash between two steps. All randomness comes from one seed,
+//! which is printed when a run fails.
 
 mod faults;
 mod peer;

@@ -21,22 +21,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tower::ServiceExt;
 
-/// How a provider's data plane lies about sealed bytes.
+/// Wrong sealed bytes from a provider's data plane.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Lie {
-    /// Other bytes of the right number.
+    /// Different bytes of the right length.
     Other,
-    /// More than were asked for.
+    /// More bytes than requested.
     More,
-    /// Half of them, as if that were all: the rest is asked for again.
+    /// Half of the requested bytes; the consumer requests the remaining ones.
     Less,
 }
 
-/// How bad the network is.
+/// Network faults.
 pub struct Weather {
     pub lie: Option<Lie>,
     pub chance: Chance,
-    /// Faults left; none means a clear sky.
+    /// Remaining number of faults.
     pub left: AtomicU32,
 }
 
@@ -56,7 +56,7 @@ impl Weather {
     }
 }
 
-/// One node's way to the others.
+/// A node's connection to the others.
 pub struct SimPeer {
     pub own: Endpoint,
     pub about: Connection,
@@ -100,7 +100,7 @@ impl SimPeer {
         }
         let mut request = request.body(Body::from(sent.body.clone())).unwrap();
         request.extensions_mut().insert(about.clone());
-        // As the listener does it: a task of its own, which nobody who hangs up can cut.
+        // In a separate task, as in the listener, so that a caller that disconnects does not cancel the request.
         let work = tokio::spawn(router.oneshot(request));
         let response = tokio::time::timeout(Duration::from_secs(30), work).await.map_err(|_| lost())?.unwrap().unwrap();
         let (parts, body) = response.into_parts();
@@ -111,7 +111,7 @@ impl SimPeer {
         Ok(Got { status: parts.status, headers: parts.headers, body })
     }
 
-    /// A message as it is, through clear air; its status.
+    /// Sends a message unchanged and without network faults; returns the status.
     pub async fn deliver_raw(
         net: &Net,
         about: &Connection,
@@ -123,7 +123,7 @@ impl SimPeer {
         got.ok().map(|got| got.status.as_u16())
     }
 
-    /// Sends through the weather.
+    /// Sends with network faults.
     async fn call(&self, to: &Member, sent: Sent) -> Result<Got, PeerError> {
         self.life.proceed().await;
         self.weather.delay().await;
@@ -132,7 +132,7 @@ impl SimPeer {
         }
         let sent = Arc::new(sent);
         if self.weather.strikes(12) {
-            // The same again, some time later.
+            // Delivers a duplicate some time later.
             let (net, about, to, sent) = (self.net.clone(), self.about.clone(), to.id.clone(), sent.clone());
             let pause = Duration::from_millis(self.weather.chance.below(20_000));
             tokio::spawn(async move {
@@ -228,7 +228,7 @@ impl Peer for SimPeer {
             Some(Lie::Less) => body.truncate(body.len().div_ceil(2)),
             None => {}
         }
-        // In pieces; the connection may break between two of them.
+        // The body arrives in pieces, and the connection may break between two of them.
         let broken = self.weather.strikes(3).then(|| self.weather.chance.below(body.len() as u64) as usize);
         let end = broken.unwrap_or(body.len());
         let mut pieces: Vec<Result<Bytes, PeerError>> =

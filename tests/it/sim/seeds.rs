@@ -1,4 +1,4 @@
-//! Worlds by seed, and worlds in which each single write fails in each way.
+//! Simulations of a delivery with random faults by seed, and with every possible fault in each single write.
 
 use super::faults::{Chance, Fault, Plan};
 use super::peer::Lie;
@@ -7,7 +7,7 @@ use crosspark::contracts::RequestStage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Runs a world on virtual time.
+/// Runs a simulation in virtual time.
 pub fn run<T>(world: impl AsyncFnOnce() -> T) -> T {
     super::world::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -33,15 +33,15 @@ fn one_seed(seed: u64) {
     });
 }
 
-/// Which seeds; `CROSSPARK_SEEDS=FROM..TO` runs others.
+/// The seeds to run, which `CROSSPARK_SEEDS=FROM..TO` overrides.
 pub fn seeds_or(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let range = std::env::var("CROSSPARK_SEEDS").ok();
     let range = range.as_deref().and_then(|text| text.split_once(".."));
     range.map_or(usual, |(from, to)| from.parse().unwrap()..to.parse().unwrap())
 }
 
-/// Whatever the network loses, doubles, delays and reorders, and wherever storage fails or a node dies: in the end the
-/// dataset is delivered, counted once, and both logs verify.
+/// Whatever the network loses, duplicates, delays and reorders, and wherever a write fails or a node crashes: in the
+/// end the dataset is delivered and counted once, and both logs verify.
 #[test]
 fn every_seed_ends_well() {
     let (seeds, next) = (seeds_or(0..2_000), AtomicU64::new(0));
@@ -55,7 +55,7 @@ fn every_seed_ends_well() {
                         return;
                     }
                     if catch_unwind(AssertUnwindSafe(|| one_seed(seed))).is_err() {
-                        eprintln!("FAILED: seed {seed}; again with CROSSPARK_SEEDS={seed}..{}", seed + 1);
+                        eprintln!("FAILED: seed {seed}; reproduce with CROSSPARK_SEEDS={seed}..{}", seed + 1);
                         failed.lock().unwrap().push(seed);
                     }
                 }
@@ -66,8 +66,8 @@ fn every_seed_ends_well() {
     assert!(failed.is_empty(), "seeds {failed:?} failed");
 }
 
-/// Each write of a whole delivery, on either side, fails before and after it persists, and the node dies before and
-/// after it.
+/// Each write of a delivery, on either side, fails before and after it persists, and the node crashes before and after
+/// it.
 #[test]
 fn each_write_fails_in_each_way() {
     let fine = || [Plan::Never, Plan::Never];
@@ -77,7 +77,7 @@ fn each_write_fails_in_each_way() {
         [world.writes(A), world.writes(B)]
     });
     for (park, writes) in writes.into_iter().enumerate() {
-        assert!(writes >= 8, "a delivery has more writes than {writes}");
+        assert!(writes >= 8, "expected at least 8 writes in a delivery, not {writes}");
         for step in 1..=writes {
             for fault in Fault::ALL {
                 let mut plans = fine();
@@ -89,13 +89,12 @@ fn each_write_fails_in_each_way() {
     }
 }
 
-/// A provider that sends other or more bytes than it promised is found out before anybody asks for a key; one that sends
-/// fewer is asked for the rest.
+/// Wrong or excess bytes from a provider are detected before the key is requested; missing bytes are requested again.
 #[test]
 fn lies_about_bytes_are_found() {
     for (lie, stage, part) in [
         (Lie::Other, RequestStage::Refused, "sealed bytes have the digest"),
-        (Lie::More, RequestStage::Refused, "more bytes than were asked for"),
+        (Lie::More, RequestStage::Refused, "more bytes than requested"),
         (Lie::Less, RequestStage::Verified, ""),
     ] {
         run(async || {

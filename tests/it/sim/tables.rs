@@ -1,5 +1,5 @@
-//! Two real state machines, moved at random: both sides decide by lot, what they send is lost, doubled, delayed and
-//! reordered, nodes die, and each is sent messages that are never right. They come to the same end.
+//! Random walks of two real state machines: both sides decide at random, messages are lost, duplicated, delayed and
+//! reordered, nodes restart, and each side receives invalid messages. Both must reach the same final state.
 
 use super::faults::{Chance, Plan};
 use super::seeds::{run, seeds_or};
@@ -28,9 +28,9 @@ impl Lot {
 impl DecisionMaker for Lot {
     fn negotiation(&self, n: &Negotiation, _: &Assessment) -> NegotiationStep {
         use NegotiationStep as S;
-        let end = || S::Terminate("by lot".into());
+        let end = || S::Terminate("at random".into());
         if self.0.one_in(6) {
-            // Anything, also what is not possible now.
+            // Any step, including impossible ones.
             return self.of(vec![S::Offer, S::Accept, S::Agree, S::Verify, S::Finalize, S::Wait, end()]);
         }
         match (n.role, n.state) {
@@ -49,7 +49,7 @@ impl DecisionMaker for Lot {
 
     fn transfer(&self, t: &Transfer, _: Option<&Decision>) -> TransferStep {
         use TransferStep as S;
-        let (pause, end) = (|| S::Suspend("by lot".into()), || S::Terminate("by lot".into()));
+        let (pause, end) = (|| S::Suspend("at random".into()), || S::Terminate("at random".into()));
         match (t.role, t.state) {
             (Role::Provider, transfer::State::Requested) => self.of(vec![S::Start, S::Start, S::Start, end()]),
             (_, transfer::State::Started) if t.revision > 20 => end(),
@@ -82,7 +82,7 @@ async fn ask(world: &World) -> ProcessId {
     world.living(B).await.contracts.requests.ask(&user(), ask, None).await.unwrap()
 }
 
-/// Messages that no side may ever send, with the names of a real negotiation or of none.
+/// Sends messages that the sender's role may never send, about an open negotiation.
 async fn send_nonsense(world: Arc<World>, chance: Chance) {
     loop {
         tokio::time::sleep(Duration::from_millis(chance.below(3_000))).await;
@@ -121,7 +121,7 @@ async fn send_nonsense(world: Arc<World>, chance: Chance) {
     }
 }
 
-/// Until nothing is open any more; a node that waits is asked again when it starts again.
+/// Waits until no process is open. Restarts make waiting nodes decide again.
 async fn come_to_an_end(world: &World, chance: &Chance) {
     for _ in 0..400 {
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -135,11 +135,11 @@ async fn come_to_an_end(world: &World, chance: &Chance) {
         }
         world.restart(chance.below(2) as usize).await;
     }
-    panic!("it comes to no end");
+    panic!("processes are still open");
 }
 
-/// Each step of one side is in the other's log, as a step, or as a message that came too late and was refused; or it could
-/// not be delivered, and that is in the own.
+/// Each step of one side is in the other's log, as a step or as a message that arrived too late and was refused, or its
+/// own log says that the message could not be delivered.
 fn steps_are_in_both(own: &[Value], others: &[Value], role: &str) {
     let is = |entry: &Value, name: &str, value: &str| entry["detail"][name] == value;
     for step in own.iter().filter(|entry| is(entry, "by", role) && is(entry, "role", role)) {
@@ -151,11 +151,11 @@ fn steps_are_in_both(own: &[Value], others: &[Value], role: &str) {
         };
         let abandoned =
             own.iter().any(|entry| entry["kind"] == "message.abandoned" && entry["process"] == step["process"]);
-        assert!(abandoned || others.iter().any(|entry| there(&entry)), "{step} is not in the other log");
+        assert!(abandoned || others.iter().any(|entry| there(&entry)), "{step} is not in the peer's log");
     }
 }
 
-/// Shows both logs where something is wrong.
+/// Prints both logs if `wrong`.
 async fn told(world: &World, wrong: bool) {
     for park in [A, B].into_iter().filter(|_| wrong) {
         for e in world.log(park).await {
@@ -179,13 +179,13 @@ fn one_seed(seed: u64) {
         if let Err(error) = nonsense.await {
             assert!(error.is_cancelled(), "{error}");
         }
-        // What was still on its way arrives.
+        // Messages in flight arrive.
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let consumer = world.store(B).negotiation(&request).await.unwrap().unwrap();
         if let Some(provider_pid) = &consumer.peer_pid {
             let provider = world.store(A).negotiation(provider_pid).await.unwrap().unwrap();
             told(&world, provider.state != consumer.state).await;
-            assert_eq!(provider.state, consumer.state, "the ends of a negotiation");
+            assert_eq!(provider.state, consumer.state, "final states of a negotiation");
         } else {
             assert_eq!(consumer.state, State::Terminated);
         }
@@ -194,7 +194,7 @@ fn one_seed(seed: u64) {
         {
             let provider = world.store(A).transfer(provider_pid).await.unwrap().unwrap();
             told(&world, provider.state != consumer.state).await;
-            assert_eq!(provider.state, consumer.state, "the ends of a transfer");
+            assert_eq!(provider.state, consumer.state, "final states of a transfer");
         }
         let (of_a, of_b) = (world.log(A).await, world.log(B).await);
         steps_are_in_both(&of_a, &of_b, "provider");
@@ -207,7 +207,7 @@ fn both_sides_come_to_the_same_end() {
     let mut failed = Vec::new();
     for seed in seeds_or(0..300) {
         if catch_unwind(AssertUnwindSafe(|| one_seed(seed))).is_err() {
-            eprintln!("FAILED: seed {seed}; again with CROSSPARK_SEEDS={seed}..{}", seed + 1);
+            eprintln!("FAILED: seed {seed}; reproduce with CROSSPARK_SEEDS={seed}..{}", seed + 1);
             failed.push(seed);
         }
     }

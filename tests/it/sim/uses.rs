@@ -1,5 +1,5 @@
-//! The use cases of a node's own users and of registers: each write of each fails before and after it persists, and the
-//! node dies before and after it. Asked again, each ends as if nothing had happened.
+//! The use cases of a node's users and of registers: each write of each use case fails before and after it persists,
+//! and the node crashes before and after it. Repeated, each use case ends as if nothing had happened.
 
 use super::faults::{Fault, Plan};
 use super::seeds::run;
@@ -14,7 +14,7 @@ use crosspark::services::Services;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What somebody does at park A (or B, for what was delivered).
+/// A use case at park A, or at park B for delivered datasets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Use {
     Publish,
@@ -43,12 +43,12 @@ impl Use {
         match self {
             Self::Publish => world.publish_once(node, &once()).await,
             Self::CreateToken => match node.operations.tokens.create(&user(), &new_token(), Some(&once())).await {
-                // It was made, and said so to somebody who did not hear it.
+                // The token was created, but the answer was lost.
                 Err(Error::Invalid { code: "conflict", .. }) => Ok(()),
                 made => made.map(drop),
             },
             Self::RevokeToken => {
-                let token = node.operations.tokens.list().await?.pop().expect("a token was made before");
+                let token = node.operations.tokens.list().await?.pop().expect("a token was created before");
                 node.operations.tokens.revoke(&token.id).await
             }
             Self::InstallRegister => node.membership.install_register(world.next_register(), "file").await.map(drop),
@@ -63,14 +63,14 @@ impl Use {
             Self::Open => {
                 let request = world.store(B).requests(None, 1).await.unwrap().pop().unwrap();
                 let Opened::Kept(mut kept) = node.contracts.requests.open(&user(), &request.id).await? else {
-                    panic!("kept")
+                    panic!("expected a stored dataset")
                 };
                 kept.0.read(|_| Ok(())).map_err(|error| Error::Internal(error.to_string()))
             }
         }
     }
 
-    /// What is needed before.
+    /// Sets up the use case.
     async fn prepare(self, world: &Arc<World>) {
         world.start(A).await;
         world.start(B).await;
@@ -86,13 +86,13 @@ impl Use {
         }
     }
 
-    /// What must be there at the end.
+    /// Checks the final state.
     async fn check(self, world: &World) {
         let store = world.store(self.park());
         let datasets = store.datasets(None, 100).await.unwrap().len();
         match self {
             Self::Publish => assert_eq!(datasets, 2, "published once"),
-            Self::CreateToken => assert_eq!(store.tokens().await.unwrap().len(), 1, "made once"),
+            Self::CreateToken => assert_eq!(store.tokens().await.unwrap().len(), 1, "created once"),
             Self::RevokeToken => assert!(store.tokens().await.unwrap()[0].revoked),
             Self::InstallRegister => {
                 let sequence = world.living(A).await.node.trust().register.body().sequence;
@@ -102,8 +102,8 @@ impl Use {
         }
         let log = world.log(self.park()).await;
         let opened = log.iter().filter(|entry| entry["kind"] == "dataset.opened").count();
-        assert_eq!(opened > 0, self == Self::Open, "nothing is opened without an entry");
-        // A node that starts again has exactly the blobs that it refers to.
+        assert_eq!(opened > 0, self == Self::Open, "every opening has a log entry");
+        // After a restart a node has no unreferenced blobs.
         world.restart(self.park()).await;
         let blobs = std::fs::read_dir(world.received(A).join("own")).unwrap().count();
         assert_eq!(
@@ -114,18 +114,18 @@ impl Use {
     }
 }
 
-/// Acts until it is done, as a person or program would.
+/// Repeats the use case until it succeeds, as a person or program would.
 async fn insist(what: Use, world: &World) {
     for _ in 0..20 {
         let node = world.living(what.park()).await;
-        // A dead node answers nobody.
+        // A crashed node does not answer.
         let done = tokio::time::timeout(Duration::from_secs(30), what.act(world, &node)).await;
         if matches!(done, Ok(Ok(()))) {
             return;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    panic!("{what:?} is never done");
+    panic!("{what:?} never succeeds");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn each_write_of_each_use_case_fails_in_each_way() {
             plans[what.park()] = Plan::Step(step, fault);
             plans
         };
-        // Undisturbed: the writes before, and those of the act itself.
+        // Without faults: counts the writes of the setup, and those of the use case.
         let (before, after) = run(async || {
             let world = World::new(1, [Plan::Never, Plan::Never], 0);
             what.prepare(&world).await;
@@ -146,7 +146,7 @@ fn each_write_of_each_use_case_fails_in_each_way() {
             what.check(&world).await;
             (before, after)
         });
-        assert!(after > before, "{what:?} writes nothing");
+        assert!(after > before, "{what:?} has no writes");
         for step in before + 1..=after {
             for fault in Fault::ALL {
                 println!("{what:?}, write {step}, {fault:?}");

@@ -1,4 +1,4 @@
-//! Two parks, their disks, and the users.
+//! The simulated world: two parks, their disks, and their users.
 
 use super::faults::{Chance, Controller, Life, Plan, Strikes};
 use super::peer::{Lie, SimPeer, Weather};
@@ -40,7 +40,7 @@ use std::time::Duration;
 pub const A: usize = 0;
 pub const B: usize = 1;
 
-/// Made once, by the program itself: an alliance, two parks, their keys; and a dataset that park A published.
+/// Created once, with the real program: an alliance, two parks with their keys, and a dataset published by park A.
 struct Template {
     _alliance: Alliance,
     parks: [Park; 2],
@@ -58,7 +58,7 @@ fn template() -> Arc<Template> {
     TEMPLATE.get_or_init(make_template).clone()
 }
 
-/// Makes what all worlds share; not from within a runtime.
+/// Creates the template of all worlds; must not be called from within a runtime.
 pub fn prepare() {
     template();
 }
@@ -139,7 +139,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// Virtual time: what tokio's paused clock says.
+/// Virtual time from tokio's paused clock.
 struct VirtualClock(Timestamp, tokio::time::Instant);
 
 impl Clock for VirtualClock {
@@ -148,7 +148,7 @@ impl Clock for VirtualClock {
     }
 }
 
-/// Who can be reached at the moment.
+/// The nodes that can currently be reached.
 #[derive(Default)]
 pub struct Net(Mutex<HashMap<ParticipantId, (Router, Arc<Life>)>>);
 
@@ -170,7 +170,7 @@ struct Site {
     about: Connection,
 }
 
-/// A node and its life.
+/// A node and its current run.
 type Alive = (Services, Arc<Life>);
 
 /// The world of one seed.
@@ -186,14 +186,14 @@ pub struct World {
 }
 
 impl World {
-    /// A world in which `plans` strike the two disks and `storms` faults the network.
+    /// A world with the write faults in `plans` and `storms` network faults.
     pub fn new(seed: u64, plans: [Plan; 2], storms: u32) -> Arc<Self> {
         let template = template();
         let disks = [template.disks[A].copy(), template.disks[B].copy()];
         Self::of(template, disks, seed, plans, storms, None)
     }
 
-    /// A calm world in which the provider's data plane lies.
+    /// A world without other faults, in which the provider's data plane sends wrong bytes.
     pub fn of_lies(lie: Lie) -> Arc<Self> {
         let template = template();
         let disks = [template.disks[A].copy(), template.disks[B].copy()];
@@ -238,22 +238,22 @@ impl World {
         })
     }
 
-    /// From the start on, somebody else decides at both parks.
+    /// Replaces the decision maker of both parks; must be called before any node starts.
     pub fn decided_by(&self, who: Arc<dyn DecisionMaker>) {
-        assert!(self.decisions.set(who).is_ok(), "before any node starts");
+        assert!(self.decisions.set(who).is_ok(), "must be called once, before any node starts");
     }
 
-    /// Sends a message of `from` to the other park's protocol routes; the answer's status.
+    /// Sends a message of park `from` to the DSP routes of the other park; returns the status.
     pub async fn send(&self, from: usize, path: &str, body: &Value) -> Option<u16> {
         SimPeer::deliver_raw(&self.net, &self.sites[from].about, &self.id(1 - from), path, body).await
     }
 
-    /// The register that follows the one that all began with.
+    /// The successor of the register that all nodes start with.
     pub fn next_register(&self) -> &str {
         &self.template.next_register
     }
 
-    /// The node of a park, as soon as it lives.
+    /// Waits until the node of a park runs, and returns it.
     pub async fn living(&self, park: usize) -> Services {
         loop {
             if let Some(node) = self.node(park) {
@@ -271,7 +271,7 @@ impl World {
         self.template.parks[park].id.parse().unwrap()
     }
 
-    /// What is on a park's disk, whether its node lives or not.
+    /// The store on a park's disk, whether its node runs or not.
     pub fn store(&self, park: usize) -> Arc<dyn Store> {
         open(&self.template, &self.sites[park].disk, park, self.clock.clone())
     }
@@ -334,7 +334,7 @@ impl World {
         })
     }
 
-    /// Starts a node, and starts it again some time after each death.
+    /// Starts a node, and restarts it some time after each crash.
     pub async fn start(self: &Arc<Self>, park: usize) {
         let life = self.begin(park).await;
         let world = self.clone();
@@ -378,7 +378,7 @@ impl World {
         node.publishing.publish(&user(), publication(), Some(once), source).await.map(drop)
     }
 
-    /// Ends a node's life and waits for the next.
+    /// Stops a node and waits until it runs again.
     pub async fn restart(&self, park: usize) {
         if let Some((_, life)) = self.alive.lock().unwrap()[park].as_ref() {
             life.end();
@@ -386,8 +386,8 @@ impl World {
         self.living(park).await;
     }
 
-    /// A user at park B asks until the node has taken the request, as a person or program would: after an error or
-    /// silence it first looks whether the request is there.
+    /// Requests the dataset at park B until the request is stored, as a person or program would: after an error or a
+    /// timeout, it first checks whether the request exists.
     pub async fn request(&self) -> ProcessId {
         let purpose = Text::parse("research").unwrap();
         loop {
@@ -403,7 +403,7 @@ impl World {
         }
     }
 
-    /// Waits until nothing is under way any more; then how the request ended.
+    /// Waits until no process is open and the outboxes are empty; returns the result of the request.
     pub async fn settle(&self, request: &ProcessId) -> (RequestStage, Option<String>) {
         for _ in 0..40_000 {
             let mut quiet = true;
@@ -419,10 +419,10 @@ impl World {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        panic!("the world does not become quiet");
+        panic!("processes or messages are still pending");
     }
 
-    /// What must hold at the end, whatever happened on the way.
+    /// Checks the final state, which must not depend on the faults.
     pub async fn check(&self, delivered: u64) {
         let counted = |entries: &[Value], kind: &str| entries.iter().filter(|e| e["kind"] == kind).count() as u64;
         let (of_a, of_b) = (self.log(A).await, self.log(B).await);
@@ -439,10 +439,10 @@ impl World {
         let kept = std::fs::read_dir(self.received(B).join("received")).unwrap().count() as u64;
         assert_eq!(kept, delivered + 1, "one file for each delivery, and the folder of parts");
         let parts = std::fs::read_dir(self.received(B).join("received/parts")).unwrap().count();
-        assert_eq!(parts, 0, "stray parts");
+        assert_eq!(parts, 0, "leftover parts");
     }
 
-    /// A park's log, entry by entry, verified against its own checkpoint.
+    /// The entries of a park's log, verified against its checkpoint.
     pub async fn log(&self, park: usize) -> Vec<Value> {
         let (store, origin) = (self.store(park), self.id(park).log_origin(0));
         store.maintain(vec![Maintenance::Checkpoint]).await.unwrap();
