@@ -129,7 +129,7 @@ fn finished(n: usize, peer: &ParticipantId, role: Role, version: &VersionRow) ->
             enterprise: Some(text(harness::ENTERPRISE)),
         },
         callback: None,
-        ruling: None,
+        approval: None,
         agreement: None,
         reason: None,
         seen: Vec::new(),

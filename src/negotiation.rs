@@ -130,8 +130,8 @@ pub struct Negotiation {
     #[serde(default)]
     pub callback: Option<Endpoint>,
     /// Decision of a person at this park.
-    #[serde(default)]
-    pub ruling: Option<Approval>,
+    #[serde(default, rename = "ruling")]
+    pub approval: Option<Approval>,
     /// Signatures on the agreement, once there is one.
     pub agreement: Option<Signatures>,
     /// Reason for the termination.

@@ -108,8 +108,8 @@ pub struct Transfer {
     #[serde(default)]
     pub data: Option<Endpoint>,
     /// Party that suspended the transfer: only that party may resume it.
-    #[serde(default)]
-    pub paused_by: Option<Role>,
+    #[serde(default, rename = "paused_by")]
+    pub suspended_by: Option<Role>,
     /// Party that ended the transfer.
     #[serde(default)]
     pub ended_by: Option<Role>,
@@ -138,7 +138,7 @@ impl Transfer {
     pub fn apply(mut self, by: Role, event: Event, now: Timestamp) -> Result<Self, Illegal> {
         let illegal = || Illegal { event: format!("{event:?} by the {by:?}").to_lowercase(), state: self.state.name() };
         self.state = self.state.next(by, event).or_else(|| self.crossed(by, event)).ok_or_else(illegal)?;
-        self.paused_by = (event == Event::Suspend).then_some(by);
+        self.suspended_by = (event == Event::Suspend).then_some(by);
         self.ended_by = self.state.is_final().then_some(by);
         self.revision += 1;
         self.updated = now;

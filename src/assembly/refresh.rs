@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Fetches newer registers from the alliance and the peers, immediately and then every minute.
 pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSource>>>) {
     loop {
-        let place = source.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(source) = place {
+        let configured = source.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(source) = configured {
             let roots = source.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
             if let Err(error) = refresh_from_alliance(&services, &source.url, roots.as_deref()).await {
                 tracing::warn!(url = source.url, error, "the alliance's register could not be fetched");

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn downloads_go_on_and_are_checked() {
+    fn downloads_continue_and_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
         blobs.part("x").unwrap().append(b"sea").unwrap();

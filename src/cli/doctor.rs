@@ -108,7 +108,7 @@ async fn examine(folder: &Path, findings: &mut Findings) {
             format!("register {sequence} does not list {}", config.participant),
         );
     };
-    standing(member, findings);
+    membership(member, findings);
     let keys = kek.and_then(|kek| keys(&config, &kek, member, findings, now));
     space(&config, findings);
     let running = listeners(&config, findings).await;
@@ -166,7 +166,7 @@ fn expiry(what: &str, until: Timestamp, now: Timestamp, findings: &mut Findings)
     findings.add(format!("{what}: validity"), verdict, format!("until {until} ({days} days left)"));
 }
 
-fn standing(member: &Member, findings: &mut Findings) {
+fn membership(member: &Member, findings: &mut Findings) {
     match member.status {
         Status::Active => findings.add("membership", Verdict::Good, "active"),
         Status::Suspended => findings.add("membership", Verdict::Bad, "suspended by the alliance"),

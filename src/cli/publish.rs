@@ -157,10 +157,10 @@ fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
     let list = rejection.get("first").and_then(Value::as_array).cloned().unwrap_or_default();
     for invalid in &list {
         let pointer = output::text(invalid, "pointer");
-        let place = if pointer.is_empty() { "(record)".to_owned() } else { pointer };
+        let pointer = if pointer.is_empty() { pointer } else { format!("{pointer}: ") };
         let (line, rule, reason) =
             (output::text(invalid, "line"), output::text(invalid, "rule"), output::text(invalid, "reason"));
-        println!("{file}:{line}: {place}: {reason} [{rule}]");
+        println!("{file}:{line}: {pointer}{reason} [{rule}]");
     }
     let (invalid, records) = (output::text(&rejection, "invalid"), output::text(&rejection, "records"));
     eprintln!(

@@ -93,11 +93,11 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
 
 pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
     let path = format!("/v1/datasets/{}/withdrawal", args.dataset);
-    let told = Api::new(&args.node)?.post(&path, &json!({"reason": args.reason})).await?;
+    let withdrawn = Api::new(&args.node)?.post(&path, &json!({"reason": args.reason})).await?;
     if as_json {
-        output::json(&told)?;
+        output::json(&withdrawn)?;
     } else {
-        println!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&told, "notified"));
+        println!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&withdrawn, "notified"));
     }
     done()
 }

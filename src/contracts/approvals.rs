@@ -71,7 +71,7 @@ impl Approvals {
 
     /// Whether a negotiation waits for a person.
     async fn is_pending(&self, negotiation: &Negotiation) -> Result<bool, StoreError> {
-        if negotiation.ruling.is_some() {
+        if negotiation.approval.is_some() {
             return Ok(false);
         }
         match (negotiation.role, negotiation.state) {
@@ -123,9 +123,9 @@ impl Approvals {
     async fn waiting(&self, id: &ProcessId) -> Result<Negotiation, Error> {
         match self.node.store().negotiation(id).await? {
             Some(found) if self.is_pending(&found).await? => Ok(found),
-            Some(Negotiation { ruling: Some(ruling), .. }) => {
-                let said = if ruling.approved { "approved" } else { "rejected" };
-                Err(Error::not_found(format!("{id} was already {said} at {}", ruling.at)))
+            Some(Negotiation { approval: Some(approval), .. }) => {
+                let said = if approval.approved { "approved" } else { "rejected" };
+                Err(Error::not_found(format!("{id} was already {said} at {}", approval.at)))
             }
             _ => Err(Error::not_found(format!("there is no pending approval {id}"))),
         }
@@ -136,7 +136,7 @@ impl Approvals {
         let (old, now) = (self.waiting(id).await?, self.node.now());
         let (revision, terms) = (old.revision, old.subject.policy.clone());
         let mut next = Negotiation { revision: revision + 1, updated: now, ..old };
-        next.ruling = Some(Approval { approved: decision.approve, comment: decision.comment.clone(), at: now });
+        next.approval = Some(Approval { approved: decision.approve, comment: decision.comment.clone(), at: now });
         let person = FieldOpening::new("person", user.person.clone(), self.node.random());
         if next.role == Role::Consumer && decision.approve {
             self.claim_offer(user, decision, &mut next, &person, now).await?;

@@ -59,7 +59,7 @@ pub fn new_negotiation(
         revision: 1,
         subject,
         callback,
-        ruling: None,
+        approval: None,
         agreement: None,
         reason: None,
         seen,

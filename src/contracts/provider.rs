@@ -176,7 +176,7 @@ impl Negotiations {
             }
             (subject.policy, subject.asked) = (asked.to_value(), Some(asked.to_value()));
             // A person's decision was about other terms.
-            next.ruling = None;
+            next.approval = None;
             Ok(())
         })
         .await

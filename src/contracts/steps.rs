@@ -122,7 +122,7 @@ impl Negotiations {
             now,
             used: 0,
             channel: None,
-            approved: negotiation.ruling.as_ref().is_some_and(|ruling| ruling.approved),
+            approved: negotiation.approval.as_ref().is_some_and(|approval| approval.approved),
         };
         // A consumer that the offer refuses altogether gets no counter-offer.
         let says = match offered.evaluate(&facts) {
@@ -301,7 +301,7 @@ impl Negotiations {
             agreement: signed.into_body(),
             provider: signatures.provider,
             consumer: signatures.consumer,
-            approved: negotiation.ruling.as_ref().is_some_and(|ruling| ruling.approved),
+            approved: negotiation.approval.as_ref().is_some_and(|approval| approval.approved),
             used: 0,
         })
     }

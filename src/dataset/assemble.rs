@@ -269,7 +269,7 @@ pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violati
     match tape.parse(json) {
         Err(error) => {
             let reason = format!("{} (column {})", error.problem, error.offset + 1);
-            vec![Violation { pointer: String::new(), rule: "json".into(), reason }]
+            vec![Violation { pointer: error.pointer, rule: "json".into(), reason }]
         }
         Ok(()) if tape.root().kind() != crate::core::json::Kind::Object => {
             let reason = "a record must be a JSON object".into();

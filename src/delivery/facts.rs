@@ -38,7 +38,7 @@ pub fn new_transfer(
         format: channel.name().to_owned(),
         callback: None,
         data: None,
-        paused_by: None,
+        suspended_by: None,
         ended_by: None,
         pulled: None,
         token_until: None,

@@ -80,7 +80,7 @@ impl Transfers {
         };
         let (next, message, decision) = match step {
             TransferStep::Wait => return None,
-            TransferStep::Start if old.paused_by.is_some_and(|side| side != by) => return None,
+            TransferStep::Start if old.suspended_by.is_some_and(|side| side != by) => return None,
             TransferStep::Start => {
                 let mut next = old.apply(by, Event::Start, now).ok()?;
                 let (pid, peer_pid) = (next.id.clone(), next.peer_pid.clone()?);

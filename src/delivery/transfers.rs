@@ -156,7 +156,7 @@ impl Transfers {
                 if old.peer_pid.as_ref().is_some_and(|pid| pid != inbound.peer_pid) {
                     return Err(Error::invalid("pid", "the message names another process of the sender"));
                 }
-                if event == Event::Start && old.paused_by.is_some_and(|side| side != by) {
+                if event == Event::Start && old.suspended_by.is_some_and(|side| side != by) {
                     let reason = "only the side that suspended this transfer may resume it";
                     return Err(Error::invalid("state", reason));
                 }

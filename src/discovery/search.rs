@@ -50,10 +50,10 @@ impl Discovery {
     /// Reads one catalog: the changes since the last read, or everything if this node's groups changed, the last full
     /// read is too old, or the peer does not report changes.
     async fn read_catalog(&self, peer: &Member) -> Result<(), String> {
-        let told = |error: &dyn std::fmt::Display| error.to_string();
+        let text = |error: &dyn std::fmt::Display| error.to_string();
         let (index, refresh) = (&self.index, self.node.now());
         let groups = self.rights();
-        let before = index.cursor(&peer.id).await.map_err(|error| told(&error))?;
+        let before = index.cursor(&peer.id).await.map_err(|error| text(&error))?;
         // Time constraints of policies change a dataset's visibility without a reported change.
         let recent = |whole: Timestamp| refresh < whole.plus_ms(limits::CATALOG_FULL_REFRESH_MS);
         let before = before.filter(|cursor| cursor.groups == groups && recent(cursor.whole));
@@ -61,7 +61,7 @@ impl Discovery {
         let since = before.and_then(|cursor| cursor.change).filter(|_| peer.connector.is_none());
         let (mut next, mut change) = (None::<String>, None);
         for n in 0..limits::CATALOG_PAGES_MAX {
-            let page = self.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| told(&error))?;
+            let page = self.peer.catalog(peer, since, next.as_deref()).await.map_err(|error| text(&error))?;
             if n == 0 {
                 // Changes while the pages are read are included in the next read.
                 change = page.body.get("crosspark:change").and_then(Value::as_u64);
@@ -73,14 +73,14 @@ impl Discovery {
             let gone = page.body.get("crosspark:withdrawn").and_then(Value::as_array);
             let gone = gone.into_iter().flatten().take(limits::CATALOG_SCANNED_MAX);
             let gone = gone.filter_map(|id| DatasetId::parse(id.as_str()?).ok()).collect();
-            let room = index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| told(&error))?;
+            let room = index.take(&peer.id, Batch { put, gone }, refresh).await.map_err(|error| text(&error))?;
             next = page.next.filter(|_| room);
             if next.is_none() {
                 break;
             }
         }
         let whole = if since.is_none() { refresh } else { whole };
-        index.complete(&peer.id, Cursor { change, groups, whole }, refresh).await.map_err(|error| told(&error))
+        index.complete(&peer.id, Cursor { change, groups, whole }, refresh).await.map_err(|error| text(&error))
     }
 
     /// This node's groups in the register, which determine the datasets that it can see.

@@ -103,19 +103,19 @@ fn invalid_records_are_reported_with_line_pointer_and_rule() {
         ),
         ("{\"area\":\"C\",\"area\":\"D\"}", Format::Ndjson, 1, "", "json", "appears twice"),
         ("[1]", Format::Ndjson, 1, "", "json", "object"),
-        ("{\"area\":\"C\",\"period\":\"2024\",\"value\":NaN}", Format::Ndjson, 1, "", "json", "NaN"),
+        ("{\"area\":\"C\",\"period\":\"2024\",\"value\":NaN}", Format::Ndjson, 1, "/value", "json", "NaN"),
         (
             "{\"area\":\"C\",\"period\":\"2024\",\"value\":12345678901234567890}",
             Format::Ndjson,
             1,
-            "",
+            "/value",
             "json",
-            "as a string",
+            "a schema in which the property is a string",
         ),
         ("area,period,value\nC,2024,1\nC,2024\n", Format::Csv, 3, "", "csv", "2 cells, the header has 3"),
         ("area,period,value\n\n\"C\nD\",2024,1\nC,2024,007\n", Format::Csv, 5, "/value", "type", "007"),
         ("area,period,value\nC,2024,\"1,000\"\n", Format::Csv, 2, "/value", "type", "thousands"),
-        ("area,period,value\nC,2024,\n", Format::Csv, 2, "", "required", "value"),
+        ("area,period,value\nC,2024,\n", Format::Csv, 2, "/value", "required", "value"),
         ("area,period,value,estimated\nC,2024,1,yes\n", Format::Csv, 2, "/estimated", "type", "neither"),
     ] {
         let found = rejection(text.as_bytes(), format);

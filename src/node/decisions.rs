@@ -69,9 +69,9 @@ impl DecisionMaker for PolicyDecides {
     fn negotiation(&self, negotiation: &Negotiation, says: &Assessment) -> NegotiationStep {
         use crate::negotiation::{Role, State};
         use NegotiationStep::{Accept, Agree, Finalize, Offer, Terminate, Verify, Wait};
-        let rejected = negotiation.ruling.as_ref().filter(|ruling| !ruling.approved);
-        if let Some(ruling) = rejected.filter(|_| !negotiation.state.is_final()) {
-            let comment = ruling.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+        let rejected = negotiation.approval.as_ref().filter(|approval| !approval.approved);
+        if let Some(approval) = rejected.filter(|_| !negotiation.state.is_final()) {
+            let comment = approval.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
             return Terminate(format!("rejected by a person{comment}"));
         }
         match (negotiation.role, negotiation.state) {

@@ -95,20 +95,20 @@ impl Tokens {
         new: &NewToken,
         once: Option<&IdempotencyKey>,
     ) -> Result<(TokenRow, Zeroizing<String>), Error> {
-        let told = |id: TokenId| {
+        let already_returned = |id: TokenId| {
             let reason = format!(
                 "the token {id} was already created with this idempotency key, and its secret is not shown again"
             );
             Error::invalid("conflict", format!("{reason}; revoke it, and create another with a new key"))
         };
         if let Some(id) = self.idempotency.answered(user, once).await? {
-            return Err(told(id));
+            return Err(already_returned(id));
         }
         let (row, secret, entry) = mint(new, self.node.now(), self.node.random())?;
         let mut change = Change::new(entry).write(Write::InsertToken(row.clone()));
         change.writes.extend(self.idempotency.remember(user, once, &row.id));
         if let Err(error) = self.node.store().commit(change).await {
-            return Err(told(self.idempotency.answered_meanwhile(user, once, error).await?));
+            return Err(already_returned(self.idempotency.answered_meanwhile(user, once, error).await?));
         }
         Ok((row, secret))
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A peer and the stated sequence number of its register.
-pub type Told = (ParticipantId, u64);
+pub type NewerRegister = (ParticipantId, u64);
 
 /// Peers over HTTPS.
 pub struct HttpPeer {
@@ -42,7 +42,7 @@ pub struct HttpPeer {
     /// Source of the registers that a peer lacks.
     store: Arc<dyn Store>,
     /// Receives the higher sequence numbers of peers.
-    newer: mpsc::Sender<Told>,
+    newer: mpsc::Sender<NewerRegister>,
 }
 
 impl HttpPeer {
@@ -54,7 +54,7 @@ impl HttpPeer {
         clock: Arc<dyn Clock>,
         sequence: Arc<AtomicU64>,
         store: Arc<dyn Store>,
-        newer: mpsc::Sender<Told>,
+        newer: mpsc::Sender<NewerRegister>,
     ) -> Self {
         Self { endpoint, clients, key, clock, random: SystemRandomness::new(), sequence, store, newer }
     }
@@ -84,9 +84,9 @@ impl HttpPeer {
     async fn send(&self, to: &Member, request: RequestBuilder) -> Result<Response, PeerError> {
         let again = request.try_clone();
         let answer = self.send_once(to, request).await?;
-        let (told, own) = (told(&answer), self.sequence.load(Ordering::Relaxed));
-        let behind = answer.status() == StatusCode::FORBIDDEN && told.is_some_and(|told| told < own);
-        let (Some(again), Some(theirs), true) = (again, told, behind) else { return refused_or(answer).await };
+        let (stated, own) = (stated(&answer), self.sequence.load(Ordering::Relaxed));
+        let behind = answer.status() == StatusCode::FORBIDDEN && stated.is_some_and(|stated| stated < own);
+        let (Some(again), Some(theirs), true) = (again, stated, behind) else { return refused_or(answer).await };
         self.bring_registers(to, theirs).await?;
         refused_or(self.send_once(to, again).await?).await
     }
@@ -121,9 +121,9 @@ impl HttpPeer {
             Ok(Err(error)) => return Err(PeerError::Unreachable(causes(&error))),
             Ok(Ok(response)) => response,
         };
-        if let Some(told) = told(&response).filter(|told| *told > self.sequence.load(Ordering::Relaxed)) {
+        if let Some(stated) = stated(&response).filter(|stated| *stated > self.sequence.load(Ordering::Relaxed)) {
             // A full channel is harmless: the peer states its sequence number again in every response.
-            let _ = self.newer.try_send((to.id.clone(), told));
+            let _ = self.newer.try_send((to.id.clone(), stated));
         }
         Ok(response)
     }
@@ -146,7 +146,7 @@ fn base_of(member: &Member) -> String {
 }
 
 /// The sequence number of the peer's register.
-fn told(response: &Response) -> Option<u64> {
+fn stated(response: &Response) -> Option<u64> {
     response.headers().get(REGISTER_HEADER)?.to_str().ok()?.parse().ok()
 }
 

@@ -27,14 +27,14 @@ type Answer = Result<Response, Failure>;
 
 /// The routes. Reads of the log and registers are not authenticated: their content is public or signed.
 pub fn routes() -> Router<App> {
-    let places = Arc::new(Semaphore::new(limits::OPEN_READS_MAX));
+    let permits = Arc::new(Semaphore::new(limits::OPEN_READS_MAX));
     let open = Router::new()
         .route("/register", get(newest_register))
         .route("/register/{sequence}", get(register))
         .route("/root/{version}", get(root))
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*path}", get(tile))
-        .layer(axum::middleware::from_fn_with_state(places, open_read));
+        .layer(axum::middleware::from_fn_with_state(permits, open_read));
     Router::new()
         .merge(open)
         .route("/register", post(accept_register))
@@ -51,9 +51,9 @@ pub fn routes() -> Router<App> {
 }
 
 /// Limits unauthenticated reads by a few permits.
-async fn open_read(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Answer {
-    let place = tokio::time::timeout(limits::OPEN_READ_WAIT_MAX, places.acquire()).await;
-    let Ok(Ok(_place)) = place else {
+async fn open_read(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Answer {
+    let permit = tokio::time::timeout(limits::OPEN_READ_WAIT_MAX, permits.acquire()).await;
+    let Ok(Ok(_permit)) = permit else {
         return Err(problem(Error::Unavailable("too many concurrent reads; try again".into())));
     };
     Ok(next.run(request).await)
@@ -82,7 +82,7 @@ async fn accept_register(State(app): State<App>, request: Request) -> Answer {
     app.services.membership.require_certificate(connection.presented.as_deref()).map_err(problem)?;
     // Registers are large, so only a few are read concurrently.
     let busy = || problem(Error::Unavailable("other registers are being read; try again".into()));
-    let _place = app.register_permits.try_acquire().map_err(|_| busy())?;
+    let _permit = app.register_permits.try_acquire().map_err(|_| busy())?;
     let body = read_body(request.into_body(), limits::REGISTER_BYTES_MAX).await;
     let jws = body.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
     app.services.membership.accept_register(&jws).await.map_err(problem)?;

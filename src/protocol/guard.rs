@@ -38,11 +38,11 @@ impl FromRequestParts<App> for AnyMember {
         };
         let first = who().await.map_err(|error| Failure::of(family, error));
         // A node with an older register fetches the newer one before it decides, so that suspensions spread quickly.
-        let told = stated_sequence(&parts.headers);
+        let stated = stated_sequence(&parts.headers);
         let newest = app.services.node.trust().register.body().sequence;
         match first {
-            Ok(from) if told > newest => {
-                app.services.membership.catch_up(&from.participant, told).await;
+            Ok(from) if stated > newest => {
+                app.services.membership.catch_up(&from.participant, stated).await;
                 let again = who().await;
                 again.map(Self).map_err(|error| Failure::of(family, error))
             }

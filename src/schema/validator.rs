@@ -3,6 +3,7 @@
 use super::SchemaError;
 use crate::core::json::{Tape, TapeJson};
 use crate::core::limits;
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,12 +54,24 @@ impl Validator {
         errors
             .take(limits::VIOLATIONS_RECORD_MAX)
             .map(|error| Violation {
-                pointer: error.instance_path().to_string(),
+                pointer: format!("{}{}", error.instance_path(), property(error.kind())),
                 rule: error.kind().keyword().to_owned(),
                 reason: shorten(&error.to_string()),
             })
             .collect()
     }
+}
+
+/// The property that is missing or not allowed, as the last part of a pointer: such an error concerns its object, but
+/// people look for the property.
+fn property(kind: &ValidationErrorKind) -> String {
+    let name = match kind {
+        ValidationErrorKind::Required { property } => property.as_str(),
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected.first().map(String::as_str),
+        _ => None,
+    };
+    name.map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).unwrap_or_default()
 }
 
 fn shorten(text: &str) -> String {

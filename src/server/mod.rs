@@ -66,14 +66,14 @@ struct ListenerState {
 /// Signals idle connections to close when few permits are left.
 struct IdleShedding {
     times: watch::Sender<u64>,
-    told: Mutex<Instant>,
+    signalled: Mutex<Instant>,
 }
 
 impl IdleShedding {
-    fn tell(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() > limits::IDLE_SHED_INTERVAL {
-            *told = Instant::now();
+    fn signal(&self) {
+        let mut signalled = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
+        if signalled.elapsed() > limits::IDLE_SHED_INTERVAL {
+            *signalled = Instant::now();
             self.times.send_modify(|times| *times += 1);
         }
     }
@@ -95,7 +95,7 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
         rules,
         stop: stop.clone(),
         keys: Permits::default(),
-        idle_shedding: Arc::new(IdleShedding { times: watch::Sender::new(0), told: Mutex::new(Instant::now()) }),
+        idle_shedding: Arc::new(IdleShedding { times: watch::Sender::new(0), signalled: Mutex::new(Instant::now()) }),
     };
     let mut connections = JoinSet::new();
     loop {
@@ -153,7 +153,7 @@ async fn first_byte(stream: &TcpStream, state: &ListenerState) -> Option<OwnedSe
         return None;
     }
     if state.permits.available_permits() < limits::CONNECTIONS_MAX / 4 {
-        state.idle_shedding.tell();
+        state.idle_shedding.signal();
     }
     let permit = state.permits.clone().acquire_owned();
     tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, permit).await.ok()?.ok()

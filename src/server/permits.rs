@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_leave_room_for_members() {
+    fn unauthenticated_callers_leave_room_for_members() {
         let in_flight = InFlight::new(10, 1, 5);
         let unauthenticated = in_flight.take(&Caller::at([10, 0, 0, 1].into())).unwrap();
         assert_eq!(in_flight.take(&Caller::at([10, 0, 0, 2].into())).unwrap_err(), Overload::Node);

@@ -178,18 +178,18 @@ async fn tells_every_change(store: &dyn Store) {
     }
     let keys = ["*", "g:labs", "p:did:web:a.example"].map(str::to_owned);
     let whole = store.changes(&keys, 0, 1_000).await.unwrap();
-    let mut told = BTreeMap::new();
+    let mut read = BTreeMap::new();
     let mut last = 0;
     for seen in &whole {
         assert!(seen.change > last, "change numbers increase");
         last = seen.change;
-        assert!(told.insert(seen.dataset.clone(), seen.version.as_ref().map(|row| row.version)).is_none());
+        assert!(read.insert(seen.dataset.clone(), seen.version.as_ref().map(|row| row.version)).is_none());
     }
     let expected = (0..150).map(|n| {
         let hidden = [3, 70, 71].contains(&n) || (n < 60 && n % 3 == 2);
         (dataset(n), (!hidden).then_some(if n < 60 { 2 } else { 1 }))
     });
-    assert_eq!(told, expected.collect());
+    assert_eq!(read, expected.collect());
     for limit in [1, 7, 100] {
         let (mut parts, mut since) = (Vec::new(), 0);
         loop {
@@ -208,7 +208,7 @@ async fn tells_every_change(store: &dyn Store) {
         after = Some(end.dataset.clone());
         pages.extend(page.into_iter().map(|row| row.dataset));
     }
-    let seen = told.into_iter().filter_map(|(id, version)| version.map(|_| id));
+    let seen = read.into_iter().filter_map(|(id, version)| version.map(|_| id));
     assert_eq!(pages, seen.collect::<Vec<_>>());
 }
 

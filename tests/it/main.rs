@@ -18,4 +18,5 @@ mod release;
 mod seeing;
 mod sim;
 mod syscalls;
+mod texts;
 mod tidy;

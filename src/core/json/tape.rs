@@ -12,7 +12,25 @@ pub struct JsonError {
     pub problem: String,
     /// Byte offset in the text.
     pub offset: usize,
+    /// JSON pointer (RFC 6901) of the value; empty for the whole text.
+    pub pointer: String,
 }
+
+impl JsonError {
+    fn new(problem: impl Into<String>, offset: usize) -> Self {
+        Self { problem: problem.into(), offset, pointer: String::new() }
+    }
+
+    /// The same error, seen from the object or array whose member `name` it is in.
+    fn within(mut self, name: &str) -> Self {
+        let name: String = name.chars().take(POINTER_NAME_CHARS_MAX).collect();
+        self.pointer.insert_str(0, &format!("/{}", name.replace('~', "~0").replace('/', "~1")));
+        self
+    }
+}
+
+/// Characters shown of a name in a pointer.
+const POINTER_NAME_CHARS_MAX: usize = 60;
 
 /// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +93,10 @@ impl Tape {
         self.tokens.clear();
         self.order.clear();
         self.text.clear();
-        let text = std::str::from_utf8(source).map_err(|error| JsonError {
-            problem: "the text is not UTF-8; convert the file to UTF-8".into(),
-            offset: error.valid_up_to(),
-        })?;
+        let text = std::str::from_utf8(source)
+            .map_err(|error| JsonError::new("the text is not UTF-8; convert the file to UTF-8", error.valid_up_to()))?;
         if text.len() > u32::MAX as usize / 4 {
-            return Err(JsonError { problem: "the text is too long".into(), offset: 0 });
+            return Err(JsonError::new("the text is too long", 0));
         }
         self.text.push_str(text);
         let mut parser = Parser { tape: self, source, at: 0 };
@@ -178,7 +194,7 @@ struct Parser<'t, 's> {
 
 impl Parser<'_, '_> {
     fn error(&self, problem: impl Into<String>) -> JsonError {
-        JsonError { problem: problem.into(), offset: self.at }
+        JsonError::new(problem, self.at)
     }
 
     fn peek(&self) -> Option<u8> {
@@ -206,21 +222,21 @@ impl Parser<'_, '_> {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word("true", Kind::Boolean, 1),
-            Some(b'f') => self.word("false", Kind::Boolean, 0),
-            Some(b'n') => self.word("null", Kind::Null, 0),
+            Some(b't') => self.literal("true", Kind::Boolean, 1),
+            Some(b'f') => self.literal("false", Kind::Boolean, 0),
+            Some(b'n') => self.literal("null", Kind::Null, 0),
             Some(b'N' | b'I') => Err(self.error("NaN and Infinity are not JSON numbers; leave the property out")),
             Some(_) => Err(self.error("expected a JSON value")),
             None => Err(self.error("the text ends where a value is expected")),
         }
     }
 
-    fn word(&mut self, word: &str, kind: Kind, start: usize) -> Result<(), JsonError> {
-        if !self.source[self.at..].starts_with(word.as_bytes()) {
+    fn literal(&mut self, literal: &str, kind: Kind, start: usize) -> Result<(), JsonError> {
+        if !self.source[self.at..].starts_with(literal.as_bytes()) {
             return Err(self.error("expected a JSON value"));
         }
         self.push(kind, start, 0)?;
-        self.at += word.len();
+        self.at += literal.len();
         Ok(())
     }
 
@@ -242,7 +258,7 @@ impl Parser<'_, '_> {
         } else {
             loop {
                 self.space();
-                self.value(depth + 1)?;
+                self.value(depth + 1).map_err(|error| error.within(&count.to_string()))?;
                 count += 1;
                 self.space();
                 match self.peek() {
@@ -271,6 +287,7 @@ impl Parser<'_, '_> {
                 if self.peek() != Some(b'"') {
                     return Err(self.error("expected a property name in double quotes"));
                 }
+                let name = self.tape.tokens.len();
                 self.string()?;
                 self.space();
                 if self.peek() != Some(b':') {
@@ -278,7 +295,9 @@ impl Parser<'_, '_> {
                 }
                 self.at += 1;
                 self.space();
-                self.value(depth + 1)?;
+                if let Err(error) = self.value(depth + 1) {
+                    return Err(error.within(self.tape.str_of(self.tape.tokens[name])));
+                }
                 count += 1;
                 self.space();
                 match self.peek() {
@@ -297,7 +316,7 @@ impl Parser<'_, '_> {
             Some(token) => {
                 let name = self.tape.str_of(self.tape.tokens[token as usize]);
                 let name: String = name.chars().take(60).collect();
-                Err(JsonError { problem: format!("the property `{name}` appears twice in one object"), offset: begin })
+                Err(JsonError::new(format!("the property `{name}` appears twice in one object"), begin))
             }
         }
     }
@@ -310,9 +329,8 @@ impl Parser<'_, '_> {
 
     fn number(&mut self) -> Result<(), JsonError> {
         let begin = self.at;
-        let end = number::scan(self.source, begin).map_err(|at| JsonError {
-            problem: "not a JSON number (no leading zeros, no `+`, digits on both sides of the point)".into(),
-            offset: at,
+        let end = number::scan(self.source, begin).map_err(|at| {
+            JsonError::new("not a JSON number (no leading zeros, no `+`, digits on both sides of the point)", at)
         })?;
         let lexeme = &self.source[begin..end];
         if number::is_canonical(lexeme) {
@@ -332,13 +350,16 @@ impl Parser<'_, '_> {
         let lexeme: String = self.tape.text[begin..end].chars().take(40).collect();
         let problem = match error {
             NumberError::Changes(as_what) => {
-                format!("the number {lexeme} cannot be kept exactly (it would become {as_what}); write it as a string")
+                format!(
+                    "the number {lexeme} cannot be kept exactly (it would become {as_what}): round it, or use a schema \
+                     in which the property is a string"
+                )
             }
             NumberError::OutOfRange => {
-                format!("the number {lexeme} is out of range; write it as a string")
+                format!("the number {lexeme} is out of range: use a schema in which the property is a string")
             }
         };
-        JsonError { problem, offset: begin }
+        JsonError::new(problem, begin)
     }
 
     /// Parses a string; the current position is its opening quote.
@@ -357,7 +378,7 @@ impl Parser<'_, '_> {
     }
 
     fn control(&self, at: usize) -> JsonError {
-        JsonError { problem: "a control character in a string must be written as an escape".into(), offset: at }
+        JsonError::new("a control character in a string must be written as an escape", at)
     }
 
     fn escaped_string(&mut self, begin: usize, first: usize) -> Result<(), JsonError> {
@@ -387,7 +408,7 @@ impl Parser<'_, '_> {
 
     /// Decodes the escape at `at`; returns the character and the offset after it.
     fn escape(&self, at: usize) -> Result<(char, usize), JsonError> {
-        let error = |problem: &str| JsonError { problem: problem.into(), offset: at };
+        let error = |problem: &str| JsonError::new(problem, at);
         let simple = |c| Ok((c, at + 2));
         match self.source.get(at + 1) {
             Some(b'"') => simple('"'),

@@ -75,7 +75,7 @@ fn refusals_say_what_and_where() {
         ("[1", "expected `,` or `]`"),
         ("", "ends where a value"),
         ("{} {}", "after the end"),
-        (r#"{"n":12345678901234567890}"#, "write it as a string"),
+        (r#"{"n":12345678901234567890}"#, "use a schema in which the property is a string"),
         (&("[".repeat(65) + &"]".repeat(65)), "nested deeper"),
     ] {
         let error = canonical(text).unwrap_err();

@@ -105,7 +105,7 @@ struct TransferView {
 impl From<Transfer> for TransferView {
     fn from(transfer: Transfer) -> Self {
         let Transfer { id, role, peer, agreement, format, state, reason, started, updated, .. } = transfer;
-        let suspended_by = transfer.paused_by;
+        let suspended_by = transfer.suspended_by;
         Self { id, role, peer, agreement, format, state, suspended_by, reason, started, updated }
     }
 }

@@ -142,8 +142,8 @@ impl Store for MemoryStore {
 
     async fn datasets(&self, after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow> {
         let state = self.disk.state();
-        let standing = state.versions.iter().filter(|row| row.withdrawn.is_none());
-        let newest: BTreeMap<_, _> = standing.map(|row| (&row.dataset, row)).collect();
+        let offered = state.versions.iter().filter(|row| row.withdrawn.is_none());
+        let newest: BTreeMap<_, _> = offered.map(|row| (&row.dataset, row)).collect();
         let later = newest.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
         Ok(later.take(limit).map(|(_, row)| row.clone()).collect())
     }
@@ -232,9 +232,9 @@ impl Store for MemoryStore {
         let state = self.disk.state();
         let mut own: Vec<Negotiation> =
             state.negotiations.values().filter(|n| n.role == Role::Consumer).cloned().collect();
-        let place = |n: &Negotiation| (n.started, n.id.clone());
-        own.retain(|n| before.is_none_or(|before| place(n) < *before));
-        own.sort_by_key(|n| std::cmp::Reverse(place(n)));
+        let key = |n: &Negotiation| (n.started, n.id.clone());
+        own.retain(|n| before.is_none_or(|before| key(n) < *before));
+        own.sort_by_key(|n| std::cmp::Reverse(key(n)));
         own.truncate(limit);
         Ok(own)
     }
@@ -285,11 +285,11 @@ impl Store for MemoryStore {
 
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Listed<Due> {
         let state = self.disk.state();
-        let mut places: BTreeMap<&ParticipantId, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<&ParticipantId, usize> = BTreeMap::new();
         let due = state.first_messages().into_iter().filter(|(_, due)| *due <= now).filter(|(message, _)| {
-            let place = places.entry(&message.to).or_default();
-            *place += 1;
-            *place <= limits::OUTBOX_PER_MEMBER_MAX
+            let count = counts.entry(&message.to).or_default();
+            *count += 1;
+            *count <= limits::OUTBOX_PER_MEMBER_MAX
         });
         Ok(due.take(limit).map(|(message, _)| Due { id: message.id.clone(), to: message.to.clone() }).collect())
     }

@@ -33,14 +33,14 @@ pub enum Lie {
 }
 
 /// Network faults.
-pub struct Weather {
+pub struct NetworkFaults {
     pub lie: Option<Lie>,
     pub chance: Chance,
     /// Remaining number of faults.
     pub left: AtomicU32,
 }
 
-impl Weather {
+impl NetworkFaults {
     fn strikes(&self, one_in: u64) -> bool {
         let strikes = self.left.load(Ordering::Relaxed) > 0 && self.chance.one_in(one_in);
         if strikes {
@@ -61,7 +61,7 @@ pub struct SimPeer {
     pub own: Endpoint,
     pub about: Connection,
     pub net: Arc<Net>,
-    pub weather: Arc<Weather>,
+    pub faults: Arc<NetworkFaults>,
     pub life: Arc<Life>,
 }
 
@@ -126,24 +126,24 @@ impl SimPeer {
     /// Sends with network faults.
     async fn call(&self, to: &Member, sent: Sent) -> Result<Got, PeerError> {
         self.life.proceed().await;
-        self.weather.delay().await;
-        if self.weather.strikes(12) {
+        self.faults.delay().await;
+        if self.faults.strikes(12) {
             return Err(lost());
         }
         let sent = Arc::new(sent);
-        if self.weather.strikes(12) {
+        if self.faults.strikes(12) {
             // Delivers a duplicate some time later.
             let (net, about, to, sent) = (self.net.clone(), self.about.clone(), to.id.clone(), sent.clone());
-            let pause = Duration::from_millis(self.weather.chance.below(20_000));
+            let pause = Duration::from_millis(self.faults.chance.below(20_000));
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 let _ = Self::arrive(&net, &about, &to, &sent).await;
             });
         }
         let got = Self::arrive(&self.net, &self.about, &to.id, &sent).await;
-        self.weather.delay().await;
+        self.faults.delay().await;
         self.life.proceed().await;
-        if self.weather.strikes(12) {
+        if self.faults.strikes(12) {
             return Err(lost());
         }
         let got = got?;
@@ -222,14 +222,14 @@ impl Peer for SimPeer {
         sent.headers.push((header::AUTHORIZATION, format!("Bearer {token}")));
         sent.headers.push((header::RANGE, format!("bytes={}-{}", range.start, range.end - 1)));
         let mut body = self.call(to, sent).await?.body;
-        match self.weather.lie {
+        match self.faults.lie {
             Some(Lie::Other) => body = body.iter().map(|byte| byte ^ 1).collect(),
             Some(Lie::More) => body = [&body[..], b"more"].concat().into(),
             Some(Lie::Less) => body.truncate(body.len().div_ceil(2)),
             None => {}
         }
         // The body arrives in pieces, and the connection may break between two of them.
-        let broken = self.weather.strikes(3).then(|| self.weather.chance.below(body.len() as u64) as usize);
+        let broken = self.faults.strikes(3).then(|| self.faults.chance.below(body.len() as u64) as usize);
         let end = broken.unwrap_or(body.len());
         let mut pieces: Vec<Result<Bytes, PeerError>> =
             body[..end].chunks(1 + end / 3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();

@@ -16,16 +16,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-struct Lot(Chance);
+struct RandomDecisions(Chance);
 
-impl Lot {
+impl RandomDecisions {
     fn of<T>(&self, all: Vec<T>) -> T {
         let n = self.0.below(all.len() as u64) as usize;
         all.into_iter().nth(n).unwrap()
     }
 }
 
-impl DecisionMaker for Lot {
+impl DecisionMaker for RandomDecisions {
     fn negotiation(&self, n: &Negotiation, _: &Assessment) -> NegotiationStep {
         use NegotiationStep as S;
         let end = || S::Terminate("at random".into());
@@ -169,7 +169,7 @@ fn one_seed(seed: u64) {
     run(async || {
         let chance = Chance::new(seed ^ 0x5eed);
         let world = World::new(seed + 10_000, [Plan::Never, Plan::Never], chance.below(40) as u32);
-        world.decided_by(Arc::new(Lot(Chance::new(chance.next()))));
+        world.decided_by(Arc::new(RandomDecisions(Chance::new(chance.next()))));
         world.start(A).await;
         world.start(B).await;
         let nonsense = tokio::spawn(send_nonsense(world.clone(), Chance::new(chance.next())));

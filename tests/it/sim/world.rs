@@ -1,7 +1,7 @@
 //! The simulated world: two parks, their disks, and their users.
 
 use super::faults::{Chance, Controller, Life, Plan, Strikes};
-use super::peer::{Lie, SimPeer, Weather};
+use super::peer::{Lie, NetworkFaults, SimPeer};
 use crate::harness::{Alliance, ENTERPRISE, Park, records, research};
 use axum::Router;
 use crosspark::assembly;
@@ -179,18 +179,18 @@ pub struct World {
     clock: Arc<VirtualClock>,
     chance: Chance,
     net: Arc<Net>,
-    weather: Arc<Weather>,
+    faults: Arc<NetworkFaults>,
     sites: [Site; 2],
     alive: Mutex<[Option<Alive>; 2]>,
     decisions: OnceLock<Arc<dyn DecisionMaker>>,
 }
 
 impl World {
-    /// A world with the write faults in `plans` and `storms` network faults.
-    pub fn new(seed: u64, plans: [Plan; 2], storms: u32) -> Arc<Self> {
+    /// A world with the write faults in `plans` and `network_faults` network faults.
+    pub fn new(seed: u64, plans: [Plan; 2], network_faults: u32) -> Arc<Self> {
         let template = template();
         let disks = [template.disks[A].copy(), template.disks[B].copy()];
-        Self::of(template, disks, seed, plans, storms, None)
+        Self::of(template, disks, seed, plans, network_faults, None)
     }
 
     /// A world without other faults, in which the provider's data plane sends wrong bytes.
@@ -205,7 +205,7 @@ impl World {
         disks: [Disk; 2],
         seed: u64,
         plans: [Plan; 2],
-        storms: u32,
+        network_faults: u32,
         lie: Option<Lie>,
     ) -> Arc<Self> {
         let chance = Chance::new(seed);
@@ -224,14 +224,14 @@ impl World {
                 about: Connection { presented: Some(Arc::new(Presented::parse(&der).unwrap())), address: None },
             }
         });
-        let weather = Weather { lie, chance: Chance::new(chance.next()), left: AtomicU32::new(storms) };
+        let faults = NetworkFaults { lie, chance: Chance::new(chance.next()), left: AtomicU32::new(network_faults) };
         drop(of);
         Arc::new(Self {
             clock: Arc::new(VirtualClock(template.made, tokio::time::Instant::now())),
             template,
             chance,
             net: Arc::default(),
-            weather: Arc::new(weather),
+            faults: Arc::new(faults),
             sites,
             alive: Mutex::new([None, None]),
             decisions: OnceLock::new(),
@@ -298,7 +298,7 @@ impl World {
             own: endpoint.clone(),
             about: site.about.clone(),
             net: self.net.clone(),
-            weather: self.weather.clone(),
+            faults: self.faults.clone(),
             life: life.clone(),
         };
         let trust = Trust {
