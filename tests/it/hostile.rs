@@ -57,7 +57,7 @@ fn modes() -> Vec<(&'static str, Mode, &'static str)> {
         ("prose", Mode::Text("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"), "violates the protocol"),
         ("failing", Mode::Text("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno"), "refused (500"),
         ("plain", Mode::Plain, "cannot be reached"),
-        ("masked", Mode::OthersKey, "not the one that the register pins"),
+        ("masked", Mode::OthersKey, "not among those that the register pins"),
     ]
 }
 

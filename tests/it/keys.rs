@@ -190,11 +190,11 @@ async fn a_new_root_document_under_old_and_new_thresholds() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(part), "{said}");
     };
-    refused("0 of 1 needed");
+    refused("0 of 1 required");
     sign(&signers[0].0, &kek(&signers[0].0));
-    refused("0 of 1 needed");
+    refused("0 of 1 required");
     sign(&folder.join("keys"), &kek(&folder));
-    refused("1 of 2 needed");
+    refused("1 of 2 required");
     sign(&signers[1].0, &kek(&signers[1].0));
     assert!(put().status.success());
 

@@ -44,7 +44,7 @@ async fn a_first_offer_is_answered_by_a_person() {
     let no = json!({"approve": false, "comment": "no use for it"});
     assert_eq!(b.call("POST", &path, &admin, Some(no.clone())).await.0, 200);
     let (status, said) = b.call("POST", &path, &admin, Some(no)).await;
-    assert!(status == 404 && said.to_string().contains("was rejected already"), "decided twice: {said}");
+    assert!(status == 404 && said.to_string().contains("was already rejected"), "decided twice: {said}");
     // An offer that is approved with a purpose and an enterprise is delivered.
     a.call("POST", "/v1/offers", &publisher, Some(offer)).await;
     let waiting = pending().await;
