@@ -43,6 +43,34 @@ impl Operation {
     }
 }
 
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident = $method:ident, $limit:expr;)*) => {
+        impl Routes {
+            $($(#[$doc])*
+            pub fn $name<H, I, O, T>(self, operation: Operation, handler: H) -> Self
+            where
+                H: Handler<T, App> + OperationHandler<I, O>,
+                I: OperationInput,
+                O: OperationOutput,
+                T: 'static,
+            {
+                self.add(operation, $method(handler, |described| operation.describe(described)), $limit)
+            })*
+        }
+    };
+}
+
+methods! {
+    /// Adds an operation that reads.
+    get = get_with, DefaultBodyLimit::max(limits::MANAGEMENT_BODY_BYTES_MAX);
+    /// Adds an operation that creates or changes something.
+    post = post_with, DefaultBodyLimit::max(limits::MANAGEMENT_BODY_BYTES_MAX);
+    /// Adds an operation whose body is streamed, so that it has no limit.
+    upload = post_with, DefaultBodyLimit::disable();
+    /// Adds an operation that deletes.
+    delete = delete_with, DefaultBodyLimit::max(limits::MANAGEMENT_BODY_BYTES_MAX);
+}
+
 /// The operations declared so far.
 pub struct Routes {
     router: ApiRouter<App>,
@@ -54,54 +82,6 @@ impl Routes {
     pub fn new(services: Services) -> Self {
         aide::generate::extract_schemas(true);
         Self { router: ApiRouter::new(), services }
-    }
-
-    /// Adds an operation that reads.
-    pub fn get<H, I, O, T>(self, operation: Operation, handler: H) -> Self
-    where
-        H: Handler<T, App> + OperationHandler<I, O>,
-        I: OperationInput,
-        O: OperationOutput,
-        T: 'static,
-    {
-        let method = get_with(handler, |described| operation.describe(described));
-        self.add(operation, method, DefaultBodyLimit::max(limits::MANAGEMENT_BODY_BYTES_MAX))
-    }
-
-    /// Adds an operation that creates or changes something.
-    pub fn post<H, I, O, T>(self, operation: Operation, handler: H) -> Self
-    where
-        H: Handler<T, App> + OperationHandler<I, O>,
-        I: OperationInput,
-        O: OperationOutput,
-        T: 'static,
-    {
-        let method = post_with(handler, |described| operation.describe(described));
-        self.add(operation, method, DefaultBodyLimit::max(limits::MANAGEMENT_BODY_BYTES_MAX))
-    }
-
-    /// Adds an operation whose body is streamed, so that it has no limit.
-    pub fn upload<H, I, O, T>(self, operation: Operation, handler: H) -> Self
-    where
-        H: Handler<T, App> + OperationHandler<I, O>,
-        I: OperationInput,
-        O: OperationOutput,
-        T: 'static,
-    {
-        let method = post_with(handler, |described| operation.describe(described));
-        self.add(operation, method, DefaultBodyLimit::disable())
-    }
-
-    /// Adds an operation that deletes.
-    pub fn delete<H, I, O, T>(self, operation: Operation, handler: H) -> Self
-    where
-        H: Handler<T, App> + OperationHandler<I, O>,
-        I: OperationInput,
-        O: OperationOutput,
-        T: 'static,
-    {
-        let method = delete_with(handler, |described| operation.describe(described));
-        self.add(operation, method, DefaultBodyLimit::max(limits::MANAGEMENT_BODY_BYTES_MAX))
     }
 
     fn add(mut self, operation: Operation, method: ApiMethodRouter<App>, limit: DefaultBodyLimit) -> Self {
