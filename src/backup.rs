@@ -8,6 +8,7 @@ use crate::config::{self, Config};
 use crate::core::digest::{Digest, Hasher};
 use crate::core::id::ParticipantId;
 use crate::core::json;
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::durable::{sync_folder, write_whole};
 use crate::storage::sqlite;
@@ -238,7 +239,10 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
         }
         if text == LIST {
             let mut list = Vec::new();
-            entry.take(LIST_BYTES_MAX).read_to_end(&mut list).map_err(|error| broken(error.to_string()))?;
+            entry
+                .take(limits::BACKUP_LIST_BYTES_MAX)
+                .read_to_end(&mut list)
+                .map_err(|error| broken(error.to_string()))?;
             contents = Some(json::read::<Contents>(&list).map_err(|error| broken(error.to_string()))?);
             continue;
         }
@@ -259,9 +263,6 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
     }
     Ok(contents)
 }
-
-/// Largest accepted size of an archive's list, in bytes.
-const LIST_BYTES_MAX: u64 = 64 << 20;
 
 fn put(mut entry: impl Read, path: &Path) -> io::Result<Digest> {
     let folder = path.parent().unwrap_or(Path::new("."));

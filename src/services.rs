@@ -136,7 +136,7 @@ impl Services {
         let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, writes_per_member_per_minute } = parts;
         let Ports { clock, random, peer, decisions } = ports;
         let (kek, schemas) = (Arc::new(secrets.kek), Arc::new(schemas));
-        let tokens = Arc::new(TransferTokens::new(&secrets.token_key));
+        let tokens = Arc::new(TransferTokens::new(secrets.token_key.clone()));
 
         let refusals = Refusals::new(writes_per_member_per_minute);
         let environment = Environment { clock, random };

@@ -7,6 +7,7 @@ use super::tile::{Edge, Tile};
 use crate::core::digest::Digest;
 use crate::core::id::LogOrigin;
 use crate::core::json;
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use serde::Serialize;
 
@@ -62,9 +63,6 @@ pub struct Check {
     last_id: Option<String>,
 }
 
-/// Maximum number of reported faults.
-const FAULTS_MAX: usize = 100;
-
 impl Check {
     /// Starts the verification; `held` are the checkpoints that the log must match.
     pub fn new(origin: LogOrigin, mut held: Vec<Held>) -> Self {
@@ -77,7 +75,7 @@ impl Check {
     }
 
     fn fault(&mut self, index: u64, entry: Option<&str>, artifact: &'static str, reason: impl Into<String>) {
-        if self.faults.len() < FAULTS_MAX {
+        if self.faults.len() < limits::FAULTS_REPORTED_MAX {
             self.faults.push(Fault { index, entry: entry.map(str::to_owned), artifact, reason: reason.into() });
         }
     }

@@ -121,7 +121,7 @@ async fn examine(folder: &Path, findings: &mut Findings) {
                 continue;
             }
             match peer.connector {
-                None => dial(&clients, peer, running, findings).await,
+                None => connect(&clients, peer, running, findings).await,
                 Some(_) => dial_connector(&clients, peer, findings).await,
             }
         }
@@ -250,7 +250,7 @@ async fn dial_connector(clients: &MemberClients, peer: &Member, findings: &mut F
 }
 
 /// Checks a peer: its name, port and key, its clock, and whether it can connect to this node.
-async fn dial(clients: &MemberClients, peer: &Member, running: bool, findings: &mut Findings) {
+async fn connect(clients: &MemberClients, peer: &Member, running: bool, findings: &mut Findings) {
     let name = format!("peer {}", peer.id);
     let Some(client) =
         findings.take(&name, |_| format!("is at {}", peer.endpoint), clients.client(peer, peer.endpoint.as_str()))

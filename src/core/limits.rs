@@ -1,4 +1,4 @@
-//! All limits on external input, with their units. No other module defines any.
+//! All limits on external input and on what one caller can use, with their units. No other module defines any.
 
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub const ROOT_BYTES_MAX: usize = 64 * KIB;
 pub const CHECKPOINT_BYTES_MAX: usize = 16 * KIB;
 /// Signature lines in one checkpoint note.
 pub const NOTE_SIGNATURES_MAX: usize = 100;
+/// Length of an endpoint, both as given and in normal form.
+pub const ENDPOINT_BYTES_MAX: usize = 500;
+/// Largest count of releases that a policy can state.
+pub const POLICY_COUNT_MAX: u64 = 1_000_000_000;
 /// Members in one register.
 pub const REGISTER_MEMBERS_MAX: usize = 10_000;
 
@@ -36,6 +40,10 @@ pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_TEXT_BYTES + RECORD_BYTES_MAX + KI
 pub const FRAMES_MAX: usize = 1 << 20;
 /// Size of a sealed container.
 pub const CONTAINER_BYTES_MAX: u64 = 1 << 40;
+/// Size of the list of files in a backup.
+pub const BACKUP_LIST_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Faults of a verified log described individually; further ones are only counted.
+pub const FAULTS_REPORTED_MAX: usize = 100;
 /// Invalid records described individually; further ones are only counted.
 pub const VIOLATIONS_REPORTED_MAX: usize = 100;
 /// Violations described for one record.
@@ -162,6 +170,8 @@ pub const COMMIT_QUEUE_MAX: usize = 4_096;
 pub const CONFLICT_RETRIES_MAX: usize = 8;
 /// Delivery attempts per outgoing message: about two weeks at the longest interval.
 pub const OUTBOX_ATTEMPTS_MAX: u32 = 4_032;
+/// Concurrent deliveries of the outbox, each of a different process.
+pub const OUTBOX_DELIVERIES_MAX: usize = 64;
 /// Concurrent deliveries of messages per member, so that a hanging one does not delay the others.
 pub const OUTBOX_PER_MEMBER_MAX: usize = 8;
 /// Characters of a caller's text in one log entry.
@@ -192,6 +202,8 @@ pub const SAMPLES_BYTES_MAX: usize = 32 * KIB;
 pub const CATALOG_PAGE_DATASETS: usize = 100;
 /// Datasets examined for one page: a selective filter yields a short page with a link to the next.
 pub const CATALOG_SCANNED_MAX: usize = 2_000;
+/// Audience keys looked up for one member. Further groups are ignored, which can only hide datasets.
+pub const AUDIENCE_KEYS_MAX: usize = 100;
 /// Pages read of one peer's catalog.
 pub const CATALOG_PAGES_MAX: usize = 2_000;
 /// Conditions in one catalog filter.

@@ -24,10 +24,10 @@ impl Clock for SystemClock {
     }
 }
 
-/// The pause before another attempt after `failures` failed ones: 250 ms, doubled each time, at most
+/// The pause after a failed attempt that followed `earlier` failed ones: 250 ms, doubled for each earlier one, at most
 /// [`limits::BACKOFF_MAX`].
-pub fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(250 << failures.min(20)).min(limits::BACKOFF_MAX)
+pub fn backoff(earlier: u32) -> Duration {
+    Duration::from_millis(250 << earlier.min(20)).min(limits::BACKOFF_MAX)
 }
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, between the years 0 and 9999.

@@ -184,7 +184,10 @@ impl DataPlane {
                 facts.rule = Some(rule);
                 Err(Error::forbidden("policy", reason))
             }
-            _ => Err(Error::forbidden("state", "the transfer or its token has ended")),
+            _ => Err(Error::forbidden(
+                state_code(transfer.state),
+                "the transfer is suspended or has ended, or its token has expired",
+            )),
         }
     }
 }

@@ -6,19 +6,24 @@ use crate::core::time::Timestamp;
 use crate::identity::key::{base64url, from_base64url};
 use crate::transfer::Transfer;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 /// Issues and checks transfer tokens.
-pub struct TransferTokens(hmac::Key);
+pub struct TransferTokens(Zeroizing<[u8; 32]>);
 
 impl TransferTokens {
     /// Authenticates tokens with `secret`.
-    pub fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    pub fn new(secret: Zeroizing<[u8; 32]>) -> Self {
+        Self(secret)
+    }
+
+    fn key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.0[..])
     }
 
     /// The token of a started transfer. The provider does not store it, but derives it whenever it is needed.
     pub fn issue(&self, transfer: &ProcessId, to: &ParticipantId, pin: &Digest, until: Timestamp) -> String {
-        let tag = hmac::sign(&self.0, &message(transfer, to, pin, until));
+        let tag = hmac::sign(&self.key(), &message(transfer, to, pin, until));
         format!("{}.{}", until.ms(), base64url(tag.as_ref()))
     }
 
@@ -30,8 +35,9 @@ impl TransferTokens {
             Some((Timestamp::from_ms(until.parse().ok()?), from_base64url(tag)?))
         };
         let Some((until, tag)) = parse() else { return false };
+        let key = self.key();
         let genuine =
-            |pin: &Digest| hmac::verify(&self.0, &message(&transfer.id, &transfer.peer, pin, until), &tag).is_ok();
+            |pin: &Digest| hmac::verify(&key, &message(&transfer.id, &transfer.peer, pin, until), &tag).is_ok();
         pins.iter().any(genuine) && now < until && transfer.token_until == Some(until)
     }
 }

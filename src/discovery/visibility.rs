@@ -1,20 +1,18 @@
 //! Visibility of stored dataset versions.
 
 use crate::catalog::Offered;
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::node::Counterparty;
 use crate::policy::{Channel, Decision, EVERYBODY, Facts, Policy};
 use crate::storage::VersionRow;
 use std::collections::BTreeSet;
 
-/// Audience keys looked up for one member. Further groups are ignored, which can only hide datasets.
-const AUDIENCE_KEYS_MAX: usize = 100;
-
 /// The audience keys of a member.
 pub fn audience_keys(to: &Counterparty) -> Vec<String> {
     let groups = to.groups.iter().map(|group| format!("g:{group}"));
     let own = [EVERYBODY.to_owned(), format!("p:{}", to.participant)];
-    own.into_iter().chain(groups).take(AUDIENCE_KEYS_MAX).collect()
+    own.into_iter().chain(groups).take(limits::AUDIENCE_KEYS_MAX).collect()
 }
 
 /// A stored offer as shown to a member, evaluated without purpose and approval; `None` if it is hidden.

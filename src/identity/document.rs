@@ -397,9 +397,9 @@ mod tests {
 
     #[test]
     fn several_signatures() {
-        let (a, b, stranger) = (key("did:web:a.example", 1), key("did:web:b.example", 2), key("did:web:c.example", 3));
+        let (a, b, outsider) = (key("did:web:a.example", 1), key("did:web:b.example", 2), key("did:web:c.example", 3));
         let keys = |kid: &KeyId| [&a, &b].into_iter().find(|key| key.id() == kid).map(|key| key.public());
-        let signed = MultiSigned::sign(&note("did:web:a.example"), &[&a, &b, &stranger]);
+        let signed = MultiSigned::sign(&note("did:web:a.example"), &[&a, &b, &outsider]);
         assert!(matches!(signed.signers::<Note>(keys, false), Err(DocumentError::UnknownKey { .. })));
         assert_eq!(signed.signers::<Note>(keys, true).unwrap().len(), 2);
         let twice = MultiSigned::sign(&note("did:web:a.example"), &[&a, &a]);

@@ -1,12 +1,10 @@
 //! Addresses of members; they come from the register, never from a message.
 
+use crate::core::limits;
 use crate::core::string_schema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use url::Url;
-
-/// Maximum length of an endpoint in bytes, both as given and in normal form.
-const LENGTH_MAX: usize = 500;
 
 /// An `https` URL without user, query or fragment, and without a trailing slash.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ impl Endpoint {
             && url.fragment().is_none();
         // Percent-encoding can lengthen the normal form, which is what is stored and parsed again.
         let normal = url.as_str().trim_end_matches('/');
-        if plain && text.len() <= LENGTH_MAX && normal.len() <= LENGTH_MAX {
+        if plain && text.len() <= limits::ENDPOINT_BYTES_MAX && normal.len() <= limits::ENDPOINT_BYTES_MAX {
             Ok(Self(normal.to_owned()))
         } else {
             Err(error())

@@ -63,7 +63,7 @@ impl KeyEntry {
 pub enum Status {
     /// May act.
     Active,
-    /// May only complete open obligations: receipts, destruction statements, terminations, checkpoints.
+    /// May only send receipts and terminations, and read checkpoints.
     Suspended,
 }
 

@@ -34,25 +34,37 @@ pub fn render(participant: &str, health: &HealthReport) -> String {
     let mut text = Text(String::new());
     let info = [label("participant", participant), label("version", env!("CARGO_PKG_VERSION"))].join(",");
     text.metric("info", "gauge", "This node.", &[(info, 1.0)]);
-    text.gauge("read_only", "1 if the node takes no changes.", f64::from(u8::from(health.read_only.is_some())));
-    text.gauge("warnings", "What needs attention; crosspark status tells it in words.", health.warnings.len() as f64);
+    text.gauge("read_only", "1 if the node is read-only.", f64::from(u8::from(health.read_only.is_some())));
+    text.gauge("warnings", "Number of warnings; crosspark status lists them.", health.warnings.len() as f64);
     let days: Vec<_> = health.expiries.iter().map(|expiry| (label("what", &expiry.what), expiry.days as f64)).collect();
-    text.metric("expiry_days", "gauge", "Whole days until it ends.", &days);
-    text.gauge("outbox_messages", "Messages that wait to be delivered.", health.stats.outbox as f64);
-    text.gauge("outbox_oldest_seconds", "For how long the oldest waits.", health.outbox_oldest_seconds as f64);
-    text.gauge("open_processes", "Negotiations and transfers that are not over.", health.open_processes as f64);
+    text.metric("expiry_days", "gauge", "Days until a register, root, certificate or key expires.", &days);
+    text.gauge("outbox_messages", "Messages to peers not yet delivered.", health.stats.outbox as f64);
+    text.gauge(
+        "outbox_oldest_seconds",
+        "Age of the oldest message not yet delivered.",
+        health.outbox_oldest_seconds as f64,
+    );
+    text.gauge("open_processes", "Negotiations and transfers that have not ended.", health.open_processes as f64);
     text.gauge("downloads", "Downloads in progress.", health.downloads as f64);
-    text.metric("log_entries", "counter", "Entries of the log.", &[(String::new(), health.log.entries as f64)]);
-    text.gauge("log_unsigned_entries", "Entries that no checkpoint covers yet.", health.log.unsigned_entries as f64);
+    text.metric("log_entries", "counter", "Entries in the log.", &[(String::new(), health.log.entries as f64)]);
+    text.gauge(
+        "log_unsigned_entries",
+        "Log entries that no checkpoint covers yet.",
+        health.log.unsigned_entries as f64,
+    );
     let refusals: Vec<_> =
         health.refusals.iter().map(|(reason, count)| (label("reason", reason), *count as f64)).collect();
     text.metric("refusals_total", "counter", "Refusals since the start.", &refusals);
     text.gauge("peer_connections", "Open connections of peers.", health.peer_connections as f64);
-    text.gauge("quarantined_keys", "Keys that wait to be confirmed.", health.quarantined_keys as f64);
+    text.gauge(
+        "quarantined_keys",
+        "Keys of members that an administrator must confirm.",
+        health.quarantined_keys as f64,
+    );
     text.gauge("database_bytes", "Size of the database.", health.stats.bytes as f64);
     if let Some(disk) = &health.disk {
-        text.gauge("disk_free_bytes", "Free bytes where sealed bytes are.", disk.free_bytes as f64);
-        text.gauge("disk_total_bytes", "All bytes there.", disk.total_bytes as f64);
+        text.gauge("disk_free_bytes", "Free space on the disk of the sealed datasets.", disk.free_bytes as f64);
+        text.gauge("disk_total_bytes", "Size of the disk of the sealed datasets.", disk.total_bytes as f64);
     }
     text.0
 }

@@ -58,13 +58,14 @@ where
                 Ok(true) => failures = 0,
                 Ok(false) => break,
                 Err(error) => {
+                    let pause = backoff(failures);
                     failures = failures.saturating_add(1);
                     // After a conflict the facts are read again immediately.
                     if matches!(error, StoreError::Conflict(_)) && failures as usize <= limits::CONFLICT_RETRIES_MAX {
                         continue;
                     }
                     tracing::warn!(%error, %process, failures, "the next step of a process failed; trying again later");
-                    tokio::time::sleep(backoff(failures)).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         }

@@ -17,9 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Concurrent deliveries, each of a different process.
-const PARALLEL: usize = 64;
-
 /// Code of a termination because a message could not be delivered.
 const ABANDONED: &str = "abandoned";
 
@@ -30,7 +27,7 @@ type Sending = Arc<Mutex<HashSet<(ParticipantId, MessageId)>>>;
 fn try_start(sending: &Sending, row: &Due) -> bool {
     let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
     let to_same = sending.iter().filter(|(to, _)| *to == row.to).count();
-    sending.len() < PARALLEL
+    sending.len() < limits::OUTBOX_DELIVERIES_MAX
         && to_same < limits::OUTBOX_PER_MEMBER_MAX
         && sending.insert((row.to.clone(), row.id.clone()))
 }
@@ -176,7 +173,7 @@ impl Outbox {
     /// Stores the peer's process id, which this side's next message needs. If this fails, the peer's next message
     /// states it again.
     async fn learn_name(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
-        let task = Maintenance::Named { process: process.clone(), peer_pid };
+        let task = Maintenance::PeerPid { process: process.clone(), peer_pid };
         if let Err(error) = self.node.store().maintain(vec![task]).await {
             tracing::warn!(%error, %process, "the peer's process id could not be stored");
         }

@@ -67,7 +67,8 @@ enum Holds {
 }
 
 impl Policy {
-    /// Evaluates the policy: a permission that permits decides, else the first undetermined one, else the first one.
+    /// Evaluates the policy. One permission that permits is enough. Otherwise the result is that of the first
+    /// undetermined permission or, if each refuses, of the first permission.
     pub fn evaluate(&self, facts: &Facts<'_>) -> Decision {
         let mut undecided: Option<Decision> = None;
         for (i, permission) in self.permissions().iter().enumerate() {

@@ -249,7 +249,8 @@ fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyErr
         ("dateTime", "gteq") => Ok(Constraint::From(time_operand(one(&right, pointer)?, pointer)?)),
         ("dateTime", "lt") => Ok(Constraint::Until(time_operand(one(&right, pointer)?, pointer)?)),
         ("count", "lteq") => {
-            let count = one(&right, pointer)?.parse::<u64>().ok().filter(|n| (1..=1_000_000_000).contains(n));
+            let count =
+                one(&right, pointer)?.parse::<u64>().ok().filter(|n| (1..=limits::POLICY_COUNT_MAX).contains(n));
             count.map(Constraint::Count).map_or_else(
                 || refuse(&format!("{pointer}/rightOperand"), "expected a whole number from 1, as a string"),
                 Ok,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 pub const EVERYBODY: &str = "*";
 
 impl Policy {
-    /// Whether `other` permits everything that this policy permits. May return false negatives, never false positives.
+    /// Whether `other` permits everything that this policy permits. In doubt, false.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.permissions().iter().all(|own| other.permissions().iter().any(|wider| own.is_subset_of(wider)))
     }

@@ -95,11 +95,11 @@ impl Publishing {
             Err(error) => {
                 let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
                 if let Error::InvalidRecords(rejection) = &error {
-                    let first = rejection.first.first().map(|invalid| &invalid.violation);
-                    // Only pointers and rules: the log must not contain data.
+                    let first = rejection.first.first();
+                    // Only the line and the rule: the log must not contain data, and names in a pointer may be data.
                     facts.detail = details(json!({
                         "records": rejection.records, "invalid": rejection.invalid,
-                        "pointer": first.map(|v| &v.pointer), "keyword": first.map(|v| &v.rule),
+                        "line": first.map(|invalid| invalid.line), "keyword": first.map(|invalid| &invalid.violation.rule),
                     }));
                 }
                 Err(self.node.refuse_user(Kind::PublicationRefused, facts, error).await)

@@ -1,7 +1,7 @@
 //! The only instantiation of the generic validator, which is expensive to compile.
 
 use super::SchemaError;
-use crate::core::json::{Tape, TapeJson};
+use crate::core::json::{self, Tape, TapeJson};
 use crate::core::limits;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions};
@@ -24,8 +24,11 @@ pub struct Violation {
     pub reason: String,
 }
 
-/// Characters shown of a reason that quotes the value.
-const SHOWN_CHARS_MAX: usize = 160;
+/// Characters shown of a reason, which quotes the value.
+const REASON_CHARS_MAX: usize = 160;
+
+/// Characters shown of a pointer, which quotes names.
+const POINTER_CHARS_MAX: usize = 500;
 
 impl Validator {
     pub(super) fn compile(schema: &Value) -> Result<Self, SchemaError> {
@@ -54,9 +57,9 @@ impl Validator {
         errors
             .take(limits::VIOLATIONS_RECORD_MAX)
             .map(|error| Violation {
-                pointer: format!("{}{}", error.instance_path(), property(error.kind())),
+                pointer: shorten(&format!("{}{}", error.instance_path(), property(error.kind())), POINTER_CHARS_MAX),
                 rule: error.kind().keyword().to_owned(),
-                reason: shorten(&error.to_string()),
+                reason: shorten(&error.to_string(), REASON_CHARS_MAX),
             })
             .collect()
     }
@@ -71,14 +74,14 @@ fn property(kind: &ValidationErrorKind) -> String {
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected.first().map(String::as_str),
         _ => None,
     };
-    name.map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).unwrap_or_default()
+    name.map(json::pointer_part).unwrap_or_default()
 }
 
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= SHOWN_CHARS_MAX {
+fn shorten(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
         return text.to_owned();
     }
-    let (head, tail) = (SHOWN_CHARS_MAX / 4, SHOWN_CHARS_MAX * 3 / 4);
+    let (head, tail) = (chars_max / 4, chars_max * 3 / 4);
     let skip = text.chars().count() - tail;
     text.chars().take(head).chain("… ".chars()).chain(text.chars().skip(skip)).collect()
 }

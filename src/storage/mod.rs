@@ -204,7 +204,7 @@ pub enum Maintenance {
     /// The message was delivered.
     Sent(MessageId),
     /// The peer's identifier of a process, from its response; ignored if already set, or used by another process.
-    Named {
+    PeerPid {
         /// This node's identifier of the process.
         process: ProcessId,
         /// The peer's identifier of the process.

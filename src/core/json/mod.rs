@@ -10,7 +10,7 @@ mod scan;
 mod tape;
 
 pub use instance::{Instance, TapeJson};
-pub use tape::{JsonError, Kind, Node, Tape};
+pub use tape::{JsonError, Kind, Node, Tape, pointer_part};
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -23,10 +23,15 @@ impl JsonError {
 
     /// The same error, seen from the object or array whose member `name` it is in.
     fn within(mut self, name: &str) -> Self {
-        let name: String = name.chars().take(POINTER_NAME_CHARS_MAX).collect();
-        self.pointer.insert_str(0, &format!("/{}", name.replace('~', "~0").replace('/', "~1")));
+        self.pointer.insert_str(0, &pointer_part(name));
         self
     }
+}
+
+/// A member's name as a part of a JSON pointer that is shown to people; a long name is cut.
+pub fn pointer_part(name: &str) -> String {
+    let name: String = name.chars().take(POINTER_NAME_CHARS_MAX).collect();
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Characters shown of a name in a pointer.

@@ -268,7 +268,7 @@ impl State {
         match task {
             Maintenance::Checkpoint => {}
             Maintenance::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
-            Maintenance::Named { process, peer_pid } => {
+            Maintenance::PeerPid { process, peer_pid } => {
                 let negotiations = self.negotiations.values().map(|n| (&n.peer, n.peer_pid.as_ref()));
                 let mut all = negotiations.chain(self.transfers.values().map(|t| (&t.peer, t.peer_pid.as_ref())));
                 let peer = self.negotiations.get(process).map(|n| &n.peer);

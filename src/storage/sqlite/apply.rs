@@ -358,7 +358,7 @@ pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), Store
             Maintenance::Sent(id) => {
                 connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_str()])?;
             }
-            Maintenance::Named { process, peer_pid } => {
+            Maintenance::PeerPid { process, peer_pid } => {
                 let sql = "UPDATE OR IGNORE process SET peer_pid = ?2, body = json_set(body, '$.peer_pid', ?2)
                            WHERE id = ?1 AND peer_pid IS NULL";
                 connection.prepare_cached(sql)?.execute([process.as_str(), peer_pid.as_str()])?;
