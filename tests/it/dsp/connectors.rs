@@ -137,7 +137,7 @@ async fn a_download_is_cut() {
     assert_eq!(refused.len(), 1);
     let entry = &refused[0]["entry"];
     assert_eq!((&entry["dataset"], &entry["agreement"]), (&published["dataset"], &json!(agreement)), "{entry}");
-    assert_eq!(entry["rule"], "state", "{entry}");
+    assert_eq!(entry["rule"], "transfer-suspended", "{entry}");
     run.stop();
 }
 
