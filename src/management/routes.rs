@@ -2,6 +2,7 @@
 //! types (OpenAPI 3.1).
 
 use super::app::App;
+use super::problem::Problem;
 use super::roles::{OPEN, Roles, authorize, names};
 use crate::core::limits;
 use crate::node::UserRole;
@@ -39,7 +40,11 @@ impl Operation {
         if self.roles.is_empty() {
             return operation;
         }
-        operation.description(&format!("Roles: {}.", names(self.roles).join(", "))).security_requirement(TOKEN)
+        // Some handlers cannot fail, but each of these operations refuses unknown tokens and other roles.
+        operation
+            .description(&format!("Roles: {}.", names(self.roles).join(", ")))
+            .security_requirement(TOKEN)
+            .default_response::<Problem>()
     }
 }
 
