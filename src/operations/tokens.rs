@@ -18,6 +18,10 @@ use zeroize::Zeroizing;
 /// A request for a token.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "if" = {"properties": {"role": {"const": "requester"}}},
+    "then" = {"properties": {"enterprise": {"type": "string"}}, "required": ["enterprise"]},
+))]
 pub struct NewToken {
     /// Role.
     pub role: Role,
