@@ -165,14 +165,14 @@ impl Outbox {
         let delivered = delivered?;
         self.evidence.store_promise(&row.to, delivered.promise).await;
         if let Some(peer_pid) = delivered.body {
-            self.learn_name(&message, &row.process, peer_pid).await;
+            self.learn_peer_pid(&message, &row.process, peer_pid).await;
         }
         Ok(())
     }
 
     /// Stores the peer's process id, which this side's next message needs. If this fails, the peer's next message
     /// states it again.
-    async fn learn_name(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
+    async fn learn_peer_pid(self: &Arc<Self>, message: &Message, process: &ProcessId, peer_pid: ProcessId) {
         let task = Maintenance::PeerPid { process: process.clone(), peer_pid };
         if let Err(error) = self.node.store().maintain(vec![task]).await {
             tracing::warn!(%error, %process, "the peer's process id could not be stored");

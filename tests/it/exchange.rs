@@ -143,7 +143,17 @@ async fn invalid_records_publish_nothing_and_leave_nothing() {
     }
     let (said, code) = a.publish("no-such-schema", &records(1), "ndjson", &research()).await;
     assert!(code == 3 && said.to_string().contains("the known schemas are"), "{said}");
-    assert!(a.entries().await.iter().any(|row| row["entry"]["kind"] == "dataset.refused"));
+    // The publisher sees the name of a property that the schema does not know; the log never does, for it may be data.
+    let unknown = "{\"area\":\"Z\",\"period\":\"2024\",\"value\":1,\"confidential\":1}\n";
+    let (rejection, _) = a.publish("economic-indicator", unknown, "ndjson", &research()).await;
+    assert_eq!(rejection["first"][0]["pointer"], "/confidential");
+    let malformed = "{\"confidential\":1e999}\n";
+    let (rejection, _) = a.publish("economic-indicator", malformed, "ndjson", &research()).await;
+    assert_eq!(rejection["first"][0]["pointer"], "/confidential");
+    let entries = a.entries().await;
+    let refused: Vec<_> = entries.iter().filter(|row| row["entry"]["kind"] == "dataset.refused").collect();
+    assert_eq!(refused[0]["entry"]["detail"]["line"], 30_001, "{}", refused[0]);
+    assert!(!json!(entries).to_string().contains("confidential"));
     let (published, code) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
     assert_eq!(code, 0, "{published}");
     run.stop();
