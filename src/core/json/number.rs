@@ -14,7 +14,6 @@ pub enum NumberError {
 }
 
 /// The end of the JSON number that begins at `at`, or the offset at which its grammar is violated.
-#[inline]
 pub fn scan(text: &[u8], at: usize) -> Result<usize, usize> {
     let digits = |mut at: usize| {
         while text.get(at).is_some_and(u8::is_ascii_digit) {
@@ -47,7 +46,6 @@ pub fn scan(text: &[u8], at: usize) -> Result<usize, usize> {
 
 /// Whether a lexeme is known to be canonical and exact: at most 15 significant digits (which every double keeps), no
 /// exponent, no trailing zero after the point, no negative zero, not below 1e-6 (where ECMAScript uses exponents).
-#[inline]
 pub fn is_canonical(lexeme: &[u8]) -> bool {
     let digits = lexeme.strip_prefix(b"-").unwrap_or(lexeme);
     if digits.len() > 16 {

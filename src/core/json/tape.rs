@@ -120,7 +120,6 @@ impl Tape {
     }
 
     /// Replaces the content by a single string.
-    #[inline]
     pub(super) fn set_string(&mut self, string: &str) {
         self.tokens.clear();
         self.order.clear();
@@ -129,7 +128,6 @@ impl Tape {
         self.tokens.push(Token { kind: Kind::String, start: 0, len: string.len() as u32, next: 1 });
     }
 
-    #[inline]
     pub(super) fn str_of(&self, token: Token) -> &str {
         &self.text[token.start as usize..(token.start + token.len) as usize]
     }
