@@ -51,8 +51,8 @@ use std::time::Duration;
 const KIT: &str = "TCK_PARTICIPANT";
 /// The kit's participant id in the register.
 const COUNTERPARTY: &str = "did:web:tck.example";
-/// The kit's listening address.
-const KIT_ADDRESS: &str = "localhost:8083";
+/// The port of this connector, and that on which the kit listens, if the command line does not give them.
+const PORTS: [u16; 2] = [8090, 8083];
 /// Delay of outgoing messages: the kit expects a message only after its own, which triggers it, is answered.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Pauses between delivery attempts of one message. They are few: a late delivery would disturb the next test.
@@ -319,7 +319,12 @@ async fn initiate(State(node): State<Services>, Json(wanted): Json<Initiate>) ->
 }
 
 /// Creates a node's folder in a new alliance, and the counterparty's certificate.
-async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow::Result<(Config, Presented)> {
+async fn found(
+    folder: &Path,
+    listen: SocketAddr,
+    kit_port: u16,
+    own: &ParticipantId,
+) -> anyhow::Result<(Config, Presented)> {
     let (random, now) = (SystemRandomness::new(), SystemClock.now());
     for name in ["alliance", "node"] {
         std::fs::create_dir_all(folder.join(name))?;
@@ -333,7 +338,7 @@ async fn found(folder: &Path, listen: SocketAddr, own: &ParticipantId) -> anyhow
         id: COUNTERPARTY.parse()?,
         names: [("en".to_owned(), text("Conformance kit"))].into(),
         jurisdiction: text("EU"),
-        endpoint: Endpoint::parse(&format!("https://{KIT_ADDRESS}"))?,
+        endpoint: Endpoint::parse(&format!("https://localhost:{kit_port}"))?,
         callbacks: Vec::new(),
         data: vec![Endpoint::parse("https://example.com")?],
         groups: Vec::new(),
@@ -440,11 +445,12 @@ async fn main() -> anyhow::Result<()> {
         let known = |(when, _): &(&str, &str)| stages.contains(&when.split('@').next().unwrap_or_default());
         assert!(lines.iter().all(known), "{id}");
     }
-    let port: u16 = std::env::args().nth(1).map_or(Ok(8090), |port| port.parse())?;
+    let port = |n: usize| std::env::args().nth(n + 1).map_or(Ok(PORTS[n]), |port| port.parse::<u16>());
+    let (port, kit_port) = (port(0)?, port(1)?);
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     let own = ParticipantId::parse("did:web:connector.example")?;
     let folder = tempfile::tempdir()?;
-    let (config, presented) = found(folder.path(), listen, &own).await?;
+    let (config, presented) = found(folder.path(), listen, kit_port, &own).await?;
     let peer = KitPeer { own: config.peer.endpoint.clone(), client: crosspark::net::own_node_client()? };
     let overrides =
         Overrides { peer: Some(Arc::new(peer)), decisions: Some(Arc::new(Scripted)), ..Overrides::default() };

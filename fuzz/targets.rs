@@ -100,10 +100,10 @@ fn wire(data: &[u8]) {
         let _ = (message.contract_request(), message.transfer_request(), message.agreement(), message.data_address());
         let _ = (message.contract_offer(), message.terms(), message.claim(), message.signature());
         let _ = (message.pids(crosspark::negotiation::Role::Consumer), message.reason());
-        let filter = message.optional::<Vec<serde_json::Value>>("filter").ok().flatten();
-        let _ = filter.map(|conditions| Filter::read(&conditions));
+        let filter = message.optional::<serde_json::Value>("filter").ok().flatten();
+        let _ = Filter::read(filter.as_ref());
     }
-    if let Ok(value) = json::read_value(data)
+    if let Ok(value) = json::read_value(data).map(json::ld::plain)
         && let Ok(offered) = Offered::from_dcat(&value)
     {
         // An accepted dataset can be offered again.

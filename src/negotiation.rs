@@ -57,6 +57,8 @@ pub enum Event {
     Finalize,
     /// ContractNegotiationTerminationMessage
     Terminate,
+    /// No message: the peer refused one of this side's messages, or never took it.
+    Abandon,
 }
 
 impl State {
@@ -90,7 +92,9 @@ impl State {
     }
 
     /// The state after `event` by `by`, or `None` if the transition is illegal. DSP 2025-1, "Contract Negotiation
-    /// States" and its state diagram, which, unlike the text, forbids the termination of final states.
+    /// States" and its state diagram, which, unlike the text, forbids the termination of final states and lets only one
+    /// side terminate after REQUESTED and OFFERED. A negotiation whose messages the peer does not take ends in any state;
+    /// otherwise both sides would wait forever.
     pub fn next(self, by: Role, event: Event) -> Option<Self> {
         use {Event as E, Role::*, State as S};
         Some(match (self, by, event) {
@@ -104,6 +108,7 @@ impl State {
             (S::Requested | S::Offered, _, E::Terminate) => S::Terminated,
             (S::Accepted | S::Verified, Provider, E::Terminate) => S::Terminated,
             (S::Agreed, Consumer, E::Terminate) => S::Terminated,
+            (state, _, E::Abandon) if !state.is_final() => S::Terminated,
             _ => return None,
         })
     }
@@ -159,6 +164,9 @@ pub struct Subject {
     /// The policy that the consumer proposed last, in normal form; kept while a counter-offer of the provider is open.
     #[serde(default)]
     pub asked: Option<Value>,
+    /// The consumer's offer as another connector wrote it. Some connectors compare the agreement with it literally.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Value>,
     /// The consumer's claim as a JWS; only crosspark nodes send one.
     #[serde(default)]
     pub claim: Option<String>,
@@ -238,6 +246,7 @@ mod tests {
             Event::Verify,
             Event::Finalize,
             Event::Terminate,
+            Event::Abandon,
         ];
         let mut table = String::new();
         for state in State::ALL {

@@ -5,6 +5,7 @@ use crate::core::id::{KeyId, ParticipantId};
 use crate::core::limits;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
+use crate::identity::endpoint::Endpoint;
 use crate::keys::{Kek, KeyFile};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -34,15 +35,20 @@ fn profiles() -> Profiles {
     toml::from_str(include_str!("../../certs/profiles.toml")).expect("the built-in profiles are tested")
 }
 
-/// Parameters of a certificate for a host, valid from shortly before `now` because clocks differ.
+/// Parameters of a participant's certificate, which may also name the host of its endpoint; valid from shortly before
+/// `now` because clocks differ.
 fn certificate_params(
-    host: &str,
+    participant: &ParticipantId,
+    endpoint: Option<&Endpoint>,
     days: i64,
     now: Timestamp,
     random: &dyn Random,
 ) -> Result<CertificateParams, rcgen::Error> {
+    let host = participant.host();
     let name = host.split("%3A").next().unwrap_or(host).to_owned();
-    let mut params = CertificateParams::new(vec![name.clone()])?;
+    let mut names = vec![name.clone()];
+    names.extend(endpoint.map(Endpoint::host).filter(|host| *host != name));
+    let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = now.plus_ms(-limits::SKEW_MS_MAX).to_offset_date_time();
@@ -64,7 +70,7 @@ pub fn make(
 ) -> Result<Vec<u8>, AllianceError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     KeyFile::add(keys, id, "ca", &Zeroizing::new(key.serialize_der()), kek, random)?;
-    let mut params = certificate_params(alliance.host(), profiles().ca.days, now, random)?;
+    let mut params = certificate_params(alliance, None, profiles().ca.days, now, random)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params.self_signed(&key)?.der().to_vec())
@@ -80,7 +86,7 @@ fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
 pub fn issue(
     (folder, kek): (&Path, &Kek),
     newest: Option<&[u8]>,
-    participant: &ParticipantId,
+    (participant, endpoint): (&ParticipantId, &Endpoint),
     csr: &[u8],
     now: Timestamp,
     random: &dyn Random,
@@ -101,7 +107,7 @@ pub fn issue(
     let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca), key)?;
     let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
     // Only the key is taken from the request; the profile determines the rest of the certificate.
-    csr.params = certificate_params(participant.host(), profiles().node.days, now, random)?;
+    csr.params = certificate_params(participant, Some(endpoint), profiles().node.days, now, random)?;
     csr.params.use_authority_key_identifier_extension = true;
     csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     csr.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -20,6 +20,7 @@ use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
 use crate::durable::{create_private, write_whole};
 use crate::identity::document::{self, MultiSigned};
+use crate::identity::endpoint::Endpoint;
 use crate::identity::join;
 use crate::identity::key::{Bytes, KeyUse, SigningKey};
 use crate::identity::register::{Member, Register, SchemaEntry, Status, Succession, VerifiedRegister, Witnesses};
@@ -201,7 +202,7 @@ impl Alliance {
         random: &dyn Random,
     ) -> Result<Welcome, AllianceError> {
         let request = join::verify(request, fingerprint)?;
-        let certificate = self.issue(&request.participant, &request.csr.0, now, random)?;
+        let certificate = self.issue((&request.participant, &request.endpoint), &request.csr.0, now, random)?;
         if let Some(member) = self.register.member(&request.participant) {
             // A repeated request is answered again, because the welcome may have been lost.
             if member.keys != request.keys {
@@ -251,7 +252,7 @@ impl Alliance {
         let before = Member { keys: rotation::keys_before(rotation, &member)?, ..member.clone() };
         let (rotation, proven) = rotation::verify(rotation, &before, fingerprint, now)?;
         let certificate = match &rotation.csr {
-            Some(csr) => self.issue(&member.id, &csr.0, now, random)?,
+            Some(csr) => self.issue((&member.id, &member.endpoint), &csr.0, now, random)?,
             None => String::new(),
         };
         if before.keys.len() == member.keys.len() && !rotation.keys.is_empty() {
@@ -293,13 +294,13 @@ impl Alliance {
 
     fn issue(
         &self,
-        participant: &ParticipantId,
+        whom: (&ParticipantId, &Endpoint),
         csr: &[u8],
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<String, AllianceError> {
         let keys = self.folder.join("keys");
-        ca::issue((&keys, &self.kek), self.roots.ca().last(), participant, csr, now, random)
+        ca::issue((&keys, &self.kek), self.roots.ca().last(), whom, csr, now, random)
     }
 
     fn register_key(&self, root: &VerifiedRoot) -> Result<SigningKey, AllianceError> {

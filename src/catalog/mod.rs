@@ -2,11 +2,11 @@
 
 mod filter;
 
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, Part};
 
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
-use crate::core::json;
+use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::dataset::manifest::SchemaRef;
@@ -123,14 +123,14 @@ impl Offered {
         dataset
     }
 
-    /// Reads a DCAT dataset of a crosspark node or another connector; its first supported offer is used.
+    /// Reads a DCAT dataset of a crosspark node or another connector, in plain form ([`ld::plain`]); its first supported
+    /// offer is used.
     pub fn from_dcat(value: &Value) -> Result<Self, CatalogError> {
         let dataset: DatasetId = needed(value, "@id")?;
-        let offers: Vec<Value> = needed(value, "hasPolicy")?;
         let mut problem = "a dataset without an offer".to_owned();
-        for offer in offers {
-            match Policy::from_value(&offer) {
-                Ok(policy) => return Self::of(dataset, needed(&offer, "@id")?, &policy, value),
+        for offer in ld::elements(value.get("hasPolicy")) {
+            match Policy::from_value(offer) {
+                Ok(policy) => return Self::of(dataset, needed(offer, "@id")?, &policy, value),
                 Err(error) => problem = error.to_string(),
             }
         }
@@ -185,23 +185,17 @@ fn known<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T>
     serde_json::from_value(value.get(name)?.clone()).ok()
 }
 
-/// A text in the forms that catalogs use: plain, with another prefix, with a language tag, or the first of a list.
+/// A text, the first of several, or the name of an object.
 fn said(value: &Value, name: &str) -> Option<String> {
-    let names = [name.to_owned(), format!("dct:{name}"), format!("dcterms:{name}"), format!("dcat:{name}")];
-    let found = names.iter().find_map(|name| value.get(name))?;
-    let first = found.as_array().map_or(Some(found), |list| list.first())?;
-    let text = first.as_str().or_else(|| first.get("@value")?.as_str()).or_else(|| first.get("@id")?.as_str());
-    text.map(|text| text.chars().filter(|c| !c.is_control()).collect())
+    let first = ld::elements(value.get(name)).next()?;
+    let text = first.as_str().or_else(|| first.get("@id")?.as_str())?;
+    Some(text.chars().filter(|c| !c.is_control()).collect())
 }
 
 /// The formats of a dataset's distributions.
 fn formats(dataset: &Value) -> Vec<String> {
-    let all = match dataset.get("distribution") {
-        Some(Value::Array(list)) => list.iter().collect(),
-        one => Vec::from_iter(one),
-    };
     let format = |one: &Value| one.get("format").and_then(Value::as_str).map(str::to_owned);
-    all.into_iter().filter_map(format).collect()
+    ld::elements(dataset.get("distribution")).filter_map(format).collect()
 }
 
 fn service(endpoint: &str) -> Value {

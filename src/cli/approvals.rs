@@ -55,7 +55,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
     match command {
         Command::List(node) => list(&Api::new(&node)?, as_json).await,
         Command::Show(one) => {
-            let found = Api::new(&one.node)?.get(&format!("/v1/approvals/{}", one.id)).await?;
+            let found = Api::new(&one.node)?.get(&format!("/v1/approvals/{}", one.id.in_url())).await?;
             if as_json {
                 output::json(&found)?;
                 return done();
@@ -77,7 +77,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
 }
 
 async fn decide(one: &One, decision: &Value, as_json: bool) -> Outcome {
-    let decided = Api::new(&one.node)?.post(&format!("/v1/approvals/{}", one.id), decision).await?;
+    let decided = Api::new(&one.node)?.post(&format!("/v1/approvals/{}", one.id.in_url()), decision).await?;
     if as_json {
         output::json(&decided)?;
     } else {

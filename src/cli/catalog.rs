@@ -17,9 +17,7 @@ pub struct Args {
 
 pub async fn run(args: Args, json: bool) -> Outcome {
     let api = Api::new(&args.node)?;
-    let path = args
-        .peer
-        .map_or("/v1/datasets".to_owned(), |peer| format!("/v1/catalog?peer={}", peer.as_str().replace('%', "%25")));
+    let path = args.peer.map_or("/v1/datasets".to_owned(), |peer| format!("/v1/catalog?peer={}", peer.in_url()));
     let found = api.get(&path).await?;
     if json {
         output::json(&found)?;

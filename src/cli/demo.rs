@@ -157,7 +157,7 @@ async fn ask(consumer: &Park, provider: &Park, purpose: &str) -> anyhow::Result<
 }
 
 async fn first_dataset(consumer: &Park, provider: &ParticipantId) -> anyhow::Result<crate::core::id::DatasetId> {
-    let found = consumer.requester()?.get(&format!("/v1/catalog?peer={provider}")).await?;
+    let found = consumer.requester()?.get(&format!("/v1/catalog?peer={}", provider.in_url())).await?;
     let dataset = found["datasets"][0]["dataset"].as_str().context("the catalog is empty")?;
     Ok(dataset.parse()?)
 }

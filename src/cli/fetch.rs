@@ -53,7 +53,7 @@ impl Drop for Unfinished {
 
 /// Writes a delivered dataset to a temporary file, which is synced and renamed to `out`. Returns records and bytes.
 pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -> anyhow::Result<(u64, u64)> {
-    let path = format!("/v1/requests/{request}/data?format={}", format.name());
+    let path = format!("/v1/requests/{}/data?format={}", request.in_url(), format.name());
     let mut response = api.send(api.request(Method::GET, &path)).await?;
     let stated = response.headers().get("crosspark-records").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let name = out.file_name().context("--out must name a file")?.to_string_lossy().into_owned();

@@ -90,7 +90,7 @@ pub async fn create(
 
 /// State of a request, after its next change or `wait_seconds`.
 pub async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Result<RequestView> {
-    let value = api.get(&format!("/v1/requests/{id}?wait={wait_seconds}")).await?;
+    let value = api.get(&format!("/v1/requests/{}?wait={wait_seconds}", id.in_url())).await?;
     Ok(json::read(&serde_json::to_vec(&value)?)?)
 }
 

@@ -92,7 +92,7 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
 }
 
 pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
-    let path = format!("/v1/datasets/{}/withdrawal", args.dataset);
+    let path = format!("/v1/datasets/{}/withdrawal", args.dataset.in_url());
     let withdrawn = Api::new(&args.node)?.post(&path, &json!({"reason": args.reason})).await?;
     if as_json {
         output::json(&withdrawn)?;

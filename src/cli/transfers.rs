@@ -52,7 +52,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
         Command::Terminate(step) => (step, "terminate"),
     };
     let body = json!({"step": name, "reason": step.reason});
-    let moved = Api::new(&step.node)?.post(&format!("/v1/transfers/{}", step.id), &body).await?;
+    let moved = Api::new(&step.node)?.post(&format!("/v1/transfers/{}", step.id.in_url()), &body).await?;
     if as_json {
         output::json(&moved)?;
     } else {

@@ -63,6 +63,7 @@ impl Negotiations {
                 offer: offer.terms.offer.clone(),
                 policy: offer.terms.policy()?.to_value(),
                 asked: None,
+                written: None,
                 claim: None,
                 purpose: None,
                 enterprise: None,

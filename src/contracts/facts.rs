@@ -4,6 +4,8 @@ use crate::agreement::Claim;
 use crate::audit::entry::Facts;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, OfferId, ParticipantId, ProcessId};
+use crate::core::json;
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Negotiation, Role, State, Subject};
@@ -23,12 +25,19 @@ pub struct Terms {
     pub dataset: Option<DatasetId>,
     /// Policy of the offer.
     pub policy: Value,
+    /// The offer as it was written.
+    pub written: Option<Value>,
 }
 
 impl Terms {
     /// The policy, if it is understood.
     pub fn policy(&self) -> Result<Policy, Error> {
         Policy::from_value(&self.policy).map_err(|error| Error::invalid("policy", error.to_string()))
+    }
+
+    /// The offer as it was written, if that is not too long to be kept.
+    pub fn kept(&self) -> Option<Value> {
+        self.written.clone().filter(|written| json::to_canonical(written).len() <= limits::POLICY_BYTES_MAX)
     }
 
     /// Fails when the terms name another dataset.

@@ -116,7 +116,7 @@ impl Negotiations {
         let about = (&request.consumer_pid, &subject.offer.clone(), &version.dataset);
         match self.check_claim(&trust, from, request.claim.as_deref(), about, now)? {
             Some((claim, jws)) => set_claim(&mut subject, &claim, &jws),
-            None => subject.purpose = asked.sole_purpose().cloned(),
+            None => (subject.purpose, subject.written) = (asked.sole_purpose().cloned(), request.terms.kept()),
         }
         Ok(subject)
     }
@@ -172,7 +172,7 @@ impl Negotiations {
             let about = (inbound.peer_pid, &subject.offer.clone(), &subject.dataset.clone());
             match self.check_claim(trust, inbound.from, claim.or(subject.claim.as_deref()), about, self.node.now())? {
                 Some((claim, jws)) => set_claim(subject, &claim, &jws),
-                None => subject.purpose = asked.sole_purpose().cloned(),
+                None => (subject.purpose, subject.written) = (asked.sole_purpose().cloned(), terms.kept()),
             }
             (subject.policy, subject.asked) = (asked.to_value(), Some(asked.to_value()));
             // A person's decision was about other terms.
@@ -296,6 +296,7 @@ fn subject_of(version: &VersionRow, asked: Value) -> Subject {
         offer: version.offer.clone(),
         policy: asked.clone(),
         asked: Some(asked),
+        written: None,
         claim: None,
         purpose: None,
         enterprise: None,

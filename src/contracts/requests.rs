@@ -159,6 +159,7 @@ impl Requests {
             offer,
             asked: Some(policy.clone()),
             policy,
+            written: None,
             claim: None,
             purpose: None,
             enterprise: None,

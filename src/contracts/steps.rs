@@ -136,7 +136,7 @@ impl Negotiations {
         let version = self.node.store().version_by_offer(&old.subject.offer).await?;
         let Some(version) = version else { return Err(StoreError::Conflict(Conflict::Offer)) };
         let Ok(mut next) = by_own(old, Event::Offer, now) else { return Ok(None) };
-        next.subject.policy = version.policy;
+        (next.subject.policy, next.subject.written) = (version.policy, None);
         let (facts, message) = (transition_facts(&next, Role::Provider), Message::offer(&next));
         Ok(Some(self.change_of(next, facts, Some(message))))
     }
@@ -214,6 +214,7 @@ impl Negotiations {
             pid: next.id.clone(),
             peer_pid,
             agreement: signed.jws().to_owned(),
+            terms: next.subject.written.clone(),
             signed: now,
         };
         let mut facts = transition_facts(&next, Role::Provider);

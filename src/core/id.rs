@@ -1,7 +1,9 @@
 //! Identifiers: each a separate type with a private field and a validating constructor.
 
+use super::limits::TEXT_CHARS_MAX;
 use super::random::{self, Random};
 use super::time::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 
@@ -25,8 +27,22 @@ macro_rules! did {
     };
 }
 
-/// Letters, digits and `:._~-@+=,`; not `.` and `..`, which are no path segments.
-const OPAQUE: &str = r"^(\.{3,}|\.{0,2}[A-Za-z0-9:_~@+=,-])[A-Za-z0-9:._~@+=,-]*$";
+/// Everything that is encoded in a segment of a path: all but the unreserved and some other characters that a segment
+/// may contain (RFC 3986 section 3.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b':')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'-')
+    .remove(b'@')
+    .remove(b'=')
+    .remove(b',');
+
+/// No control characters, no white space at the ends, no dot at the beginning, so that no id is a relative path.
+const OPAQUE: &str = r"^[^\s\x00-\x1f\x7f-\x9f.]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
+/// Letters, digits and `:_-`.
+const OWN: &str = r"^[A-Za-z0-9:_-]*$";
 const PARTICIPANT: &str = concat!("^", did!(), "$");
 const KEY: &str = concat!("^", did!(), "#key-(0|[1-9][0-9]{0,8})$");
 const ORIGIN: &str = r"^[a-z0-9.-]+(%3A[1-9][0-9]*)?/log/[1-9][0-9]*$";
@@ -35,12 +51,17 @@ const TEXT: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1
 
 macro_rules! text_type {
     ($name:ident, $pattern:expr) => {
-        string_schema!($name, {"type": "string", "minLength": 1, "maxLength": super::limits::TEXT_CHARS_MAX, "pattern": $pattern});
+        string_schema!($name, {"type": "string", "minLength": 1, "maxLength": TEXT_CHARS_MAX, "pattern": $pattern});
 
         impl $name {
             /// The identifier as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The identifier as a segment of a URL's path, or as a value in its query.
+            pub fn in_url(&self) -> impl fmt::Display {
+                utf8_percent_encode(&self.0, SEGMENT)
             }
         }
 
@@ -78,22 +99,17 @@ macro_rules! text_type {
     };
 }
 
-/// Declares an opaque identifier: this program generates `urn:uuid:` and a UUID; another connector's may be any
-/// ASCII text that is safe in a path segment.
+/// Declares opaque identifiers; this program generates `urn:uuid:` and a UUID.
 macro_rules! opaque_id {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
+    ($fits:expr, $pattern:expr, $rule:literal; $($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
 
         impl $name {
-            /// Parses 1 to 200 characters of letters, digits and `:._~-@+=,`.
+            #[doc = concat!("Parses ", $rule, ".")]
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                let fits = (1..=200).contains(&text.len())
-                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":._~-@+=,".contains(&b))
-                    && text != "." && text != "..";
-                fits.then(|| Self(text.to_owned()))
-                    .ok_or_else(|| refuse($kind, text, "1 to 200 letters, digits and :._~-@+=, are allowed"))
+                if $fits(text) { Ok(Self(text.to_owned())) } else { Err(refuse($kind, text, concat!("expected ", $rule))) }
             }
 
             /// Generates `urn:uuid:` with a UUID that begins with the time (version 7, RFC 9562 section 5.7), so that
@@ -111,11 +127,14 @@ macro_rules! opaque_id {
             }
         }
 
-        text_type!($name, OPAQUE);
+        text_type!($name, $pattern);
     )*};
 }
 
+// Ids that other connectors choose, too.
 opaque_id! {
+    |text: &str| is_text(text) && !text.starts_with('.'), OPAQUE,
+    "1 to 200 characters, no control characters, no white space at the ends, no dot at the beginning";
     /// A dataset; its versions have numbers.
     DatasetId = "dataset id";
     /// A contract negotiation or transfer process, as one party identifies it (`consumerPid`, `providerPid`).
@@ -124,6 +143,15 @@ opaque_id! {
     OfferId = "offer id";
     /// An agreement.
     AgreementId = "agreement id";
+}
+
+// Ids that only this program generates; some are names of files.
+opaque_id! {
+    |text: &str| {
+        (1..=TEXT_CHARS_MAX).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":_-".contains(&b))
+    }, OWN,
+    "1 to 200 letters, digits and :_-";
     /// An entry of a node's log.
     EntryId = "entry id";
     /// A dataset that this node obtained from a peer.
@@ -230,14 +258,17 @@ pub struct Text(String);
 impl Text {
     /// Accepts `text` unmodified, or rejects it.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        let fits = !text.is_empty()
-            && text.chars().count() <= super::limits::TEXT_CHARS_MAX
-            && !text.chars().any(char::is_control)
-            && text.trim() == text;
-        fits.then(|| Self(text.to_owned())).ok_or_else(|| {
+        is_text(text).then(|| Self(text.to_owned())).ok_or_else(|| {
             refuse("name or short text", text, "1 to 200 characters, no control characters, no space at the ends")
         })
     }
+}
+
+fn is_text(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().count() <= TEXT_CHARS_MAX
+        && !text.chars().any(char::is_control)
+        && text.trim() == text
 }
 
 text_type!(Text, TEXT);
@@ -245,6 +276,7 @@ text_type!(Text, TEXT);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn participants() {
@@ -276,10 +308,28 @@ mod tests {
     }
 
     #[test]
-    fn opaque_ids_are_safe_in_paths() {
-        assert!(ProcessId::parse("urn:uuid:6f1c").is_ok());
-        for bad in ["", "a/b", "..", "a b", "a%2fb", "a?b", "数"] {
+    fn opaque_ids() {
+        for good in ["urn:uuid:6f1c", "a/b", "数据 1", "a%2fb", "YQ==:Yg==:1", "a..", "%2e%2e", "a?b#c"] {
+            assert!(ProcessId::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "../x", " a", "a\n", "a\u{1b}[2J", &"a".repeat(201)] {
             assert!(ProcessId::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a/b", "..", "a.b", "数"] {
+            assert!(HoldingId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        /// Whatever an id contains, it is one segment below the path of its URL, and comes back unchanged.
+        #[test]
+        fn an_id_is_one_segment(text in "\\PC{1,40}") {
+            let Ok(id) = ProcessId::parse(&text) else { return Ok(()) };
+            let url = url::Url::parse(&format!("https://a.example/x/{}/end", id.in_url())).unwrap();
+            let segments: Vec<&str> = url.path_segments().unwrap().collect();
+            prop_assert_eq!(segments.len(), 3);
+            prop_assert_eq!(percent_encoding::percent_decode_str(segments[1]).decode_utf8().unwrap(), id.as_str());
+            prop_assert!(url.query().is_none() && url.fragment().is_none());
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Discovery;
 use super::visibility::{audience_keys, offered, visible_offer};
 use crate::audit::entry::{Facts, Kind};
-use crate::catalog::{self, Filter, Offered};
+use crate::catalog::{self, Filter, Offered, Part};
 use crate::core::id::DatasetId;
 use crate::core::limits;
 use crate::node::{Counterparty, Error};
@@ -40,9 +40,10 @@ impl Discovery {
             Some(PageStart::Since(since)) => Some(*since),
             _ => filter.since,
         };
-        let (found, gone, next) = match since {
-            Some(since) => self.changed_for(to, filter, since).await?,
-            None => self.listed_for(to, filter, start).await?,
+        let (found, gone, next) = match (since, filter.part) {
+            (Some(since), _) => self.changed_for(to, filter, since).await?,
+            (None, Some(part)) if start.is_none() => self.part_for(to, filter, part).await?,
+            (None, _) => self.listed_for(to, filter, start).await?,
         };
         let mut catalog = catalog::to_dcat(self.node.me(), &self.dsp_endpoint(), &found);
         catalog["crosspark:change"] = change.into();
@@ -79,6 +80,32 @@ impl Discovery {
             }
         }
         Ok((seen, Vec::new(), after.map(PageStart::After)))
+    }
+
+    /// The datasets from `part.offset` on, at most a page.
+    async fn part_for(
+        &self,
+        to: &Counterparty,
+        filter: &Filter,
+        part: Part,
+    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
+        let limit = part.limit.min(limits::CATALOG_PAGE_DATASETS);
+        let (mut found, mut skip, mut next) = (Vec::new(), part.offset, None);
+        for _ in 0..=limits::CATALOG_DATASETS_MAX / limits::CATALOG_PAGE_DATASETS {
+            let (page, _, following) = self.listed_for(to, filter, next.as_ref()).await?;
+            let skipped = skip.min(page.len());
+            skip -= skipped;
+            found.extend(page.into_iter().skip(skipped));
+            next = following;
+            if found.len() > limit {
+                found.truncate(limit);
+                next = found.last().map(|last: &Offered| PageStart::After(last.dataset.clone()));
+            }
+            if found.len() >= limit || next.is_none() {
+                break;
+            }
+        }
+        Ok((found, Vec::new(), next))
     }
 
     async fn changed_for(

@@ -3,7 +3,7 @@
 use super::Discovery;
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, ParticipantId};
-use crate::core::json;
+use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::{Member, Status};
@@ -66,9 +66,8 @@ impl Discovery {
                 // Changes while the pages are read are included in the next read.
                 change = page.body.get("crosspark:change").and_then(Value::as_u64);
             }
-            let listed = page.body.get("dataset").and_then(Value::as_array);
-            let mut put: Vec<Offered> =
-                listed.into_iter().flatten().filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
+            let listed = ld::elements(page.body.get("dataset"));
+            let mut put: Vec<Offered> = listed.filter_map(|dataset| Offered::from_dcat(dataset).ok()).collect();
             put.retain(|offered| json::to_canonical(offered).len() <= limits::INDEXED_DATASET_BYTES_MAX);
             let gone = page.body.get("crosspark:withdrawn").and_then(Value::as_array);
             let gone = gone.into_iter().flatten().take(limits::CATALOG_SCANNED_MAX);
@@ -107,8 +106,7 @@ impl Discovery {
         for _ in 0..limits::CATALOG_PAGES_MAX {
             let page = self.peer.catalog(member, None, next.as_deref()).await;
             let page = page.map_err(|error| error.for_user(peer))?;
-            let datasets = page.body.get("dataset").and_then(Value::as_array);
-            for dataset in datasets.into_iter().flatten() {
+            for dataset in ld::elements(page.body.get("dataset")) {
                 match Offered::from_dcat(dataset) {
                     Ok(offered) => read.push(offered),
                     Err(_) => unknown += 1,

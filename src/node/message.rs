@@ -61,6 +61,9 @@ pub enum Message {
         peer_pid: ProcessId,
         /// Agreement, JWS signed by the provider.
         agreement: String,
+        /// The agreed offer as the consumer wrote it; only for other connectors.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<Value>,
         /// Time of the signature.
         signed: Timestamp,
     },

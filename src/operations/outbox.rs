@@ -203,7 +203,7 @@ impl Outbox {
         } else {
             None
         };
-        // If this side may not terminate in this state, the process stays as it is.
+        // A process that has ended stays as it is.
         if let Some((write, message)) = ended {
             change.writes.push(write);
             let to = |message: Message| {
@@ -217,7 +217,7 @@ impl Outbox {
     }
 }
 
-/// The termination of a negotiation by this side, and its message; `None` if the state does not permit it.
+/// The end of a negotiation whose message could not be delivered, and the message of it; `None` if it has ended.
 fn end_negotiation(
     old: Negotiation,
     reason: &str,
@@ -225,13 +225,13 @@ fn end_negotiation(
     now: Timestamp,
 ) -> Option<(Write, Option<Message>)> {
     let by = old.role;
-    let mut ended = old.apply(by, negotiation::Event::Terminate, now).ok()?;
+    let mut ended = old.apply(by, negotiation::Event::Abandon, now).ok()?;
     ended.reason = Some(reason.to_owned());
     let message = Message::end_of_negotiation(&ended, ABANDONED, reason_for_peer);
     Some((Write::PutNegotiation(Box::new(ended)), message))
 }
 
-/// The termination of a transfer, as in [`end_negotiation`].
+/// The end of a transfer, as in [`end_negotiation`].
 fn end_transfer(
     old: Transfer,
     reason: &str,

@@ -3,7 +3,7 @@
 
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
-use crate::core::json;
+use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -100,9 +100,14 @@ impl Policy {
             return refuse("", format!("longer than {} bytes", limits::POLICY_BYTES_MAX));
         }
         match json::read_value(text) {
-            Ok(value) => Self::from_value(&value),
+            Ok(value) => Self::read(value),
             Err(error) => refuse("", error.to_string()),
         }
+    }
+
+    /// Reads a user's policy, which may also be written in other forms of JSON-LD.
+    pub fn read(value: Value) -> Result<Self, PolicyError> {
+        Self::from_value(&ld::plain(value))
     }
 
     /// Reads the rules of an ODRL set, offer or agreement in the Dataspace Protocol's JSON form. Identifier, type,
@@ -191,8 +196,8 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
     if let Some((name, _)) = members.iter().find(unknown) {
         return refuse(&format!("{pointer}/{name}"), format!("`{name}` is not supported in a permission"));
     }
-    match members.get("action").and_then(Value::as_str) {
-        Some("use" | "odrl:use") => {}
+    match members.get("action").and_then(Value::as_str).map(ld::term) {
+        Some("use") => {}
         _ => return refuse(&format!("{pointer}/action"), "the only action is `use`"),
     }
     let constraints = list(members.get("constraint"), &format!("{pointer}/constraint"))?;
@@ -214,10 +219,10 @@ fn permission_from(value: &Value, pointer: &str) -> Result<Permission, PolicyErr
 /// Checks a duty; the only one supported is the approval of a person.
 fn duty_from(value: &Value, pointer: &str) -> Result<(), PolicyError> {
     let members = value.as_object();
-    let action = members.and_then(|members| members.get("action")).and_then(Value::as_str);
+    let action = members.and_then(|members| members.get("action")).and_then(Value::as_str).map(ld::term);
     let plain = members.is_some_and(|m| m.keys().all(|name| matches!(name.as_str(), "action" | "@type")));
     match action {
-        Some("obtainConsent" | "odrl:obtainConsent") if plain => Ok(()),
+        Some("obtainConsent") if plain => Ok(()),
         _ => refuse(pointer, "the only duty is {\"action\": \"obtainConsent\"}: approval by a person at the provider"),
     }
 }
@@ -230,10 +235,7 @@ fn constraint_from(value: &Value, pointer: &str) -> Result<Constraint, PolicyErr
     if let Some(name) = members.keys().find(|name| !known(name)) {
         return refuse(&format!("{pointer}/{name}"), format!("`{name}` is not supported in a constraint"));
     }
-    let term = |name: &str| {
-        let text = members.get(name).and_then(Value::as_str).unwrap_or_default();
-        text.strip_prefix("odrl:").unwrap_or(text)
-    };
+    let term = |name: &str| ld::term(members.get(name).and_then(Value::as_str).unwrap_or_default());
     let (left, operator) = (term("leftOperand"), term("operator"));
     let right = operands(members, pointer)?;
     let texts = || -> Result<Vec<Text>, PolicyError> { right.iter().map(|t| text_operand(t, pointer)).collect() };
@@ -276,6 +278,9 @@ fn operands(members: &Map<String, Value>, pointer: &str) -> Result<Vec<String>, 
     let pointer = format!("{pointer}/rightOperand");
     let list = match members.get("rightOperand") {
         Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Number(number)) => {
+            return refuse(&pointer, format!("the protocol writes numbers as strings; write \"{number}\""));
+        }
         Some(Value::Array(several)) if (1..=limits::POLICY_OPERANDS_MAX).contains(&several.len()) => {
             let texts: Option<Vec<String>> = several.iter().map(|v| v.as_str().map(str::to_owned)).collect();
             match texts {

@@ -5,7 +5,7 @@ use super::{REGISTER_HEADER, TRACE_HEADER};
 use crate::audit::promise;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ParticipantId, ProcessId};
-use crate::core::json;
+use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::core::random::SystemRandomness;
 use crate::core::time::Clock;
@@ -157,7 +157,7 @@ async fn refused_or(response: Response) -> Result<Response, PeerError> {
     }
     let (status, promise) = (response.status(), promise_of(&response));
     let body = read(response, limits::DOCUMENT_BYTES_MAX).await.unwrap_or_default();
-    let answer: Value = json::read(&body).unwrap_or_default();
+    let answer = json::read_value(&body).map(ld::plain).unwrap_or_default();
     let code = answer.get("code").or_else(|| answer.get("title")).and_then(Value::as_str).map(str::to_owned);
     Err(PeerError::Refused { status: status.as_u16(), code, reason: reason_of(status, &answer), promise })
 }
@@ -180,10 +180,9 @@ fn promise_of(response: &Response) -> Option<String> {
 
 /// The reasons in a DSP error or problem.
 fn reason_of(status: StatusCode, value: &Value) -> String {
-    let reasons = value.get("reason").and_then(Value::as_array);
-    let mut words: Vec<&str> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
-    words.extend(value.get("detail").and_then(Value::as_str));
-    let text = if words.is_empty() { status.to_string() } else { words.join("; ") };
+    let reasons = value.as_object().map(wire::reasons).filter(|reasons| !reasons.is_empty());
+    let detail = || value.get("detail").and_then(Value::as_str).map(str::to_owned);
+    let text = reasons.or_else(detail).unwrap_or_else(|| status.to_string());
     text.chars().take(limits::TEXT_CHARS_MAX * 2).collect()
 }
 
@@ -228,7 +227,7 @@ fn lively(response: Response, time_max: Duration) -> BoxStream<'static, Result<B
 }
 
 fn parse(body: &[u8]) -> Result<Value, PeerError> {
-    json::read_value(body).map_err(|error| PeerError::Invalid(error.to_string()))
+    json::read_value(body).map(ld::plain).map_err(|error| PeerError::Invalid(error.to_string()))
 }
 
 #[async_trait]
@@ -245,7 +244,7 @@ impl Peer for HttpPeer {
     }
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
-        let address = format!("{}/catalog/datasets/{id}", base_of(to));
+        let address = format!("{}/catalog/datasets/{}", base_of(to), id.in_url());
         let response = self.send(to, self.request_at(to, Method::GET, &address)?).await?;
         parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)
     }
@@ -287,7 +286,7 @@ impl Peer for HttpPeer {
         range: std::ops::Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, PeerError>>, PeerError> {
         let request = self
-            .request(to, Method::GET, &format!("/data/{transfer}"))?
+            .request(to, Method::GET, &format!("/data/{}", transfer.in_url()))?
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
         let response = self.send(to, request).await?;
@@ -314,7 +313,7 @@ impl Peer for HttpPeer {
 
     async fn key(&self, to: &Member, transfer: &ProcessId, request: &str) -> Result<Answer<String>, PeerError> {
         let sent = self
-            .request(to, Method::POST, &format!("/data/{transfer}/key"))?
+            .request(to, Method::POST, &format!("/data/{}/key", transfer.in_url()))?
             .header(CONTENT_TYPE, "application/jose")
             .body(request.to_owned());
         let response = self.send(to, sent).await?;

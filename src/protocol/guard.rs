@@ -6,6 +6,7 @@ use super::app::{App, Connection};
 use super::wire::with_context;
 use crate::audit::promise;
 use crate::core::id::ProcessId;
+use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::evidence::Evidence;
 use crate::identity::bearer;
@@ -176,7 +177,7 @@ pub struct Names {
 impl Names {
     /// Reads the ids of a message, which may be invalid otherwise.
     pub fn of(body: &[u8]) -> Self {
-        let value: Value = crate::core::json::read(body).unwrap_or_default();
+        let value = json::read_value(body).map(ld::plain).unwrap_or_default();
         let name = |name: &str| {
             let pid = value.get(name).and_then(Value::as_str).and_then(|pid| ProcessId::parse(pid).ok());
             pid.map(|pid| pid.to_string()).unwrap_or_default()

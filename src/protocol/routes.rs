@@ -120,8 +120,8 @@ async fn catalog(
     let call = Call::new(&app, &from, Family::Catalog, &body);
     let refuse = |error: Error| Failure::of(Family::Catalog, error);
     let read = Incoming::read(&body, "CatalogRequestMessage").and_then(|message| {
-        let filter = message.optional::<Vec<Value>>("filter")?.unwrap_or_default();
-        let filter = Filter::read(&filter).map_err(|error| Error::invalid("filter", error.to_string()))?;
+        let filter = message.optional::<Value>("filter")?;
+        let filter = Filter::read(filter.as_ref()).map_err(|error| Error::invalid("filter", error.to_string()))?;
         Ok((filter, page.start()?))
     });
     let (filter, start) = call.read(read).await?;
@@ -129,7 +129,7 @@ async fn catalog(
     let mut response = Json(wire::with_context("Catalog", page.catalog)).into_response();
     if let Some(next) = page.next {
         let query = match next {
-            PageStart::After(id) => format!("after={id}"),
+            PageStart::After(id) => format!("after={}", id.in_url()),
             PageStart::Since(change) => format!("since={change}"),
         };
         let link = format!("<{BASE}/catalog/request?{query}>; rel=\"next\"");

@@ -1,10 +1,10 @@
-//! Wire format of the messages (DSP 2025-1, plain JSON; its JSON Schemas are normative). Unknown properties are
-//! ignored; `@context` and `@type` are checked.
+//! Wire format of the messages (DSP 2025-1, plain JSON; its JSON Schemas are normative). Messages in other forms of
+//! JSON-LD are read, too (`core::json::ld`). Unknown properties are ignored; `@context` and `@type` are checked.
 
 use crate::contracts::{ContractOffer, ContractRequest, PlainAgreement, Terms};
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, OfferId, ParticipantId, ProcessId};
-use crate::core::json;
+use crate::core::json::{self, ld};
 use crate::core::time::Timestamp;
 use crate::delivery::{DataAddress, TransferRequest};
 use crate::identity::endpoint::Endpoint;
@@ -21,6 +21,9 @@ pub const CONTEXT: &str = "https://w3id.org/dspace/2025/1/context.jsonld";
 /// `endpointType` of a data address (DSP 2025-1, "Transfer Start Message").
 const HTTP_ENDPOINT: &str = "https://w3id.org/idsa/v4.1/HTTP";
 
+/// The vocabulary of Eclipse EDC.
+const EDC: &str = "https://w3id.org/edc/v0.0.1/ns/";
+
 /// Extension properties; other connectors ignore them.
 const CLAIM: &str = "crosspark:claim";
 const AGREEMENT: &str = "crosspark:agreement";
@@ -28,6 +31,8 @@ const AGREEMENT: &str = "crosspark:agreement";
 /// A message whose envelope was checked.
 pub struct Incoming {
     members: Map<String, Value>,
+    /// The offer as it was written.
+    offer: Option<Value>,
     /// Digest of the canonical form, by which repetitions are recognised.
     pub digest: Digest,
     /// Whether the message has an `@id`, which distinguishes a repetition from a new message with the same content.
@@ -43,7 +48,8 @@ impl Incoming {
     pub fn read(body: &[u8], kind: &str) -> Result<Self, Error> {
         let canonical = json::canonicalize(body).map_err(|error| invalid(error.to_string()))?;
         let value: Value = json::read_trusted(&canonical).map_err(|error| invalid(error.to_string()))?;
-        let Value::Object(members) = value else { return Err(invalid("expected a JSON object")) };
+        let offer = value.get("offer").cloned().map(ld::with_lists);
+        let Value::Object(members) = ld::plain(value) else { return Err(invalid("expected a JSON object")) };
         let context = members.get("@context").and_then(Value::as_array);
         if !context.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(CONTEXT))) {
             return Err(invalid(format!("`@context` must be a list that contains {CONTEXT}")));
@@ -52,7 +58,7 @@ impl Incoming {
             return Err(invalid(format!("`@type` must be {kind}")));
         }
         let named = members.get("@id").is_some_and(Value::is_string);
-        Ok(Self { members, named, digest: Digest::labelled("crosspark/message/v1", &[&canonical]) })
+        Ok(Self { members, offer, named, digest: Digest::labelled("crosspark/message/v1", &[&canonical]) })
     }
 
     /// A required member.
@@ -74,13 +80,8 @@ impl Incoming {
 
     /// The sender's reasons: strings, or objects with a text.
     pub fn reason(&self) -> String {
-        let list = self.members.get("reason").and_then(Value::as_array);
-        let text = |value: &'_ Value| -> Option<String> {
-            let inner = ["message", "@value"].iter().find_map(|name| value.get(name)?.as_str());
-            value.as_str().or(inner).map(str::to_owned)
-        };
-        let words: Vec<String> = list.into_iter().flatten().filter_map(text).collect();
-        if words.is_empty() { "no reason was given".to_owned() } else { words.join("; ") }
+        let words = reasons(&self.members);
+        if words.is_empty() { "no reason was given".to_owned() } else { words }
     }
 
     /// The offer of a ContractRequestMessage or ContractOfferMessage.
@@ -92,7 +93,7 @@ impl Incoming {
             Value::Null => None,
             target => Some(serde_json::from_value(target).map_err(|e| invalid(format!("`offer.target`: {e}")))?),
         };
-        Ok(Terms { offer: id, dataset: target, policy: offer })
+        Ok(Terms { offer: id, dataset: target, policy: offer, written: self.offer.clone() })
     }
 
     /// The claim of a crosspark node.
@@ -138,10 +139,7 @@ impl Incoming {
 
     /// The agreement's JWS in a ContractAgreementMessage or ContractAgreementVerificationMessage of a crosspark node.
     pub fn signature(&self) -> Result<Option<String>, Error> {
-        match self.members.get("agreement").and_then(|agreement| agreement.get(AGREEMENT)) {
-            Some(Value::String(jws)) => Ok(Some(jws.clone())),
-            _ => self.optional(AGREEMENT),
-        }
+        self.optional(AGREEMENT)
     }
 
     /// The ODRL agreement of a ContractAgreementMessage; `None` if it is not understood.
@@ -161,17 +159,25 @@ impl Incoming {
     /// The data address of a TransferStartMessage.
     pub fn data_address(&self) -> Result<Option<DataAddress>, Error> {
         let Some(address) = self.optional::<Value>("dataAddress")? else { return Ok(None) };
-        let endpoint = address.get("endpoint").cloned().unwrap_or_default();
-        let endpoint = serde_json::from_value(endpoint).map_err(|e| invalid(format!("`dataAddress.endpoint`: {e}")))?;
-        let properties = address.get("endpointProperties").and_then(Value::as_array);
         let property = |name: &str| {
-            let named = |property: &&Value| property.get("name").and_then(Value::as_str) == Some(name);
-            let found = properties.into_iter().flatten().find(named);
+            let named = |property: &&Value| property.get("name").and_then(Value::as_str).map(ld::term) == Some(name);
+            let found = ld::elements(address.get("endpointProperties")).find(named);
             found.and_then(|property| property.get("value")?.as_str().map(str::to_owned))
         };
+        // EDC has the endpoint among the properties.
+        let endpoint = address.get("endpoint").and_then(Value::as_str).map(str::to_owned);
+        let endpoint = endpoint.or_else(|| property("endpoint")).unwrap_or_default();
+        let endpoint = Endpoint::parse(&endpoint).map_err(|e| invalid(format!("`dataAddress.endpoint`: {e}")))?;
         let until = property("crosspark:expires").and_then(|text| Timestamp::parse(&text).ok());
         Ok(Some(DataAddress { endpoint, token: property("authorization"), until }))
     }
+}
+
+/// The texts in `reason` of a message or error: strings, or objects with a text.
+pub fn reasons(members: &Map<String, Value>) -> String {
+    let text = |value: &Value| value.as_str().or_else(|| value.get("message")?.as_str()).map(str::to_owned);
+    let words: Vec<String> = ld::elements(members.get("reason")).filter_map(text).collect();
+    words.join("; ")
 }
 
 /// Adds `@context` and `@type` to a message or response.
@@ -235,26 +241,34 @@ fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<
         Message::ContractAccepted { pid, peer_pid, claim } => {
             let mut body = json!({"consumerPid": pid, "providerPid": peer_pid, "eventType": "ACCEPTED"});
             extend(&mut body, CLAIM, claim.as_deref());
-            (format!("/negotiations/{peer_pid}/events"), with_context("ContractNegotiationEventMessage", body))
+            (
+                format!("/negotiations/{}/events", peer_pid.in_url()),
+                with_context("ContractNegotiationEventMessage", body),
+            )
         }
-        Message::ContractAgreement { pid, peer_pid, agreement, signed } => {
-            let odrl = odrl_agreement(agreement, *signed);
-            let body =
+        Message::ContractAgreement { pid, peer_pid, agreement, terms, signed } => {
+            let odrl = odrl_agreement(agreement, terms.as_ref(), *signed);
+            let mut body =
                 json!({"providerPid": pid, "consumerPid": peer_pid, "agreement": odrl, "callbackAddress": callback});
-            (format!("/negotiations/{peer_pid}/agreement"), with_context("ContractAgreementMessage", body))
+            // Not inside `agreement`: some connectors compare all its members with those of the offer.
+            extend(&mut body, AGREEMENT, Some(agreement));
+            (format!("/negotiations/{}/agreement", peer_pid.in_url()), with_context("ContractAgreementMessage", body))
         }
         Message::ContractVerification { pid, peer_pid, agreement } => {
             let mut body = json!({"consumerPid": pid, "providerPid": peer_pid});
             extend(&mut body, AGREEMENT, agreement.as_deref());
-            let path = format!("/negotiations/{peer_pid}/agreement/verification");
+            let path = format!("/negotiations/{}/agreement/verification", peer_pid.in_url());
             (path, with_context("ContractAgreementVerificationMessage", body))
         }
         Message::ContractFinalized { pid, peer_pid } => {
             let body = json!({"providerPid": pid, "consumerPid": peer_pid, "eventType": "FINALIZED"});
-            (format!("/negotiations/{peer_pid}/events"), with_context("ContractNegotiationEventMessage", body))
+            (
+                format!("/negotiations/{}/events", peer_pid.in_url()),
+                with_context("ContractNegotiationEventMessage", body),
+            )
         }
         Message::ContractTermination(end) => {
-            let path = format!("/negotiations/{}/termination", end.peer_pid);
+            let path = format!("/negotiations/{}/termination", end.peer_pid.in_url());
             (path, with_context("ContractNegotiationTerminationMessage", termination(end)))
         }
         Message::TransferRequest { pid, agreement, format } => {
@@ -263,37 +277,46 @@ fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<
             ("/transfers/request".into(), with_context("TransferRequestMessage", body))
         }
         Message::TransferStart { pid, peer_pid, until } => {
+            let endpoint = own.join(&format!("/data/{}", pid.in_url()));
+            let known = [
+                ("endpointType", HTTP_ENDPOINT),
+                ("endpoint", endpoint.as_str()),
+                ("authorization", token.unwrap_or_default()),
+                ("authType", "bearer"),
+            ];
+            let mut properties = vec![property("crosspark:expires", &until.to_string())];
+            properties.extend(known[2..].iter().map(|(name, value)| property(name, value)));
+            // Consumers of EDC look only for the names of its own vocabulary.
+            properties.extend(known.iter().map(|(name, value)| property(&format!("{EDC}{name}"), value)));
             let address = json!({
                 "@type": "DataAddress",
                 "endpointType": HTTP_ENDPOINT,
-                "endpoint": own.join(&format!("/data/{pid}")),
-                "endpointProperties": [
-                    property("authorization", token.unwrap_or_default()),
-                    property("authType", "bearer"),
-                    property("crosspark:expires", &until.to_string()),
-                ],
+                "endpoint": endpoint,
+                "endpointProperties": properties,
             });
             let body = json!({"providerPid": pid, "consumerPid": peer_pid, "dataAddress": address});
-            (format!("/transfers/{peer_pid}/start"), with_context("TransferStartMessage", body))
+            (format!("/transfers/{}/start", peer_pid.in_url()), with_context("TransferStartMessage", body))
         }
         Message::TransferResumption { pid, peer_pid } => {
             let body = json!({"consumerPid": pid, "providerPid": peer_pid});
-            (format!("/transfers/{peer_pid}/start"), with_context("TransferStartMessage", body))
+            (format!("/transfers/{}/start", peer_pid.in_url()), with_context("TransferStartMessage", body))
         }
         Message::TransferSuspension(pause) => {
-            let path = format!("/transfers/{}/suspension", pause.peer_pid);
+            let path = format!("/transfers/{}/suspension", pause.peer_pid.in_url());
             (path, with_context("TransferSuspensionMessage", termination(pause)))
         }
         Message::TransferCompletion { role, pid, peer_pid } => {
             let body = pids(*role, pid, Some(peer_pid));
-            (format!("/transfers/{peer_pid}/completion"), with_context("TransferCompletionMessage", body))
+            (format!("/transfers/{}/completion", peer_pid.in_url()), with_context("TransferCompletionMessage", body))
         }
         Message::TransferTermination(end) => {
-            let path = format!("/transfers/{}/termination", end.peer_pid);
+            let path = format!("/transfers/{}/termination", end.peer_pid.in_url());
             (path, with_context("TransferTerminationMessage", termination(end)))
         }
         Message::Withdrawal { statement } => ("/withdrawals".into(), Value::String(statement.clone())),
-        Message::Receipt { transfer, receipt } => (format!("/data/{transfer}/receipt"), Value::String(receipt.clone())),
+        Message::Receipt { transfer, receipt } => {
+            (format!("/data/{}/receipt", transfer.in_url()), Value::String(receipt.clone()))
+        }
     }
 }
 
@@ -303,7 +326,7 @@ fn addressed(body: &mut Value, process: (&str, Option<&ProcessId>), callback: &s
     match process {
         (name, Some(pid)) => {
             body[name] = pid.to_string().into();
-            format!("/negotiations/{pid}/{kind}")
+            format!("/negotiations/{}/{kind}", pid.in_url())
         }
         (_, None) => {
             body["callbackAddress"] = callback.into();
@@ -337,18 +360,21 @@ fn termination(end: &Termination) -> Value {
     body
 }
 
-/// The ODRL agreement for other connectors, with the JWS as an extension property. Its members are copied from the
-/// signed payload.
-fn odrl_agreement(jws: &str, signed: Timestamp) -> Value {
+/// The ODRL agreement. Its members are copied from the signed payload, its policy from `terms` if given: what a connector
+/// wrote has the same normal form as the signed policy, but some connectors compare both literally.
+fn odrl_agreement(jws: &str, terms: Option<&Value>, signed: Timestamp) -> Value {
     let payload = jws.split('.').nth(1).and_then(crate::identity::key::from_base64url).unwrap_or_default();
     let ours: Value = serde_json::from_slice(&payload).unwrap_or_default();
     let part = |name: &str| ours.get(name).cloned().unwrap_or_default();
     let mut odrl = json!({
         "@id": part("id"), "@type": "Agreement", "assigner": part("provider"), "assignee": part("consumer"),
-        "target": part("dataset"), "timestamp": signed, AGREEMENT: jws,
+        "target": part("dataset"), "timestamp": signed,
     });
-    if let (Some(odrl), Some(policy)) = (odrl.as_object_mut(), part("policy").as_object()) {
-        odrl.extend(policy.clone());
+    let policy = terms.cloned().unwrap_or_else(|| part("policy"));
+    if let (Some(odrl), Value::Object(policy)) = (odrl.as_object_mut(), policy) {
+        for (name, value) in policy {
+            odrl.entry(name).or_insert(value);
+        }
     }
     odrl
 }

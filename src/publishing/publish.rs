@@ -141,7 +141,7 @@ impl Publishing {
             let max = limits::DESCRIPTION_CHARS_MAX;
             return Err(Error::invalid("description", format!("the description is longer than {max} characters")));
         }
-        let policy = Policy::from_value(&publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
+        let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let compiled = self.schema_named(&publication.schema)?;
         check_samples(&publication.about.samples, &compiled)?;
         let (dataset, version) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;

@@ -5,6 +5,7 @@ mod api;
 mod backup;
 mod conflicts;
 mod dsp;
+mod edc;
 mod find;
 mod ends;
 mod enrolment;

@@ -5,6 +5,7 @@
 
 mod canonical;
 mod instance;
+pub mod ld;
 mod number;
 mod scan;
 mod tape;

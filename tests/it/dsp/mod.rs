@@ -123,13 +123,6 @@ async fn read(response: Response) -> (u16, Value) {
     (status, body)
 }
 
-/// A client without a certificate that accepts any server certificate.
-#[allow(clippy::disallowed_methods, reason = "another connector does not use our client")]
-fn anonymous() -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap()
-}
-
 fn kinds(entries: &[Value]) -> Vec<String> {
     entries.iter().map(|row| row["entry"]["kind"].as_str().unwrap().to_owned()).collect()
 }

@@ -120,7 +120,7 @@ impl Connector {
     fn admit(&self, alliance: &Alliance) {
         let (certificate, key) = (self.file(alliance, "pem"), self.file(alliance, "key.pem"));
         let der = self.identity.chain[0].as_ref();
-        std::fs::write(&certificate, pem("CERTIFICATE", der)).unwrap();
+        std::fs::write(&certificate, pem_text("CERTIFICATE", der)).unwrap();
         let pin = Presented::parse(&Der::from(der.to_vec())).unwrap().pin().fingerprint();
         let (path, data) = (alliance.path(), self.endpoint.replace("/protocol/2025-1", "/data"));
         let mut args = vec!["alliance", "connector", text(&path), "--id", &self.id, "--name", "en=Connector"];
@@ -131,7 +131,7 @@ impl Connector {
             // SubjectPublicKeyInfo of an Ed25519 key (RFC 8410 section 4).
             let head = hex::decode("302a300506032b6570032100").unwrap();
             let spki = [&head[..], token_key.public().as_bytes()].concat();
-            std::fs::write(&key, pem("PUBLIC KEY", &spki)).unwrap();
+            std::fs::write(&key, pem_text("PUBLIC KEY", &spki)).unwrap();
             token_pin = Digest::of(&spki).fingerprint();
         }
         if self.token_key.is_some() {
@@ -191,7 +191,7 @@ fn rand() -> String {
     hex::encode(bytes::<8>(&SystemRandomness::new()))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub fn pem_text(label: &str, der: &[u8]) -> String {
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

@@ -5,7 +5,7 @@ mod connector;
 mod rules;
 mod running;
 
-pub use connector::{CONTEXT, Connector, message, own_name};
+pub use connector::{CONTEXT, Connector, message, own_name, pem_text};
 pub use rules::broken;
 pub use running::{Here, Running, ShiftedClock};
 
@@ -149,7 +149,7 @@ pub struct Park {
 }
 
 /// A free port below the range for outgoing connections, so that no such connection takes it before the node listens.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     loop {
         let n = std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
@@ -450,4 +450,11 @@ pub fn records(n: usize) -> String {
 
 pub fn dataset_of(published: &Value) -> &str {
     published["dataset"].as_str().unwrap_or_else(|| panic!("not published: {published}"))
+}
+
+/// A client without a certificate that accepts any server certificate.
+#[allow(clippy::disallowed_methods, reason = "another connector does not use our client")]
+pub fn anonymous() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap()
 }
