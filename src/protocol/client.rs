@@ -128,6 +128,24 @@ impl HttpPeer {
         Ok(response)
     }
 
+    /// A dataset from the pages of a connector's catalog.
+    async fn listed(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
+        let mut next = None;
+        for _ in 0..limits::CATALOG_PAGES_MAX {
+            let page = self.catalog(to, None, next.as_deref()).await?;
+            let found = ld::elements(page.body.get("dataset")).find(|dataset| dataset["@id"] == id.as_str());
+            if let Some(found) = found {
+                return Ok(found.clone());
+            }
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        let (status, reason) = (StatusCode::NOT_FOUND.as_u16(), format!("its catalog has no dataset {id}"));
+        Err(PeerError::Refused { status, code: None, reason, promise: None })
+    }
+
     async fn text(&self, to: &Member, path: &str, max: usize) -> Result<String, PeerError> {
         let response = self.send(to, self.request(to, Method::GET, path)?).await?;
         let body = read(response, max).await?;
@@ -245,8 +263,11 @@ impl Peer for HttpPeer {
 
     async fn dataset(&self, to: &Member, id: &DatasetId) -> Result<Value, PeerError> {
         let address = format!("{}/catalog/datasets/{}", base_of(to), id.in_url());
-        let response = self.send(to, self.request_at(to, Method::GET, &address)?).await?;
-        parse(&read(response, limits::PEER_ANSWER_BYTES_MAX).await?)
+        match self.send(to, self.request_at(to, Method::GET, &address)?).await {
+            // Some servers refuse every path with an encoded character such as a slash.
+            Err(PeerError::Refused { status: 400, .. }) if to.connector.is_some() => self.listed(to, id).await,
+            response => parse(&read(response?, limits::PEER_ANSWER_BYTES_MAX).await?),
+        }
     }
 
     async fn deliver(&self, to: &Member, envelope: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {

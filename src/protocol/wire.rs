@@ -175,9 +175,19 @@ impl Incoming {
 
 /// The texts in `reason` of a message or error: strings, or objects with a text.
 pub fn reasons(members: &Map<String, Value>) -> String {
-    let text = |value: &Value| value.as_str().or_else(|| value.get("message")?.as_str()).map(str::to_owned);
+    let text = |value: &Value| value.as_str().or_else(|| value.get("message")?.as_str()).map(words);
     let words: Vec<String> = ld::elements(members.get("reason")).filter_map(text).collect();
     words.join("; ")
+}
+
+/// A reason without the JSON of an error that it quotes: EDC passes on what another connector answered as it was written.
+fn words(text: &str) -> String {
+    let quoted = text.find('{').and_then(|at| {
+        let error: Value = json::read_value(&text.as_bytes()[at..]).ok()?;
+        let inner = ld::elements(error.get("reason")).filter_map(Value::as_str).collect::<Vec<_>>().join("; ");
+        (!inner.is_empty()).then(|| format!("{}{inner}", &text[..at]))
+    });
+    quoted.unwrap_or_else(|| text.to_owned())
 }
 
 /// Adds `@context` and `@type` to a message or response.
@@ -377,4 +387,46 @@ fn odrl_agreement(jws: &str, terms: Option<&Value>, signed: Timestamp) -> Value 
         }
     }
     odrl
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words() {
+        for (reason, expected) in [
+            (json!(["no"]), "no"),
+            (json!("no"), "no"),
+            (json!(["no", {"message": "never"}]), "no; never"),
+            (json!(["Failed: {\"@type\":\"TransferError\",\"reason\":[\"no\",\"never\"]}"]), "Failed: no; never"),
+            (json!(["{\"reason\":\"no\"}"]), "no"),
+            (json!(["what {is"]), "what {is"),
+            (json!(["{\"code\":1}"]), "{\"code\":1}"),
+            (json!(null), ""),
+        ] {
+            let members: Map<String, Value> = [("reason".to_owned(), reason)].into_iter().collect();
+            assert_eq!(super::reasons(&members), expected);
+        }
+    }
+
+    #[test]
+    fn data_addresses_in_both_spellings() {
+        let edc = "https://w3id.org/edc/v0.0.1/ns/";
+        let message = |address: Value| {
+            let body = json!({"@context": [CONTEXT], "@type": "TransferStartMessage", "dataAddress": address});
+            Incoming::read(body.to_string().as_bytes(), "TransferStartMessage").unwrap().data_address()
+        };
+        let theirs = json!({"endpointProperties": [
+            {"name": format!("{edc}endpoint"), "value": "https://edc.example/public"},
+            {"name": format!("{edc}authorization"), "value": "x"},
+        ]});
+        let plain = json!({"endpoint": "https://edc.example/public", "endpointProperties":
+            {"name": "authorization", "value": "x"}});
+        for address in [theirs, plain] {
+            let read = message(address).unwrap().unwrap();
+            assert_eq!((read.endpoint.as_str(), read.token.as_deref()), ("https://edc.example/public", Some("x")));
+        }
+        assert!(message(json!({"endpointProperties": []})).is_err());
+    }
 }

@@ -1,3 +1,4 @@
+import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpsConfigurator;
 import com.sun.net.httpserver.HttpsServer;
@@ -20,6 +21,7 @@ import java.security.spec.PKCS8EncodedKeySpec;
 import java.security.spec.X509EncodedKeySpec;
 import java.time.Instant;
 import java.util.Base64;
+import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.UUID;
@@ -29,6 +31,11 @@ import org.eclipse.edc.connector.dataplane.spi.Endpoint;
 import org.eclipse.edc.connector.dataplane.spi.iam.DataPlaneAuthorizationService;
 import org.eclipse.edc.connector.dataplane.spi.iam.PublicEndpointGeneratorService;
 import org.eclipse.edc.edr.spi.store.EndpointDataReferenceStore;
+import org.eclipse.edc.policy.engine.spi.AtomicConstraintRuleFunction;
+import org.eclipse.edc.policy.engine.spi.PolicyContext;
+import org.eclipse.edc.policy.engine.spi.PolicyEngine;
+import org.eclipse.edc.policy.engine.spi.RuleBindingRegistry;
+import org.eclipse.edc.policy.model.Permission;
 import org.eclipse.edc.protocol.spi.DefaultParticipantIdExtractionFunction;
 import org.eclipse.edc.runtime.metamodel.annotation.Inject;
 import org.eclipse.edc.runtime.metamodel.annotation.Provider;
@@ -60,6 +67,10 @@ public class Connector implements ServiceExtension {
     private DataPlaneAuthorizationService authorization;
     @Inject
     private EndpointDataReferenceStore references;
+    @Inject
+    private PolicyEngine policies;
+    @Inject
+    private RuleBindingRegistry bindings;
 
     private ServiceExtensionContext context;
 
@@ -68,11 +79,23 @@ public class Connector implements ServiceExtension {
         this.context = context;
         try {
             storeTokenKeys();
+            bindTerms();
             var address = URI.create(context.getConfig().getString("crosspark.public"));
             endpoints.addGeneratorFunction("HttpData", source -> Endpoint.url(address.toString()));
             servePublicly(address);
         } catch (Exception error) {
             throw new IllegalStateException(error);
+        }
+    }
+
+    /** EDC accepts only terms in policies for which it has functions. Here they hold for everybody. */
+    private void bindTerms() {
+        for (var term : List.of("recipient", "purpose", "dateTime", "count", "deliveryChannel")) {
+            for (var spelling : List.of(term, "http://www.w3.org/ns/odrl/2/" + term)) {
+                bindings.bind(spelling, PolicyEngine.ALL_SCOPES);
+                AtomicConstraintRuleFunction<Permission, PolicyContext> holds = (operator, right, rule, context) -> true;
+                policies.registerFunction(PolicyContext.class, Permission.class, spelling, holds);
+            }
         }
     }
 
@@ -239,7 +262,7 @@ public class Connector implements ServiceExtension {
     }
 
     private static byte[] json(Map<String, ?> members) throws Exception {
-        return new com.fasterxml.jackson.databind.ObjectMapper().writeValueAsBytes(members);
+        return new ObjectMapper().writeValueAsBytes(members);
     }
 
     private static String base64url(byte[] bytes) {
@@ -248,6 +271,6 @@ public class Connector implements ServiceExtension {
 
     private static String text(String part, String name) throws IOException {
         var json = Base64.getUrlDecoder().decode(part);
-        return new com.fasterxml.jackson.databind.ObjectMapper().readTree(json).path(name).asText();
+        return new ObjectMapper().readTree(json).path(name).asText();
     }
 }

@@ -236,6 +236,21 @@ async fn catalogs_have_pages_and_filters() {
     let two = json!([condition("title", "contains", "set 24"), condition("theme", "eq", "energy")]);
     assert!(filtered(two).await.len() < 11);
     assert_eq!(filtered(json!([condition("issued", "gteq", "2099-01-01T00:00:00Z")])).await, Vec::<String>::new());
+    // EDC's query: parts of the list, and its conditions.
+    let query = |offset: usize, limit: usize, expressions: Value| json!([{"@type": "QuerySpec", "offset": offset, "limit": limit, "sortOrder": "ASC", "filterExpression": expressions}]);
+    let whole = filtered(query(0, 1_000, json!([]))).await;
+    let parts = [filtered(query(0, 60, json!([]))).await, filtered(query(60, 40, json!([]))).await].concat();
+    assert_eq!((whole.len(), whole), (100, parts));
+    assert_eq!(filtered(query(240, 50, json!([]))).await.len(), rows - 240);
+    assert_eq!(filtered(query(1_000, 50, json!([]))).await.len(), 0);
+    let expression = |operator: &str, right: Value| json!([{"operandLeft": "https://w3id.org/edc/v0.0.1/ns/name", "operator": operator, "operandRight": right}]);
+    assert_eq!(filtered(query(0, 50, expression("=", json!("Dataset 7")))).await, ["Dataset 7"]);
+    assert_eq!(filtered(query(0, 50, expression("in", json!(["Dataset 7", "Dataset 8"])))).await.len(), 2);
+    assert_eq!(filtered(query(1, 50, expression("ilike", json!("%SET 24%")))).await.len(), 10);
+    for refused in [query(0, 50, expression("~", json!("x"))), query(20_000, 1, json!([]))] {
+        let body = message("CatalogRequestMessage", json!({"filter": refused}));
+        assert_eq!(caller.client.post(&url).json(&body).send().await.unwrap().status(), 400);
+    }
     here.stop().await;
 }
 

@@ -165,7 +165,7 @@ impl Edc {
         std::fs::write(self.folder.join("edc.properties"), lines.join("\n")).unwrap();
     }
 
-    async fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
         let response = self.client.post(format!("{}{path}", self.management)).json(body).send().await.ok()?;
         let (status, bytes) = (response.status().as_u16(), response.bytes().await.ok()?);
         let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
@@ -197,8 +197,28 @@ impl Edc {
         panic!("{path} is not {state} but {last}: {}", self.log());
     }
 
-    /// What its consumer gets from the provider of a transfer: status and body.
-    pub async fn consume(&self, transfer: &str) -> (u16, String) {
+    /// Offers what is at `source` under a policy.
+    pub async fn offer(&self, id: &str, title: &str, source: &str, mut policy: Value) {
+        let named = |kind: &str, more: Value| {
+            let mut body = json!({"@context": self::context(), "@type": kind, "@id": format!("{kind} of {id}")});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        policy["@type"] = "Set".into();
+        let address = json!({"type": "HttpData", "baseUrl": source});
+        let asset = json!({"@id": id, "properties": {"name": title}, "dataAddress": address});
+        self.post("/v3/assets", &named("Asset", asset)).await;
+        let made = self.post("/v3/policydefinitions", &named("PolicyDefinition", json!({"policy": policy}))).await;
+        let only = json!({"operandLeft": "https://w3id.org/edc/v0.0.1/ns/id", "operator": "=", "operandRight": id});
+        let offer = json!({
+            "accessPolicyId": made["@id"], "contractPolicyId": made["@id"], "assetsSelector": [only],
+        });
+        self.post("/v3/contractdefinitions", &named("ContractDefinition", offer)).await;
+    }
+
+    /// What its consumer gets from the provider of the transfer at `path`: status and body.
+    pub async fn consume(&self, path: &str) -> (u16, String) {
+        let transfer = path.rsplit('/').next().unwrap();
         let url = format!("{}/{transfer}", self.public.replace("/public", "/consumed"));
         let response = self.client.get(url).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())

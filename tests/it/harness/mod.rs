@@ -386,6 +386,14 @@ impl Park {
         begun.unwrap_or_else(|| panic!("the request was not accepted: {}", self.log()))
     }
 
+    /// Begins a request of another connector's dataset.
+    pub async fn request_from(&self, provider: &str, dataset: &str, purpose: &str) -> Value {
+        let body = json!({"provider": provider, "dataset": dataset, "purpose": purpose});
+        let (status, view) = self.call("POST", "/v1/requests", &self.token("requester").await, Some(body)).await;
+        assert_eq!(status, 202, "{view}");
+        view
+    }
+
     /// Requests a dataset; none if the node does not accept the request or does not answer.
     pub async fn try_request(&self, provider: &Park, dataset: &str, purpose: &str) -> Option<Value> {
         let body = json!({"provider": provider.id, "dataset": dataset, "purpose": purpose});
