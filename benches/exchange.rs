@@ -123,6 +123,7 @@ fn finished(n: usize, peer: &ParticipantId, role: Role, version: &VersionRow) ->
             dataset: version.dataset.clone(),
             offer: version.offer.clone(),
             policy: version.policy.clone(),
+            written: None,
             asked: Some(version.policy.clone()),
             claim: Some("x".repeat(900)),
             purpose: Some(text("research")),

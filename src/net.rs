@@ -1,6 +1,10 @@
-//! The only module that creates HTTP clients. There are three classes: clients for members (pinned to the member's
-//! keys, endpoint from the register, address checked when connecting), for the URL that the operator configured, and
-//! for the own node. None follows redirects or uses a proxy from the environment.
+//! The only module that creates HTTP clients. There are four classes: clients for members (pinned to the member's keys,
+//! endpoint from the register, address checked when connecting), for the URL that the operator configured, for the own
+//! node, and for users of a node behind a TLS proxy. None follows redirects or uses a proxy from the environment.
+
+mod failure;
+
+pub use failure::in_words;
 
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
@@ -341,6 +345,32 @@ pub fn operator_client(roots_pem: Option<&[u8]>) -> Result<reqwest::Client, NetE
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(builder().tls_backend_preconfigured(tls).timeout(limits::PEER_ANSWER_TIME_MAX).build()?)
+}
+
+/// A client of users for a TLS proxy in front of their node: trusts the certificates in `ca` (PEM), or else those that
+/// this machine trusts.
+pub fn user_client(ca: Option<&[u8]>) -> Result<reqwest::Client, NetError> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    match ca {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|error| NetError::Address(format!("not PEM: {error}")))?;
+                roots.add(certificate)?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if roots.is_empty() {
+        return Err(NetError::Address("there is no trusted certificate".into()));
+    }
+    let tls = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(builder().tls_backend_preconfigured(tls).build()?)
 }
 
 /// A client for the management listener of the own node, which is on loopback.

@@ -3,6 +3,7 @@
 use super::alliance_folder::{Folder, show};
 use super::args::parse_name;
 use super::outcome::Outcome;
+use super::output::say;
 use super::{connector, root};
 use crate::alliance::Alliance;
 use crate::core::digest::Digest;
@@ -139,12 +140,12 @@ fn init(args: &Init, json: bool) -> Outcome {
     let names: BTreeMap<String, Text> = args.names.iter().cloned().collect();
     let alliance = Alliance::init(&args.folder.folder, kek, &args.id, names, SystemClock.now(), &random)?;
     if !json {
-        println!("The alliance {} is in {}.", args.id, args.folder.folder.display());
-        println!(
+        say!("The alliance {} is in {}.", args.id, args.folder.folder.display());
+        say!(
             "Its key-encryption key is {}: keep it separate from the folder and its backups.",
             args.folder.kek_path().display()
         );
-        println!("Give every park the root's fingerprint by telephone or in person:");
+        say!("Give every park the root's fingerprint by telephone or in person:");
     }
     show(&alliance, json)
 }
@@ -158,7 +159,7 @@ fn admit(args: &Admit, json: bool) -> Outcome {
     write_whole(&args.welcome, serde_json::to_string_pretty(&welcome)?.as_bytes())
         .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
     if !json {
-        println!("Admitted. Send {} to the park; it contains no secrets.", args.welcome.display());
+        say!("Admitted. Send {} to the park; it contains no secrets.", args.welcome.display());
     }
     show(&alliance, json)
 }
@@ -176,7 +177,7 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
         .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
     if !json {
         let member = claimed_participant(&request)?;
-        println!("Granted. Send {} to {member}; it contains no secrets.", args.welcome.display());
+        say!("Granted. Send {} to {member}; it contains no secrets.", args.welcome.display());
     }
     show(&alliance, json)
 }

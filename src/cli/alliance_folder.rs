@@ -2,7 +2,7 @@
 
 use super::args::kek_beside;
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::alliance::Alliance;
 use crate::core::id::Text;
 use crate::keys::Kek;
@@ -41,16 +41,18 @@ pub fn show(alliance: &Alliance, json: bool) -> Outcome {
         }))?;
         return done();
     }
-    println!("root fingerprint  {}", root.digest().fingerprint());
+    say!("root fingerprint  {}", root.digest().fingerprint());
     for fingerprint in &older {
-        println!("older root        {fingerprint} (for audits of nodes that joined under it)");
+        say!("older root        {fingerprint} (for audits of nodes that joined under it)");
     }
-    println!("register          {} (expires {})", register.sequence, register.expires);
-    let rows = register.members.iter().map(|member| {
+    say!("register          {} (expires {})", register.sequence, register.expires);
+    let members = register.members.iter().map(|member| {
         let names: Vec<&str> = member.names.values().map(Text::as_str).collect();
-        let status = format!("{:?}", member.status).to_lowercase();
-        vec![member.id.to_string(), names.join(" / "), status, member.endpoint.to_string()]
+        let groups: Vec<&str> = member.groups.iter().map(Text::as_str).collect();
+        let groups = if groups.is_empty() { String::new() } else { format!("groups: {}", groups.join(", ")) };
+        let head = format!("{}  {}", member.id, format!("{:?}", member.status).to_lowercase());
+        (head, vec![names.join(" / "), member.endpoint.to_string(), groups])
     });
-    output::table(&["member", "name", "status", "endpoint"], rows);
+    output::entries(members, "The alliance has no members yet.");
     done()
 }

@@ -2,7 +2,9 @@
 
 use super::outcome::exit;
 use crate::core::json;
-use crate::net::own_node_client;
+use crate::core::limits;
+use crate::net::{in_words, own_node_client, user_client};
+use anyhow::Context;
 use clap::Args;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -13,9 +15,12 @@ use zeroize::Zeroizing;
 /// The node to call and the token to use.
 #[derive(Args, Clone)]
 pub struct NodeArgs {
-    /// URL of the node's management listener.
+    /// URL of the node's management listener, or of a TLS proxy in front of it.
     #[arg(long, env = "CROSSPARK_NODE", default_value = "http://127.0.0.1:8080")]
     node: String,
+    /// File of the certificates (PEM) to trust for an https URL; by default, those that this machine trusts.
+    #[arg(long, env = "CROSSPARK_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// Token; on the command line, other users of the machine can see it, so use the environment or a file.
     #[arg(long, env = "CROSSPARK_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -43,6 +48,14 @@ impl ApiError {
     }
 }
 
+fn is_this_machine(host: &url::Host<&str>) -> bool {
+    match host {
+        url::Host::Domain(name) => *name == "localhost",
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
 /// A client with a token.
 pub struct Api {
     client: Client,
@@ -56,22 +69,41 @@ impl Api {
         let secret = match (&args.token, &args.token_file) {
             (Some(token), _) => token.clone(),
             (None, Some(path)) => std::fs::read_to_string(path)
-                .map_err(|error| anyhow::anyhow!("the token file {}: {error}", path.display()))?
-                .trim()
-                .to_owned(),
+                .map_err(|error| anyhow::anyhow!("the token file {}: {error}", path.display()))?,
             (None, None) => anyhow::bail!("give a token: --token-file FILE, or CROSSPARK_TOKEN in the environment"),
         };
-        Self::with(&args.node, &secret)
+        let ca = args.ca_file.as_ref().map(|path| {
+            std::fs::read(path).map_err(|error| anyhow::anyhow!("the certificates {}: {error}", path.display()))
+        });
+        Self::connect(&args.node, ca.transpose()?.as_deref(), &secret)
     }
 
-    /// A client for this address and token.
+    /// A client for a node on this machine.
     pub fn with(node: &str, secret: &str) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            node.starts_with("http://"),
-            "the node's management address must be http://HOST:PORT, not {node}"
-        );
+        Self::connect(node, None, secret)
+    }
+
+    fn connect(node: &str, ca: Option<&[u8]>, secret: &str) -> anyhow::Result<Self> {
+        let wrong = |what: &str| anyhow::anyhow!("the node's address {node} {what}");
+        let url = url::Url::parse(node).map_err(|_| wrong("is not a URL, such as http://127.0.0.1:8080"))?;
+        let client = match (url.scheme(), url.host()) {
+            ("https", Some(_)) => user_client(ca).context("the certificates to trust (--ca-file)")?,
+            ("http", Some(host)) if is_this_machine(&host) => own_node_client()?,
+            ("http", Some(_)) => {
+                return Err(wrong(
+                    "would send the token unencrypted to another machine: put a TLS proxy in front of the node and use \
+                     https://",
+                ));
+            }
+            _ => return Err(wrong("must begin with http:// or https://")),
+        };
+        // Copied tokens often end with a line break.
+        let secret = secret.trim();
+        if let Some(c) = secret.chars().find(|c| !c.is_ascii_graphic()) {
+            anyhow::bail!("the token contains {c:?}, which no token contains; copy it again");
+        }
         let base = node.trim_end_matches('/').to_owned();
-        Ok(Self { client: own_node_client()?, base, secret: Zeroizing::new(secret.to_owned()) })
+        Ok(Self { client, base, secret: Zeroizing::new(secret.to_owned()) })
     }
 
     /// Begins a request with the token.
@@ -82,7 +114,11 @@ impl Api {
     /// Sends a request; unsuccessful responses become errors.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| {
-            anyhow::anyhow!("the node at {} does not answer ({error}); is `crosspark serve` running?", self.base)
+            anyhow::anyhow!(
+                "the node at {} does not answer: {}; is `crosspark serve` running?",
+                self.base,
+                in_words(&error)
+            )
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -98,6 +134,23 @@ impl Api {
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let response = self.send(self.request(Method::GET, path)).await?;
         Ok(json::read(&response.bytes().await?)?)
+    }
+
+    /// Reads all pages of a listing, whose elements are in the member `name`.
+    pub async fn all(&self, path: &str, name: &str) -> anyhow::Result<Value> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let mut found = self.get(path).await?;
+        while let Some(next) = found.as_object_mut().and_then(|found| found.remove("next")) {
+            let next = next.as_str().unwrap_or_default().to_owned();
+            let mut page = self.get(&format!("{path}{mark}limit={}&after={next}", limits::PAGE_ROWS_MAX)).await?;
+            if let (Some(Value::Array(all)), Some(Value::Array(more))) = (found.get_mut(name), page.get_mut(name)) {
+                all.append(more);
+            }
+            if let Some(after) = page.get_mut("next").map(Value::take) {
+                found["next"] = after;
+            }
+        }
+        Ok(found)
     }
 
     /// Sends JSON in a POST request and reads the response as JSON.

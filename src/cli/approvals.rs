@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::core::id::{ProcessId, Text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -60,10 +60,12 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
                 output::json(&found)?;
                 return done();
             }
-            for name in ["id", "role", "peer", "dataset", "purpose", "enterprise", "since"] {
-                println!("{name:<12}{}", output::text(&found, name));
+            for name in ["id", "role", "peer", "dataset", "purpose", "enterprise"] {
+                say!("{name:<12}{}", output::text(&found, name));
             }
-            println!("{}", serde_json::to_string_pretty(found.get("policy").unwrap_or(&Value::Null))?);
+            say!("{:<12}{}", "since", output::time(&found, "since"));
+            say!("{:<12}{}", "terms", output::terms(&found));
+            say!("{}", serde_json::to_string_pretty(found.get("policy").unwrap_or(&Value::Null))?);
             done()
         }
         Command::Approve(args) => {
@@ -81,20 +83,24 @@ async fn decide(one: &One, decision: &Value, as_json: bool) -> Outcome {
     if as_json {
         output::json(&decided)?;
     } else {
-        println!("{} {}", if decision["approve"] == true { "approved" } else { "rejected" }, one.id);
+        say!("{} {}", if decision["approve"] == true { "approved" } else { "rejected" }, one.id);
     }
     done()
 }
 
 async fn list(api: &Api, as_json: bool) -> Outcome {
-    let found = api.get("/v1/approvals").await?;
+    let found = api.all("/v1/approvals", "approvals").await?;
     if as_json {
         output::json(&found)?;
         return done();
     }
-    let names = ["id", "role", "peer", "dataset", "purpose", "enterprise", "since"];
-    let rows = found.get("approvals").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows = rows.iter().map(|row| names.iter().map(|name| output::text(row, name)).collect());
-    output::table(&["request", "this park is", "peer", "dataset", "purpose", "enterprise", "since"], rows);
+    let rows = output::list(&found, "approvals").iter().map(|row| {
+        let [id, role, peer, dataset, purpose, enterprise] =
+            ["id", "role", "peer", "dataset", "purpose", "enterprise"].map(|name| output::text(row, name));
+        let what = if role == "provider" { format!("request of {peer}") } else { format!("offer of {peer}") };
+        let who = output::joined([what, enterprise, purpose, output::time(row, "since")], ", ");
+        (id, vec![who, format!("dataset {dataset}"), output::terms(row)])
+    });
+    output::entries(rows, "Nothing waits for a decision.");
     done()
 }

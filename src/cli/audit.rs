@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done, exit};
-use super::output;
+use super::output::{self, say};
 use crate::audit::check::{Check, Held, Report};
 use crate::audit::checkpoint::Checkpoint;
 use crate::core::digest::Digest;
@@ -75,15 +75,15 @@ fn print(report: &Report, json: bool) -> Outcome {
     if json {
         output::json(report)?;
     } else {
-        println!("log          {}", report.origin);
-        println!("entries      {} ({} under a signed checkpoint)", report.entries, report.covered);
-        println!("root         {}", report.root);
-        println!("checkpoints  {} compared", report.checkpoints);
+        say!("log          {}", report.origin);
+        say!("entries      {} ({} under a signed checkpoint)", report.entries, report.covered);
+        say!("root         {}", report.root);
+        say!("checkpoints  {} compared", report.checkpoints);
         for fault in &report.faults {
             let id = fault.entry.as_deref().unwrap_or("-");
-            println!("WRONG        entry {} ({id}), {}: {}", fault.index, fault.artifact, fault.reason);
+            say!("WRONG        entry {} ({id}), {}: {}", fault.index, fault.artifact, fault.reason);
         }
-        println!("{}", if report.is_good() { "verified" } else { "NOT VERIFIED" });
+        say!("{}", if report.is_good() { "verified" } else { "NOT VERIFIED" });
     }
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(exit::UNVERIFIED) })
 }
@@ -188,24 +188,24 @@ async fn list(args: List, json: bool) -> Outcome {
         output::json(&found)?;
         return done();
     }
-    let entries = found.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows = entries.iter().map(|row| {
+    let rows = output::list(&found, "entries").iter().map(|row| {
         let entry = row.get("entry").cloned().unwrap_or_default();
         let detail = entry.get("detail").cloned().unwrap_or_default();
-        let what = [output::text(&detail, "state"), output::text(&entry, "rule"), output::text(&detail, "reason")];
-        let what: Vec<&str> = what.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
-        let parties = entry.get("parties").and_then(Value::as_array).cloned().unwrap_or_default();
-        let parties: Vec<&str> = parties.iter().filter_map(Value::as_str).collect();
-        vec![
-            output::text(row, "index"),
-            output::text(&entry, "time"),
-            output::text(&entry, "kind"),
-            parties.join(" "),
-            output::text(&entry, "enterprise"),
-            output::text(&entry, "decision"),
-            what.join(" "),
-        ]
+        let parties = output::list(&entry, "parties").iter().filter_map(Value::as_str).map(str::to_owned);
+        let person = output::list(row, "fields").iter().find(|field| output::text(field, "name") == "person");
+        let person = person.map(|field| output::text(field, "value")).unwrap_or_default();
+        let [kind, decision, rule, dataset, enterprise, purpose] =
+            ["kind", "decision", "rule", "dataset", "enterprise", "purpose"].map(|name| output::text(&entry, name));
+        let rule = if rule.is_empty() { rule } else { format!("by {rule}") };
+        let purpose = if purpose.is_empty() { purpose } else { format!("for {purpose}") };
+        let decided = output::joined([decision, rule], " ");
+        let head = [output::text(row, "index"), output::time(&entry, "time"), kind, output::text(&detail, "state")];
+        let who = output::joined(parties.chain([enterprise, person, purpose]), ", ");
+        (
+            output::joined(head, "  "),
+            vec![output::joined([decided, output::text(&detail, "reason")], ": "), who, dataset],
+        )
     });
-    output::table(&["index", "time", "kind", "peer", "enterprise", "decision", "what"], rows);
+    output::entries(rows, "There are no entries from this index on.");
     done()
 }

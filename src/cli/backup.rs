@@ -1,7 +1,7 @@
 //! `crosspark backup` and `crosspark restore`
 
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::backup;
 use crate::config::{self, Config};
 use crate::core::time::{Clock, SystemClock};
@@ -35,8 +35,8 @@ pub fn backup(args: &Backup, json: bool) -> Outcome {
         output::json(&json!({"archive": args.out, "files": contents.files.len(), "entries": contents.entries}))?;
         return done();
     }
-    println!("{}: {} files, {} log entries.", args.out.display(), contents.files.len(), contents.entries);
-    println!("It does not contain the key-encryption key {}: keep a copy elsewhere.", config.kek_file.display());
+    say!("{}: {} files, {} log entries.", args.out.display(), contents.files.len(), contents.entries);
+    say!("It does not contain the key-encryption key {}: keep a copy elsewhere.", config.kek_file.display());
     done()
 }
 
@@ -56,14 +56,12 @@ pub fn restore(args: &Restore, json: bool) -> Outcome {
         )?;
         return done();
     }
-    println!("{} as of {}, with {} log entries.", contents.participant, contents.made, contents.entries);
+    say!("{} as of {}, with {} log entries.", contents.participant, contents.made, contents.entries);
     if !config.kek_file.exists() {
-        println!("Copy its key-encryption key to {} (mode 600).", config.kek_file.display());
+        say!("Copy its key-encryption key to {} (mode 600).", config.kek_file.display());
     }
-    println!("Start the node: crosspark serve {}", args.into.display());
-    println!(
-        "The node stays read-only until every active peer has reported its newest checkpoint of this log. If one is"
-    );
-    println!("newer than this backup, use a newer backup: restoring this one does not undo what was done after it.");
+    say!("Start the node: crosspark serve {}", args.into.display());
+    say!("The node stays read-only until every active peer has reported its newest checkpoint of this log. If one is");
+    say!("newer than this backup, use a newer backup: restoring this one does not undo what was done after it.");
     done()
 }

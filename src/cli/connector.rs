@@ -3,6 +3,7 @@
 use super::alliance_folder::{Folder, show};
 use super::args::parse_name;
 use super::outcome::Outcome;
+use super::output::say;
 use crate::alliance::NewConnector;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -69,9 +70,9 @@ pub fn run(args: Connector, json: bool) -> Outcome {
     if !json {
         let member = alliance.register().member(&id);
         for key in member.into_iter().flat_map(|member| &member.keys) {
-            println!("{:?} key {}: valid until {}", key.usage, key.id, key.until);
+            say!("{:?} key {}: valid until {}", key.usage, key.id, key.until);
         }
-        println!("Bearer tokens name the document key as `kid`. Give the new register to the parks.");
+        say!("Bearer tokens name the document key as `kid`. Give the new register to the parks.");
     }
     show(&alliance, json)
 }

@@ -2,7 +2,7 @@
 //! connects to the peers as the node does; it changes nothing.
 
 use super::outcome::{Outcome, exit};
-use super::output;
+use super::output::{self, say};
 use crate::assembly::{self, OwnKeys, files, load_root, own_entry};
 use crate::config::{self, Config};
 use crate::core::limits;
@@ -10,7 +10,7 @@ use crate::core::time::{Clock, SystemClock, Timestamp};
 use crate::identity::register::{Member, Status, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::keys::Kek;
-use crate::net::{AddressRule, MemberClients, own_node_client};
+use crate::net::{AddressRule, MemberClients, in_words, own_node_client};
 use crate::storage::sqlite;
 use reqwest::Client;
 use serde::Serialize;
@@ -83,7 +83,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
                 Verdict::Attention => "!",
                 Verdict::Bad => "✗",
             };
-            println!("{sign} {check}: {answer}");
+            say!("{sign} {check}: {answer}");
         }
     }
     Ok(if bad { ExitCode::from(exit::FAILED) } else { ExitCode::SUCCESS })
@@ -226,7 +226,7 @@ async fn listeners(config: &Config, findings: &mut Findings) -> bool {
 async fn readiness(config: &Config) -> (Verdict, String) {
     let url = format!("http://{}/readyz", config.management.listen);
     let asked = match own_node_client() {
-        Ok(client) => client.get(url).timeout(Duration::from_secs(5)).send().await.map_err(|error| causes(&error)),
+        Ok(client) => client.get(url).timeout(Duration::from_secs(5)).send().await.map_err(|error| in_words(&error)),
         Err(error) => Err(error.to_string()),
     };
     match asked {
@@ -245,7 +245,7 @@ async fn dial_connector(clients: &MemberClients, peer: &Member, findings: &mut F
     let client = clients.client(peer, peer.endpoint.as_str());
     let Some(client) = findings.take(&name, |_| format!("is at {}", peer.endpoint), client) else { return };
     let answer = client.get(peer.endpoint.as_str()).timeout(Duration::from_secs(20)).send().await;
-    let answer = answer.map_err(|error| causes(&error));
+    let answer = answer.map_err(|error| in_words(&error));
     findings.take(&format!("{name}: connection"), |_| "name, port, TLS and key are correct".into(), answer);
 }
 
@@ -303,10 +303,10 @@ async fn connect(clients: &MemberClients, peer: &Member, running: bool, findings
 
 /// Fetches a URL; returns the server's time and the body.
 async fn get(client: &Client, url: &str) -> Result<(Option<Timestamp>, String), String> {
-    let response = client.get(url).timeout(Duration::from_secs(20)).send().await.map_err(|error| causes(&error))?;
+    let response = client.get(url).timeout(Duration::from_secs(20)).send().await.map_err(|error| in_words(&error))?;
     let date = response.headers().get("date").and_then(|date| date.to_str().ok()).and_then(http_date);
     let status = response.status();
-    let body = response.text().await.map_err(|error| causes(&error))?;
+    let body = response.text().await.map_err(|error| in_words(&error))?;
     if status.is_success() { Ok((date, body)) } else { Err(format!("the peer answers {status}: {body}")) }
 }
 
@@ -314,14 +314,4 @@ fn http_date(text: &str) -> Option<Timestamp> {
     let at = time::OffsetDateTime::parse(&text.replace("GMT", "+0000"), &time::format_description::well_known::Rfc2822)
         .ok()?;
     Some(Timestamp::from_ms(at.unix_timestamp().saturating_mul(1_000)))
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut words = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        words.push(cause.to_string());
-        next = cause.source();
-    }
-    words.join(": ")
 }

@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::core::id::ProcessId;
 use crate::ingest::Format;
 use anyhow::Context;
@@ -34,7 +34,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     if json {
         output::json(&json!({"file": args.out, "records": records, "bytes": bytes, "withdrawn": withdrawn}))?;
     } else {
-        println!("Wrote {} records, {}, to {}.", records, output::bytes(bytes), args.out.display());
+        say!("Wrote {} records, {}, to {}.", records, output::bytes(bytes), args.out.display());
         super::request::print_withdrawn(withdrawn.as_deref());
     }
     done()

@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::core::id::KeyId;
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -53,7 +53,7 @@ pub async fn run(command: Command, json: bool) -> Outcome {
             let response = api.send(api.request(Method::POST, "/v1/quarantine/confirm").json(&body)).await?;
             drop(response);
             if !json {
-                println!("{} is confirmed.", args.key);
+                say!("{} is confirmed.", args.key);
             }
             done()
         }
@@ -72,7 +72,7 @@ async fn install(args: Install, json: bool) -> Outcome {
         output::json(&answer)?;
     } else {
         let new = answer["installed"] == true;
-        println!("{}", if new { "installed" } else { "already installed" });
+        say!("{}", if new { "installed" } else { "already installed" });
     }
     done()
 }
@@ -83,27 +83,25 @@ async fn list(args: List, json: bool) -> Outcome {
         output::json(&found)?;
         return done();
     }
-    println!("register {} (expires {})", output::text(&found, "sequence"), output::text(&found, "expires"));
+    say!("register {} (expires {})", output::text(&found, "sequence"), output::text(&found, "expires"));
     let rows = |name: &str| found.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let members = rows("members");
     let members = members.iter().map(|member| {
         let names = member.get("names").and_then(Value::as_object).cloned().unwrap_or_default();
         let names: Vec<&str> = names.values().filter_map(Value::as_str).collect();
-        vec![
-            output::text(member, "id"),
-            names.join(" / "),
-            output::text(member, "status"),
-            output::text(member, "endpoint"),
-        ]
+        let groups: Vec<&str> = output::list(member, "groups").iter().filter_map(Value::as_str).collect();
+        let groups = if groups.is_empty() { String::new() } else { format!("groups: {}", groups.join(", ")) };
+        let head = format!("{}  {}", output::text(member, "id"), output::text(member, "status"));
+        (head, vec![names.join(" / "), output::text(member, "endpoint"), groups])
     });
-    output::table(&["member", "name", "status", "endpoint"], members);
+    output::entries(members, "The register lists no members.");
     for key in rows("quarantine") {
-        println!(
+        say!(
             "IN QUARANTINE  {}: no older key signed it. Compare its fingerprint with {}:",
             output::text(&key, "key"),
             output::text(&key, "member")
         );
-        println!("               {}", output::text(&key, "fingerprint"));
+        say!("               {}", output::text(&key, "fingerprint"));
     }
     done()
 }

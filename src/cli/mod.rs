@@ -28,6 +28,7 @@ mod transfers;
 pub use outcome::{Outcome, exit};
 
 use clap::{Parser, Subcommand};
+use output::note;
 use std::process::ExitCode;
 
 /// Exchange of validated, sealed datasets between parks, under policy, with evidence.
@@ -105,7 +106,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime could not be started: {error}");
+            note!("error: the runtime could not be started: {error}");
             return ExitCode::from(exit::FAILED);
         }
     };
@@ -137,7 +138,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            note!("error: {error:#}");
             error.downcast_ref::<api::ApiError>().map_or(ExitCode::from(exit::FAILED), api::ApiError::exit_code)
         }
     }

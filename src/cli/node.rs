@@ -2,7 +2,7 @@
 
 use super::args::{kek_beside, parse_name};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::config::{self, AllianceSource, Config, Log, ManagementListener, PeerListener};
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -176,16 +176,16 @@ async fn init(args: Init, json: bool) -> Outcome {
         }))?;
         return done();
     }
-    println!("The node {} is in {}.", args.id, folder.display());
-    println!("Its key-encryption key is {}: keep it separate from the folder and its backups.", kek_file.display());
-    println!();
-    println!("1. Send {} to the alliance operator.", request.display());
-    println!("2. Give the operator this fingerprint by telephone or in person:");
-    println!("   {}", fingerprint.fingerprint());
-    println!("3. Join with the welcome: crosspark node join {} --welcome FILE --root-fingerprint F", folder.display());
-    println!();
-    println!("The first admin token, shown only once, valid for 30 days:");
-    println!("   {}", secret.as_str());
+    say!("The node {} is in {}.", args.id, folder.display());
+    say!("Its key-encryption key is {}: keep it separate from the folder and its backups.", kek_file.display());
+    say!("");
+    say!("1. Send {} to the alliance operator.", request.display());
+    say!("2. Give the operator this fingerprint by telephone or in person:");
+    say!("   {}", fingerprint.fingerprint());
+    say!("3. Join with the welcome: crosspark node join {} --welcome FILE --root-fingerprint F", folder.display());
+    say!("");
+    say!("The first admin token, shown only once, valid for 30 days:");
+    say!("   {}", secret.as_str());
     done()
 }
 
@@ -200,8 +200,8 @@ async fn join(args: Join, json: bool) -> Outcome {
     if json {
         output::json(&json!({"alliance": body.alliance, "sequence": body.sequence, "expires": body.expires}))?;
     } else {
-        println!("Joined {} (register {}, {} members).", body.alliance, body.sequence, body.members.len());
-        println!("Start the node: crosspark serve {}", args.folder.display());
+        say!("Joined {} (register {}, {} members).", body.alliance, body.sequence, body.members.len());
+        say!("Start the node: crosspark serve {}", args.folder.display());
     }
     done()
 }
@@ -218,18 +218,16 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
         output::json(&json!({"request": args.out, "fingerprint": asked.rotation.fingerprint(), "keys": keys}))?;
         return done();
     }
-    println!("1. Send {} to the alliance operator.", args.out.display());
+    say!("1. Send {} to the alliance operator.", args.out.display());
     if args.document_key_lost {
-        println!("2. Give the operator this fingerprint by telephone or in person:");
-        println!("   {}", asked.rotation.fingerprint());
-        println!(
-            "3. Give every park the fingerprint of each key (its node keeps the keys in quarantine until confirmed):"
-        );
+        say!("2. Give the operator this fingerprint by telephone or in person:");
+        say!("   {}", asked.rotation.fingerprint());
+        say!("3. Give every park the fingerprint of each key (its node keeps the keys in quarantine until confirmed):");
         for (key, digest) in &asked.keys {
-            println!("   {key}\n   {}", digest.fingerprint());
+            say!("   {key}\n   {}", digest.fingerprint());
         }
     }
-    println!("Then install the answer: crosspark node renew {} --welcome FILE", args.folder.display());
+    say!("Then install the answer: crosspark node renew {} --welcome FILE", args.folder.display());
     done()
 }
 
@@ -243,8 +241,8 @@ fn renew(args: &Renew, json: bool) -> Outcome {
         return done();
     }
     match until {
-        Some(until) => println!("The certificate is valid until {until}. To use it in a running node: kill -HUP PID"),
-        None => println!("The answer contains no certificate. The new keys come with the next register."),
+        Some(until) => say!("The certificate is valid until {until}. To use it in a running node: kill -HUP PID"),
+        None => say!("The answer contains no certificate. The new keys come with the next register."),
     }
     done()
 }
@@ -255,8 +253,8 @@ async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
     if json {
         output::json(&json!({"rewrapped": count, "kekFile": config.kek_file}))?;
     } else {
-        println!("{} contains a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
-        println!("Earlier backups open only with the old key: keep a copy of it as long as you keep them.");
+        say!("{} contains a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
+        say!("Earlier backups open only with the old key: keep a copy of it as long as you keep them.");
     }
     done()
 }
@@ -267,7 +265,7 @@ async fn admin_token(args: AdminToken, json: bool) -> Outcome {
     if json {
         output::json(&json!({"adminToken": secret.as_str()}))?;
     } else {
-        println!("The token, shown only once: {}", secret.as_str());
+        say!("The token, shown only once: {}", secret.as_str());
     }
     done()
 }

@@ -1,27 +1,103 @@
-//! Output: tables, JSON, and progress bars.
+//! Output: text, listings, JSON, and progress bars. What comes from files and peers never controls the terminal, and a
+//! closed pipe ends the output, not the command.
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use crate::core::time::Timestamp;
+use crate::policy::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt;
+use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr;
+
+/// Widest line of a listing.
+const COLUMNS: usize = 100;
+
+/// Prints a line on standard output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::output::print(&mut std::io::stdout(), format_args!($($text)*)) };
+}
+
+/// Prints a line on standard error.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::cli::output::print(&mut std::io::stderr(), format_args!($($text)*)) };
+}
+
+pub(super) use {note, say};
+
+/// Writes a line. A reader that has closed the pipe, such as `head`, has read enough; any other error ends the program,
+/// so that incomplete output is not taken for complete.
+pub fn print(out: &mut dyn Write, text: fmt::Arguments<'_>) {
+    let line = harmless(&text.to_string()) + "\n";
+    match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "error: the output could not be written: {error}");
+            std::process::exit(super::exit::FAILED.into());
+        }
+        _ => {}
+    }
+}
+
+/// Shows characters that a terminal obeys instead of printing them, by their code: control characters, and those that
+/// change the direction of text.
+fn harmless(text: &str) -> String {
+    let obeyed = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
+        return text.to_owned();
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if obeyed(c) {
+            // The notation of JSON, so that JSON with such a character in a string stays valid.
+            shown += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
+}
 
 /// Prints a value as JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    say!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-/// Prints a table.
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
-    let mut table = Table::new();
-    table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row);
+/// Prints entries, each with a headline and indented details, or `empty` if there are none. Empty details are left out.
+pub fn entries(entries: impl IntoIterator<Item = (String, Vec<String>)>, empty: &str) {
+    let mut none = true;
+    for (headline, details) in entries {
+        none = false;
+        say!("{}", wrapped(&headline, ""));
+        for detail in details.iter().filter(|detail| !detail.is_empty()) {
+            say!("{}", wrapped(detail, "    "));
+        }
     }
-    println!("{table}");
+    if none {
+        say!("{empty}");
+    }
+}
+
+/// Joins the texts that are not empty.
+pub fn joined(texts: impl IntoIterator<Item = String>, separator: &str) -> String {
+    texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(separator)
+}
+
+/// Breaks a text between words into lines that fit. Chinese characters are two columns wide.
+fn wrapped(text: &str, indent: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), indent.to_owned());
+    for word in harmless(text).split(' ') {
+        let full = line.width() + 1 + word.width() > COLUMNS;
+        if full && line.trim() != "" {
+            lines.push(std::mem::replace(&mut line, format!("{indent}  ")));
+        }
+        let between = if line.trim() == "" { "" } else { " " };
+        line = line + between + word;
+    }
+    lines.push(line);
+    lines.join("\n")
 }
 
 /// A member of a JSON object as text; empty if it is missing.
@@ -31,6 +107,38 @@ pub fn text(value: &Value, name: &str) -> String {
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     }
+}
+
+/// The elements of a list in a JSON object.
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The terms of an offer for a requester, and its licence.
+pub fn terms(offered: &Value) -> String {
+    let policy = offered.get("policy").cloned().unwrap_or_default();
+    let policy = Policy::from_value(&policy).map_or_else(|error| error.to_string(), |policy| policy.in_words());
+    let licence = text(offered.get("about").unwrap_or(&Value::Null), "licence");
+    let refused = text(offered, "refused");
+    let lines = [("", policy), ("licence: ", licence), ("not for this park: ", refused)];
+    let lines = lines.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| name.to_owned() + &text);
+    lines.collect::<Vec<_>>().join("; ").replace('\n', "; ").replace("; or; ", "; or ")
+}
+
+/// What the catalog says of a dataset: title, then id and park, version, records, schema, time, terms.
+pub fn dataset(offered: &Value, park: &str) -> (String, Vec<String>) {
+    let schema = offered.get("schema").map(|schema| text(schema, "id")).unwrap_or_default();
+    let count = |name: &str, what: &str| match text(offered, name) {
+        number if number.is_empty() => number,
+        number => format!("{number} {what}"),
+    };
+    let version = text(offered, "version");
+    let version = if version.is_empty() { version } else { format!("version {version}") };
+    let sealed = offered.get("bytes").and_then(Value::as_u64).map(|count| format!("{} sealed", bytes(count)));
+    let published = time(offered, "published");
+    let facts = [version, published, count("records", "records"), sealed.unwrap_or_default(), schema];
+    let id = joined([text(offered, "dataset"), park.to_owned()], " of ");
+    (text(offered, "title"), vec![id, joined(facts, ", "), terms(offered)])
 }
 
 /// A progress bar in bytes on standard error; hidden if that is not a terminal.
@@ -51,4 +159,44 @@ pub fn bytes_bar(total: Option<u64>, what: &str) -> ProgressBar {
 /// A number of bytes with a readable unit.
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
+}
+
+/// A time in the time zone of this machine, to the minute.
+pub fn time(value: &Value, name: &str) -> String {
+    let text = text(value, name);
+    let at = Timestamp::parse(&text).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.ms()).ok());
+    at.map_or(text, |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lines_fit() {
+        let ids = format!("{} {}", "x".repeat(45), "y".repeat(60));
+        for text in ["short", &"word ".repeat(60), &"园区 数据 ".repeat(40), &ids] {
+            let lines = wrapped(text, "    ");
+            assert!(lines.lines().all(|line| line.width() <= 100 && line.starts_with("    ")), "{lines}");
+            assert_eq!(lines.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_that_it_obeys() {
+        for (text, shown) in [
+            ("a\u{1b}[2Jb", "a\\u001b[2Jb"),
+            ("数据\nnext", "数据\nnext"),
+            ("a\u{9b}b\u{7f}\r\t", "a\\u009bb\\u007f\\u000d\\u0009"),
+            ("\u{202e}txet", "\\u202etxet"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+        // JSON keeps its meaning.
+        let value = json!({"a": "x\u{9b}y\u{202e}\u{1b}"});
+        let printed = harmless(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!printed.contains('\u{9b}'));
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), value);
+    }
 }

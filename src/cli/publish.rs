@@ -2,7 +2,7 @@
 
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit};
-use super::output;
+use super::output::{self, note, say};
 use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
@@ -118,10 +118,10 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     if as_json {
         output::json(&published)?;
     } else {
-        println!("Published {} version {}.", published.dataset, published.version);
+        say!("Published {} version {}.", published.dataset, published.version);
         let text = output::bytes(published.text_bytes);
-        println!("{} records, {text}; sealed {}.", published.records, output::bytes(published.sealed_bytes));
-        println!("manifest {}", published.manifest);
+        say!("{} records, {text}; sealed {}.", published.records, output::bytes(published.sealed_bytes));
+        say!("manifest {}", published.manifest);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -160,10 +160,10 @@ fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
         let pointer = if pointer.is_empty() { pointer } else { format!("{pointer}: ") };
         let (line, rule, reason) =
             (output::text(invalid, "line"), output::text(invalid, "rule"), output::text(invalid, "reason"));
-        println!("{file}:{line}: {pointer}{reason} [{rule}]");
+        say!("{file}:{line}: {pointer}{reason} [{rule}]");
     }
     let (invalid, records) = (output::text(&rejection, "invalid"), output::text(&rejection, "records"));
-    eprintln!(
+    note!(
         "error: {invalid} of {records} records are invalid; the first {} are above. Nothing was published.",
         list.len()
     );

@@ -2,12 +2,12 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, exit};
-use super::output;
+use super::output::{self, note, say};
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::json;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
             let api = Api::new(&args.node)?;
             let view = create(&api, &args.provider, &args.dataset, &args.purpose).await?;
             if !as_json {
-                eprintln!("requested: {}", view.id);
+                note!("requested: {}", view.id);
             }
             let view = wait(&api, view, Duration::from_secs(args.wait)).await?;
             print(&view, as_json)
@@ -119,18 +119,18 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
     }
     match view.stage {
         RequestStage::Verified => {
-            println!("Delivered and verified: {} records.", view.records.unwrap_or(0));
-            println!("Write them to a file: crosspark fetch {} --out FILE", view.id);
+            say!("Delivered and verified: {} records.", view.records.unwrap_or(0));
+            say!("Write them to a file: crosspark fetch {} --out FILE", view.id);
         }
         RequestStage::Ready => {
-            println!("The provider delivers plain data. Write it to a file: crosspark fetch {} --out FILE", view.id);
+            say!("The provider delivers plain data. Write it to a file: crosspark fetch {} --out FILE", view.id);
         }
-        RequestStage::Refused => eprintln!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
+        RequestStage::Refused => note!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
         RequestStage::Requested => {
-            println!("{}: requested; a person at the provider may have to approve it.", view.id);
-            println!("Check again later: crosspark request show {}", view.id);
+            say!("{}: requested; a person at the provider may have to approve it.", view.id);
+            say!("Check again later: crosspark request show {}", view.id);
         }
-        stage => println!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
+        stage => say!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
     }
     print_withdrawn(view.withdrawn.as_deref());
     Ok(code)
@@ -139,19 +139,24 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
 /// Prints the withdrawal of a dataset, since a holder of the data must know of it.
 pub fn print_withdrawn(reason: Option<&str>) {
     if let Some(reason) = reason {
-        println!("The provider has withdrawn the dataset: {reason}");
+        say!("The provider has withdrawn the dataset: {reason}");
     }
 }
 
 async fn list(api: &Api, as_json: bool) -> Outcome {
-    let found = api.get("/v1/requests").await?;
+    let found = api.all("/v1/requests", "requests").await?;
     if as_json {
         output::json(&found)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let requests = found.get("requests").and_then(Value::as_array).cloned().unwrap_or_default();
-    let names = ["id", "provider", "dataset", "purpose", "stage", "started", "withdrawn"];
-    let rows = requests.iter().map(|request| names.iter().map(|name| output::text(request, name)).collect());
-    output::table(&["request", "provider", "dataset", "purpose", "stage", "started", "withdrawn"], rows);
+    let rows = output::list(&found, "requests").iter().map(|request| {
+        let [id, stage, dataset, provider, purpose, reason] =
+            ["id", "stage", "dataset", "provider", "purpose", "reason"].map(|name| output::text(request, name));
+        let withdrawn = output::text(request, "withdrawn");
+        let withdrawn = if withdrawn.is_empty() { withdrawn } else { format!("withdrawn: {withdrawn}") };
+        let facts = [format!("for {purpose}"), output::time(request, "started"), reason, withdrawn];
+        (format!("{id}  {stage}"), vec![format!("{dataset} of {provider}"), output::joined(facts, ", ")])
+    });
+    output::entries(rows, "Your enterprise has made no requests yet; make one with: crosspark request new");
     Ok(ExitCode::SUCCESS)
 }

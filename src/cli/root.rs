@@ -3,7 +3,7 @@
 use super::alliance_folder::{Folder, show};
 use super::args::kek_beside;
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::alliance::{Proposal, make_signer, sign_root, signers};
 use crate::core::id::KeyId;
 use crate::core::random::SystemRandomness;
@@ -121,7 +121,7 @@ fn signer(args: &Signer, json: bool) -> Outcome {
     if json {
         output::json(&public)?;
     } else {
-        println!(
+        say!(
             "The key {} is in {}; send {} to the alliance operator.",
             args.id,
             args.folder.display(),
@@ -148,7 +148,7 @@ fn propose(args: Propose, json: bool) -> Outcome {
     write(&args.out, &text)?;
     tell(&text, json)?;
     if !json {
-        println!("Each signer signs it with: crosspark alliance root sign {} --keys FOLDER", args.out.display());
+        say!("Each signer signs it with: crosspark alliance root sign {} --keys FOLDER", args.out.display());
     }
     done()
 }
@@ -175,11 +175,11 @@ fn tell(text: &[u8], json: bool) -> Outcome {
         return done();
     }
     let names: Vec<String> = body.signers.iter().map(|key| key.id.to_string()).collect();
-    println!("root document  version {} of {}", body.version, body.alliance);
-    println!("fingerprint    {}", digest.fingerprint());
-    println!("signers        {} of: {}", body.threshold, names.join(", "));
-    println!("register key   {}", body.register_key.id);
-    println!("authorities    {}", body.ca.len());
-    println!("signed by      {}", if by.is_empty() { "none yet".to_owned() } else { by.join(", ") });
+    say!("root document  version {} of {}", body.version, body.alliance);
+    say!("fingerprint    {}", digest.fingerprint());
+    say!("signers        {} of: {}", body.threshold, names.join(", "));
+    say!("register key   {}", body.register_key.id);
+    say!("authorities    {}", body.ca.len());
+    say!("signed by      {}", if by.is_empty() { "none yet".to_owned() } else { by.join(", ") });
     done()
 }

@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::core::id::{DatasetId, ParticipantId, Text};
 use serde_json::{Value, json};
 
@@ -58,34 +58,23 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
         output::json(&found)?;
         return done();
     }
-    let hits = found.get("datasets").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows = hits.iter().map(|hit| {
+    let rows = output::list(&found, "datasets").iter().map(|hit| {
         let offered = hit.get("offered").cloned().unwrap_or_default();
         let stale = hit.get("staleSince").is_some_and(|since| !since.is_null());
-        let note = match (offered.get("refused").is_some(), stale) {
-            (true, _) => "not for this park",
-            (_, true) => "stale: park unreachable",
-            _ => "",
-        };
-        vec![
-            output::text(hit, "participant"),
-            output::text(&offered, "dataset"),
-            output::text(&offered, "title"),
-            output::text(&offered, "records"),
-            output::text(&offered, "published"),
-            note.to_owned(),
-        ]
+        let note = if stale { "stale: the park cannot be reached" } else { "" };
+        let (title, details) = output::dataset(&offered, &output::text(hit, "participant"));
+        (title, [details, vec![note.to_owned()]].concat())
     });
-    output::table(&["park", "dataset", "title", "records", "published", ""], rows);
+    output::entries(rows, "Nothing was found. Use fewer words; only datasets that this park may see are searched.");
     let more = if found.get("more") == Some(&Value::Bool(true)) { "more than " } else { "" };
-    println!("{more}{} found", output::text(&found, "total"));
+    say!("{more}{} found", output::text(&found, "total"));
     for (name, values) in found.get("facets").and_then(Value::as_object).into_iter().flatten() {
         let values = values.as_array().into_iter().flatten().take(8);
         let shown: Vec<String> = values
             .filter_map(|facet| Some(format!("{} ({})", facet.get("value")?.as_str()?, facet.get("count")?.as_u64()?)))
             .collect();
         if !shown.is_empty() {
-            println!("  {name}: {}", shown.join(", "));
+            say!("  {name}: {}", shown.join(", "));
         }
     }
     done()
@@ -97,7 +86,7 @@ pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
     if as_json {
         output::json(&withdrawn)?;
     } else {
-        println!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&withdrawn, "notified"));
+        say!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&withdrawn, "notified"));
     }
     done()
 }

@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use serde_json::Value;
 
 #[derive(clap::Args)]
@@ -22,35 +22,35 @@ pub async fn run(args: Args, json: bool) -> Outcome {
         Some(value) if !value.is_null() => value.to_string(),
         _ => String::new(),
     };
-    println!("node        {} (crosspark {})", of("/participant"), of("/version"));
-    println!("endpoint    {}", of("/endpoint"));
-    println!("register    {}, until {}", of("/register/sequence"), of("/register/expires"));
-    println!(
+    say!("node        {} (crosspark {})", of("/participant"), of("/version"));
+    say!("endpoint    {}", of("/endpoint"));
+    say!("register    {}, until {}", of("/register/sequence"), of("/register/expires"));
+    say!(
         "log         {} entries, {} of them not yet under a checkpoint",
         of("/health/log/entries"),
         of("/health/log/unsignedEntries")
     );
-    println!(
+    say!(
         "outbox      {} messages waiting, the oldest for {} s",
         of("/outbox/waiting"),
         of("/health/outboxOldestSeconds")
     );
-    println!("processes   {} open, {} deliveries in progress", of("/health/openProcesses"), of("/health/deliveries"));
+    say!("processes   {} open, {} deliveries in progress", of("/health/openProcesses"), of("/health/deliveries"));
     if let (Some(free), Some(total)) = (bytes(&status, "/health/disk/0"), bytes(&status, "/health/disk/1")) {
-        println!("disk        {free} of {total} free");
+        say!("disk        {free} of {total} free");
     }
     let expiries = status.pointer("/health/expiries").and_then(Value::as_array).cloned().unwrap_or_default();
     for expiry in expiries {
         let (what, until, days) =
             (output::text(&expiry, "what"), output::text(&expiry, "until"), output::text(&expiry, "days"));
-        println!("{what:<12} until {until} ({days} days)");
+        say!("{what:<12} until {until} ({days} days)");
     }
     let warnings = status.pointer("/health/warnings").and_then(Value::as_array).cloned().unwrap_or_default();
     for warning in warnings.iter().filter_map(Value::as_str) {
-        println!("ATTENTION   {warning}");
+        say!("ATTENTION   {warning}");
     }
     if warnings.is_empty() {
-        println!("nothing needs attention");
+        say!("nothing needs attention");
     }
     done()
 }

@@ -2,7 +2,7 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, note, say};
 use crate::core::id::{Text, TokenId};
 use crate::node::UserRole;
 use crate::operations::{NewToken, usual_days};
@@ -64,22 +64,24 @@ pub async fn run(command: Command, json: bool) -> Outcome {
             if json {
                 output::json(&made)?;
             } else {
-                eprintln!("Shown only once:");
-                println!("{}", output::text(&made, "secret"));
+                note!("Shown only once:");
+                say!("{}", output::text(&made, "secret"));
             }
         }
         Command::List(args) => {
-            let found = Api::new(&args.node)?.get("/v1/tokens").await?;
+            let found = Api::new(&args.node)?.all("/v1/tokens", "tokens").await?;
             if json {
                 output::json(&found)?;
                 return done();
             }
-            let names = ["id", "role", "person", "enterprise", "expires", "revoked"];
-            let tokens = found.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
-            output::table(
-                &names,
-                tokens.iter().map(|token| names.iter().map(|name| output::text(token, name)).collect()),
-            );
+            let rows = output::list(&found, "tokens").iter().map(|token| {
+                let [id, role, person, enterprise] =
+                    ["id", "role", "person", "enterprise"].map(|name| output::text(token, name));
+                let until = format!("until {}", output::time(token, "expires"));
+                let until = if output::text(token, "revoked") == "true" { "revoked".to_owned() } else { until };
+                (format!("{id}  {role}"), vec![output::joined([person, enterprise, until], ", ")])
+            });
+            output::entries(rows, "There are no tokens.");
         }
         Command::Revoke(args) => {
             let api = Api::new(&args.node)?;

@@ -2,10 +2,10 @@
 
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
-use super::output;
+use super::output::{self, say};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -56,21 +56,24 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
     if as_json {
         output::json(&moved)?;
     } else {
-        println!("{}: {}", step.id, output::text(&moved, "state"));
+        say!("{}: {}", step.id, output::text(&moved, "state"));
     }
     done()
 }
 
 async fn list(api: &Api, as_json: bool) -> Outcome {
-    let found = api.get("/v1/transfers").await?;
+    let found = api.all("/v1/transfers", "transfers").await?;
     if as_json {
         output::json(&found)?;
         return done();
     }
-    let names = ["id", "role", "peer", "format", "state", "started"];
-    let rows = found.get("transfers").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows = rows.iter().map(|row| names.iter().map(|name| output::text(row, name)).collect());
-    output::table(&["transfer", "this park is", "peer", "format", "state", "started"], rows);
+    let rows = output::list(&found, "transfers").iter().map(|row| {
+        let [id, role, peer, format, state] =
+            ["id", "role", "peer", "format", "state"].map(|name| output::text(row, name));
+        let whose = if role == "provider" { format!("to {peer}") } else { format!("from {peer}") };
+        (format!("{id}  {state}"), vec![output::joined([whose, format, output::time(row, "started")], ", ")])
+    });
+    output::entries(rows, "There are no open transfers.");
     done()
 }
 
@@ -80,7 +83,7 @@ pub async fn offer(args: Offer, as_json: bool) -> Outcome {
     if as_json {
         output::json(&made)?;
     } else {
-        println!("Offered to {}: negotiation {}.", args.to, output::text(&made, "id"));
+        say!("Offered to {}: negotiation {}.", args.to, output::text(&made, "id"));
     }
     done()
 }

@@ -146,6 +146,10 @@ pub const PULL_INDEXES_MAX: usize = 16;
 pub const REACH_CHECKS_MAX: usize = 4;
 /// Idle time in an upload of records.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest time for which the rest of a refused upload is read, so that its sender gets the response.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Largest such rest.
+pub const LINGER_BYTES_MAX: usize = 1024 * MIB;
 /// Duration of a long poll on the management API.
 pub const WAIT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Rows per page of any listing.

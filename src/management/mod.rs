@@ -3,6 +3,7 @@
 
 mod app;
 mod inputs;
+mod linger;
 mod metrics;
 mod operations;
 mod outputs;
@@ -34,6 +35,7 @@ pub fn router(services: Services, stop: watch::Receiver<bool>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(app.clone(), traced))
+        .layer(axum::middleware::from_fn(linger::linger))
         .with_state(app)
 }
 

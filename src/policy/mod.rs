@@ -4,6 +4,7 @@
 mod evaluate;
 mod subset;
 mod odrl;
+mod words;
 
 pub use evaluate::{Decision, Facts, Missing};
 pub use odrl::{Channel, Constraint, Permission, Policy, PolicyError, Recipients};

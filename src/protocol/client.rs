@@ -12,7 +12,7 @@ use crate::core::time::Clock;
 use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
-use crate::net::MemberClients;
+use crate::net::{MemberClients, in_words};
 use crate::node::{Answer, DocumentKey, Envelope, Peer, PeerCatalogPage, PeerError, PlainData, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
@@ -118,7 +118,7 @@ impl HttpPeer {
         let sent = tokio::time::timeout(limits::PEER_ANSWER_TIME_MAX, request.send()).await;
         let response = match sent {
             Err(_) => return Err(PeerError::Unreachable("no response in time".into())),
-            Ok(Err(error)) => return Err(PeerError::Unreachable(causes(&error))),
+            Ok(Err(error)) => return Err(PeerError::Unreachable(in_words(&error))),
             Ok(Ok(response)) => response,
         };
         if let Some(stated) = stated(&response).filter(|stated| *stated > self.sequence.load(Ordering::Relaxed)) {
@@ -180,17 +180,6 @@ async fn refused_or(response: Response) -> Result<Response, PeerError> {
     Err(PeerError::Refused { status: status.as_u16(), code, reason: reason_of(status, &answer), promise })
 }
 
-/// An error with its causes, which reqwest's message leaves out.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
-
 fn promise_of(response: &Response) -> Option<String> {
     let value = response.headers().get(promise::HEADER)?.to_str().ok()?;
     (value.len() <= limits::DOCUMENT_BYTES_MAX).then(|| value.to_owned())
@@ -210,7 +199,7 @@ async fn read(response: Response, max: usize) -> Result<Bytes, PeerError> {
     let mut body = BytesMut::new();
     let reading = async {
         while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|error| PeerError::Unreachable(causes(&error)))?;
+            let piece = piece.map_err(|error| PeerError::Unreachable(in_words(&error)))?;
             if body.len() + piece.len() > max {
                 return Err(PeerError::Invalid(format!("the answer is longer than {max} bytes")));
             }
@@ -234,7 +223,7 @@ fn lively(response: Response, time_max: Duration) -> BoxStream<'static, Result<B
         let deadline = end.min(tokio::time::Instant::now() + limits::STREAM_IDLE_TIME_MAX);
         match tokio::time::timeout_at(deadline, stream.next()).await {
             Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
-            Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(causes(&error))), None)),
+            Ok(Some(Err(error))) => Some((Err(PeerError::Unreachable(in_words(&error))), None)),
             Ok(None) => None,
             Err(_) => {
                 Some((Err(PeerError::Unreachable("the data stream was idle too long, or is too slow".into())), None))

@@ -133,7 +133,7 @@ async fn every_error_is_a_problem() {
         ("GET", "/v1/catalog", request(&a, "GET", "/v1/catalog", &requester), 400, "query"),
         ("GET", "/v1/catalog", request(&a, "GET", "/v1/catalog?peer=did:web:x.example", &requester), 404, "not-found"),
         ("GET", "/v1/requests/{id}", request(&a, "GET", unknown, &requester), 404, "not-found"),
-        ("GET", "/v1/requests/{id}", request(&a, "GET", "/v1/requests/a%20b", &requester), 400, "path"),
+        ("GET", "/v1/requests/{id}", request(&a, "GET", "/v1/requests/a%0Ab", &requester), 400, "path"),
         ("GET", "/v1/requests/{id}", request(&a, "GET", &format!("{unknown}?wait=x"), &requester), 400, "query"),
         ("POST", "/v1/tokens", json_of(request(&a, "POST", "/v1/tokens", &admin), "{"), 400, "body"),
         ("POST", "/v1/tokens", json_of(request(&a, "POST", "/v1/tokens", &admin), "{\"role\":1}"), 400, "body"),

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod backup;
+mod cli;
 mod conflicts;
 mod dsp;
 mod edc;

@@ -1,6 +1,7 @@
 //! Output of the demonstration: text while it runs, or one JSON object at its end.
 
 use super::park::Park;
+use crate::cli::output::{note, say};
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 
@@ -27,13 +28,13 @@ impl Story {
 
     pub fn chapter(&self, title: &str) {
         if !self.json {
-            println!("\n{title}");
+            say!("\n{title}");
         }
     }
 
     pub fn line(&self, text: &str) {
         if !self.json {
-            println!("  · {text}");
+            say!("  · {text}");
         }
     }
 
@@ -41,7 +42,7 @@ impl Story {
         self.good &= ok;
         self.checks.push(json!({"name": name, "ok": ok, "detail": detail}));
         if !self.json {
-            println!(
+            say!(
                 "  {} {name}{}",
                 if ok { "✓" } else { "✗" },
                 if detail.is_empty() { String::new() } else { format!(" ({detail})") }
@@ -60,14 +61,14 @@ impl Story {
         self.last = now;
         self.timings.insert(name.to_owned(), ms.into());
         if !self.json {
-            println!("    {name}: {ms}");
+            say!("    {name}: {ms}");
         }
     }
 
     pub fn keep(&self, parks: &[&Park]) -> anyhow::Result<()> {
         let listed: Vec<Value> = parks.iter().map(|park| park.describe()).collect();
-        println!("{}", serde_json::to_string_pretty(&json!({"nodes": listed}))?);
-        eprintln!("Running until interrupted (Ctrl-C).");
+        say!("{}", serde_json::to_string_pretty(&json!({"nodes": listed}))?);
+        note!("Running until interrupted (Ctrl-C).");
         Ok(())
     }
 
@@ -77,11 +78,11 @@ impl Story {
         self.timings.insert("total_ms".into(), total.into());
         if self.json {
             let all = json!({"ok": self.good, "checks": self.checks, "timings_ms": self.timings});
-            println!("{}", serde_json::to_string_pretty(&all)?);
+            say!("{}", serde_json::to_string_pretty(&all)?);
         } else {
             let failed = self.checks.iter().filter(|check| check["ok"] == false).count();
             let end = if self.good { "all checks passed".to_owned() } else { format!("{failed} checks failed") };
-            println!("\n{end}; {total} ms in total");
+            say!("\n{end}; {total} ms in total");
         }
         Ok(self.good)
     }
