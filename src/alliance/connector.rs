@@ -37,25 +37,27 @@ pub struct NewConnector {
 }
 
 impl Alliance {
-    /// Adds another connector to the register, or changes its entry. Each of its keys must be among `fingerprints`,
-    /// which people have compared.
+    /// Adds another connector to the register, or changes its entry; false if nothing is new. Each of its keys must be
+    /// among `fingerprints`, which people have compared.
     pub fn admit_connector(
         &mut self,
         new: NewConnector,
         fingerprints: &[Digest],
         now: Timestamp,
-    ) -> Result<(), AllianceError> {
+    ) -> Result<bool, AllianceError> {
         let known = self.register.stated().members.iter().find(|member| member.id == new.id).cloned();
         if known.as_ref().is_some_and(|member| member.connector.is_none()) {
             return Err(AllianceError::Refused(format!("{} is a member with a crosspark node", new.id)));
         }
+        let reason = known.as_ref().and_then(|member| member.reason.clone());
         let member = Member {
             keys: keys(&new, known.as_ref(), fingerprints, now)?,
             names: new.names,
             jurisdiction: new.jurisdiction,
             callbacks: [vec![new.endpoint.clone()], new.callbacks].concat(),
             endpoint: new.endpoint,
-            status: known.map_or(Status::Active, |member| member.status),
+            status: known.as_ref().map_or(Status::Active, |member| member.status),
+            reason,
             groups: new.groups.into_iter().collect(),
             attributes: BTreeMap::new(),
             connector: Some(Connector {
@@ -64,10 +66,14 @@ impl Alliance {
             }),
             id: new.id,
         };
+        if known.as_ref() == Some(&member) {
+            return Ok(false);
+        }
         self.next(now, |register| {
             register.members.retain(|other| other.id != member.id);
             register.members.push(member);
-        })
+        })?;
+        Ok(true)
     }
 }
 

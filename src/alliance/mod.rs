@@ -3,11 +3,13 @@
 
 mod ca;
 mod connector;
+mod members;
 mod error;
 mod roots;
 
 pub use connector::NewConnector;
 pub use error::AllianceError;
+pub use members::MemberChange;
 pub use roots::{Proposal, make_signer, sign as sign_root, signers};
 
 use error::file_error;
@@ -220,6 +222,7 @@ impl Alliance {
             endpoint: request.endpoint,
             callbacks: request.callbacks,
             status: Status::Active,
+            reason: None,
             groups: groups.iter().cloned().collect(),
             attributes: BTreeMap::new(),
             keys: request.keys,
@@ -271,20 +274,6 @@ impl Alliance {
             })?;
         }
         self.welcome(certificate)
-    }
-
-    /// Suspends or reinstates a member.
-    pub fn set_status(&mut self, id: &ParticipantId, status: Status, now: Timestamp) -> Result<(), AllianceError> {
-        match self.register.member(id) {
-            None => return Err(AllianceError::Refused(format!("{id} is not a member"))),
-            Some(member) if member.status == status => {
-                return Err(AllianceError::Refused(format!("{id} is already {status:?}").to_lowercase()));
-            }
-            Some(_) => {}
-        }
-        self.next(now, |register| {
-            register.members.iter_mut().filter(|member| member.id == *id).for_each(|member| member.status = status);
-        })
     }
 
     /// Signs a new register that is valid for another [`limits::REGISTER_LIFE_MS`].

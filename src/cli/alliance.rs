@@ -4,14 +4,14 @@ use super::alliance_folder::{Folder, show};
 use super::args::parse_name;
 use super::outcome::Outcome;
 use super::output::say;
-use super::{connector, root};
+use super::{alliance_members, connector, root};
 use crate::alliance::Alliance;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock};
 use crate::durable::write_whole;
-use crate::identity::register::Status;
+use crate::identity::join;
 use crate::identity::rotation::claimed_participant;
 use crate::keys::Kek;
 use anyhow::Context;
@@ -27,10 +27,14 @@ pub enum Command {
     Admit(Admit),
     /// Add another connector (EDC, Tractus-X, TSG) to the register, or change its entry.
     Connector(Box<connector::Connector>),
+    /// Change a member's groups, endpoint, names or callback addresses.
+    Change(alliance_members::Change),
     /// Suspend a member: its requests are refused from the next register on.
-    Suspend(Member),
+    Suspend(alliance_members::Suspend),
     /// Reinstate a suspended member.
-    Reinstate(Member),
+    Reinstate(alliance_members::Member),
+    /// Remove a member from the register.
+    Remove(alliance_members::Member),
     /// Sign a new register, valid for 14 days.
     Renew(Folder),
     /// Grant a member the new keys or the new certificate that it requests.
@@ -90,30 +94,16 @@ pub struct Rotate {
     welcome: PathBuf,
 }
 
-#[derive(Args)]
-pub struct Member {
-    #[command(flatten)]
-    folder: Folder,
-    /// Id of the member.
-    member: ParticipantId,
-}
-
 pub fn run(command: Command, json: bool) -> Outcome {
     let now = SystemClock.now();
     match command {
         Command::Init(args) => init(&args, json),
         Command::Admit(args) => admit(&args, json),
         Command::Connector(args) => connector::run(*args, json),
-        Command::Suspend(args) => {
-            let mut alliance = args.folder.open()?;
-            alliance.set_status(&args.member, Status::Suspended, now)?;
-            show(&alliance, json)
-        }
-        Command::Reinstate(args) => {
-            let mut alliance = args.folder.open()?;
-            alliance.set_status(&args.member, Status::Active, now)?;
-            show(&alliance, json)
-        }
+        Command::Change(args) => alliance_members::change(args, json),
+        Command::Suspend(args) => alliance_members::suspend(args, json),
+        Command::Reinstate(args) => alliance_members::reinstate(&args, json),
+        Command::Remove(args) => alliance_members::remove(&args, json),
         Command::Renew(args) => {
             let mut alliance = args.open()?;
             alliance.renew(now)?;
@@ -155,11 +145,22 @@ fn admit(args: &Admit, json: bool) -> Outcome {
     let request = std::fs::read(&args.request)
         .with_context(|| format!("the join request {} cannot be read", args.request.display()))?;
     let fingerprint = Digest::parse_fingerprint(&args.fingerprint).context("--fingerprint")?;
+    let before = join::verify(&request, &fingerprint).ok();
+    let before = before.and_then(|request| alliance.register().member(&request.participant).cloned());
     let welcome = alliance.admit(&request, &fingerprint, &args.groups, SystemClock.now(), &SystemRandomness::new())?;
     write_whole(&args.welcome, serde_json::to_string_pretty(&welcome)?.as_bytes())
         .with_context(|| format!("the welcome {} could not be written", args.welcome.display()))?;
     if !json {
-        say!("Admitted. Send {} to the park; it contains no secrets.", args.welcome.display());
+        let before = before.filter(|member| member.groups != args.groups.iter().cloned().collect());
+        match before {
+            Some(member) => say!(
+                "{} was a member already: its welcome was written again, and its groups stay as they are. To change \
+                 them: crosspark alliance change",
+                member.id
+            ),
+            None => say!("Admitted."),
+        }
+        say!("Send {} to the park; it contains no secrets.", args.welcome.display());
     }
     show(&alliance, json)
 }

@@ -66,13 +66,17 @@ pub fn run(args: Connector, json: bool) -> Outcome {
         token_key: args.token_key.as_deref().map(read).transpose()?,
     };
     let mut alliance = args.folder.open()?;
-    alliance.admit_connector(new, &fingerprints.context("--fingerprint")?, SystemClock.now())?;
+    let changed = alliance.admit_connector(new, &fingerprints.context("--fingerprint")?, SystemClock.now())?;
     if !json {
         let member = alliance.register().member(&id);
         for key in member.into_iter().flat_map(|member| &member.keys) {
             say!("{:?} key {}: valid until {}", key.usage, key.id, key.until);
         }
-        say!("Bearer tokens name the document key as `kid`. Give the new register to the parks.");
+        say!("Bearer tokens name the document key as `kid`.");
+        match changed {
+            true => say!("Give register {} to the parks.", alliance.register().body().sequence),
+            false => say!("{id} is in the register with these values already; it stays as it is."),
+        }
     }
     show(&alliance, json)
 }

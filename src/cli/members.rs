@@ -7,7 +7,7 @@ use crate::core::id::KeyId;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -40,7 +40,8 @@ pub struct Confirm {
 pub struct Install {
     #[command(flatten)]
     node: NodeArgs,
-    /// File: `register.jws` or a root document.
+    /// File with a register or root document, or with several registers, one in a line; or the operator's folder, or a
+    /// copy of its `registers` and `roots`.
     file: PathBuf,
 }
 
@@ -61,20 +62,58 @@ pub async fn run(command: Command, json: bool) -> Outcome {
     }
 }
 
+/// Installs what a file or folder holds: root documents first, then registers in their order.
 async fn install(args: Install, json: bool) -> Outcome {
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", args.file.display()))?;
-    let path = if text.trim_start().starts_with('{') { "/v1/root" } else { "/v1/register" };
     let api = Api::new(&args.node)?;
-    let response = api.send(api.request(Method::POST, path).body(text)).await?;
-    let answer: Value = response.json().await?;
+    let known = api.get("/v1/members").await?["sequence"].as_u64().unwrap_or(0);
+    let mut installed = Vec::new();
+    for (path, document) in documents(&args.file, known)? {
+        let response = api.send(api.request(Method::POST, path).body(document)).await?;
+        let answer: Value = response.json().await?;
+        installed.push(answer);
+    }
+    let newest = api.get("/v1/members").await?;
+    let new = installed.iter().any(|answer| answer["installed"] == true);
     if json {
-        output::json(&answer)?;
+        output::json(&json!({"installed": new, "sequence": newest["sequence"]}))?;
     } else {
-        let new = answer["installed"] == true;
-        say!("{}", if new { "installed" } else { "already installed" });
+        let what = if new { "installed" } else { "already installed" };
+        say!("{what}; the register is number {}", output::text(&newest, "sequence"));
     }
     done()
+}
+
+/// The documents in a file (a register or root document, or several, one in a line) or in an operator's folder, with
+/// their paths in the API. Registers of a folder that the node has are left out.
+fn documents(file: &Path, known: u64) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", path.display()))
+    };
+    if !file.is_dir() {
+        let text = read(file)?;
+        // A root document may have several lines.
+        if text.trim_start().starts_with('{') {
+            return Ok(vec![("/v1/root", text)]);
+        }
+        return Ok(text.split_whitespace().map(|jws| ("/v1/register", jws.to_owned())).collect());
+    }
+    let mut found = Vec::new();
+    for (part, path) in [("roots", "/v1/root"), ("registers", "/v1/register")] {
+        let mut numbered: Vec<(u64, PathBuf)> = Vec::new();
+        for entry in file.join(part).read_dir().into_iter().flatten() {
+            let one = entry?.path();
+            let number = one.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            numbered.extend(number.filter(|number| part == "roots" || *number > known).map(|number| (number, one)));
+        }
+        numbered.sort();
+        for (_, one) in numbered {
+            found.push((path, read(&one)?));
+        }
+    }
+    if found.is_empty() && !file.join("registers").is_dir() {
+        anyhow::bail!("{} has no folder `registers`: give the operator's folder, or a register", file.display());
+    }
+    Ok(found)
 }
 
 async fn list(args: List, json: bool) -> Outcome {

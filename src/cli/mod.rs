@@ -2,6 +2,7 @@
 
 mod alliance;
 mod alliance_folder;
+mod alliance_members;
 mod api;
 mod approvals;
 mod args;

@@ -124,11 +124,17 @@ impl Downloads {
         self.concurrency.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes unreferenced received bytes that a crash left behind. Must be called before any download starts.
-    pub async fn sweep(&self) -> Result<(), Error> {
+    /// Names of the stored received bytes.
+    pub fn stored(&self) -> std::io::Result<Vec<String>> {
+        self.received.names()
+    }
+
+    /// Removes the unreferenced ones of these received bytes, which a crash left behind. They must have been listed before
+    /// any download starts.
+    pub async fn sweep(&self, stored: Vec<String>) -> Result<(), Error> {
         let disk =
             |error: std::io::Error| Error::Unavailable(format!("received datasets cannot be cleaned up: {error}"));
-        for name in self.received.names().map_err(disk)? {
+        for name in stored {
             let Ok(id) = HoldingId::parse(&name) else { continue };
             let holding = self.node.store().holding(&id).await?;
             if holding.is_none_or(|holding| holding.state == HoldingState::Failed) {

@@ -104,6 +104,9 @@ pub struct Member {
     pub callbacks: Vec<Endpoint>,
     /// Whether it may act.
     pub status: Status,
+    /// Reason for its suspension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text>,
     /// Groups that policies may refer to.
     pub groups: BTreeSet<Text>,
     /// Further attributes.

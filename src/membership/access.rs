@@ -82,7 +82,10 @@ impl Membership {
             return Ok(());
         }
         let facts = Facts { detail: detail("asked", what), ..Facts::default() };
-        let error = Error::forbidden("suspended", format!("{} is suspended by the alliance", from.participant));
+        let trust = self.node.trust();
+        let reason = trust.register.member(&from.participant).and_then(|member| member.reason.as_ref());
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let error = Error::forbidden("suspended", format!("{} is suspended by the alliance{reason}", from.participant));
         Err(self.node.refuse(from, Kind::AccessRefused, facts, error).await)
     }
 

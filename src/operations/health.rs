@@ -141,19 +141,20 @@ impl Health {
             stats,
         };
         report.warnings = report.warnings_now(age(report.stats.signed_at));
-        report.warnings.extend(self.membership_warning().map(str::to_owned));
+        report.warnings.extend(self.membership_warning());
         report.warnings.extend(self.admin_token_warning(now).await?);
         Ok(report)
     }
 
-    fn membership_warning(&self) -> Option<&'static str> {
-        match self.node.trust().register.member(self.node.me()).map(|member| member.status) {
-            Some(Status::Active) => None,
-            Some(Status::Suspended) => {
-                Some("the alliance has suspended this park, so its peers refuse it: ask the alliance operator")
-            }
-            None => Some("the register no longer lists this park: ask the alliance operator"),
-        }
+    fn membership_warning(&self) -> Option<String> {
+        let trust = self.node.trust();
+        let Some(member) = trust.register.member(self.node.me()) else {
+            return Some("the register no longer lists this park: ask the alliance operator".to_owned());
+        };
+        let reason = member.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        (member.status == Status::Suspended).then(|| {
+            format!("the alliance has suspended this park{reason}, so its peers refuse it: ask the alliance operator")
+        })
     }
 
     async fn admin_token_warning(&self, now: Timestamp) -> Result<Option<String>, Error> {

@@ -113,13 +113,22 @@ impl Recovery {
     /// Ends read-only mode, stores the registers and root documents received during it, and logs if the folder was
     /// `restored`.
     pub async fn begin_writing(&self, restored: bool) -> Result<(), Error> {
-        // Only now is it certain that the database is current, so that unreferenced bytes can be recognised.
-        let swept = async {
-            self.publishing.sweep().await?;
-            self.downloads.sweep().await
-        };
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, "unreferenced sealed bytes could not be removed");
+        // Only now is it certain that the database is current, so that unreferenced bytes can be recognised. They are
+        // listed before anything new is stored, and removed meanwhile: a node with many datasets starts at once.
+        match (self.publishing.stored(), self.downloads.stored()) {
+            (Ok(published), Ok(received)) => {
+                let (publishing, downloads) = (self.publishing.clone(), self.downloads.clone());
+                tokio::spawn(async move {
+                    let swept = async {
+                        publishing.sweep(published).await?;
+                        downloads.sweep(received).await
+                    };
+                    if let Err(error) = swept.await {
+                        tracing::warn!(%error, "unreferenced sealed bytes could not be removed");
+                    }
+                });
+            }
+            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the stored sealed bytes could not be listed"),
         }
         self.node.read_only().leave();
         self.membership.store_unstored().await?;

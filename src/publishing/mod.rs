@@ -45,10 +45,16 @@ impl Publishing {
         Arc::new(Self { node, idempotency, negotiations, transfers, schemas, kek, published, permits })
     }
 
-    /// Removes unreferenced sealed bytes that a crash left behind. Must be called before anything is published.
-    pub async fn sweep(&self) -> Result<(), Error> {
+    /// Names of the stored sealed bytes.
+    pub fn stored(&self) -> std::io::Result<Vec<String>> {
+        self.published.names()
+    }
+
+    /// Removes the unreferenced ones of these sealed bytes, which a crash left behind. They must have been listed before
+    /// anything is published.
+    pub async fn sweep(&self, stored: Vec<String>) -> Result<(), Error> {
         let disk = |error: std::io::Error| Error::Unavailable(format!("sealed bytes cannot be cleaned up: {error}"));
-        for name in self.published.names().map_err(disk)? {
+        for name in stored {
             let digest = Digest::parse(&format!("sha256:{name}"));
             if let Ok(digest) = digest
                 && !self.node.store().has_version_of(&digest).await?

@@ -185,6 +185,7 @@ impl Park {
             endpoint: self.endpoint(""),
             callbacks: vec![self.endpoint("/dsp/2025-1")],
             status: Status::Active,
+            reason: None,
             groups: BTreeSet::from([short("founders")]),
             attributes: BTreeMap::new(),
             keys: self.keys(),

@@ -252,7 +252,7 @@ async fn bent_registers_are_refused_and_logged() {
     let stranger = Alliance::new();
     let older = alliance.register();
     alliance.command("renew", &b);
-    good(&["alliance", "suspend", text(&twin), &b.id]);
+    good(&["alliance", "suspend", text(&twin), &b.id, "--reason", "a test"]);
     let fork = std::fs::read_to_string(twin.join("register.jws")).unwrap();
     good(&["alliance", "renew", text(&twin)]);
     let behind_fork = std::fs::read_to_string(twin.join("register.jws")).unwrap();

@@ -16,6 +16,7 @@ mod hostile;
 mod keys;
 mod kills;
 mod load;
+mod operator;
 mod release;
 mod seeing;
 mod sim;

@@ -152,7 +152,7 @@ async fn commands_that_were_interrupted_can_be_given_again() {
         let admit = ["alliance", "admit", &alliance, "--request", &request, "--fingerprint", &fingerprint];
         give(&[&admit[..], &["--welcome", &welcome]].concat(), &[]);
         give(&["node", "join", &node, "--welcome", &welcome, "--root-fingerprint", &root], &[]);
-        give(&["alliance", "suspend", &alliance, "did:web:park.example"], &[]);
+        give(&["alliance", "suspend", &alliance, "did:web:park.example", "--reason", "a test"], &[]);
         give(&["node", "rotate-kek", &node], &[]);
         let rotation = path("rotation.json");
         give(&["node", "rotate", &node, "--key", "document", "--key", "tls", "--out", &rotation], &[]);

@@ -82,6 +82,8 @@ INSERT INTO visible SELECT '*', dataset, rowid, 0 FROM version WHERE newest = 1;
 CREATE INDEX agreement_dataset ON agreement (json_extract(body, '$.agreement.dataset'));
 CREATE TABLE recalled (
   provider TEXT NOT NULL, dataset TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, dataset)) STRICT;
+", "
+CREATE INDEX version_blob ON version (json_extract(body, '$.blob'));
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

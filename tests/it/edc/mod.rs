@@ -210,7 +210,7 @@ async fn provides(edc: &Edc, a: &Park) {
 /// A suspended member is refused everything.
 async fn is_suspended(alliance: &Alliance, edc: &Edc, a: &Park) {
     let path = alliance.path();
-    good(&["alliance", "suspend", text(&path), &edc.id]);
+    good(&["alliance", "suspend", text(&path), &edc.id, "--reason", "a test"]);
     let admin = a.admin_token();
     let register = path.join("register.jws");
     good(&["members", "install", text(&register), "--node", &a.management, "--token", &admin]);

@@ -89,8 +89,13 @@ impl Alliance {
 
     pub fn command(&self, command: &str, member: &Park) {
         let path = self.path();
-        let args = ["alliance", command, text(&path), &member.id];
-        good(if command == "renew" { &args[..3] } else { &args });
+        let args = ["alliance", command, text(&path), &member.id, "--reason", "a test"];
+        let given = match command {
+            "renew" => 3,
+            "suspend" => 6,
+            _ => 4,
+        };
+        good(&args[..given]);
     }
 
     /// The chain of all root documents.

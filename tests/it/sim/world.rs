@@ -352,8 +352,8 @@ impl World {
     async fn begin(&self, park: usize) -> Arc<Life> {
         let life = Arc::new(Life::default());
         let node = self.assemble(park, &life);
-        node.publishing.sweep().await.unwrap();
-        node.delivery.downloads.sweep().await.unwrap();
+        node.publishing.sweep(node.publishing.stored().unwrap()).await.unwrap();
+        node.delivery.downloads.sweep(node.delivery.downloads.stored().unwrap()).await.unwrap();
         tokio::spawn(node.operations.outbox.clone().run());
         self.net.put(self.id(park), protocol::router(node.clone()), life.clone());
         self.alive.lock().unwrap()[park] = Some((node, life.clone()));

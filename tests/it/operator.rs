@@ -1,0 +1,83 @@
+//! The operator's changes of members, and how they reach the parks.
+
+use crate::harness::*;
+use serde_json::{Value, json};
+
+fn alliance_command(alliance: &Alliance, args: &[&str]) -> Value {
+    let folder = alliance.path();
+    good(&[&["alliance", args[0], text(&folder)], &args[1..]].concat())
+}
+
+/// Installs registers at a park from a file or folder; returns the number of its register.
+fn install(park: &Park, from: &std::path::Path) -> u64 {
+    let admin = park.admin_token();
+    let said = good(&["members", "install", text(from), "--node", &park.management, "--token", &admin]);
+    said["sequence"].as_u64().unwrap()
+}
+
+fn member<'a>(shown: &'a Value, id: &str) -> &'a Value {
+    shown["members"].as_array().unwrap().iter().find(|member| member["id"] == id).unwrap_or(&Value::Null)
+}
+
+/// Groups, endpoint, names and callbacks of a member change, a suspension has a reason, a member is removed; a park that
+/// missed several registers takes them from the operator's folder or from one file.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_change() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run = a.start().await;
+    let first = alliance_command(&alliance, &["show"])["sequence"].as_u64().unwrap();
+
+    let args = ["change", &b.id, "--group", "energy", "--group", "pilot", "--name", "en=B", "--name", "zh=乙园区"];
+    let shown = alliance_command(&alliance, &args);
+    assert_eq!(member(&shown, &b.id)["groups"], json!(["energy", "pilot"]));
+    assert_eq!(member(&shown, &b.id)["names"], json!({"en": "B", "zh": "乙园区"}));
+    // The same once more makes no register.
+    assert_eq!(alliance_command(&alliance, &args)["sequence"], shown["sequence"]);
+    let before = member(&shown, &b.id)["callbacks"].clone();
+    let shown = alliance_command(&alliance, &["change", &b.id, "--endpoint", "https://b.example:9443", "--no-groups"]);
+    assert_eq!(member(&shown, &b.id)["endpoint"], "https://b.example:9443");
+    assert_eq!(member(&shown, &b.id)["groups"], json!([]));
+    assert_eq!(member(&shown, &b.id)["names"]["en"], "B");
+    assert_eq!(member(&shown, &b.id)["callbacks"].as_array().unwrap().len(), before.as_array().unwrap().len());
+    let shown = alliance_command(&alliance, &["change", &b.id, "--callback", "https://c.example/x"]);
+    assert!(member(&shown, &b.id)["callbacks"].to_string().contains("https://c.example/x"));
+    let shown = alliance_command(&alliance, &["suspend", &b.id, "--reason", "no contract"]);
+    assert_eq!(member(&shown, &b.id)["reason"], "no contract");
+    assert_eq!(shown["sequence"].as_u64().unwrap(), first + 4);
+
+    // All four registers at once.
+    assert_eq!(install(&a, &alliance.path()), first + 4);
+    assert_eq!(install(&a, &alliance.path()), first + 4, "repeated");
+    alliance_command(&alliance, &["reinstate", &b.id]);
+    alliance_command(&alliance, &["remove", &b.id]);
+    let shown = alliance_command(&alliance, &["show"]);
+    assert_eq!(member(&shown, &b.id), &Value::Null);
+    let path = |n: u64| alliance.path().join(format!("registers/{n}.jws"));
+    let chain = [path(first + 5), path(first + 6)].map(|path| std::fs::read_to_string(path).unwrap());
+    let file = alliance.folder.path().join("chain");
+    std::fs::write(&file, chain.join("\n")).unwrap();
+    assert_eq!(install(&a, &file), first + 6);
+    let listed = a.get("admin", "/v1/members").await;
+    assert_eq!(listed["members"].as_array().unwrap().len(), 1, "{listed}");
+    // A removed park can be admitted again.
+    b.admit(&alliance);
+    assert_eq!(install(&a, &alliance.path()), first + 7);
+    run.stop();
+}
+
+/// What a repeated admission does not do is said.
+#[test]
+fn an_admission_with_other_groups_is_told() {
+    let alliance = Alliance::new();
+    let park = Park::make(&alliance, "park-a");
+    park.admit(&alliance);
+    let (folder, request) = (alliance.path(), park.folder.join("join-request.json"));
+    let (fingerprint, welcome) = (request_fingerprint(&request), park.folder.with_extension("welcome"));
+    let args = ["alliance", "admit", text(&folder), "--request", text(&request), "--fingerprint", &fingerprint];
+    for (group, told) in [("pilot", "Admitted."), ("energy", "its groups stay as they are")] {
+        let output = crosspark(&[&args[..], &["--group", group, "--welcome", text(&welcome)]].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains(told), "{said}");
+    }
+}
