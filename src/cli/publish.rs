@@ -118,10 +118,20 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     if as_json {
         output::json(&published)?;
     } else {
-        say!("Published {} version {}.", published.dataset, published.version);
+        match published.unchanged {
+            true => say!(
+                "{} has this content already, in version {}; nothing was published.",
+                published.dataset,
+                published.version
+            ),
+            false => say!("Published {} version {}.", published.dataset, published.version),
+        }
         let text = output::bytes(published.text_bytes);
         say!("{} records, {text}; sealed {}.", published.records, output::bytes(published.sealed_bytes));
         say!("manifest {}", published.manifest);
+        for remark in &published.remarks {
+            note!("Note on the policy: {remark}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

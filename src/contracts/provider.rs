@@ -144,9 +144,16 @@ impl Negotiations {
             ("process", claim.process != *process),
             ("offer", claim.offer != *offer),
             ("dataset", claim.dataset != *dataset),
-            ("issued", claim.issued > now.plus_ms(limits::SKEW_MS_MAX)),
-            ("issued", claim.issued < now.plus_ms(-limits::CLAIM_AGE_MS_MAX)),
         ];
+        let ahead_ms = claim.issued.ms().saturating_sub(now.ms());
+        if ahead_ms > limits::SKEW_MS_MAX || ahead_ms < -limits::CLAIM_AGE_MS_MAX {
+            let side = if ahead_ms > 0 { "after" } else { "before" };
+            let reason = format!(
+                "the claim was issued {} s {side} this node's time: compare the clocks of both nodes",
+                ahead_ms.unsigned_abs() / 1_000
+            );
+            return Err(Error::invalid("claim", reason));
+        }
         match wrong.into_iter().find(|(_, wrong)| *wrong) {
             Some((what, _)) => {
                 Err(Error::invalid("claim", format!("`{what}` of the claim does not match the message")))

@@ -1,6 +1,8 @@
 //! Policies in words, for requesters.
 
 use super::odrl::{Channel, Constraint, Permission, Policy, Recipients};
+use crate::core::id::{ParticipantId, Text};
+use crate::core::time::Timestamp;
 use std::fmt::Display;
 
 fn listed(items: &[impl Display]) -> String {
@@ -16,6 +18,32 @@ impl Policy {
     /// What the policy permits, a line for each condition; alternatives are separated by `or`.
     pub fn in_words(&self) -> String {
         self.permissions().iter().map(Permission::in_words).collect::<Vec<_>>().join("\nor\n")
+    }
+}
+
+impl Policy {
+    /// Terms that nobody meets at present: participants and groups that are not in the register, and times past.
+    pub fn unmet(
+        &self,
+        knows: impl Fn(&ParticipantId) -> bool,
+        has_group: impl Fn(&Text) -> bool,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let mut unmet = Vec::new();
+        for constraint in self.permissions().iter().flat_map(|permission| &permission.constraints) {
+            match constraint {
+                Constraint::Recipient(Recipients::Any(who) | Recipients::None(who)) => {
+                    unmet.extend(who.iter().filter(|id| !knows(id)).map(|id| format!("{id} is not a member")));
+                }
+                Constraint::Recipient(Recipients::Group(group)) if !has_group(group) => {
+                    unmet.push(format!("no member is in the group {group}"));
+                }
+                Constraint::Until(at) if *at <= now => unmet.push(format!("use ended at {at}")),
+                Constraint::From(at) if *at > now => unmet.push(format!("use begins at {at}")),
+                _ => {}
+            }
+        }
+        unmet
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod publish;
 mod sealing;
+mod unchanged;
 mod withdraw;
 
 pub use publish::{Publication, Published};

@@ -6,7 +6,7 @@ use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
 use crate::catalog::About;
 use crate::core::digest::Digest;
-use crate::core::id::{DatasetId, OfferId, Text};
+use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
 use crate::core::json::{self as canonical, Tape};
 use crate::core::limits;
 use crate::core::random;
@@ -74,6 +74,12 @@ pub struct Published {
     pub manifest: Digest,
     /// Digest of the container.
     pub container: Digest,
+    /// Whether the dataset had this content and description already: then there is no new version.
+    #[serde(default)]
+    pub unchanged: bool,
+    /// Terms of the policy that nobody meets at present.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 impl Publishing {
@@ -144,7 +150,7 @@ impl Publishing {
         let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let compiled = self.schema_named(&publication.schema)?;
         check_samples(&publication.about.samples, &compiled)?;
-        let (dataset, version) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
+        let (dataset, version, newest) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
         let key = DataKey::from_bytes(random::bytes(self.node.random()));
         let sealing = Sealing {
             node: self.node.clone(),
@@ -166,7 +172,7 @@ impl Publishing {
         let once = once.as_ref();
 
         let manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
-        let signed = document::sign(manifest, &self.node.document_key());
+        let signed = document::sign(manifest.clone(), &self.node.document_key());
         let cell = format!("{dataset}/{version}");
         let cell = Cell { table: "version", row: &cell, column: "key" };
         let row = VersionRow {
@@ -197,14 +203,28 @@ impl Publishing {
             sealed_bytes: assembled.size,
             manifest: signed.digest(),
             container: assembled.digest,
+            unchanged: false,
+            remarks: self.remarks(&policy),
         };
+        if let Some(newest) = newest
+            && self.is_unchanged(&newest, &row, (key, manifest)).await?
+        {
+            self.remove_unused(&assembled.digest);
+            return Ok(Published {
+                version: newest.version,
+                sealed_bytes: newest.bytes,
+                manifest: newest.manifest_digest,
+                container: newest.blob,
+                unchanged: true,
+                ..published
+            });
+        }
         let remembered = self.idempotency.remember(user, once, &published);
         if let Err(error) = self.commit_version(user, row, remembered).await {
             // These errors guarantee that nothing was committed. After any other the version may turn out to be
             // committed; if it is not, the sweep at the next start removes the blob.
             if matches!(error, StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_)) {
-                let removed = self.published.remove(&name_of(&assembled.digest));
-                removed.unwrap_or_else(|error| tracing::warn!(%error, "an unreferenced blob could not be removed"));
+                self.remove_unused(&assembled.digest);
             }
             if matches!(error, StoreError::Conflict(Conflict::Dataset)) {
                 let dataset = published.dataset;
@@ -218,6 +238,20 @@ impl Publishing {
             tracing::warn!(%error, "open negotiations could not be evaluated again; they continue later");
         }
         Ok(published)
+    }
+
+    fn remove_unused(&self, blob: &Digest) {
+        let removed = self.published.remove(&name_of(blob));
+        removed.unwrap_or_else(|error| tracing::warn!(%error, "an unreferenced blob could not be removed"));
+    }
+
+    /// Terms of a policy that nobody meets at present: they may be mistakes.
+    fn remarks(&self, policy: &Policy) -> Vec<String> {
+        let trust = self.node.trust();
+        let members = &trust.register.body().members;
+        let knows = |id: &ParticipantId| members.iter().any(|member| member.id == *id);
+        let has_group = |group: &Text| members.iter().any(|member| member.groups.contains(group));
+        policy.unmet(knows, has_group, self.node.now())
     }
 
     async fn commit_version(&self, user: &User, row: VersionRow, once: Option<Write>) -> Result<(), StoreError> {
@@ -250,8 +284,13 @@ impl Publishing {
         })
     }
 
-    async fn next_version(&self, dataset: Option<&DatasetId>, schema: &str) -> Result<(DatasetId, u64), Error> {
-        let Some(dataset) = dataset else { return Ok((DatasetId::generate(self.node.random()), 1)) };
+    /// The dataset, the number of its next version, and its newest version.
+    async fn next_version(
+        &self,
+        dataset: Option<&DatasetId>,
+        schema: &str,
+    ) -> Result<(DatasetId, u64, Option<VersionRow>), Error> {
+        let Some(dataset) = dataset else { return Ok((DatasetId::generate(self.node.random()), 1, None)) };
         let newest = self.node.store().dataset(dataset).await?;
         let newest = newest.ok_or_else(|| Error::invalid("dataset", format!("there is no dataset {dataset} here")))?;
         if newest.schema.id != schema {
@@ -259,7 +298,7 @@ impl Publishing {
                 format!("{dataset} has the schema {}; publish records of {schema} as a new dataset", newest.schema.id);
             return Err(Error::invalid("schema", reason));
         }
-        Ok((dataset.clone(), newest.version + 1))
+        Ok((dataset.clone(), newest.version + 1, Some(newest)))
     }
 
     fn manifest(

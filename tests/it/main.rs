@@ -17,6 +17,7 @@ mod keys;
 mod kills;
 mod load;
 mod operator;
+mod publishing;
 mod release;
 mod seeing;
 mod sim;
