@@ -90,8 +90,8 @@ impl CsvDecoder {
         for cell in &row {
             let name =
                 std::str::from_utf8(cell.bytes()).map_err(|_| "line 1: the header is not UTF-8; convert the file")?;
-            let Some(kind) = known.get(name) else {
-                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
+                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
                 return Err(format!(
                     "line 1: the column `{name}` is not a property of {}; rename it to one of: {}",
                     schema.id(),
@@ -116,8 +116,11 @@ impl CsvDecoder {
         out.extend_from_slice(&column.prefix);
         let shown = || text.chars().take(40).collect::<String>();
         match column.kind {
-            // Empty cells are absent and do not get here, so that an exported CSV can be published again.
-            ColumnType::Nested => Err(("csv", "a list or object does not fit into a cell; publish NDJSON".to_owned())),
+            // As `Export` writes them; whether it is valid JSON is checked with the record.
+            ColumnType::Nested if !matches!(text.as_bytes(), [b'[', .., b']'] | [b'{', .., b'}']) => {
+                Err(("csv", format!("`{}` is neither a list nor an object in JSON, such as [\"a\",\"b\"]", shown())))
+            }
+            ColumnType::Nested if !is_json(text) => Err(("csv", format!("`{}` is not valid JSON", shown()))),
             ColumnType::Boolean if !matches!(text, "true" | "false") => {
                 Err(("type", format!("`{}` is neither true nor false", shown())))
             }
@@ -128,13 +131,18 @@ impl CsvDecoder {
                     shown()
                 ),
             )),
-            ColumnType::Number | ColumnType::Boolean => {
+            ColumnType::Number | ColumnType::Boolean | ColumnType::Nested => {
                 out.extend_from_slice(cell);
                 Ok(())
             }
             ColumnType::String => serde_json::to_writer(out, text).map_err(|error| ("csv", error.to_string())),
         }
     }
+}
+
+/// Whether the text is one JSON value. Without this check, a cell could close its record and begin another.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn is_number(text: &str) -> bool {

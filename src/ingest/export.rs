@@ -1,7 +1,7 @@
 //! Export of records: NDJSON unchanged, or CSV with the schema's properties as columns.
 
 use super::Format;
-use crate::schema::{ColumnType, Schema};
+use crate::schema::Schema;
 use serde_json::{Map, Value};
 use std::io;
 
@@ -16,15 +16,10 @@ struct Columns {
 }
 
 impl Export {
-    /// Creates an exporter for a schema. CSV has all properties as columns; nested values are written as JSON.
+    /// Creates an exporter for a schema. CSV has all properties as columns, in the schema's order; lists and objects are
+    /// written as JSON.
     pub fn new(format: Format, schema: &Schema) -> Self {
-        let names = || {
-            // Flat columns come first, as they are the readable ones.
-            let columns = schema.columns();
-            let nested = |kind: &ColumnType| *kind == ColumnType::Nested;
-            let flat = columns.iter().filter(|(_, kind)| !nested(kind));
-            flat.chain(columns.iter().filter(|(_, kind)| nested(kind))).map(|(name, _)| name.clone()).collect()
-        };
+        let names = || schema.columns().into_iter().map(|(name, _)| name.to_owned()).collect();
         let csv = (format == Format::Csv).then(|| Columns { names: names(), header_written: false });
         Self { csv }
     }

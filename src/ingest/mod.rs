@@ -78,8 +78,11 @@ impl<R: Read> Chunks<R> {
             Format::Csv => Splitter::Csv(csv::Scanner::default()),
         };
         let mut chunks = Self { source, rest: Vec::new(), head: Vec::new(), line: 1, ended: false, splitter };
-        while chunks.rest.len() < 3 && !chunks.ended {
-            chunks.fill(3)?;
+        while chunks.rest.len() < 4 && !chunks.ended {
+            chunks.fill(4)?;
+        }
+        if let Some(what) = other_format(&chunks.rest) {
+            return Err(invalid(format!("the file is {what}; save it as {} in UTF-8", format.name().to_uppercase())));
         }
         if chunks.rest.starts_with(b"\xEF\xBB\xBF") {
             chunks.head = chunks.rest.drain(..3).collect();
@@ -150,6 +153,20 @@ impl<R: Read> Chunks<R> {
             Splitter::Csv(scanner) => scanner.record_end(&self.rest, from, aim, self.line).map_err(invalid),
         }
     }
+}
+
+/// What a file is that was given by mistake, from its first bytes.
+fn other_format(start: &[u8]) -> Option<&'static str> {
+    let known: [(&[u8], &str); 7] = [
+        (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
+        (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),
+        (b"%PDF", "a PDF"),
+        (b"\x1F\x8B", "compressed (gzip)"),
+        (b"\x28\xB5\x2F\xFD", "compressed (zstd)"),
+        (b"\xFF\xFE", "in UTF-16"),
+        (b"\xFE\xFF", "in UTF-16"),
+    ];
+    known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| what)
 }
 
 fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

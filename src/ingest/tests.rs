@@ -143,12 +143,43 @@ fn what_is_no_such_file_is_an_error() {
         ("area,period,value\nC,2024,\"1\n", Format::Csv, "ends inside a quoted"),
         ("area,period,value\nC\"x,2024,1\n", Format::Csv, "line 2: a quote inside"),
         ("area,period,value\n\"C\"x,2024,1\n", Format::Csv, "line 2: text after"),
+        ("PK\x03\x04...", Format::Csv, "an Office document (xlsx, ods); save it as CSV"),
+        ("%PDF-1.7", Format::Ndjson, "a PDF"),
     ] {
         let error = seal(text.as_bytes(), format, &built_in()[2]).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
     let huge = format!("{{\"area\":\"{}\"}}\n", "x".repeat(6 << 20));
     assert!(seal(huge.as_bytes(), Format::Ndjson, &built_in()[2]).unwrap_err().to_string().contains("longer than"));
+}
+
+/// Lists and objects in cells: what was exported can be published again, in the order in which the schema was written.
+#[test]
+fn lists_in_cells() {
+    let schema = br#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:test:lists",
+        "x-version": "1.0.0", "type": "object", "additionalProperties": false, "properties": {
+            "name": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}},
+            "age": {"type": "integer"}, "at": {"type": "object"}}}"#;
+    let schema = Schema::parse(schema).unwrap();
+    let text =
+        "{\"age\":3,\"at\":{\"x\":[1,2]},\"name\":\"a\",\"tags\":[\"p,q\",\"r\\\"\"]}\n{\"name\":\"b\",\"tags\":[]}\n";
+    let csv = Export::new(Format::Csv, &schema).frame(text.as_bytes()).unwrap();
+    assert!(csv.starts_with(b"name,tags,age,at\r\n"), "{}", String::from_utf8_lossy(&csv));
+    let (sealed, manifest) = seal(&csv, Format::Csv, &schema).unwrap();
+    assert_eq!(open(&sealed, &manifest, &schema).unwrap(), text);
+    for (cell, part) in [
+        ("a;b", "neither a list nor an object"),
+        ("\"[1,]\"", "not valid JSON"),
+        ("\"[1],\"\"age\"\":[2]\"", "not valid JSON"),
+        ("\"[1]}{[2]\"", "not valid JSON"),
+    ] {
+        match seal(format!("name,tags\nx,{cell}\n").as_bytes(), Format::Csv, &schema) {
+            Err(AssembleError::Invalid(found)) => {
+                assert!(found.first[0].violation.reason.contains(part), "{cell}: {found:?}");
+            }
+            other => panic!("{cell}: {:?}", other.map(|(_, manifest)| manifest)),
+        }
+    }
 }
 
 #[test]

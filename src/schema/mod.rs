@@ -10,10 +10,9 @@ pub use registry::{CompiledSchema, SchemaRegistry};
 pub use validator::{Validator, Violation};
 
 use crate::core::digest::Digest;
-use crate::core::json;
+use crate::core::json::{self, ReadError, Tape};
 use crate::core::limits;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// A strictly parsed schema.
 #[derive(Debug, Clone)]
@@ -22,6 +21,8 @@ pub struct Schema {
     version: String,
     digest: Digest,
     value: Value,
+    /// The properties in the order in which they were written.
+    properties: Vec<String>,
 }
 
 /// How a CSV cell of a property is converted.
@@ -33,7 +34,7 @@ pub enum ColumnType {
     Number,
     /// `true` or `false`.
     Boolean,
-    /// Array or object; not possible in a cell.
+    /// Array or object, as JSON.
     Nested,
 }
 
@@ -56,7 +57,7 @@ impl Schema {
         let version = text_of("x-version").filter(|version| is_semantic(version));
         let version = version.ok_or_else(|| invalid("/x-version", "must be a semantic version, as in 1.0.0"))?;
         let digest = Digest::labelled("crosspark/schema/v1", &[&json::to_canonical(&value)]);
-        let schema = Self { id, version, digest, value };
+        let schema = Self { id, version, digest, value, properties: written_order(text)? };
         schema.validator().map(|_| schema)
     }
 
@@ -90,11 +91,19 @@ impl Schema {
         Validator::compile(&self.value)
     }
 
-    /// The properties that may be columns of a CSV file.
-    pub fn columns(&self) -> BTreeMap<String, ColumnType> {
-        let properties = self.value.get("properties").and_then(Value::as_object);
-        properties.into_iter().flatten().map(|(name, property)| (name.clone(), column_type(property))).collect()
+    /// The properties that may be columns of a CSV file, in the order in which the schema was written.
+    pub fn columns(&self) -> Vec<(&str, ColumnType)> {
+        let kind = |name: &str| Some(column_type(self.value.get("properties")?.get(name)?));
+        self.properties.iter().filter_map(|name| Some((name.as_str(), kind(name)?))).collect()
     }
+}
+
+fn written_order(text: &[u8]) -> Result<Vec<String>, SchemaError> {
+    let mut tape = Tape::default();
+    tape.parse(text).map_err(ReadError::from)?;
+    let properties = tape.root().members().find(|(name, _)| *name == "properties");
+    let names = properties.into_iter().flat_map(|(_, properties)| properties.members());
+    Ok(names.map(|(name, _)| name.to_owned()).collect())
 }
 
 fn column_type(property: &Value) -> ColumnType {
@@ -133,7 +142,6 @@ pub fn built_in() -> Vec<Schema> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::json::Tape;
     use proptest::prelude::*;
     use serde_json::json;
 

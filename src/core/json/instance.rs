@@ -40,6 +40,11 @@ impl<'a> Node<'a> {
         self.token().kind
     }
 
+    /// The members of an object, in the order of the source; none for other values.
+    pub fn members(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
+        (self.kind() == Kind::Object).then(|| Members(Elements::of(self))).into_iter().flatten()
+    }
+
     /// The text of a string, or the canonical form of a number.
     pub fn text(self) -> &'a str {
         self.tape.str_of(self.token())
