@@ -206,7 +206,7 @@ pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Cont
     if beside.exists() {
         return Err(file_error(&beside, "this is left from an interrupted restore; remove it"));
     }
-    let contents = unpack(archive, &beside, seen).and_then(|contents| {
+    let contents = unpack(archive, &beside, &|_| true, seen).and_then(|contents| {
         let marker = beside.join(files::RESTORED);
         write_whole(&marker, &json::to_canonical(&contents.made)).map_err(|error| file_error(&marker, error))?;
         std::fs::rename(&beside, folder).map_err(|error| file_error(folder, error))?;
@@ -218,7 +218,18 @@ pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Cont
     contents
 }
 
-fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents, BackupError> {
+/// Unpacks what the verification of a log needs: the database and the root document, with their digests checked.
+pub fn unpack_log(archive: &Path, folder: &Path) -> Result<(), BackupError> {
+    unpack(archive, folder, &|name| [sqlite::FILE, files::ROOT].contains(&name), &|_| {}).map(drop)
+}
+
+/// Unpacks the files that are `wanted`, and checks them against the archive's list.
+fn unpack(
+    archive: &Path,
+    folder: &Path,
+    wanted: &dyn Fn(&str) -> bool,
+    seen: &dyn Fn(u64),
+) -> Result<Contents, BackupError> {
     let broken = |reason: String| BackupError::Archive { path: archive.to_owned(), reason };
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::create_dir_all(folder)
@@ -246,6 +257,9 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
             contents = Some(json::read::<Contents>(&list).map_err(|error| broken(error.to_string()))?);
             continue;
         }
+        if !wanted(&text) {
+            continue;
+        }
         let size = entry.size();
         let digest = put(entry, &folder.join(&name)).map_err(|error| file_error(&name, error))?;
         seen(size);
@@ -255,10 +269,11 @@ fn unpack(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Contents,
     if contents.format != FORMAT {
         return Err(broken(format!("its format is `{}`, expected {FORMAT}", contents.format)));
     }
-    if let Some((name, _)) = contents.files.iter().find(|(name, digest)| found.get(*name) != Some(digest)) {
+    let listed = || contents.files.iter().filter(|(name, _)| wanted(name));
+    if let Some((name, _)) = listed().find(|(name, digest)| found.get(*name) != Some(digest)) {
         return Err(broken(format!("`{name}` is missing or was altered")));
     }
-    if found.len() != contents.files.len() {
+    if found.len() != listed().count() {
         return Err(broken("it contains files that are not in its list".into()));
     }
     Ok(contents)

@@ -28,14 +28,17 @@ pub struct Row {
     pub fields: Vec<FieldOpening>,
 }
 
+/// The last entries, if no checkpoint covers them and nothing else is wrong.
+pub const UNCOVERED: &str = "uncovered";
+
 /// A problem found in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The first entry affected.
+    /// The first entry affected; 0 if a checkpoint itself is wrong.
     pub index: u64,
     /// Identifier of that entry, if it can be read.
     pub entry: Option<String>,
-    /// Kind of artifact: `entry`, `tile` or `checkpoint`.
+    /// Kind of artifact: `entry`, `tile`, `checkpoint`, or [`UNCOVERED`].
     pub artifact: &'static str,
     /// What is wrong.
     pub reason: String,
@@ -78,6 +81,11 @@ impl Check {
         if self.faults.len() < limits::FAULTS_REPORTED_MAX {
             self.faults.push(Fault { index, entry: entry.map(str::to_owned), artifact, reason: reason.into() });
         }
+    }
+
+    /// Reports a checkpoint that is not one of this log.
+    pub fn wrong_checkpoint(&mut self, reason: String) {
+        self.fault(0, None, "checkpoint", reason);
     }
 
     /// Checks the next row. Returns the tiles that became full, which the caller compares with the stored ones.
@@ -186,21 +194,24 @@ impl Check {
         let size = self.edge.size();
         while let Some(held) = self.held.get(self.next_held).cloned() {
             let reason = format!(
-                "{} has size {}: the entries {size} to {} are withheld",
-                held.source,
-                held.checkpoint.size,
-                held.checkpoint.size.saturating_sub(1)
+                "{} covers {} entries, but there are {size}: this copy is older, or entries were removed from it; take a \
+                 newer copy",
+                held.source, held.checkpoint.size,
             );
             self.fault(size, None, "checkpoint", reason);
             self.next_held += 1;
         }
         if self.faults.is_empty() && self.last_good < size {
-            let reason =
-                format!("the entries {} to {} are not covered by a matching checkpoint", self.last_good, size - 1);
-            self.fault(self.last_good, None, "checkpoint", reason);
+            let reason = format!(
+                "the entries {} to {} are not under a signed checkpoint yet; a running node signs one within half a minute",
+                self.last_good,
+                size - 1
+            );
+            self.fault(self.last_good, None, UNCOVERED, reason);
         }
         // Faults of entries come first, as they name the cause; a checkpoint only gives a range.
-        let rank = |artifact: &str| ["entry", "tile", "checkpoint"].iter().position(|known| *known == artifact);
+        let rank =
+            |artifact: &str| ["entry", "tile", "checkpoint", UNCOVERED].iter().position(|known| *known == artifact);
         self.faults.sort_by_key(|fault| (rank(fault.artifact), fault.index));
         let checkpoint = self.held.iter().map(|held| held.checkpoint.size).max().unwrap_or(0);
         Report {
@@ -235,5 +246,10 @@ impl Report {
     /// Whether no fault was found.
     pub fn is_good(&self) -> bool {
         self.faults.is_empty()
+    }
+
+    /// Whether everything is in order except that the last entries are not covered yet.
+    pub fn is_good_so_far(&self) -> bool {
+        self.faults.iter().all(|fault| fault.artifact == UNCOVERED)
     }
 }

@@ -3,10 +3,12 @@
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, say};
-use crate::audit::check::{Check, Held, Report};
+use crate::audit::check::{Check, Held, Report, UNCOVERED};
 use crate::audit::checkpoint::Checkpoint;
+use crate::backup;
 use crate::core::digest::Digest;
-use crate::core::id::{LogOrigin, ParticipantId};
+use crate::core::id::ParticipantId;
+use crate::core::random::{self, SystemRandomness};
 use crate::identity::key::{KeyUse, PublicKey};
 use crate::identity::register::VerifiedRegister;
 use crate::identity::root::{RootChain, VerifiedRoot};
@@ -27,7 +29,7 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Verify {
-    /// Folder of the node whose log is verified, or a copy of it.
+    /// Folder of the node whose log is verified, or a copy of it, or a backup archive.
     folder: PathBuf,
     /// Participant that the log must belong to.
     #[arg(long)]
@@ -80,12 +82,24 @@ fn print(report: &Report, json: bool) -> Outcome {
         say!("root         {}", report.root);
         say!("checkpoints  {} compared", report.checkpoints);
         for fault in &report.faults {
-            let id = fault.entry.as_deref().unwrap_or("-");
-            say!("WRONG        entry {} ({id}), {}: {}", fault.index, fault.artifact, fault.reason);
+            let id = fault.entry.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
+            match fault.artifact {
+                UNCOVERED => say!("NOT YET      {}", fault.reason),
+                "checkpoint" => say!("WRONG        checkpoint: {}", fault.reason),
+                artifact => say!("WRONG        entry {}{id}, {artifact}: {}", fault.index, fault.reason),
+            }
         }
-        say!("{}", if report.is_good() { "verified" } else { "NOT VERIFIED" });
+        match (report.is_good(), report.is_good_so_far()) {
+            (true, _) => say!("verified"),
+            (false, true) => say!("verified up to the last checkpoint"),
+            (false, false) => say!("NOT VERIFIED"),
+        }
     }
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(exit::UNVERIFIED) })
+    Ok(match (report.is_good(), report.is_good_so_far()) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(exit::PENDING),
+        (false, false) => ExitCode::from(exit::UNVERIFIED),
+    })
 }
 
 impl Verify {
@@ -102,13 +116,32 @@ impl Verify {
     }
 }
 
+/// A folder that is removed afterwards.
+struct Unpacked(PathBuf);
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Verifies a log; only what the log's key signed is trusted.
 pub fn verify(args: &Verify) -> anyhow::Result<Report> {
-    let database = args.folder.join(FILE);
+    if args.folder.is_file() {
+        let name = hex::encode(random::bytes::<16>(&SystemRandomness::new()));
+        let unpacked = Unpacked(std::env::temp_dir().join(format!("crosspark-audit-{name}")));
+        backup::unpack_log(&args.folder, &unpacked.0)?;
+        return verify_folder(args, &unpacked.0);
+    }
+    verify_folder(args, &args.folder)
+}
+
+fn verify_folder(args: &Verify, folder: &Path) -> anyhow::Result<Report> {
+    let database = folder.join(FILE);
     anyhow::ensure!(database.exists(), "{} contains no log ({FILE} is missing)", args.folder.display());
     let log = sqlite::log_rows(&database)?;
     let fingerprint = Digest::parse_fingerprint(&args.root_fingerprint).context("--root-fingerprint")?;
-    let root = args.root.clone().unwrap_or_else(|| args.folder.join(crate::assembly::files::ROOT));
+    let root = args.root.clone().unwrap_or_else(|| folder.join(crate::assembly::files::ROOT));
     let root = std::fs::read(&root).with_context(|| format!("the root document {}", root.display()))?;
     let root = VerifiedRoot::verify(&root, &fingerprint)?;
     let mut roots = RootChain::new(root);
@@ -118,13 +151,18 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
     let keys = log_keys(&log, &roots, &args.participant)?;
     let origin = args.participant.log_origin(0);
 
-    let mut held = Vec::new();
+    // What is not a checkpoint of this log is a fault of the report, like a checkpoint that does not match.
+    let (mut held, mut wrong) = (Vec::new(), Vec::new());
+    let mut read = |note: &str, source: String| match Checkpoint::verify(note, &origin, &keys) {
+        Ok(checkpoint) => held.push(Held { checkpoint, source }),
+        Err(error) => wrong.push(format!("{source}: {error}")),
+    };
     for note in log.checkpoints()? {
-        held.push(read_checkpoint(&note, &origin, &keys, "a checkpoint stored by the node itself")?);
+        read(&note, "a checkpoint stored by the node itself".to_owned());
     }
     for path in &args.checkpoints {
         let note = std::fs::read_to_string(path).with_context(|| format!("the checkpoint {}", path.display()))?;
-        held.push(read_checkpoint(&note, &origin, &keys, &path.display().to_string())?);
+        read(&note, path.display().to_string());
     }
     for folder in &args.held_by {
         let other = sqlite::log_rows(&folder.join(FILE)).with_context(|| format!("{}", folder.display()))?;
@@ -135,10 +173,12 @@ pub fn verify(args: &Verify) -> anyhow::Result<Report> {
             folder.display()
         );
         for note in notes {
-            held.push(read_checkpoint(&note, &origin, &keys, &format!("the checkpoint held by {}", folder.display()))?);
+            read(&note, format!("the checkpoint held by {}", folder.display()));
         }
     }
-    go_through(&log, Check::new(origin, held))
+    let mut check = Check::new(origin, held);
+    wrong.into_iter().for_each(|reason| check.wrong_checkpoint(reason));
+    go_through(&log, check)
 }
 
 /// The log's keys, from registers verified under the root document.
@@ -152,11 +192,6 @@ fn log_keys(log: &LogFile, roots: &RootChain, participant: &ParticipantId) -> an
     }
     anyhow::ensure!(!keys.is_empty(), "no register in the folder lists a log key of {participant}");
     Ok(keys)
-}
-
-fn read_checkpoint(note: &str, origin: &LogOrigin, keys: &[PublicKey], source: &str) -> anyhow::Result<Held> {
-    let checkpoint = Checkpoint::verify(note, origin, keys).with_context(|| source.to_owned())?;
-    Ok(Held { checkpoint, source: source.to_owned() })
 }
 
 fn go_through(log: &LogFile, mut check: Check) -> anyhow::Result<Report> {

@@ -241,3 +241,41 @@ fn damaged_archives_are_refused_and_leave_nothing() {
     let taken = crosspark(&["restore", text(&archive), "--into", text(&a.folder)]);
     assert!(String::from_utf8_lossy(&taken.stderr).contains("a new folder"));
 }
+
+/// `audit verify` reads a backup archive; a checkpoint of another log and an older copy are faults of the report.
+#[tokio::test(flavor = "multi_thread")]
+async fn auditors_read_archives() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    a.publish("economic-indicator", &records(2), "ndjson", &research()).await;
+    // A node that stops signs a last checkpoint.
+    run_a.stop();
+    let (archive, folder) = (alliance.folder.path().join("a.tar"), alliance.folder.path());
+    good(&["backup", text(&a.folder), "--out", text(&archive)]);
+    let run_a = a.start().await;
+    a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
+    run_a.stop();
+    let run_a = a.start().await;
+    let note = async |park: &Park| {
+        let client = park.client(&alliance, park.identity());
+        client.get(format!("{}/log/checkpoint", park.endpoint)).send().await.unwrap().text().await.unwrap()
+    };
+    let (newer, foreign) = (folder.join("newer"), folder.join("foreign"));
+    std::fs::write(&newer, note(&a).await).unwrap();
+    std::fs::write(&foreign, note(&b).await).unwrap();
+    let verify = |more: &[&str]| {
+        let args =
+            ["audit", "verify", text(&archive), "--participant", &a.id, "--root-fingerprint", &alliance.fingerprint];
+        let output = crosspark(&[&args[..], more].concat());
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, report) = verify(&[]);
+    assert!(code == 0 && report.contains("\nverified"), "{report}");
+    for (file, told) in [(&newer, "this copy is older"), (&foreign, "WRONG        checkpoint")] {
+        let (code, report) = verify(&["--checkpoint", text(file)]);
+        assert!(code == 4 && report.contains(told) && report.contains(text(file)), "{report}");
+    }
+    run_a.stop();
+    run_b.stop();
+}
