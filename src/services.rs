@@ -161,7 +161,14 @@ impl Services {
 
         let negotiations = Negotiations::new(node.clone(), decisions);
         let approvals = Arc::new(Approvals::new(node.clone(), negotiations.clone()));
-        let requests = Arc::new(Requests::new(node.clone(), peer.clone(), idempotency.clone(), downloads.clone()));
+        let requests = Arc::new(Requests::new(
+            node.clone(),
+            peer.clone(),
+            idempotency.clone(),
+            downloads.clone(),
+            negotiations.clone(),
+            transfers.clone(),
+        ));
         let publishing = Publishing::new(
             node.clone(),
             idempotency.clone(),
@@ -185,7 +192,7 @@ impl Services {
             membership,
             discovery,
             delivery: Delivery { transfers, data_plane, downloads },
-            contracts: Contracts { negotiations, approvals, requests },
+            contracts: Contracts { requests, negotiations, approvals },
             publishing,
             operations: Operations { outbox, recovery, health, tokens },
         }

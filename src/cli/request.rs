@@ -1,7 +1,7 @@
 //! `crosspark request`
 
 use super::api::{Api, NodeArgs};
-use super::outcome::{Outcome, exit};
+use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
@@ -19,6 +19,8 @@ pub enum Command {
     Show(Show),
     /// List the requests of your enterprise.
     List(List),
+    /// Cancel a request that is not delivered yet.
+    Cancel(Cancel),
 }
 
 #[derive(Args)]
@@ -51,6 +53,17 @@ pub struct Show {
 }
 
 #[derive(Args)]
+pub struct Cancel {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Id of the request.
+    request: ProcessId,
+    /// Reason, sent to the provider.
+    #[arg(long)]
+    reason: Option<Text>,
+}
+
+#[derive(Args)]
 pub struct List {
     #[command(flatten)]
     node: NodeArgs,
@@ -72,6 +85,16 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
             let view = show(&api, &args.request, 0).await?;
             let view = wait(&api, view, Duration::from_secs(args.wait)).await?;
             print(&view, as_json)
+        }
+        Command::Cancel(args) => {
+            let path = format!("/v1/requests/{}/cancellation", args.request.in_url());
+            let view = Api::new(&args.node)?.post(&path, &json!({"reason": args.reason})).await?;
+            if as_json {
+                output::json(&view)?;
+            } else {
+                say!("cancelled: {}", args.request);
+            }
+            done()
         }
         Command::List(args) => list(&Api::new(&args.node)?, as_json).await,
     }
@@ -127,11 +150,18 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
         }
         RequestStage::Refused => note!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
         RequestStage::Requested => {
-            say!("{}: requested; a person at the provider may have to approve it.", view.id);
+            say!("{}: requested; {}.", view.id, view.waits_for.as_deref().unwrap_or("the provider decides"));
             say!("Check again later: crosspark request show {}", view.id);
         }
         stage => say!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
     }
+    let value = serde_json::to_value(view)?;
+    let version = view.version.map(|version| format!("version {version}")).unwrap_or_default();
+    let about = [format!("{} of {}", view.dataset, view.provider), version];
+    say!("{:<9}{}", "dataset", output::joined(about, ", "));
+    say!("{:<9}{} for {}, {}", "request", view.enterprise, view.purpose, output::time(&value, "started"));
+    say!("{:<9}{}", "terms", output::terms(&value));
+    say!("{:<9}{}", "trace", output::text(&value, "trace"));
     print_withdrawn(view.withdrawn.as_deref());
     Ok(code)
 }

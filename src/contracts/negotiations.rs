@@ -3,13 +3,13 @@
 
 use super::facts::{BAD_AGREEMENT, transition_facts};
 use crate::agreement::Agreement;
-use crate::audit::entry::{Draft, Facts, Kind};
+use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::id::ProcessId;
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document::{self, Signed};
 use crate::negotiation::{Event, Negotiation, Role};
-use crate::node::{Counterparty, DecisionMaker, Error, Inbound, Node, Transition, Trust};
+use crate::node::{Counterparty, DecisionMaker, Error, Inbound, Node, Transition, Trust, User};
 use crate::storage::{Change, Guard, Outgoing, StoreError, Write};
 use std::sync::Arc;
 
@@ -132,6 +132,26 @@ impl Negotiations {
             Ok(())
         })
         .await
+    }
+
+    /// A user of this side ends a negotiation; the peer receives the reason.
+    pub(super) async fn cancel(self: &Arc<Self>, user: &User, id: &ProcessId, reason: &str) -> Result<(), Error> {
+        for _ in 0..limits::CONFLICT_RETRIES_MAX {
+            let missing = || Error::not_found(format!("there is no negotiation {id}"));
+            let old = self.node.store().negotiation(id).await?.ok_or_else(missing)?;
+            let state = old.state;
+            let Some(change) = self.terminate(old, None, reason, self.node.now()) else {
+                let reason = format!("the contract is being concluded ({}); try again in a moment", state.name());
+                return Err(Error::invalid("conflict", reason));
+            };
+            let person = FieldOpening::new("person", user.person.clone(), self.node.random());
+            match self.node.store().commit(change.by(person)).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Unavailable("the negotiation keeps changing; try again".into()))
     }
 
     /// A negotiation, for its peer only.

@@ -146,7 +146,7 @@ impl Negotiations {
             ("dataset", claim.dataset != *dataset),
         ];
         let ahead_ms = claim.issued.ms().saturating_sub(now.ms());
-        if ahead_ms > limits::SKEW_MS_MAX || ahead_ms < -limits::CLAIM_AGE_MS_MAX {
+        if !(-limits::CLAIM_AGE_MS_MAX..=limits::SKEW_MS_MAX).contains(&ahead_ms) {
             let side = if ahead_ms > 0 { "after" } else { "before" };
             let reason = format!(
                 "the claim was issued {} s {side} this node's time: compare the clocks of both nodes",

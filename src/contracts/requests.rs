@@ -1,18 +1,20 @@
 //! Requests of this park's enterprises: requesting a peer's dataset, following the request, opening the delivered data.
 
+use super::Negotiations;
 use super::facts::{new_negotiation, set_claim, transition_facts};
-use crate::agreement::Claim;
+use crate::agreement::{Claim, Versions};
 use crate::audit::entry::{FieldOpening, Kind};
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, HoldingId, OfferId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
-use crate::delivery::{Downloads, Opened};
+use crate::delivery::{Downloads, Opened, Transfers};
 use crate::idempotency::{Idempotency, IdempotencyKey};
 use crate::identity::document;
 use crate::negotiation::{Negotiation, Role, State, Subject};
-use crate::node::{Error, Message, Node, Peer, User};
+use crate::node::{Error, Message, Node, Peer, TransferStep, User};
+use crate::policy::Policy;
 use crate::storage::{Change, HoldingState, Write};
 use crate::transfer::{self, PULL};
 use schemars::JsonSchema;
@@ -45,6 +47,7 @@ pub enum RequestStage {
 
 /// A request as shown to its user.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct RequestView {
     /// Id of the request.
@@ -61,6 +64,15 @@ pub struct RequestView {
     pub stage: RequestStage,
     /// Reason for a refusal or suspension.
     pub reason: Option<String>,
+    /// What it waits for, if it is not decided.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// Terms in normal form.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub policy: Value,
+    /// Version of the dataset, once agreed.
+    #[serde(default)]
+    pub version: Option<u64>,
     /// Holding with the verified dataset.
     pub holding: Option<HoldingId>,
     /// Records in the holding.
@@ -92,12 +104,21 @@ pub struct Requests {
     peer: Arc<dyn Peer>,
     idempotency: Arc<Idempotency>,
     downloads: Arc<Downloads>,
+    negotiations: Arc<Negotiations>,
+    transfers: Arc<Transfers>,
 }
 
 impl Requests {
     /// Requests go to `peer`; `downloads` holds the delivered datasets.
-    pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, idempotency: Arc<Idempotency>, downloads: Arc<Downloads>) -> Self {
-        Self { node, peer, idempotency, downloads }
+    pub fn new(
+        node: Arc<Node>,
+        peer: Arc<dyn Peer>,
+        idempotency: Arc<Idempotency>,
+        downloads: Arc<Downloads>,
+        negotiations: Arc<Negotiations>,
+        transfers: Arc<Transfers>,
+    ) -> Self {
+        Self { node, peer, idempotency, downloads, negotiations, transfers }
     }
 
     /// Requests a peer's dataset for a purpose, on behalf of the user's enterprise.
@@ -212,6 +233,39 @@ impl Requests {
         }
     }
 
+    /// Cancels a request that is not delivered yet; the provider receives the reason.
+    pub async fn cancel(&self, user: &User, id: &ProcessId, reason: &str) -> Result<RequestView, Error> {
+        let negotiation = self.own(user, id).await?;
+        if !negotiation.state.is_final() {
+            self.negotiations.cancel(user, id, reason).await?;
+            return self.view(user, id).await;
+        }
+        let open = self.node.store().transfer_of(id).await?.filter(|transfer| !transfer.state.is_final());
+        let transfer = open.ok_or_else(|| Error::invalid("conflict", "the request has ended already"))?;
+        self.transfers.apply_user_step(user, &transfer.id, TransferStep::Terminate(reason.to_owned())).await?;
+        self.view(user, id).await
+    }
+
+    /// What an undecided request waits for.
+    async fn waits_for(&self, negotiation: &Negotiation) -> Result<Option<String>, Error> {
+        let policy = Policy::from_value(&negotiation.subject.policy).ok();
+        let consent = policy.is_some_and(|policy| policy.permissions().iter().any(|permission| permission.consent));
+        let waits_for = match negotiation.state {
+            State::Requested => match self.node.store().attempts(&negotiation.id).await? {
+                Some(0) => "the request is being sent to the provider".to_owned(),
+                Some(attempts) => format!(
+                    "the provider has not accepted the request yet, after {attempts} attempts; it is sent again until it is \
+                     accepted"
+                ),
+                None if consent => "a person at the provider decides".to_owned(),
+                None => "the provider decides".to_owned(),
+            },
+            State::Offered => "a person of this park answers the provider's offer (crosspark approvals)".to_owned(),
+            _ => return Ok(None),
+        };
+        Ok(Some(waits_for))
+    }
+
     /// A page of the requests of the user's enterprise, newest first, and where the next page begins.
     pub async fn list(
         &self,
@@ -265,6 +319,15 @@ impl Requests {
             (State::Finalized, ..) => (RequestStage::Delivering, None),
             _ => (RequestStage::Agreed, None),
         };
+        let waits_for = self.waits_for(&negotiation).await?;
+        let agreement = match &transfer {
+            Some(transfer) => self.node.store().agreement(&transfer.agreement).await?,
+            None => None,
+        };
+        let version = agreement.and_then(|row| match row.agreement.versions {
+            Versions::One(version) => Some(version),
+            Versions::All => None,
+        });
         let withdrawn = self.node.store().recalled(&negotiation.peer, &negotiation.subject.dataset).await?;
         Ok(RequestView {
             withdrawn,
@@ -275,6 +338,9 @@ impl Requests {
             enterprise: negotiation.subject.enterprise.ok_or_else(unclaimed)?,
             stage,
             reason,
+            waits_for,
+            policy: negotiation.subject.policy,
+            version,
             holding: verified.map(|holding| holding.id.clone()),
             records: verified.map(|holding| holding.records),
             trace: negotiation.trace,

@@ -144,6 +144,13 @@ impl Outbox {
         let message = Message::read(row).ok_or_else(|| {
             PeerError::Invalid("this software version does not understand the message in the outbox".into())
         })?;
+        // A request that was cancelled before it was delivered.
+        if matches!(message, Message::ContractRequest { peer_pid: None, .. })
+            && let Ok(Some(negotiation)) = self.node.store().negotiation(&row.process).await
+            && negotiation.state == negotiation::State::Terminated
+        {
+            return Ok(());
+        }
         let (trust, now) = (self.node.trust(), self.node.now());
         trust.ensure_current(now).map_err(|error| PeerError::Unreachable(error.to_string()))?;
         let member = trust.register.member(&row.to);

@@ -45,7 +45,11 @@ impl Publishing {
             let broken = |error: OpenError| Error::Internal(error.to_string());
             let mut hash = KeyedHasher::new(other.expose(), PLAINTEXT_LABEL);
             let mut package = Package::open(file, &key, &manifest).map_err(broken)?;
-            package.read(|text| Ok(hash.update(text))).map_err(broken)?;
+            let update = |text: &[u8]| {
+                hash.update(text);
+                Ok(())
+            };
+            package.read(update).map_err(broken)?;
             Ok::<_, Error>(hash.finish())
         });
         Ok(digest.await.map_err(|error| Error::Internal(error.to_string()))?? == before.text.digest)

@@ -114,9 +114,11 @@ async fn conforms(store: &dyn Store) {
         found
     };
     assert_eq!(due().await, [1, 3]);
+    let attempts = async |process: &str| store.attempts(&ProcessId::parse(process).unwrap()).await.unwrap();
+    assert_eq!((attempts("urn:uuid:p").await, attempts("urn:uuid:x").await), (Some(0), None));
     let later = SystemClock.now().plus_ms(60_000);
     store.maintain(vec![Maintenance::Retry { id: message(1, "urn:uuid:p").id, at: later }]).await.unwrap();
-    assert_eq!(due().await, [3]);
+    assert_eq!((due().await, attempts("urn:uuid:p").await), (vec![3], Some(1)));
     assert_eq!(store.outbox_next(SystemClock.now().plus_ms(1_000)).await.unwrap(), (Some(later), 3));
     store.maintain(vec![Maintenance::Sent(message(1, "urn:uuid:p").id)]).await.unwrap();
     assert_eq!(due().await, [2, 3]);

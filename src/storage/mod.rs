@@ -410,6 +410,8 @@ pub trait Store: Send + Sync {
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError>;
     /// A message of the outbox.
     async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError>;
+    /// The attempts at delivering the first waiting message of a process; `None` if none waits.
+    async fn attempts(&self, process: &ProcessId) -> Result<Option<u32>, StoreError>;
     /// The time after `now` at which the next message is due, and the number of all waiting messages.
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 

@@ -76,6 +76,7 @@ const WIDER: &[(&str, &str)] = &[
     ("Transfer", "a row: what the database keeps of a transfer"),
     ("VersionRow", "a row: what the database keeps of a dataset version"),
     ("Offered", "a DCAT dataset as the catalog has it"),
+    ("RequestView", "a request as the API shows it"),
     ("State", "the in-memory store: one field for each table"),
 ];
 

@@ -37,6 +37,14 @@ pub fn add(routes: Routes) -> Routes {
             requester("/v1/requests/{id}", "getRequest", "Returns a request, on demand after waiting for its end."),
             one,
         )
+        .post(
+            requester(
+                "/v1/requests/{id}/cancellation",
+                "cancelRequest",
+                "Cancels a request that is not delivered yet.",
+            ),
+            cancel,
+        )
         .get(requester("/v1/requests/{id}/data", "getData", "Returns the delivered records."), data)
 }
 
@@ -95,6 +103,25 @@ async fn list(
     let (requests, next) = app.services.contracts.requests.list(&user, before, page.limit()?).await?;
     let next = next.map(|(started, id)| cursor(format!("{} {id}", started.ms())));
     Ok(Json(RequestPage { requests, next }))
+}
+
+/// A cancellation.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Cancellation {
+    /// Reason; the provider receives it.
+    #[serde(default)]
+    reason: Option<Text>,
+}
+
+async fn cancel(
+    State(app): State<App>,
+    Caller(user): Caller,
+    PathId(id): PathId<ProcessId>,
+    JsonBody(cancellation): JsonBody<Cancellation>,
+) -> Result<Json<RequestView>, Problem> {
+    let reason = cancellation.reason.as_ref().map_or("the requester cancelled the request", Text::as_str);
+    Ok(Json(app.services.contracts.requests.cancel(&user, &id, reason).await?))
 }
 
 /// The query of a request.

@@ -298,6 +298,11 @@ impl Store for MemoryStore {
         Ok(self.disk.state().outbox.values().find(|(message, _)| message.id == *id).map(|(message, _)| message.clone()))
     }
 
+    async fn attempts(&self, process: &ProcessId) -> Result<Option<u32>, StoreError> {
+        let state = self.disk.state();
+        Ok(state.outbox.values().find(|(message, _)| message.process == *process).map(|(message, _)| message.attempts))
+    }
+
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
         let state = self.disk.state();
         let next = state.first_messages().into_iter().map(|(_, due)| *due).filter(|due| *due > now).min();

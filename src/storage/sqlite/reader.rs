@@ -319,6 +319,12 @@ impl Store for SqliteStore {
         self.readers.point(read).await
     }
 
+    async fn attempts(&self, process: &ProcessId) -> Result<Option<u32>, StoreError> {
+        let process = process.to_string();
+        let sql = "SELECT attempts FROM outbox WHERE process = ?1 ORDER BY n LIMIT 1";
+        self.readers.point(move |c| scalar(c, sql, [process])).await
+    }
+
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
         let read = move |c: &Connection| {
             let due = scalar::<Option<i64>>(

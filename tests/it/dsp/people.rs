@@ -211,3 +211,50 @@ async fn no_word_is_taken_for_granted() {
     assert_eq!(kinds(&a.entries().await).iter().filter(|kind| *kind == "data.released").count(), 1);
     run.stop();
 }
+
+/// A requester reads what a request waits for, and cancels it: while a person decides, and before the provider has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_cancelled() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &consent()).await;
+    let waiting = async || a.get("publisher", "/v1/approvals").await["approvals"].as_array().unwrap().len();
+    let becomes = async |count: usize| {
+        for _ in 0..500 {
+            if waiting().await == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{count} requests do not wait: {}", a.log());
+    };
+    let asked = b.begin_request(&a, dataset_of(&published), "research").await;
+    becomes(1).await;
+    let view = b.wait(&asked, 0).await;
+    assert_eq!(view["waitsFor"], "a person at the provider decides", "{view}");
+    assert_eq!(view["policy"], consent());
+    let (id, token) = (asked["id"].as_str().unwrap(), b.token_of("requester").await);
+    let ended =
+        good(&["request", "cancel", id, "--reason", "no longer needed", "--node", &b.management, "--token", &token]);
+    assert_eq!((&ended["stage"], &ended["reason"]), (&json!("refused"), &json!("no longer needed")), "{ended}");
+    becomes(0).await;
+    let path = format!("/v1/requests/{id}/cancellation");
+    let (status, said) = b.call("POST", &path, &token, Some(json!({}))).await;
+    assert!(status == 409 && said["detail"].as_str().unwrap().contains("ended already"), "{said}");
+    run_a.settle().await;
+    run_b.settle().await;
+
+    // The provider learns of it when it is back.
+    let asked = b.begin_request(&a, dataset_of(&published), "research").await;
+    becomes(1).await;
+    run_a.stop();
+    let id = asked["id"].as_str().unwrap();
+    good(&["request", "cancel", id, "--node", &b.management, "--token", &token]);
+    assert_eq!(b.wait(&asked, 0).await["stage"], "refused");
+    let run_a = a.start().await;
+    run_b.settle().await;
+    becomes(0).await;
+    run_a.stop();
+    run_b.stop();
+}
