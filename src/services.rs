@@ -172,6 +172,7 @@ impl Services {
         let publishing = Publishing::new(
             node.clone(),
             idempotency.clone(),
+            discovery.clone(),
             negotiations.clone(),
             transfers.clone(),
             schemas,

@@ -25,6 +25,9 @@ pub struct Args {
     /// Folder for the demonstration; by default a temporary one.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// First of four consecutive ports; by default free ones, so that several demonstrations can run at once.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65_532))]
+    ports: Option<u16>,
 }
 
 const COMPUTE: &str = include_str!("../../examples/data/compute-resources.ndjson");
@@ -43,9 +46,9 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
     let mut story = Story::new(as_json);
-    let outcome = tell(&folder, &mut story, args.keep).await;
+    let outcome = tell(&folder, &mut story, &args).await;
     if let Err(error) = outcome {
-        story.check("the demonstration ran to completion", false, &format!("{error:#}"));
+        story.check(("the demonstration ran to completion", "演示运行到结束"), false, &format!("{error:#}"));
     }
     let good = story.finish()?;
     if temporary && !args.keep {
@@ -54,18 +57,25 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 
-async fn tell(folder: &Path, story: &mut Story, keep: bool) -> anyhow::Result<()> {
-    story.chapter("Two parks form an alliance / 两园区结成联盟");
+async fn tell(folder: &Path, story: &mut Story, args: &Args) -> anyhow::Result<()> {
+    story.chapter(("Two parks form an alliance", "两个园区结成联盟"));
     let operator = Operator::init(folder)?;
     let ai = Park::make(
         folder,
         "shijingshan-ai",
         "Shijingshan AI Large Model Industrial Cluster",
         "石景山人工智能大模型产业集聚区",
+        args.ports,
     )
     .await?;
-    let vr =
-        Park::make(folder, "zgc-vr", "Zhongguancun Virtual Reality Industrial Park", "中关村虚拟现实产业园").await?;
+    let vr = Park::make(
+        folder,
+        "zgc-vr",
+        "Zhongguancun Virtual Reality Industrial Park",
+        "中关村虚拟现实产业园",
+        args.ports.map(|first| first + 2),
+    )
+    .await?;
     for park in [&ai, &vr] {
         operator.admit(park)?;
     }
@@ -73,31 +83,34 @@ async fn tell(folder: &Path, story: &mut Story, keep: bool) -> anyhow::Result<()
         park.join(&operator)?;
     }
     story.timing("alliance_ms");
-    story.check("an alliance with two members", true, "keys created, fingerprints compared, certificates issued");
+    let detail =
+        story.words(("keys created, fingerprints compared, certificates issued", "已生成密钥、核对指纹、签发证书"));
+    story.check(("an alliance with two members", "联盟有两个成员"), true, detail);
 
     let mut ai = ai.start().await?;
     let mut vr = vr.start().await?;
     story.timing("nodes_ready_ms");
-    story.check("both nodes run as separate processes", true, &format!("{} and {}", ai.endpoint(), vr.endpoint()));
+    let nodes = format!("{}, {}", ai.endpoint(), vr.endpoint());
+    story.check(("both nodes run as separate processes", "两个节点各自独立运行"), true, &nodes);
 
-    story.chapter("The parks publish / 园区发布数据");
+    story.chapter(("The parks publish", "园区发布数据"));
     publish_samples(folder, story, &ai, &vr).await?;
 
-    story.chapter("An enterprise searches, requests and receives data / 企业查找、申请并获得数据");
+    story.chapter(("An enterprise searches, requests and receives data", "企业查找、申请并获得数据"));
     deliver(folder, story, &ai, &vr).await?;
 
-    story.chapter("A request that the policy does not permit is refused and logged / 不符合策略的申请被拒绝并留痕");
+    story.chapter(("A request that the policy does not permit is refused and logged", "不符合策略的申请被拒绝并留痕"));
     refuse(story, &ai, &vr).await?;
 
-    if keep {
-        story.keep(&[&ai, &vr])?;
+    if args.keep {
+        story.keep(&[ai.describe(), vr.describe()])?;
         tokio::signal::ctrl_c().await?;
     }
     ai.stop().await?;
     vr.stop().await?;
     story.timing("stopped_ms");
 
-    story.chapter("An auditor verifies both logs offline / 审计员离线核验两份日志");
+    story.chapter(("An auditor verifies both logs offline", "审计员离线核验两份日志"));
     verify(story, &operator, &ai, &vr)
 }
 
@@ -118,22 +131,23 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
         let file = folder.join(format!("sample-{n}.{}", format.name()));
         std::fs::write(&file, text)?;
         let published = publish::send(&park.publisher()?, &publication(title, schema, policy, format)?, &file).await?;
-        story.line(&format!(
-            "{} publishes “{title}”: {} records, sealed {} bytes",
-            park.name(),
-            published.records,
-            published.sealed_bytes
-        ));
+        let publishes = story.words(("publishes", "发布"));
+        let sealed = story.words(("records, sealed bytes:", "条记录，密封字节数："));
+        let (park, records, bytes) = (story.words(park.name()), published.records, published.sealed_bytes);
+        story.line(&format!("{park} {publishes} “{title}”: {records} {sealed} {bytes}"));
     }
     story.timing("published_ms");
-    story.check("three datasets published", true, "every record valid under a shared schema, sealed and signed");
+    let detail = story
+        .words(("every record valid under a shared schema, sealed and signed", "每条记录都符合共享模式，已密封并签名"));
+    story.check(("three datasets published", "已发布三个数据集"), true, detail);
 
     let file = folder.join("broken.ndjson");
     std::fs::write(&file, COMPUTE.replacen("\"kind\":\"mixed\"", "\"kind\":\"abacus\"", 1))?;
     let broken = publication("Broken", "compute-resource", RESEARCH, Format::Ndjson)?;
     let refused = publish::send(&ai.publisher()?, &broken, &file).await;
     let reason = refused.err().map(|error| error.to_string()).unwrap_or_default();
-    story.check("a file with one invalid record is refused completely", reason.contains("1 of 25"), &reason);
+    let name = ("a file with one invalid record is refused completely", "含一条无效记录的文件被整体拒绝");
+    story.check(name, reason.contains("1 of 25"), &reason);
     Ok(())
 }
 
@@ -163,7 +177,8 @@ async fn first_dataset(consumer: &Park, provider: &ParticipantId) -> anyhow::Res
 }
 
 async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
-    story.line(&format!("Silkroad Visual Beijing Center, at {}, requests compute resources for research", vr.name()));
+    let asks = ("requests compute resources for research", "为研究用途申请算力资源数据");
+    story.line(&format!("Silkroad Visual Beijing Center ({}) {}", story.words(vr.name()), story.words(asks)));
     let begun = story.now();
     let view = ask(vr, ai, "research").await?;
     let out = folder.join("compute-resources.ndjson");
@@ -173,9 +188,10 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     }
     story.timing_since("request_to_file_ms", begun);
     let reason = view.reason.clone().unwrap_or_default();
-    story.check("requested, negotiated, delivered, verified", verified, &reason);
+    story.check(("requested, negotiated, delivered, verified", "申请、协商、交付、核验"), verified, &reason);
     let same = std::fs::read_to_string(&out).is_ok_and(|text| same_records(&text, COMPUTE));
-    story.check("every value equals the published one", same, "compared record by record");
+    let detail = story.words(("compared record by record", "逐条比较"));
+    story.check(("every value equals the published one", "每个值都与发布的一致"), same, detail);
 
     // In the opposite direction, too: both parks are provider and consumer.
     let view = ask(ai, vr, "planning").await?;
@@ -185,8 +201,8 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
         fetch::fetch(&ai.requester()?, &view.id, Format::Csv, &out).await?;
     }
     story.timing("other_way_ms");
-    let detail = format!("{} records as CSV", view.records.unwrap_or(0));
-    story.check("delivered in the opposite direction, too", verified, &detail);
+    let detail = format!("{} {}", view.records.unwrap_or(0), story.words(("records as CSV", "条记录，CSV 格式")));
+    story.check(("delivered in the opposite direction, too", "反方向同样交付成功"), verified, &detail);
     Ok(())
 }
 
@@ -202,8 +218,10 @@ fn same_records(found: &str, published: &str) -> bool {
 async fn refuse(story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
     let view = ask(vr, ai, "advertising").await?;
     let reason = view.reason.clone().unwrap_or_default();
-    story.line(&format!("the same enterprise requests them for advertising: {reason}"));
-    story.check("a request for another purpose is refused", view.stage == RequestStage::Refused, &reason);
+    let asks = ("the same enterprise requests them for advertising", "同一企业为广告用途申请");
+    story.line(&format!("{}: {reason}", story.words(asks)));
+    let name = ("a request for another purpose is refused", "其他用途的申请被拒绝");
+    story.check(name, view.stage == RequestStage::Refused, &reason);
     let entries = ai.auditor()?.get("/v1/audit/entries?limit=1000").await?;
     let logged = entries["entries"]
         .as_array()
@@ -211,7 +229,8 @@ async fn refuse(story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
         .flatten()
         .find(|row| row["entry"]["decision"] == "refused" && row["entry"]["purpose"] == "advertising");
     let rule = logged.map(|row| row["entry"]["rule"].to_string()).unwrap_or_default();
-    story.check("the provider's log has the refusal and its rule", !rule.is_empty(), &rule);
+    let name = ("the provider's log has the refusal and its rule", "提供方日志记有该拒绝及所依规则");
+    story.check(name, !rule.is_empty(), &rule);
     story.timing("refusal_ms");
     Ok(())
 }
@@ -221,17 +240,16 @@ fn verify(story: &mut Story, operator: &Operator, ai: &Park, vr: &Park) -> anyho
         let held_by = vec![other.folder().to_owned()];
         let args = audit::Verify::new(park.folder(), park.id(), &operator.fingerprint(), held_by);
         let report = audit::verify(&args)?;
-        let detail = format!(
-            "{} entries, {} checkpoints compared, including one held by the other park",
-            report.entries, report.checkpoints
-        );
+        let compared = story.words((
+            "checkpoints compared, including one held by the other park",
+            "个检查点已比较，其中一个由对方园区持有",
+        ));
+        let entries = story.words(("entries", "条"));
+        let detail = format!("{} {entries}, {} {compared}", report.entries, report.checkpoints);
         let fault = report.faults.first().map(|fault| fault.reason.clone());
         let covered = report.covered == report.entries;
-        story.check(
-            &format!("the log of {} verifies", park.name()),
-            report.is_good() && covered,
-            &fault.unwrap_or(detail),
-        );
+        let name = (format!("the log of {} verifies", park.name().0), format!("{} 的日志核验通过", park.name().1));
+        story.check((&name.0, &name.1), report.is_good() && covered, &fault.unwrap_or(detail));
     }
     story.timing("verified_ms");
     Ok(())

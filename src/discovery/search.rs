@@ -47,6 +47,14 @@ impl Discovery {
             .await;
     }
 
+    /// Removes a dataset that its provider withdrew from the index, before its catalog is read again.
+    pub async fn forget(&self, peer: &ParticipantId, dataset: &DatasetId) {
+        let gone = Batch { put: Vec::new(), gone: vec![dataset.clone()] };
+        if let Err(error) = self.index.take(peer, gone, self.node.now()).await {
+            tracing::warn!(%error, %peer, %dataset, "a withdrawn dataset could not be removed from the search index");
+        }
+    }
+
     /// Reads one catalog: the changes since the last read, or everything if this node's groups changed, the last full
     /// read is too old, or the peer does not report changes.
     async fn read_catalog(&self, peer: &Member) -> Result<(), String> {

@@ -12,6 +12,7 @@ use crate::contracts::Negotiations;
 use crate::core::digest::Digest;
 use crate::core::limits;
 use crate::delivery::Transfers;
+use crate::discovery::Discovery;
 use crate::idempotency::Idempotency;
 use crate::keys::Kek;
 use crate::node::{Error, Node};
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 pub struct Publishing {
     node: Arc<Node>,
     idempotency: Arc<Idempotency>,
+    discovery: Arc<Discovery>,
     negotiations: Arc<Negotiations>,
     transfers: Arc<Transfers>,
     schemas: Arc<SchemaRegistry>,
@@ -36,6 +38,7 @@ impl Publishing {
     pub fn new(
         node: Arc<Node>,
         idempotency: Arc<Idempotency>,
+        discovery: Arc<Discovery>,
         negotiations: Arc<Negotiations>,
         transfers: Arc<Transfers>,
         schemas: Arc<SchemaRegistry>,
@@ -43,7 +46,7 @@ impl Publishing {
         published: Blobs,
     ) -> Arc<Self> {
         let permits = Semaphore::new(limits::PUBLICATIONS_MAX);
-        Arc::new(Self { node, idempotency, negotiations, transfers, schemas, kek, published, permits })
+        Arc::new(Self { node, idempotency, discovery, negotiations, transfers, schemas, kek, published, permits })
     }
 
     /// Names of the stored sealed bytes.

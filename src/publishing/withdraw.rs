@@ -96,7 +96,10 @@ impl Publishing {
             reason: body.reason.to_string(),
         };
         match self.node.store().commit(Change::new(self.node.draft(Kind::DatasetRecalled, facts)).write(write)).await {
-            Ok(mut logged) => Ok(logged.pop()),
+            Ok(mut logged) => {
+                self.discovery.forget(&from.participant, &body.dataset).await;
+                Ok(logged.pop())
+            }
             Err(StoreError::Conflict(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

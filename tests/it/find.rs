@@ -207,10 +207,9 @@ async fn what_is_withdrawn_ends() {
     assert_eq!(good(&args)["notified"], 1);
     assert!(!crosspark(&args).status.success(), "a second withdrawal must fail");
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
-    here.services.discovery.refresh_index().await;
-    assert_eq!(search(&b, "q=sample").await["total"], 0);
-    // A consumer of the dataset is notified and keeps its copy.
+    // A consumer of the dataset is notified: it no longer finds the dataset, and keeps its copy.
     run_a.settle().await;
+    assert_eq!(search(&b, "q=sample").await["total"], 0);
     let view = b.wait(&view, 0).await;
     assert_eq!((&view["stage"], &view["withdrawn"]), (&json!("verified"), &json!("it had errors")), "{view}");
     assert!(b.entries().await.iter().any(|row| row["entry"]["kind"] == "dataset.recalled"));

@@ -1,5 +1,6 @@
 //! The operator and the parks of the demonstration, which run the program's own commands in separate processes.
 
+use super::story::Words;
 use crate::cli::api::Api;
 use crate::cli::token;
 use crate::core::digest::Digest;
@@ -63,6 +64,7 @@ pub struct Park {
     folder: PathBuf,
     id: ParticipantId,
     name: String,
+    chinese: String,
     fingerprint: String,
     admin: String,
     endpoint: String,
@@ -77,10 +79,20 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 impl Park {
-    pub async fn make(folder: &Path, short: &str, name: &str, chinese: &str) -> anyhow::Result<Self> {
+    /// The node listens on `first` and the port after it, or on free ports.
+    pub async fn make(
+        folder: &Path,
+        short: &str,
+        name: &str,
+        chinese: &str,
+        first: Option<u16>,
+    ) -> anyhow::Result<Self> {
         let folder = folder.join(short);
         let id = format!("did:web:{short}.example");
-        let (peers, users) = (free_port()?, free_port()?);
+        let (peers, users) = match first {
+            Some(first) => (first, first + 1),
+            None => (free_port()?, free_port()?),
+        };
         let (endpoint, listen) = (format!("https://127.0.0.1:{peers}"), format!("127.0.0.1:{peers}"));
         let management = format!("127.0.0.1:{users}");
         let (en, zh) = (format!("en={name}"), format!("zh={chinese}"));
@@ -108,6 +120,7 @@ impl Park {
             folder,
             id: ParticipantId::parse(&id)?,
             name: name.to_owned(),
+            chinese: chinese.to_owned(),
             fingerprint: member(&made, "fingerprint")?,
             admin: member(&made, "adminToken")?,
             endpoint,
@@ -197,8 +210,8 @@ impl Park {
         &self.id
     }
 
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> Words<'_> {
+        (&self.name, &self.chinese)
     }
 
     pub fn folder(&self) -> &Path {

@@ -1,12 +1,22 @@
 //! Output of the demonstration: text while it runs, or one JSON object at its end.
 
-use super::park::Park;
 use crate::cli::output::{note, say};
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 
+/// A text in English and Chinese.
+pub type Words<'a> = (&'a str, &'a str);
+
+/// Whether the user's language is Chinese (POSIX.1-2024, "Environment Variables": LC_ALL, LC_MESSAGES, LANG).
+fn speaks_chinese() -> bool {
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(std::env::var_os);
+    let mut set = set.filter(|value| !value.is_empty());
+    set.next().is_some_and(|value| value.to_string_lossy().starts_with("zh"))
+}
+
 pub struct Story {
     json: bool,
+    chinese: bool,
     begun: Instant,
     last: Instant,
     checks: Vec<Value>,
@@ -18,7 +28,15 @@ impl Story {
     #[allow(clippy::disallowed_methods, reason = "a demonstration measures real time")]
     pub fn new(json: bool) -> Self {
         let now = Instant::now();
-        Self { json, begun: now, last: now, checks: Vec::new(), timings: Map::new(), good: true }
+        Self {
+            json,
+            chinese: !json && speaks_chinese(),
+            begun: now,
+            last: now,
+            checks: Vec::new(),
+            timings: Map::new(),
+            good: true,
+        }
     }
 
     #[allow(clippy::disallowed_methods, reason = "a demonstration measures real time")]
@@ -26,9 +44,14 @@ impl Story {
         Instant::now()
     }
 
-    pub fn chapter(&self, title: &str) {
+    /// The text in the user's language; JSON is in English.
+    pub fn words<'a>(&self, words: Words<'a>) -> &'a str {
+        if self.chinese { words.1 } else { words.0 }
+    }
+
+    pub fn chapter(&self, title: Words<'_>) {
         if !self.json {
-            say!("\n{title}");
+            say!("\n{}", self.words(title));
         }
     }
 
@@ -38,7 +61,8 @@ impl Story {
         }
     }
 
-    pub fn check(&mut self, name: &str, ok: bool, detail: &str) {
+    pub fn check(&mut self, name: Words<'_>, ok: bool, detail: &str) {
+        let name = self.words(name);
         self.good &= ok;
         self.checks.push(json!({"name": name, "ok": ok, "detail": detail}));
         if !self.json {
@@ -65,10 +89,10 @@ impl Story {
         }
     }
 
-    pub fn keep(&self, parks: &[&Park]) -> anyhow::Result<()> {
-        let listed: Vec<Value> = parks.iter().map(|park| park.describe()).collect();
-        say!("{}", serde_json::to_string_pretty(&json!({"nodes": listed}))?);
-        note!("Running until interrupted (Ctrl-C).");
+    /// Describes nodes that keep running.
+    pub fn keep(&self, nodes: &[Value]) -> anyhow::Result<()> {
+        say!("{}", serde_json::to_string_pretty(&json!({"nodes": nodes}))?);
+        note!("{}", self.words(("Running until interrupted (Ctrl-C).", "持续运行，按 Ctrl-C 结束。")));
         Ok(())
     }
 
@@ -81,8 +105,12 @@ impl Story {
             say!("{}", serde_json::to_string_pretty(&all)?);
         } else {
             let failed = self.checks.iter().filter(|check| check["ok"] == false).count();
-            let end = if self.good { "all checks passed".to_owned() } else { format!("{failed} checks failed") };
-            say!("\n{end}; {total} ms in total");
+            match (self.good, self.chinese) {
+                (true, false) => say!("\nall checks passed; {total} ms in total"),
+                (true, true) => say!("\n全部检查通过；共用时 {total} 毫秒"),
+                (false, false) => say!("\n{failed} checks failed; {total} ms in total"),
+                (false, true) => say!("\n{failed} 项检查未通过；共用时 {total} 毫秒"),
+            }
         }
         Ok(self.good)
     }
