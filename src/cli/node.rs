@@ -208,6 +208,11 @@ async fn join(args: Join, json: bool) -> Outcome {
 
 fn rotate(args: &Rotate, json: bool) -> Outcome {
     anyhow::ensure!(!args.keys.is_empty() || args.certificate, "give --key USE or --certificate");
+    anyhow::ensure!(
+        !args.out.exists(),
+        "{} exists already: send it to the operator, or give another --out for a new request",
+        args.out.display()
+    );
     let config = Config::load(&args.folder.join(config::FILE))?;
     let wanted =
         Wanted { keys: args.keys.clone(), certificate: args.certificate, document_key_lost: args.document_key_lost };

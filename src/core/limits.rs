@@ -146,6 +146,8 @@ pub const PULL_INDEXES_MAX: usize = 16;
 pub const REACH_CHECKS_MAX: usize = 4;
 /// Idle time in an upload of records.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Alarms about peers' logs that the status shows.
+pub const ALARMS_SHOWN_MAX: usize = 10;
 /// Longest time for which the rest of a refused upload is read, so that its sender gets the response.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest such rest.

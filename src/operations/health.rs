@@ -6,9 +6,10 @@ use crate::core::time::Timestamp;
 use crate::delivery::Downloads;
 use crate::identity::register::Status;
 use crate::node::{Error, Node, UserRole};
-use crate::storage::StoreStats;
+use crate::storage::{EntryRow, StoreStats};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -143,6 +144,7 @@ impl Health {
         report.warnings = report.warnings_now(age(report.stats.signed_at));
         report.warnings.extend(self.membership_warning());
         report.warnings.extend(self.admin_token_warning(now).await?);
+        report.warnings.extend(self.alarms().await?);
         Ok(report)
     }
 
@@ -155,6 +157,24 @@ impl Health {
         (member.status == Status::Suspended).then(|| {
             format!("the alliance has suspended this park{reason}, so its peers refuse it: ask the alliance operator")
         })
+    }
+
+    /// Contradictions in the logs of peers. They stay evidence, so the warnings stay.
+    async fn alarms(&self) -> Result<Vec<String>, Error> {
+        let entries = self.node.store().alarms(limits::ALARMS_SHOWN_MAX).await?;
+        let text = |row: &EntryRow, pointer: &str| {
+            row.entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let warning = |row: &EntryRow| {
+            format!(
+                "{}: {} (entry {} of this node's log, {}): keep both checkpoints as evidence and tell the alliance operator",
+                text(row, "/parties/0"),
+                text(row, "/detail/alarm"),
+                row.index,
+                text(row, "/time")
+            )
+        };
+        Ok(entries.iter().map(warning).collect())
     }
 
     async fn admin_token_warning(&self, now: Timestamp) -> Result<Option<String>, Error> {

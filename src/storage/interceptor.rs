@@ -107,6 +107,7 @@ pass_through! {
     tile(level: u8, index: u64) -> Found<Vec<u8>>;
     leaves(from: u64, limit: usize) -> Listed<Vec<u8>>;
     entries(from: u64, limit: usize) -> Listed<EntryRow>;
+    alarms(limit: usize) -> Result<Vec<EntryRow>, StoreError>;
     opening(id: &EntryId) -> Found<Opening>;
     peer_checkpoint(participant: &ParticipantId) -> Found<String>;
     changed(seen: u64) -> u64;

@@ -427,6 +427,8 @@ pub trait Store: Send + Sync {
     async fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
     /// At most `limit` entries, starting at index `from`.
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<EntryRow>, StoreError>;
+    /// The newest alarms about peers' logs, at most `limit`.
+    async fn alarms(&self, limit: usize) -> Result<Vec<EntryRow>, StoreError>;
     /// The opening of an entry.
     async fn opening(&self, id: &EntryId) -> Result<Option<Opening>, StoreError>;
     /// The newest verified checkpoint of a peer's log.

@@ -279,3 +279,44 @@ async fn auditors_read_archives() {
     run_a.stop();
     run_b.stop();
 }
+
+/// A peer whose log became shorter: the alarm is in the log of the node that holds a newer checkpoint, and in its status.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_stands_in_the_status() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    a.start().await.stop();
+    let old = alliance.folder.path().join("old");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let _ = std::fs::remove_dir_all(to);
+        assert!(std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+    };
+    copy(&a.folder, &old);
+    let (run_a, here) = (a.start().await, b.start_here(Default::default()).await);
+    let (published, _) = a.publish("economic-indicator", &records(2), "ndjson", &research()).await;
+    assert_eq!(b.request(&a, dataset_of(&published), "research").await["stage"], "verified");
+    run_a.settle().await;
+    // A node that stops signs a checkpoint, which the other one reads.
+    run_a.stop();
+    let run_a = a.start().await;
+    here.services.membership.observe_checkpoints().await;
+    here.stop().await;
+    run_a.stop();
+    // The old folder is started while nobody can tell that it is old.
+    copy(&old, &a.folder);
+    let run_a = a.start().await;
+    let here = b.start_here(Default::default()).await;
+    let warned = async || {
+        let status = b.get("admin", "/v1/status").await;
+        status["health"]["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains("became shorter"))
+    };
+    assert!(!warned().await);
+    here.services.membership.observe_checkpoints().await;
+    assert!(warned().await, "{}", b.get("admin", "/v1/status").await);
+    here.stop().await;
+    run_a.kill();
+    // After a restart, too.
+    let here = b.start_here(Default::default()).await;
+    assert!(warned().await);
+    here.stop().await;
+}

@@ -346,6 +346,12 @@ impl Store for MemoryStore {
         Ok(self.disk.state().log.entries.iter().skip(from as usize).take(limit).cloned().collect())
     }
 
+    async fn alarms(&self, limit: usize) -> Result<Vec<EntryRow>, StoreError> {
+        let state = self.disk.state();
+        let of = |row: &&EntryRow| row.entry.get("kind").and_then(serde_json::Value::as_str) == Some("peer.alarm");
+        Ok(state.log.entries.iter().rev().filter(of).take(limit).cloned().collect())
+    }
+
     async fn opening(&self, id: &EntryId) -> Found<Opening> {
         let state = self.disk.state();
         let of = |row: &&EntryRow| row.entry.get("id").and_then(serde_json::Value::as_str) == Some(id.as_str());

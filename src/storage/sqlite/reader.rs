@@ -390,6 +390,18 @@ impl Store for SqliteStore {
         self.readers.read(read).await
     }
 
+    async fn alarms(&self, limit: usize) -> Result<Vec<EntryRow>, StoreError> {
+        let read = move |c: &Connection| {
+            // As the index `entry_alarm` has it.
+            let sql = "SELECT n, body, leaf, salt FROM entry WHERE json_extract(body, '$.kind') = 'peer.alarm'
+                       ORDER BY n DESC LIMIT ?1";
+            let mut select = c.prepare_cached(sql)?;
+            let rows = select.query_map([rows_max(limit)], entry_columns)?;
+            rows.map(|row| entry_row(c, row?)).collect()
+        };
+        self.readers.read(read).await
+    }
+
     async fn opening(&self, id: &EntryId) -> Result<Option<Opening>, StoreError> {
         let id = id.to_string();
         let read = move |c: &Connection| {
