@@ -46,6 +46,16 @@ impl Blobs {
         self.folder.join(name)
     }
 
+    /// Gives a blob another name if its digest is `expected`, so that it is stored once; false if that is not possible,
+    /// for example on a file system without hard links.
+    pub fn share(&self, name: &str, other: &str, expected: &Digest) -> io::Result<bool> {
+        let same = self.has(name) && digest_of(&self.path(name))? == *expected;
+        if !same || fs::hard_link(self.path(name), self.path(other)).is_err() {
+            return Ok(false);
+        }
+        sync_folder(&self.folder).map(|()| true)
+    }
+
     /// Starts a blob; `name` must not be in use.
     pub fn create(&self, name: &str) -> io::Result<Writing> {
         let path = self.folder.join(format!("{name}.new"));
@@ -125,7 +135,7 @@ impl Blobs {
     /// Makes a complete download permanent under `name` if its digest is `expected`; otherwise removes it and returns
     /// its actual digest.
     pub fn keep_part(&self, part: Part, name: &str, expected: &Digest) -> io::Result<Result<(), Digest>> {
-        let found = part.digest()?;
+        let found = digest_of(&part.path)?;
         if found != *expected {
             fs::remove_file(&part.path)?;
             return Ok(Err(found));
@@ -180,16 +190,16 @@ impl Part {
         self.size = 0;
         self.file.set_len(0)
     }
+}
 
-    fn digest(&self) -> io::Result<Digest> {
-        let mut file = File::open(&self.path)?;
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hasher.finish()),
-                read => hasher.update(&buffer[..read]),
-            }
+fn digest_of(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(&buffer[..read]),
         }
     }
 }

@@ -296,10 +296,21 @@ impl Downloads {
         self.node.store().commit(change.write(Write::PutHolding(Box::new(holding.clone())))).await.map(drop)
     }
 
+    /// Uses the bytes of the same container that another transfer delivered.
+    async fn share(&self, holding: &Holding) -> Result<bool, Failure> {
+        let Some(kept) = self.node.store().holding_with(&holding.blob).await? else { return Ok(false) };
+        let (blobs, blob, name) = (self.received.clone(), holding.blob, holding.id.to_string());
+        let shared = tokio::task::spawn_blocking(move || blobs.share(kept.id.as_str(), &name, &blob));
+        Ok(shared.await.map_err(|error| Failure::Transient(error.to_string()))??)
+    }
+
     /// Fetches the missing bytes in ranges, and checks the digest of the complete container.
     async fn fetch_sealed(&self, delivery: &Delivery, holding: &Holding) -> Result<(), Failure> {
         let (blobs, name) = (&self.received, holding.id.to_string());
         if blobs.has(&name) {
+            return Ok(());
+        }
+        if self.share(holding).await? {
             return Ok(());
         }
         let token =

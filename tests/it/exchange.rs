@@ -311,6 +311,36 @@ async fn two_requests_for_one_dataset_at_once() {
     run_b.stop();
 }
 
+/// The same container, delivered again, is stored once; if the stored bytes are damaged, it is fetched again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_container_is_stored_once() {
+    use std::os::unix::fs::MetadataExt;
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let text = records(1_000);
+    let (published, _) = a.publish("economic-indicator", &text, "ndjson", &research()).await;
+    let file = |view: &Value| b.folder.join("received").join(view["holding"].as_str().unwrap());
+    let inode = |view: &Value| std::fs::metadata(file(view)).unwrap().ino();
+    let mut views = Vec::new();
+    for _ in 0..3 {
+        let view = b.request(&a, dataset_of(&published), "research").await;
+        assert_eq!(b.data(&view, "ndjson").await, text);
+        views.push(view);
+    }
+    assert!(views.iter().all(|view| inode(view) == inode(&views[0])));
+    let mut bytes = std::fs::read(file(&views[0])).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(file(&views[0]), bytes).unwrap();
+    let view = b.request(&a, dataset_of(&published), "research").await;
+    assert_eq!(b.data(&view, "ndjson").await, text);
+    assert_ne!(inode(&view), inode(&views[0]));
+    run_a.settle().await;
+    run_b.settle().await;
+    run_a.stop();
+    run_b.stop();
+}
+
 /// A caller that disconnects at once loses the response, but its request is still carried out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_hangs_up_stops_nothing() {

@@ -264,6 +264,13 @@ impl Store for MemoryStore {
         Ok(self.disk.state().holdings.values().find(|holding| holding.transfer == *transfer).cloned())
     }
 
+    async fn holding_with(&self, blob: &Digest) -> Found<Holding> {
+        let state = self.disk.state();
+        let verified =
+            |holding: &&Holding| holding.blob == *blob && holding.state == crate::storage::HoldingState::Verified;
+        Ok(state.holdings.values().find(verified).cloned())
+    }
+
     async fn holdings(&self, limit: usize) -> Listed<Holding> {
         let mut all: Vec<Holding> = self.disk.state().holdings.values().cloned().collect();
         all.sort_by_key(|holding| std::cmp::Reverse(holding.updated));

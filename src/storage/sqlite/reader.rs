@@ -258,6 +258,13 @@ impl Store for SqliteStore {
         self.readers.point(move |c| body(c, "SELECT body FROM holding WHERE transfer = ?1", [id])).await
     }
 
+    async fn holding_with(&self, blob: &Digest) -> Result<Option<Holding>, StoreError> {
+        let blob = blob.to_string();
+        let sql = "SELECT body FROM holding WHERE json_extract(body, '$.blob') = ?1
+                   AND json_extract(body, '$.state') = 'verified' LIMIT 1";
+        self.readers.point(move |c| body(c, sql, [blob])).await
+    }
+
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError> {
         let sql = "SELECT body FROM holding ORDER BY updated DESC LIMIT ?1";
         self.readers.read(move |c| bodies(c, sql, [rows_max(limit)])).await

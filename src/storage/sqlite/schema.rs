@@ -84,6 +84,7 @@ CREATE TABLE recalled (
   provider TEXT NOT NULL, dataset TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, dataset)) STRICT;
 ", "
 CREATE INDEX version_blob ON version (json_extract(body, '$.blob'));
+CREATE INDEX holding_blob ON holding (json_extract(body, '$.blob'));
 CREATE INDEX entry_alarm ON entry (n) WHERE json_extract(body, '$.kind') = 'peer.alarm';
 "];
 
