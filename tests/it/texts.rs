@@ -183,3 +183,28 @@ fn private_words_stay_out() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// What the Chinese README must share with the English one: headings, paragraphs with a title, code, rows and items.
+fn outline(text: &str) -> Vec<String> {
+    let (mut found, mut code) = (Vec::new(), false);
+    for line in text.lines() {
+        let fence = line.starts_with("```");
+        code ^= fence;
+        if code || fence {
+            found.push(line.to_owned());
+            continue;
+        }
+        let kinds = ["# ", "## ", "**", "| ", "- "];
+        found.extend(kinds.into_iter().filter(|kind| line.starts_with(kind)).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn the_chinese_readme_follows_the_english_one() {
+    let read = |name: &str| outline(&std::fs::read_to_string(root().join(name)).unwrap());
+    let (english, chinese) = (read("README.md"), read("README.zh.md"));
+    let differs = english.iter().zip(&chinese).position(|(one, other)| one != other);
+    assert_eq!(differs.map(|at| (&english[at], &chinese[at])), None);
+    assert_eq!(english.len(), chinese.len());
+}
