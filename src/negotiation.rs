@@ -164,7 +164,7 @@ pub struct Subject {
     /// The policy that the consumer proposed last, in normal form; kept while a counter-offer of the provider is open.
     #[serde(default)]
     pub asked: Option<Value>,
-    /// The consumer's offer as another connector wrote it. Some connectors compare the agreement with it literally.
+    /// The rules of the consumer's offer as another connector wrote them. Some connectors compare the agreement with it literally.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Value>,
     /// The consumer's claim as a JWS; only crosspark nodes send one.

@@ -86,7 +86,7 @@ fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
 pub fn issue(
     (folder, kek): (&Path, &Kek),
     newest: Option<&[u8]>,
-    (participant, endpoint): (&ParticipantId, &Endpoint),
+    (participant, endpoint): (&ParticipantId, Option<&Endpoint>),
     csr: &[u8],
     now: Timestamp,
     random: &dyn Random,
@@ -107,7 +107,7 @@ pub fn issue(
     let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(ca), key)?;
     let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
     // Only the key is taken from the request; the profile determines the rest of the certificate.
-    csr.params = certificate_params(participant, Some(endpoint), profiles().node.days, now, random)?;
+    csr.params = certificate_params(participant, endpoint, profiles().node.days, now, random)?;
     csr.params.use_authority_key_identifier_extension = true;
     csr.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     csr.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

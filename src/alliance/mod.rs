@@ -204,7 +204,10 @@ impl Alliance {
         random: &dyn Random,
     ) -> Result<Welcome, AllianceError> {
         let request = join::verify(request, fingerprint)?;
-        let certificate = self.issue((&request.participant, &request.endpoint), &request.csr.0, now, random)?;
+        // A member's certificate names the endpoint that the register has, not the one in a repeated request.
+        let listed = self.register.member(&request.participant).map(|member| member.endpoint.clone());
+        let endpoint = listed.unwrap_or_else(|| request.endpoint.clone());
+        let certificate = self.issue((&request.participant, &endpoint), &request.csr.0, now, random)?;
         if let Some(member) = self.register.member(&request.participant) {
             // A repeated request is answered again, because the welcome may have been lost.
             if member.keys != request.keys {
@@ -288,8 +291,22 @@ impl Alliance {
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<String, AllianceError> {
+        let (participant, endpoint) = whom;
+        // No certificate names the host of another member. Members behind one gateway share its name, so that theirs
+        // name only the participants; an address says nothing about whose it is.
+        let host = endpoint.host();
+        let others = || self.register.body().members.iter().filter(|member| member.id != *participant);
+        let owner = others().find(|other| other.id.host().split("%3A").next() == Some(host.as_str()));
+        if let Some(owner) = owner {
+            let reason = format!("the endpoint {endpoint} has the host of {}: each member needs its own", owner.id);
+            return Err(AllianceError::Refused(reason));
+        }
+        let of_other =
+            |other: &Member| other.endpoint.host() == host || other.callbacks.iter().any(|c| c.host() == host);
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        let named = Some(endpoint).filter(|_| is_address || !others().any(of_other));
         let keys = self.folder.join("keys");
-        ca::issue((&keys, &self.kek), self.roots.ca().last(), whom, csr, now, random)
+        ca::issue((&keys, &self.kek), self.roots.ca().last(), (participant, named), csr, now, random)
     }
 
     fn register_key(&self, root: &VerifiedRoot) -> Result<SigningKey, AllianceError> {

@@ -62,6 +62,8 @@ pub struct Check {
     held: Vec<Held>,
     next_held: usize,
     last_good: u64,
+    /// Time of the first entry that no checkpoint covers.
+    uncovered_since: Timestamp,
     faults: Vec<Fault>,
     last_id: Option<String>,
 }
@@ -72,7 +74,18 @@ impl Check {
         held.sort_by_key(|held| held.checkpoint.size);
         let (edge, full, faults) = (Edge::default(), Vec::new(), Vec::new());
         let time = Timestamp::from_ms(i64::MIN);
-        let mut check = Self { origin, edge, full, time, held, next_held: 0, last_good: 0, faults, last_id: None };
+        let mut check = Self {
+            origin,
+            edge,
+            full,
+            time,
+            held,
+            next_held: 0,
+            last_good: 0,
+            uncovered_since: time,
+            faults,
+            last_id: None,
+        };
         check.compare_held();
         check
     }
@@ -136,6 +149,9 @@ impl Check {
             self.fault(index, id, "entry", "it is older than the entry before it");
         }
         self.time = self.time.max(entry.time);
+        if index == self.last_good {
+            self.uncovered_since = entry.time;
+        }
         for field in &row.fields {
             if entry.facts.fields.get(&field.name) != Some(&field.commitment()) {
                 self.fault(index, id, "entry", format!("the value of its field `{}` was altered", field.name));
@@ -202,12 +218,16 @@ impl Check {
             self.next_held += 1;
         }
         if self.faults.is_empty() && self.last_good < size {
+            // A node signs a checkpoint soon after an entry. A longer end without one is not that of a running node:
+            // somebody may have altered entries and removed the checkpoints that would show it.
+            let short = self.time.ms().saturating_sub(self.uncovered_since.ms()) <= limits::UNCOVERED_MS_MAX;
+            let artifact = if short && self.last_good > 0 { UNCOVERED } else { "checkpoint" };
             let reason = format!(
-                "the entries {} to {} are not under a signed checkpoint yet; a running node signs one within half a minute",
+                "no signed checkpoint covers the entries {} to {}: they are no evidence",
                 self.last_good,
                 size - 1
             );
-            self.fault(self.last_good, None, UNCOVERED, reason);
+            self.fault(self.last_good, None, artifact, reason);
         }
         // Faults of entries come first, as they name the cause; a checkpoint only gives a range.
         let rank =

@@ -53,6 +53,8 @@ impl Blobs {
         if !same || fs::hard_link(self.path(name), self.path(other)).is_err() {
             return Ok(false);
         }
+        // An interrupted download of the same bytes is no longer needed.
+        let _ = fs::remove_file(self.folder.join("parts").join(other));
         sync_folder(&self.folder).map(|()| true)
     }
 

@@ -8,6 +8,7 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A catalog filter.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,7 +34,7 @@ enum Condition {
     /// The property contains this text, ignoring case.
     Contains(Property, String),
     /// The property equals one of these texts.
-    Is(Property, Vec<String>),
+    Is(Property, BTreeSet<String>),
     /// Published at this time or later.
     Since(Timestamp),
 }
@@ -102,7 +103,7 @@ impl Filter {
         })?;
         let condition = match (Property::named(&property), property.as_str(), operator.as_str()) {
             (Some(property), _, "contains") => Condition::Contains(property, value.to_lowercase()),
-            (Some(property), _, "eq") => Condition::Is(property, vec![value]),
+            (Some(property), _, "eq") => Condition::Is(property, [value].into()),
             (None, "issued", "gteq") => {
                 Condition::Since(Timestamp::parse(&value).map_err(|error| FilterError(error.to_string()))?)
             }
@@ -149,9 +150,9 @@ impl Filter {
         let right: Option<Vec<String>> =
             ld::elements(criterion.get("operandRight")).map(|one| one.as_str().map(str::to_owned)).collect();
         let condition = match (Property::named(left), operator, right.as_deref()) {
-            (Some(property), "=", Some([value])) => Condition::Is(property, vec![value.clone()]),
+            (Some(property), "=", Some([value])) => Condition::Is(property, [value.clone()].into()),
             (Some(property), "in", Some(values)) if values.len() <= limits::POLICY_OPERANDS_MAX => {
-                Condition::Is(property, values.to_vec())
+                Condition::Is(property, values.iter().cloned().collect())
             }
             (Some(property), "ilike", Some([pattern])) if inner_text(pattern).is_some() => {
                 Condition::Contains(property, inner_text(pattern).unwrap_or_default().to_lowercase())
@@ -179,7 +180,7 @@ impl Filter {
         };
         self.conditions.iter().all(|condition| match condition {
             Condition::Contains(property, part) => text(*property).to_lowercase().contains(part),
-            Condition::Is(property, values) => values.iter().any(|value| text(*property) == value),
+            Condition::Is(property, values) => values.contains(text(*property)),
             Condition::Since(at) => offered.published.is_some_and(|published| published >= *at),
         })
     }

@@ -51,7 +51,8 @@ pub fn show(alliance: &Alliance, json: bool) -> Outcome {
         let groups: Vec<&str> = member.groups.iter().map(Text::as_str).collect();
         let groups = if groups.is_empty() { String::new() } else { format!("groups: {}", groups.join(", ")) };
         let head = format!("{}  {}", member.id, format!("{:?}", member.status).to_lowercase());
-        (head, vec![names.join(" / "), member.endpoint.to_string(), groups])
+        let reason = member.reason.as_ref().map(|reason| format!("suspended: {reason}")).unwrap_or_default();
+        (head, vec![names.join(" / "), member.endpoint.to_string(), groups, reason])
     });
     output::entries(members, "The alliance has no members yet.");
     done()

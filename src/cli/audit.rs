@@ -231,15 +231,14 @@ async fn list(args: List, json: bool) -> Outcome {
         let person = person.map(|field| output::text(field, "value")).unwrap_or_default();
         let [kind, decision, rule, dataset, enterprise, purpose] =
             ["kind", "decision", "rule", "dataset", "enterprise", "purpose"].map(|name| output::text(&entry, name));
+        // The reason for a refused publication is only its code, since it might quote records.
+        let reason = Some(output::text(&detail, "reason")).filter(|reason| *reason != rule).unwrap_or_default();
         let rule = if rule.is_empty() { rule } else { format!("by {rule}") };
         let purpose = if purpose.is_empty() { purpose } else { format!("for {purpose}") };
         let decided = output::joined([decision, rule], " ");
         let head = [output::text(row, "index"), output::time(&entry, "time"), kind, output::text(&detail, "state")];
         let who = output::joined(parties.chain([enterprise, person, purpose]), ", ");
-        (
-            output::joined(head, "  "),
-            vec![output::joined([decided, output::text(&detail, "reason")], ": "), who, dataset],
-        )
+        (output::joined(head, "  "), vec![output::joined([decided, reason], ": "), who, dataset])
     });
     output::entries(rows, "There are no entries from this index on.");
     done()

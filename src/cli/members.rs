@@ -4,6 +4,7 @@ use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
 use crate::core::id::KeyId;
+use crate::identity::key::from_base64url;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -95,25 +96,40 @@ fn documents(file: &Path, known: u64) -> anyhow::Result<Vec<(&'static str, Strin
         if text.trim_start().starts_with('{') {
             return Ok(vec![("/v1/root", text)]);
         }
-        return Ok(text.split_whitespace().map(|jws| ("/v1/register", jws.to_owned())).collect());
+        let all: Vec<&str> = text.split_whitespace().collect();
+        // Of several, those that the node has are left out; a single one is judged by the node.
+        let is_new = |jws: &&&str| all.len() == 1 || sequence_of(jws).is_none_or(|sequence| sequence > known);
+        return Ok(all.iter().filter(is_new).map(|jws| ("/v1/register", (*jws).to_owned())).collect());
     }
     let mut found = Vec::new();
-    for (part, path) in [("roots", "/v1/root"), ("registers", "/v1/register")] {
+    let registers = [file.join("registers"), file.to_owned()].into_iter().find(|folder| folder.is_dir());
+    let parts = [(file.join("roots"), "/v1/root"), (registers.unwrap_or_default(), "/v1/register")];
+    for (folder, path) in parts {
         let mut numbered: Vec<(u64, PathBuf)> = Vec::new();
-        for entry in file.join(part).read_dir().into_iter().flatten() {
+        for entry in folder.read_dir().into_iter().flatten() {
             let one = entry?.path();
             let number = one.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            numbered.extend(number.filter(|number| part == "roots" || *number > known).map(|number| (number, one)));
+            numbered.extend(number.map(|number| (number, one)));
         }
+        anyhow::ensure!(
+            path == "/v1/root" || !numbered.is_empty(),
+            "{} holds no registers (N.jws): give the operator's folder, or a register",
+            file.display()
+        );
         numbered.sort();
-        for (_, one) in numbered {
-            found.push((path, read(&one)?));
+        for (number, one) in numbered {
+            if path == "/v1/root" || number > known {
+                found.push((path, read(&one)?));
+            }
         }
-    }
-    if found.is_empty() && !file.join("registers").is_dir() {
-        anyhow::bail!("{} has no folder `registers`: give the operator's folder, or a register", file.display());
     }
     Ok(found)
+}
+
+/// The number that a register states; the node verifies it.
+fn sequence_of(jws: &str) -> Option<u64> {
+    let payload = from_base64url(jws.split('.').nth(1)?)?;
+    serde_json::from_slice::<Value>(&payload).ok()?.get("sequence")?.as_u64()
 }
 
 async fn list(args: List, json: bool) -> Outcome {
@@ -131,7 +147,9 @@ async fn list(args: List, json: bool) -> Outcome {
         let groups: Vec<&str> = output::list(member, "groups").iter().filter_map(Value::as_str).collect();
         let groups = if groups.is_empty() { String::new() } else { format!("groups: {}", groups.join(", ")) };
         let head = format!("{}  {}", output::text(member, "id"), output::text(member, "status"));
-        (head, vec![names.join(" / "), output::text(member, "endpoint"), groups])
+        let reason = output::text(member, "reason");
+        let reason = if reason.is_empty() { reason } else { format!("suspended: {reason}") };
+        (head, vec![names.join(" / "), output::text(member, "endpoint"), groups, reason])
     });
     output::entries(members, "The register lists no members.");
     for key in rows("quarantine") {

@@ -43,7 +43,7 @@ pub fn print(out: &mut dyn Write, text: fmt::Arguments<'_>) {
 fn harmless(text: &str) -> String {
     let obeyed = |c: char| {
         (c.is_control() && c != '\n')
-            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
     };
     if !text.contains(obeyed) {
         return text.to_owned();
@@ -103,7 +103,8 @@ fn wrapped(text: &str, indent: &str) -> String {
 /// A member of a JSON object as text; empty if it is missing.
 pub fn text(value: &Value, name: &str) -> String {
     match value.get(name) {
-        Some(Value::String(text)) => text.clone(),
+        // A text from outside must not begin a line of its own.
+        Some(Value::String(text)) => text.replace(['\n', '\r', '\u{2028}', '\u{2029}'], " "),
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     }
@@ -193,6 +194,7 @@ mod tests {
         ] {
             assert_eq!(harmless(text), shown);
         }
+        assert_eq!(text(&json!({"a": "x\n1  key.released"}), "a"), "x 1  key.released");
         // JSON keeps its meaning.
         let value = json!({"a": "x\u{9b}y\u{202e}\u{1b}"});
         let printed = harmless(&serde_json::to_string_pretty(&value).unwrap());

@@ -6,13 +6,14 @@ use super::output::{self, note, say};
 use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
-use crate::ingest::Format;
+use crate::ingest::{self, Format};
 use crate::policy::Policy;
 use crate::publishing::{Publication, Published};
 use anyhow::Context;
 use futures_util::StreamExt;
 use reqwest::{Body, Method, multipart};
 use serde_json::Value;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::io::AsyncReadExt;
@@ -84,12 +85,22 @@ pub fn parse_format(name: &str) -> Result<Format, String> {
     Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
 }
 
+/// The first bytes of a file.
+fn start_of(path: &std::path::Path) -> Option<Vec<u8>> {
+    let mut start = Vec::new();
+    std::fs::File::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
 /// Bytes read from the file in one step.
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub async fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
     let format = args.format.or_else(|| Format::of_file(&name));
+    if let Some(what) = start_of(&args.file).as_deref().and_then(ingest::other_format) {
+        anyhow::bail!("{name} is {what}; save it as CSV or NDJSON in UTF-8");
+    }
     let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
     let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
     // An invalid policy is reported with its position before anything is sent.
@@ -130,7 +141,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         say!("{} records, {text}; sealed {}.", published.records, output::bytes(published.sealed_bytes));
         say!("manifest {}", published.manifest);
         for remark in &published.remarks {
-            note!("Note on the policy: {remark}");
+            note!("Nobody meets this part of the policy at present: {remark}.");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -174,7 +185,7 @@ fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
     }
     let (invalid, records) = (output::text(&rejection, "invalid"), output::text(&rejection, "records"));
     note!(
-        "error: {invalid} of {records} records are invalid; the first {} are above. Nothing was published.",
+        "error: {invalid} of {records} records are invalid; the first {} problems are above. Nothing was published.",
         list.len()
     );
     Ok(ExitCode::from(exit::REFUSED))

@@ -148,12 +148,18 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
         RequestStage::Ready => {
             say!("The provider delivers plain data. Write it to a file: crosspark fetch {} --out FILE", view.id);
         }
-        RequestStage::Refused => note!("refused: {}", view.reason.as_deref().unwrap_or("no reason was given")),
+        RequestStage::Refused => {
+            let reason = view.reason.as_deref().unwrap_or("no reason was given");
+            note!("refused: {}", reason.replace(char::is_control, " "));
+        }
         RequestStage::Requested => {
             say!("{}: requested; {}.", view.id, view.waits_for.as_deref().unwrap_or("the provider decides"));
             say!("Check again later: crosspark request show {}", view.id);
         }
-        stage => say!("{}: {}", view.id, format!("{stage:?}").to_lowercase()),
+        stage => {
+            let waits_for = view.waits_for.as_deref().map(|what| format!("; {what}")).unwrap_or_default();
+            say!("{}: {}{waits_for}", view.id, format!("{stage:?}").to_lowercase());
+        }
     }
     let value = serde_json::to_value(view)?;
     let version = view.version.map(|version| format!("version {version}")).unwrap_or_default();

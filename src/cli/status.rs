@@ -35,7 +35,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
         of("/outbox/waiting"),
         of("/health/outboxOldestSeconds")
     );
-    say!("processes   {} open, {} deliveries in progress", of("/health/openProcesses"), of("/health/deliveries"));
+    say!("processes   {} open, {} downloads in progress", of("/health/openProcesses"), of("/health/downloads"));
     if let (Some(free), Some(total)) = (bytes(&status, "/health/disk/0"), bytes(&status, "/health/disk/1")) {
         say!("disk        {free} of {total} free");
     }

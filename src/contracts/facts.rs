@@ -10,7 +10,7 @@ use crate::core::time::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::negotiation::{Negotiation, Role, State, Subject};
 use crate::node::{Error, details, trace};
-use crate::policy::Policy;
+use crate::policy::{Policy, rules_as_written};
 use serde_json::{Value, json};
 
 /// Code and rule of a refused agreement.
@@ -35,9 +35,10 @@ impl Terms {
         Policy::from_value(&self.policy).map_err(|error| Error::invalid("policy", error.to_string()))
     }
 
-    /// The offer as it was written, if that is not too long to be kept.
+    /// The rules of the offer as they were written, if they may be repeated and are not too long to be kept.
     pub fn kept(&self) -> Option<Value> {
-        self.written.clone().filter(|written| json::to_canonical(written).len() <= limits::POLICY_BYTES_MAX)
+        let rules = rules_as_written(self.written.as_ref()?)?;
+        Some(rules).filter(|rules| json::to_canonical(rules).len() <= limits::POLICY_BYTES_MAX)
     }
 
     /// Fails when the terms name another dataset.

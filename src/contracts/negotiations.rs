@@ -8,8 +8,8 @@ use crate::core::id::ProcessId;
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document::{self, Signed};
-use crate::negotiation::{Event, Negotiation, Role};
-use crate::node::{Counterparty, DecisionMaker, Error, Inbound, Node, Transition, Trust, User};
+use crate::negotiation::{Event, Negotiation, Role, State};
+use crate::node::{Counterparty, DecisionMaker, Error, Inbound, Message, Node, Transition, Trust, User};
 use crate::storage::{Change, Guard, Outgoing, StoreError, Write};
 use std::sync::Arc;
 
@@ -152,6 +152,23 @@ impl Negotiations {
             }
         }
         Err(Error::Unavailable("the negotiation keeps changing; try again".into()))
+    }
+
+    /// Tells the peer of the end of a negotiation that ended before the peer's process id was known.
+    pub async fn tell_end(&self, id: &ProcessId) -> Result<(), StoreError> {
+        let ended = self.node.store().negotiation(id).await?;
+        let Some(old) = ended.filter(|old| old.state == State::Terminated && old.peer_pid.is_some()) else {
+            return Ok(());
+        };
+        let reason = old.reason.clone().unwrap_or_default();
+        let Some(message) = Message::end_of_negotiation(&old, "cancelled", &reason) else { return Ok(()) };
+        let message = message.outgoing(&old.peer, id, self.node.random()).with_callback(&old.callback);
+        let facts = transition_facts(&old, old.role);
+        let next = Negotiation { revision: old.revision + 1, updated: self.node.now(), ..old };
+        let change = Change::new(self.node.draft(Kind::NegotiationTransition, facts))
+            .write(Write::PutNegotiation(Box::new(next)))
+            .send(message);
+        self.node.store().commit(change).await.map(drop)
     }
 
     /// A negotiation, for its peer only.

@@ -146,12 +146,18 @@ pub const PULL_INDEXES_MAX: usize = 16;
 pub const REACH_CHECKS_MAX: usize = 4;
 /// Idle time in an upload of records.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest end of a log that no checkpoint covers, in the copy of a running node.
+pub const UNCOVERED_MS_MAX: i64 = 5 * 60_000;
 /// Alarms about peers' logs that the status shows.
 pub const ALARMS_SHOWN_MAX: usize = 10;
 /// Longest time for which the rest of a refused upload is read, so that its sender gets the response.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest such rest.
-pub const LINGER_BYTES_MAX: usize = 1024 * MIB;
+pub const LINGER_BYTES_MAX: usize = 256 * MIB;
+/// Refused uploads whose rest is read at the same time.
+pub const LINGERING_MAX: usize = 16;
+/// Longest search for a dataset in another connector's catalog.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(60);
 /// Duration of a long poll on the management API.
 pub const WAIT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Rows per page of any listing.

@@ -298,7 +298,9 @@ impl Downloads {
 
     /// Uses the bytes of the same container that another transfer delivered.
     async fn share(&self, holding: &Holding) -> Result<bool, Failure> {
-        let Some(kept) = self.node.store().holding_with(&holding.blob).await? else { return Ok(false) };
+        let Some(kept) = self.node.store().holding_with(&holding.provider, &holding.blob).await? else {
+            return Ok(false);
+        };
         let (blobs, blob, name) = (self.received.clone(), holding.blob, holding.id.to_string());
         let shared = tokio::task::spawn_blocking(move || blobs.share(kept.id.as_str(), &name, &blob));
         Ok(shared.await.map_err(|error| Failure::Transient(error.to_string()))??)

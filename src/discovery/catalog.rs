@@ -40,10 +40,11 @@ impl Discovery {
             Some(PageStart::Since(since)) => Some(*since),
             _ => filter.since,
         };
-        let (found, gone, next) = match (since, filter.part) {
-            (Some(since), _) => self.changed_for(to, filter, since).await?,
-            (None, Some(part)) if start.is_none() => self.part_for(to, filter, part).await?,
-            (None, _) => self.listed_for(to, filter, start).await?,
+        // A page that follows another one begins after it.
+        let part = filter.part.filter(|_| start.is_none()).unwrap_or(Part { offset: 0, limit: usize::MAX });
+        let (found, gone, next) = match since {
+            Some(since) => self.changed_for(to, filter, since).await?,
+            None => self.listed_for(to, filter, start, part).await?,
         };
         let mut catalog = catalog::to_dcat(self.node.me(), &self.dsp_endpoint(), &found);
         catalog["crosspark:change"] = change.into();
@@ -53,59 +54,40 @@ impl Discovery {
         Ok(CatalogPage { catalog, next })
     }
 
+    /// The visible datasets in `part` of those after `start`; examines a limited number of rows.
     async fn listed_for(
         &self,
         to: &Counterparty,
         filter: &Filter,
         start: Option<&PageStart>,
+        part: Part,
     ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
         let keys = audience_keys(to);
         let mut after = match start {
             Some(PageStart::After(id)) => Some(id.clone()),
             _ => None,
         };
-        let mut seen: Vec<Offered> = Vec::new();
-        for _ in 0..limits::CATALOG_SCANNED_MAX / limits::CATALOG_PAGE_DATASETS {
+        let limit = part.limit.min(limits::CATALOG_PAGE_DATASETS);
+        let (mut seen, mut skip): (Vec<Offered>, usize) = (Vec::new(), part.offset);
+        for _ in 0..(limits::CATALOG_SCANNED_MAX + part.offset) / limits::CATALOG_PAGE_DATASETS {
             let rows = self.node.store().visible(&keys, after.as_ref(), limits::CATALOG_PAGE_DATASETS).await?;
             let last = rows.len() < limits::CATALOG_PAGE_DATASETS;
             for row in rows {
-                if seen.len() == limits::CATALOG_PAGE_DATASETS {
+                if seen.len() == limit {
                     return Ok((seen, Vec::new(), after.map(PageStart::After)));
                 }
                 after = Some(row.dataset.clone());
-                seen.extend(visible_offer(row, to, self.node.now()).filter(|offered| filter.passes(offered)));
+                let found = visible_offer(row, to, self.node.now()).filter(|offered| filter.passes(offered));
+                match found {
+                    Some(_) if skip > 0 => skip -= 1,
+                    found => seen.extend(found),
+                }
             }
             if last {
                 return Ok((seen, Vec::new(), None));
             }
         }
         Ok((seen, Vec::new(), after.map(PageStart::After)))
-    }
-
-    /// The datasets from `part.offset` on, at most a page.
-    async fn part_for(
-        &self,
-        to: &Counterparty,
-        filter: &Filter,
-        part: Part,
-    ) -> Result<(Vec<Offered>, Vec<DatasetId>, Option<PageStart>), Error> {
-        let limit = part.limit.min(limits::CATALOG_PAGE_DATASETS);
-        let (mut found, mut skip, mut next) = (Vec::new(), part.offset, None);
-        for _ in 0..=limits::CATALOG_DATASETS_MAX / limits::CATALOG_PAGE_DATASETS {
-            let (page, _, following) = self.listed_for(to, filter, next.as_ref()).await?;
-            let skipped = skip.min(page.len());
-            skip -= skipped;
-            found.extend(page.into_iter().skip(skipped));
-            next = following;
-            if found.len() > limit {
-                found.truncate(limit);
-                next = found.last().map(|last: &Offered| PageStart::After(last.dataset.clone()));
-            }
-            if found.len() >= limit || next.is_none() {
-                break;
-            }
-        }
-        Ok((found, Vec::new(), next))
     }
 
     async fn changed_for(

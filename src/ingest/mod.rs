@@ -156,7 +156,7 @@ impl<R: Read> Chunks<R> {
 }
 
 /// What a file is that was given by mistake, from its first bytes.
-fn other_format(start: &[u8]) -> Option<&'static str> {
+pub fn other_format(start: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 7] = [
         (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
         (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),

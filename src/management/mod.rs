@@ -12,6 +12,7 @@ mod problem;
 mod roles;
 mod routes;
 
+use crate::core::limits;
 use crate::core::trace::TraceId;
 use crate::node::{CountedRefusal, trace};
 use crate::protocol::TRACE_HEADER;
@@ -25,7 +26,7 @@ use axum::response::Response;
 use problem::Problem;
 use routes::Routes;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// All routes; long polls end when `stop` turns true.
 pub fn router(services: Services, stop: watch::Receiver<bool>) -> Router {
@@ -35,7 +36,7 @@ pub fn router(services: Services, stop: watch::Receiver<bool>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(app.clone(), traced))
-        .layer(axum::middleware::from_fn(linger::linger))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(limits::LINGERING_MAX)), linger::linger))
         .with_state(app)
 }
 

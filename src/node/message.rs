@@ -4,7 +4,7 @@
 use crate::core::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, ProcessId};
 use crate::core::random::Random;
 use crate::core::time::Timestamp;
-use crate::negotiation::{Negotiation, Role};
+use crate::negotiation::{Negotiation, Role, State};
 use crate::storage::Outgoing;
 use crate::transfer::Transfer;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ pub enum Message {
         peer_pid: ProcessId,
         /// Agreement, JWS signed by the provider.
         agreement: String,
-        /// The agreed offer as the consumer wrote it; only for other connectors.
+        /// The agreed rules as the consumer wrote them; only for other connectors.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         terms: Option<Value>,
         /// Time of the signature.
@@ -167,6 +167,20 @@ impl Message {
     /// Whether this is a crosspark message, not one of DSP.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Receipt { .. } | Self::Withdrawal { .. })
+    }
+
+    /// The state of the negotiation that the message left, if it belongs to one.
+    pub fn negotiation_state(&self) -> Option<State> {
+        Some(match self {
+            Self::ContractRequest { .. } => State::Requested,
+            Self::ContractOffer { .. } => State::Offered,
+            Self::ContractAccepted { .. } => State::Accepted,
+            Self::ContractAgreement { .. } => State::Agreed,
+            Self::ContractVerification { .. } => State::Verified,
+            Self::ContractFinalized { .. } => State::Finalized,
+            Self::ContractTermination(_) => State::Terminated,
+            _ => return None,
+        })
     }
 
     /// The response member with the peer's id of the process that this message opens; `None` if it opens none.

@@ -144,8 +144,10 @@ impl Outbox {
         let message = Message::read(row).ok_or_else(|| {
             PeerError::Invalid("this software version does not understand the message in the outbox".into())
         })?;
-        // A request that was cancelled before it was delivered.
-        if matches!(message, Message::ContractRequest { peer_pid: None, .. })
+        // A request that was cancelled before it was sent. Once it was sent, the peer may have it: it is sent until its
+        // process id is known, and then the peer is told of the end.
+        if row.attempts == 0
+            && matches!(message, Message::ContractRequest { peer_pid: None, .. })
             && let Ok(Some(negotiation)) = self.node.store().negotiation(&row.process).await
             && negotiation.state == negotiation::State::Terminated
         {
@@ -186,7 +188,12 @@ impl Outbox {
         }
         match message {
             Message::TransferRequest { .. } => self.transfers.advance(process),
-            _ => self.negotiations.advance(process),
+            _ => {
+                if let Err(error) = self.negotiations.tell_end(process).await {
+                    tracing::warn!(%error, %process, "the peer could not be told of the end");
+                }
+                self.negotiations.advance(process);
+            }
         }
     }
 
@@ -203,8 +210,12 @@ impl Outbox {
             PeerError::Refused { reason, .. } => format!("you refused a message of this process: {reason}"),
             _ => "a message of this process could not be delivered".to_owned(),
         };
+        let left = Message::read(row).and_then(|message| message.negotiation_state());
         let ended = if let Some(negotiation) = self.node.store().negotiation(&row.process).await? {
-            end_negotiation(negotiation, &reason, &reason_for_peer, now)
+            // The negotiation may have moved on since the message was written.
+            let stands = left.is_none_or(|state| state == negotiation.state);
+            let negotiation = Some(negotiation).filter(|_| stands);
+            negotiation.and_then(|negotiation| end_negotiation(negotiation, &reason, &reason_for_peer, now))
         } else if let Some(transfer) = self.node.store().transfer(&row.process).await? {
             end_transfer(transfer, &reason, &reason_for_peer, now)
         } else {

@@ -12,11 +12,13 @@ use crate::publishing::Publishing;
 use crate::storage::Change;
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Advice after an old folder was restored.
 const ADVICE: &str = "nothing is changed or signed any more, so that the log is not forked. Restore a newer backup or \
-    the original folder; if there is none, ask the alliance operator to suspend this park and to admit a new node";
+    the original folder; if there is none, ask the alliance operator to remove this park and to admit a new node under \
+    another id";
 
 /// Evidence that this node's log is not the one that its peers observed.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Recovery {
     downloads: Arc<Downloads>,
     /// Every key that ever signed checkpoints of this log.
     log_keys: Vec<PublicKey>,
+    /// Whether unreferenced bytes are removed already.
+    swept: AtomicBool,
 }
 
 impl Recovery {
@@ -48,7 +52,7 @@ impl Recovery {
         downloads: Arc<Downloads>,
         log_keys: Vec<PublicKey>,
     ) -> Arc<Self> {
-        Arc::new(Self { node, peer, membership, publishing, downloads, log_keys })
+        Arc::new(Self { node, peer, membership, publishing, downloads, log_keys, swept: AtomicBool::new(false) })
     }
 
     /// Compares this log with the newest checkpoint of it that each active peer holds. Returns the peers without a
@@ -113,26 +117,35 @@ impl Recovery {
     /// Ends read-only mode, stores the registers and root documents received during it, and logs if the folder was
     /// `restored`.
     pub async fn begin_writing(&self, restored: bool) -> Result<(), Error> {
-        // Only now is it certain that the database is current, so that unreferenced bytes can be recognised. They are
-        // listed before anything new is stored, and removed meanwhile: a node with many datasets starts at once.
-        match (self.publishing.stored(), self.downloads.stored()) {
-            (Ok(published), Ok(received)) => {
-                let (publishing, downloads) = (self.publishing.clone(), self.downloads.clone());
-                tokio::spawn(async move {
-                    let swept = async {
-                        publishing.sweep(published).await?;
-                        downloads.sweep(received).await
-                    };
-                    if let Err(error) = swept.await {
-                        tracing::warn!(%error, "unreferenced sealed bytes could not be removed");
-                    }
-                });
-            }
-            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the stored sealed bytes could not be listed"),
+        // Only now is it certain that the database is current, so that unreferenced bytes can be recognised. Later, bytes
+        // may belong to a publication in progress.
+        if !self.swept.swap(true, Ordering::SeqCst) {
+            self.sweep();
         }
         self.node.read_only().leave();
         self.membership.store_unstored().await?;
         if restored { self.resume_log().await } else { Ok(()) }
+    }
+
+    /// Lists the stored bytes, before anything new is stored, and removes the unreferenced ones meanwhile: a node with many
+    /// datasets starts at once.
+    fn sweep(&self) {
+        let (published, received) = match (self.publishing.stored(), self.downloads.stored()) {
+            (Ok(published), Ok(received)) => (published, received),
+            (Err(error), _) | (_, Err(error)) => {
+                return tracing::warn!(%error, "the stored sealed bytes could not be listed");
+            }
+        };
+        let (publishing, downloads) = (self.publishing.clone(), self.downloads.clone());
+        tokio::spawn(async move {
+            let swept = async {
+                publishing.sweep(published).await?;
+                downloads.sweep(received).await
+            };
+            if let Err(error) = swept.await {
+                tracing::warn!(%error, "unreferenced sealed bytes could not be removed");
+            }
+        });
     }
 
     async fn resume_log(&self) -> Result<(), Error> {

@@ -4,8 +4,10 @@
 mod evaluate;
 mod subset;
 mod odrl;
+mod repeat;
 mod words;
 
 pub use evaluate::{Decision, Facts, Missing};
 pub use odrl::{Channel, Constraint, Permission, Policy, PolicyError, Recipients};
+pub use repeat::rules_as_written;
 pub use subset::EVERYBODY;

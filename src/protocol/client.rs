@@ -188,7 +188,7 @@ fn promise_of(response: &Response) -> Option<String> {
 /// The reasons in a DSP error or problem.
 fn reason_of(status: StatusCode, value: &Value) -> String {
     let reasons = value.as_object().map(wire::reasons).filter(|reasons| !reasons.is_empty());
-    let detail = || value.get("detail").and_then(Value::as_str).map(str::to_owned);
+    let detail = || Some(value.get("detail")?.as_str()?.replace(char::is_control, " "));
     let text = reasons.or_else(detail).unwrap_or_else(|| status.to_string());
     text.chars().take(limits::TEXT_CHARS_MAX * 2).collect()
 }
@@ -254,7 +254,10 @@ impl Peer for HttpPeer {
         let address = format!("{}/catalog/datasets/{}", base_of(to), id.in_url());
         match self.send(to, self.request_at(to, Method::GET, &address)?).await {
             // Some servers refuse every path with an encoded character such as a slash.
-            Err(PeerError::Refused { status: 400, .. }) if to.connector.is_some() => self.listed(to, id).await,
+            Err(PeerError::Refused { status: 400, .. }) if to.connector.is_some() => {
+                let found = tokio::time::timeout(limits::LOOKUP_TIME_MAX, self.listed(to, id)).await;
+                found.unwrap_or_else(|_| Err(PeerError::Unreachable("its catalog is too long or too slow".into())))
+            }
             response => parse(&read(response?, limits::PEER_ANSWER_BYTES_MAX).await?),
         }
     }

@@ -177,7 +177,7 @@ impl Incoming {
 pub fn reasons(members: &Map<String, Value>) -> String {
     let text = |value: &Value| value.as_str().or_else(|| value.get("message")?.as_str()).map(words);
     let words: Vec<String> = ld::elements(members.get("reason")).filter_map(text).collect();
-    words.join("; ")
+    words.join("; ").replace(char::is_control, " ")
 }
 
 /// A reason without the JSON of an error that it quotes: EDC passes on what another connector answered as it was written.

@@ -22,7 +22,7 @@ use crate::keys::Cell;
 use crate::node::{Error, User, details};
 use crate::policy::{EVERYBODY, Policy};
 use crate::schema::CompiledSchema;
-use crate::storage::{Change, Conflict, StoreError, VersionRow, Write};
+use crate::storage::{Change, Conflict, Guard, StoreError, VersionRow, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -207,17 +207,18 @@ impl Publishing {
             remarks: self.remarks(&policy),
         };
         if let Some(newest) = newest
-            && self.is_unchanged(&newest, &row, (key, manifest)).await?
+            && self.is_unchanged(&newest, &row, (key, manifest)).await
         {
             self.remove_unused(&assembled.digest);
-            return Ok(Published {
+            let published = Published {
                 version: newest.version,
                 sealed_bytes: newest.bytes,
                 manifest: newest.manifest_digest,
                 container: newest.blob,
                 unchanged: true,
                 ..published
-            });
+            };
+            return self.commit_unchanged(user, &newest, published, once).await;
         }
         let remembered = self.idempotency.remember(user, once, &published);
         if let Err(error) = self.commit_version(user, row, remembered).await {
@@ -252,6 +253,37 @@ impl Publishing {
         let knows = |id: &ParticipantId| members.iter().any(|member| member.id == *id);
         let has_group = |group: &Text| members.iter().any(|member| member.groups.contains(group));
         policy.unmet(knows, has_group, self.node.now())
+    }
+
+    /// Logs that a publication was nothing new, and remembers its answer.
+    async fn commit_unchanged(
+        &self,
+        user: &User,
+        newest: &VersionRow,
+        published: Published,
+        once: Option<&IdempotencyKey>,
+    ) -> Result<Published, Error> {
+        let facts = Facts {
+            dataset: Some(newest.dataset.clone()),
+            enterprise: user.enterprise.clone(),
+            rule: Some("unchanged".into()),
+            detail: details(json!({"version": newest.version, "token": user.token})),
+            ..Facts::default()
+        };
+        let person = FieldOpening::new("person", user.person.clone(), self.node.random());
+        let entry = self.node.draft(Kind::PublicationRefused, facts).with_field(person);
+        let mut change = Change::new(entry)
+            .guard(Guard::Offer(newest.offer.clone(), newest.policy_digest))
+            .guard(Guard::NotWithdrawn(newest.manifest_digest));
+        change.writes.extend(self.idempotency.remember(user, once, &published));
+        match self.node.store().commit(change).await {
+            Ok(_) => Ok(published),
+            Err(StoreError::Conflict(Conflict::Offer | Conflict::Dataset)) => {
+                let reason = format!("{} was changed or withdrawn in the meantime; publish again", newest.dataset);
+                Err(Error::invalid("conflict", reason))
+            }
+            Err(error) => self.idempotency.answered_meanwhile(user, once, error).await,
+        }
     }
 
     async fn commit_version(&self, user: &User, row: VersionRow, once: Option<Write>) -> Result<(), StoreError> {

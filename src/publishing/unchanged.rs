@@ -14,14 +14,27 @@ use crate::storage::VersionRow;
 
 impl Publishing {
     /// Whether `next`, whose sealed bytes are stored, says and contains the same as `newest`. The texts are compared by
-    /// their digests under the key of `newest`, and only if their sizes are equal.
+    /// their digests under the key of `newest`, and only if their sizes are equal. If they cannot be compared, the content
+    /// counts as new: another version does no harm.
     pub(super) async fn is_unchanged(
+        &self,
+        newest: &VersionRow,
+        next: &VersionRow,
+        content: (DataKey, Manifest),
+    ) -> bool {
+        self.compare(newest, next, content).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, dataset = %newest.dataset, "the newest version could not be compared");
+            false
+        })
+    }
+
+    async fn compare(
         &self,
         newest: &VersionRow,
         next: &VersionRow,
         (key, manifest): (DataKey, Manifest),
     ) -> Result<bool, Error> {
-        // A version whose manifest key is gone cannot be compared; a new version does no harm.
+        // The key that signed the manifest may be gone.
         let Ok(before) = document::verify::<Manifest>(&newest.manifest, |kid| self.node.own_key(kid)) else {
             return Ok(false);
         };

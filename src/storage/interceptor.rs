@@ -93,7 +93,7 @@ pass_through! {
     receipt(transfer: &ProcessId) -> Found<String>;
     holding(id: &HoldingId) -> Found<Holding>;
     holding_of(transfer: &ProcessId) -> Found<Holding>;
-    holding_with(blob: &Digest) -> Found<Holding>;
+    holding_with(provider: &ParticipantId, blob: &Digest) -> Found<Holding>;
     holdings(limit: usize) -> Listed<Holding>;
     token(hash: &Digest) -> Found<TokenRow>;
     idempotent_request(token: &TokenId, key: &str) -> Found<IdempotencyRow>;

@@ -272,6 +272,17 @@ async fn auditors_read_archives() {
     };
     let (code, report) = verify(&[]);
     assert!(code == 0 && report.contains("\nverified"), "{report}");
+    // Without its checkpoints, a log proves nothing.
+    let stripped = folder.join("stripped");
+    assert!(std::process::Command::new("cp").arg("-r").args([&a.folder, &stripped]).status().unwrap().success());
+    let database = rusqlite::Connection::open(stripped.join("state.db")).unwrap();
+    database.execute_batch("DELETE FROM checkpoint").unwrap();
+    drop(database);
+    let args =
+        ["audit", "verify", text(&stripped), "--participant", &a.id, "--root-fingerprint", &alliance.fingerprint];
+    let output = crosspark(&args);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(4) && report.contains("NOT VERIFIED"), "{report}");
     for (file, told) in [(&newer, "this copy is older"), (&foreign, "WRONG        checkpoint")] {
         let (code, report) = verify(&["--checkpoint", text(file)]);
         assert!(code == 4 && report.contains(told) && report.contains(text(file)), "{report}");

@@ -18,6 +18,8 @@ fn rotation(park: &Park) -> PathBuf {
 /// Runs `node rotate` and returns its output.
 fn ask_for(park: &Park, what: &[&str]) -> Value {
     let out = rotation(park);
+    // A request is not overwritten.
+    let _ = std::fs::remove_file(&out);
     good(&[&["node", "rotate", text(&park.folder), "--out", text(&out)], what].concat())
 }
 

@@ -58,6 +58,11 @@ async fn members_change() {
     let file = alliance.folder.path().join("chain");
     std::fs::write(&file, chain.join("\n")).unwrap();
     assert_eq!(install(&a, &file), first + 6);
+    // Old registers in a file or in a copy of the folder are left out.
+    let all: Vec<String> = (1..=first + 6).map(|n| std::fs::read_to_string(path(n)).unwrap()).collect();
+    std::fs::write(&file, all.join("\n")).unwrap();
+    assert_eq!(install(&a, &file), first + 6);
+    assert_eq!(install(&a, &alliance.path().join("registers")), first + 6);
     let listed = a.get("admin", "/v1/members").await;
     assert_eq!(listed["members"].as_array().unwrap().len(), 1, "{listed}");
     // A removed park can be admitted again.
@@ -80,4 +85,22 @@ fn an_admission_with_other_groups_is_told() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success() && said.contains(told), "{said}");
     }
+}
+
+/// No certificate names the host of another member.
+#[test]
+fn a_host_belongs_to_one_member() {
+    let alliance = Alliance::new();
+    Park::make(&alliance, "park-a").admit(&alliance);
+    let (evil, folder) = (alliance.folder.path().join("evil"), alliance.path());
+    let [peers, users] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let args = ["node", "init", text(&evil), "--id", "did:web:evil.example", "--name", "en=E", "--jurisdiction", "CN"];
+    let more = ["--endpoint", "https://park-a.example:9443", "--listen", &peers, "--management", &users];
+    good(&[&args[..], &more].concat());
+    let (request, welcome) = (evil.join("join-request.json"), evil.with_extension("welcome"));
+    let fingerprint = request_fingerprint(&request);
+    let args = ["alliance", "admit", text(&folder), "--request", text(&request), "--fingerprint", &fingerprint];
+    let output = crosspark(&[&args[..], &["--welcome", text(&welcome)]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("each member needs its own"), "{said}");
 }

@@ -126,7 +126,7 @@ async fn the_doctor_has_a_plain_answer() {
     run_b.kill();
     let (code, found) = ask(&a).await;
     assert_eq!(code, 1);
-    bad(&found, &format!("{peer}: connection"), "refused");
+    bad(&found, &format!("{peer}: connection"), "nothing listens at its address");
     // This node is not running, and another program uses its port.
     run_a.kill();
     let address = a.endpoint.strip_prefix("https://").unwrap();

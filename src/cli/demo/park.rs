@@ -90,7 +90,12 @@ impl Park {
         let folder = folder.join(short);
         let id = format!("did:web:{short}.example");
         let (peers, users) = match first {
-            Some(first) => (first, first + 1),
+            Some(first) => {
+                for port in [first, first + 1] {
+                    TcpListener::bind(("127.0.0.1", port)).with_context(|| format!("the port {port}"))?;
+                }
+                (first, first + 1)
+            }
             None => (free_port()?, free_port()?),
         };
         let (endpoint, listen) = (format!("https://127.0.0.1:{peers}"), format!("127.0.0.1:{peers}"));

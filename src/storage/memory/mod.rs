@@ -264,10 +264,12 @@ impl Store for MemoryStore {
         Ok(self.disk.state().holdings.values().find(|holding| holding.transfer == *transfer).cloned())
     }
 
-    async fn holding_with(&self, blob: &Digest) -> Found<Holding> {
+    async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Found<Holding> {
         let state = self.disk.state();
-        let verified =
-            |holding: &&Holding| holding.blob == *blob && holding.state == crate::storage::HoldingState::Verified;
+        let verified = |holding: &&Holding| {
+            (&holding.provider, &holding.blob) == (provider, blob)
+                && holding.state == crate::storage::HoldingState::Verified
+        };
         Ok(state.holdings.values().find(verified).cloned())
     }
 

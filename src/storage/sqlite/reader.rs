@@ -258,11 +258,11 @@ impl Store for SqliteStore {
         self.readers.point(move |c| body(c, "SELECT body FROM holding WHERE transfer = ?1", [id])).await
     }
 
-    async fn holding_with(&self, blob: &Digest) -> Result<Option<Holding>, StoreError> {
-        let blob = blob.to_string();
+    async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Result<Option<Holding>, StoreError> {
+        let (provider, blob) = (provider.to_string(), blob.to_string());
         let sql = "SELECT body FROM holding WHERE json_extract(body, '$.blob') = ?1
-                   AND json_extract(body, '$.state') = 'verified' LIMIT 1";
-        self.readers.point(move |c| body(c, sql, [blob])).await
+                   AND json_extract(body, '$.provider') = ?2 AND json_extract(body, '$.state') = 'verified' LIMIT 1";
+        self.readers.point(move |c| body(c, sql, [blob, provider])).await
     }
 
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError> {
