@@ -67,7 +67,9 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
     });
     output::entries(rows, "Nothing was found. Use fewer words; only datasets that this park may see are searched.");
     let more = if found.get("more") == Some(&Value::Bool(true)) { "more than " } else { "" };
-    say!("{more}{} found", output::text(&found, "total"));
+    if !output::list(&found, "datasets").is_empty() {
+        say!("{more}{} found", output::text(&found, "total"));
+    }
     for (name, values) in found.get("facets").and_then(Value::as_object).into_iter().flatten() {
         let values = values.as_array().into_iter().flatten().take(8);
         let shown: Vec<String> = values
@@ -86,7 +88,7 @@ pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
     if as_json {
         output::json(&withdrawn)?;
     } else {
-        say!("Withdrawn. {} peers with an agreement on it are notified.", output::text(&withdrawn, "notified"));
+        say!("Withdrawn. Notified parks, which have an agreement on it: {}.", output::text(&withdrawn, "notified"));
     }
     done()
 }

@@ -273,3 +273,83 @@ async fn terms_go_back_and_forth() {
     assert!(last.0 == 400 && last.1["reason"][0].as_str().unwrap().contains("too many transitions"), "{last:?}");
     run.stop();
 }
+
+/// A consumer that refuses the agreement: the negotiation ends on this side, and the consumer is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_agreement_ends_the_negotiation() {
+    let alliance = Alliance::new();
+    let connector = Connector::start(&alliance, "edc", false).await;
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    a.publish("economic-indicator", &records(1), "ndjson", &plain(2)).await;
+    let caller = Caller::new(&alliance, &connector, &a);
+    let dataset = caller.catalog().await.remove(0);
+    connector.refuses("/agreement", "the policy is not equal");
+    let (status, made) = caller.post("/negotiations/request", &caller.request(&dataset, "urn:x:n1", None)).await;
+    assert_eq!(status, 201, "{made}");
+    let end = connector.hears("ContractNegotiationTerminationMessage", 0).await.body;
+    assert!(end["reason"][0].as_str().unwrap().contains("the policy is not equal"), "{end}");
+    let path = format!("/negotiations/{}", made["providerPid"].as_str().unwrap());
+    assert_eq!(caller.get(&path).await.1["state"], "TERMINATED");
+    run.settle().await;
+    run.stop();
+}
+
+/// Agreements repeat the rules as the consumer wrote them, if everybody reads them alike; ids may be anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_repeated_as_written() {
+    let alliance = Alliance::new();
+    let connector = Connector::start(&alliance, "edc", false).await;
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    a.publish("economic-indicator", &records(1), "ndjson", &plain(2)).await;
+    let caller = Caller::new(&alliance, &connector, &a);
+    let dataset = caller.catalog().await.remove(0);
+    let normal = &dataset["hasPolicy"][0]["permission"][0];
+    let channels = "[{\"@value\":\"crosspark-sealed\"},{\"@value\":\"HttpData-PULL\"}]";
+    let written = |name: &str| {
+        let list = json!([
+            {"leftOperand": "odrl:deliveryChannel", "operator": "isAnyOf", "rightOperand": channels},
+            {"leftOperand": "odrl:count", "operator": "lteq", "rightOperand": {"@value": "2", "@type": "xsd:integer"}},
+        ]);
+        json!({"permission": [{"action": "use", name: list}]})
+    };
+    for (n, name) in ["constraint", "odrl:constraint", "dct:constraint"].into_iter().enumerate() {
+        let pid = format!("数据/{n}");
+        let request = caller.request(&dataset, &pid, Some(&written(name)));
+        let url = format!("{}/dsp/2025-1/negotiations/request", a.endpoint);
+        let answer = caller.client.post(url).json(&request).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
+        let agreed = connector.hears("ContractAgreementMessage", n).await;
+        assert_eq!(agreed.body["consumerPid"], pid);
+        assert!(agreed.path.contains("%2F"), "{}", agreed.path);
+        let permission = &agreed.body["agreement"]["permission"][0];
+        if name == "constraint" {
+            let constraints = &permission["constraint"];
+            assert_eq!(constraints[0]["leftOperand"], "odrl:deliveryChannel");
+            assert_eq!(constraints[0]["rightOperand"], json!(["crosspark-sealed", "HttpData-PULL"]));
+            assert_eq!(constraints[1]["rightOperand"]["@value"], "2");
+        } else {
+            // Some processors of JSON-LD would not see these constraints.
+            assert_eq!(permission, normal);
+        }
+    }
+    run.stop();
+}
+
+/// A claim from a clock that is wrong is refused with that reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_clock_is_named() {
+    use crosspark::assembly::Overrides;
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run = a.start().await;
+    let (published, _) = a.publish("economic-indicator", &records(1), "ndjson", &research()).await;
+    let clock = std::sync::Arc::new(ShiftedClock(std::sync::atomic::AtomicI64::new(100_000)));
+    let here = b.start_here(Overrides { clock: Some(clock), ..Overrides::default() }).await;
+    let end = b.request(&a, dataset_of(&published), "research").await;
+    let reason = end["reason"].as_str().unwrap();
+    assert!(reason.contains("s after this node's time: compare the clocks"), "{end}");
+    here.stop().await;
+    run.stop();
+}

@@ -231,6 +231,7 @@ async fn requests_are_cancelled() {
     };
     let asked = b.begin_request(&a, dataset_of(&published), "research").await;
     becomes(1).await;
+    run_b.settle().await;
     let view = b.wait(&asked, 0).await;
     assert_eq!(view["waitsFor"], "a person at the provider decides", "{view}");
     assert_eq!(view["policy"], consent());

@@ -34,8 +34,8 @@ pub struct Heard {
     pub token: Option<String>,
 }
 
-/// Prepared responses (path, body, content type), used before those of the protocol.
-type Answers = Arc<Mutex<Vec<(String, Vec<u8>, &'static str)>>>;
+/// Prepared responses (end of the path, status, body, content type), used before those of the protocol.
+type Answers = Arc<Mutex<Vec<(String, u16, Vec<u8>, &'static str)>>>;
 
 #[derive(Clone, Default)]
 struct Ears {
@@ -63,8 +63,9 @@ async fn hear(State(ears): State<Ears>, request: Request) -> Response {
         ears.wrong.lock().unwrap().extend(super::broken(&body));
     }
     ears.heard.lock().unwrap().push(Heard { path: path.clone(), body: body.clone(), token });
-    if let Some((_, answer, kind)) = ears.answers.lock().unwrap().iter().find(|(known, ..)| *known == path) {
-        return ([("content-type", *kind)], Bytes::from(answer.clone())).into_response();
+    if let Some((_, status, answer, kind)) = ears.answers.lock().unwrap().iter().find(|(end, ..)| path.ends_with(end)) {
+        let status = StatusCode::from_u16(*status).unwrap();
+        return (status, [("content-type", *kind)], Bytes::from(answer.clone())).into_response();
     }
     let opens = ["/negotiations/request", "/negotiations/offers", "/transfers/request"];
     if !opens.iter().any(|known| path.ends_with(known)) {
@@ -147,7 +148,14 @@ impl Connector {
     /// Prepares the response to requests for a path below the connector's base, or for a complete path below `/data`.
     pub fn answers(&self, path: &str, body: impl Into<Vec<u8>>, kind: &'static str) {
         let base = if path.starts_with("/data") { "" } else { "/protocol/2025-1" };
-        self.ears.answers.lock().unwrap().push((format!("{base}{path}"), body.into(), kind));
+        self.ears.answers.lock().unwrap().push((format!("{base}{path}"), 200, body.into(), kind));
+    }
+
+    /// Refuses messages whose path ends like this, as the protocol's error with a reason.
+    pub fn refuses(&self, end: &str, reason: &str) {
+        let error =
+            json!({"@context": [CONTEXT], "@type": "ContractNegotiationError", "code": "400", "reason": [reason]});
+        self.ears.answers.lock().unwrap().push((end.to_owned(), 400, error.to_string().into(), "application/json"));
     }
 
     /// Waits for a message of this `@type`, skipping the first `skip` ones.
