@@ -114,7 +114,7 @@ impl Filter {
             }
             _ => {
                 return Err(FilterError(format!(
-                    "`{property}` `{operator}`; use title, description, schema, theme, license with contains or \
+                    "`{property}` `{operator}`; use id, title, description, schema, theme, license with contains or \
                      eq; issued with gteq; crosspark:change with gt"
                 )));
             }

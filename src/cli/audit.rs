@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Verify a node's log offline: every entry, tile and checkpoint. Reports the first wrong entry.
+    /// Verify a node's log offline: every entry, tile and checkpoint. Reports what is wrong, and from which entry on.
     Verify(Verify),
     /// List the entries of a running node's log.
     List(List),

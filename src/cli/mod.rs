@@ -38,7 +38,7 @@ use std::process::ExitCode;
     name = "crosspark",
     version,
     about = "Exchange validated, sealed datasets between parks, under policy, with evidence / 园区间数据交换",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 evidence does not verify, 5 not decided yet."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 evidence does not verify, 5 not decided or not covered by a checkpoint yet."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -288,16 +288,13 @@ fn written(message: &Message, own: &Endpoint, to: &ParticipantId, token: Option<
         }
         Message::TransferStart { pid, peer_pid, until } => {
             let endpoint = own.join(&format!("/data/{}", pid.in_url()));
-            let known = [
-                ("endpointType", HTTP_ENDPOINT),
-                ("endpoint", endpoint.as_str()),
-                ("authorization", token.unwrap_or_default()),
-                ("authType", "bearer"),
-            ];
+            let access = [("authorization", token.unwrap_or_default()), ("authType", "bearer")];
+            let place = [("endpointType", HTTP_ENDPOINT), ("endpoint", endpoint.as_str())];
             let mut properties = vec![property("crosspark:expires", &until.to_string())];
-            properties.extend(known[2..].iter().map(|(name, value)| property(name, value)));
-            // Consumers of EDC look only for the names of its own vocabulary.
-            properties.extend(known.iter().map(|(name, value)| property(&format!("{EDC}{name}"), value)));
+            properties.extend(access.map(|(name, value)| property(name, value)));
+            // Consumers of EDC look for everything among the properties, under the names of its own vocabulary.
+            let theirs = place.into_iter().chain(access);
+            properties.extend(theirs.map(|(name, value)| property(&format!("{EDC}{name}"), value)));
             let address = json!({
                 "@type": "DataAddress",
                 "endpointType": HTTP_ENDPOINT,
