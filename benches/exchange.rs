@@ -133,6 +133,7 @@ fn finished(n: usize, peer: &ParticipantId, role: Role, version: &VersionRow) ->
         approval: None,
         agreement: None,
         reason: None,
+        cancelled: false,
         seen: Vec::new(),
         trace: None,
         started: now,

@@ -141,6 +141,9 @@ pub struct Negotiation {
     pub agreement: Option<Signatures>,
     /// Reason for the termination.
     pub reason: Option<String>,
+    /// Whether a user of this side ended it.
+    #[serde(default)]
+    pub cancelled: bool,
     /// Digests of the messages already applied, to recognise repetitions.
     pub seen: Vec<Digest>,
     /// Trace id, the same at both parks.

@@ -113,6 +113,9 @@ pub struct Transfer {
     /// Party that ended the transfer.
     #[serde(default)]
     pub ended_by: Option<Role>,
+    /// Whether a user of this side terminated it.
+    #[serde(default)]
+    pub cancelled: bool,
     /// Time of the first plain download, which counted as a use.
     #[serde(default)]
     pub pulled: Option<Timestamp>,

@@ -60,7 +60,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
                 output::json(&found)?;
                 return done();
             }
-            for name in ["id", "role", "peer", "dataset", "purpose", "enterprise"] {
+            for name in ["id", "role", "peer", "dataset", "purpose", "enterprise", "trace"] {
                 say!("{name:<12}{}", output::text(&found, name));
             }
             say!("{:<12}{}", "since", output::time(&found, "since"));
@@ -99,7 +99,8 @@ async fn list(api: &Api, as_json: bool) -> Outcome {
             ["id", "role", "peer", "dataset", "purpose", "enterprise"].map(|name| output::text(row, name));
         let what = if role == "provider" { format!("request of {peer}") } else { format!("offer of {peer}") };
         let who = output::joined([what, enterprise, purpose, output::time(row, "since")], ", ");
-        (id, vec![who, format!("dataset {dataset}"), output::terms(row)])
+        let trace = format!("trace {}", output::text(row, "trace"));
+        (id, vec![who, format!("dataset {dataset}"), output::terms(row), trace])
     });
     output::entries(rows, "Nothing waits for a decision.");
     done()

@@ -120,7 +120,7 @@ pub async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Resul
 /// Waits with long polls until a request is delivered or refused.
 pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::Result<RequestView> {
     let begun = tokio::time::Instant::now();
-    while !matches!(view.stage, RequestStage::Verified | RequestStage::Ready | RequestStage::Refused) {
+    while !view.stage.is_settled() {
         let left = time.saturating_sub(begun.elapsed());
         if left.is_zero() {
             break;
@@ -133,13 +133,14 @@ pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::R
 fn print(view: &RequestView, as_json: bool) -> Outcome {
     let code = match view.stage {
         RequestStage::Verified | RequestStage::Ready => ExitCode::SUCCESS,
-        RequestStage::Refused => ExitCode::from(exit::REFUSED),
+        RequestStage::Refused | RequestStage::Cancelled => ExitCode::from(exit::REFUSED),
         _ => ExitCode::from(exit::PENDING),
     };
     if as_json {
         output::json(view)?;
         return Ok(code);
     }
+    let value = serde_json::to_value(view)?;
     match view.stage {
         RequestStage::Verified => {
             say!("Delivered and verified: {} records.", view.records.unwrap_or(0));
@@ -147,6 +148,9 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
         }
         RequestStage::Ready => {
             say!("The provider delivers plain data. Write it to a file: crosspark fetch {} --out FILE", view.id);
+        }
+        RequestStage::Cancelled => {
+            note!("cancelled by this park: {}", output::text(&value, "reason"));
         }
         RequestStage::Refused => {
             let reason = view.reason.as_deref().unwrap_or("no reason was given");
@@ -161,7 +165,6 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
             say!("{}: {}{waits_for}", view.id, format!("{stage:?}").to_lowercase());
         }
     }
-    let value = serde_json::to_value(view)?;
     let version = view.version.map(|version| format!("version {version}")).unwrap_or_default();
     let about = [format!("{} of {}", view.dataset, view.provider), version];
     say!("{:<9}{}", "dataset", output::joined(about, ", "));

@@ -7,6 +7,7 @@ use crate::audit::entry::{Decision as Logged, FieldOpening, Kind};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::Timestamp;
+use crate::core::trace::TraceId;
 use crate::identity::document;
 use crate::negotiation::{Approval, Negotiation, Role, State};
 use crate::node::{Error, Node, User};
@@ -36,6 +37,9 @@ pub struct PendingApproval {
     pub purpose: Option<Text>,
     /// Enterprise on whose behalf the consumer requests, if known.
     pub enterprise: Option<Text>,
+    /// Trace id, the same at both parks.
+    #[serde(default)]
+    pub trace: Option<TraceId>,
     /// Waiting since.
     pub since: Timestamp,
 }
@@ -126,6 +130,10 @@ impl Approvals {
             Some(Negotiation { approval: Some(approval), .. }) => {
                 let said = if approval.approved { "approved" } else { "rejected" };
                 Err(Error::not_found(format!("{id} was already {said} at {}", approval.at)))
+            }
+            Some(Negotiation { state: State::Terminated, reason, .. }) => {
+                let reason = reason.unwrap_or_else(|| "no reason was given".into());
+                Err(Error::not_found(format!("{id} has ended: {reason}")))
             }
             _ => Err(Error::not_found(format!("there is no pending approval {id}"))),
         }
@@ -244,6 +252,7 @@ fn pending(negotiation: Negotiation) -> PendingApproval {
         policy: subject.policy,
         purpose: subject.purpose,
         enterprise: subject.enterprise,
+        trace: negotiation.trace,
         since: negotiation.updated,
     }
 }

@@ -72,6 +72,7 @@ pub fn new_negotiation(
         approval: None,
         agreement: None,
         reason: None,
+        cancelled: false,
         seen,
         trace: trace::current(),
         started: now,

@@ -140,6 +140,7 @@ impl Negotiations {
             let missing = || Error::not_found(format!("there is no negotiation {id}"));
             let old = self.node.store().negotiation(id).await?.ok_or_else(missing)?;
             let state = old.state;
+            let old = Negotiation { cancelled: true, ..old };
             let Some(change) = self.terminate(old, None, reason, self.node.now()) else {
                 let reason = format!("the contract is being concluded ({}); try again in a moment", state.name());
                 return Err(Error::invalid("conflict", reason));

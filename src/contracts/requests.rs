@@ -43,6 +43,15 @@ pub enum RequestStage {
     Verified,
     /// The provider or its policy refused, or the delivery did not verify.
     Refused,
+    /// A user of this park ended it.
+    Cancelled,
+}
+
+impl RequestStage {
+    /// Whether nothing more happens by itself.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Verified | Self::Ready | Self::Refused | Self::Cancelled)
+    }
 }
 
 /// A request as shown to its user.
@@ -62,7 +71,7 @@ pub struct RequestView {
     pub enterprise: Text,
     /// Progress.
     pub stage: RequestStage,
-    /// Reason for a refusal or suspension.
+    /// Reason for a refusal, cancellation or suspension.
     pub reason: Option<String>,
     /// What it waits for, if it is not decided.
     #[serde(default)]
@@ -222,8 +231,7 @@ impl Requests {
         let first = self.view(user, id).await?;
         loop {
             let view = self.view(user, id).await?;
-            let settled = matches!(view.stage, RequestStage::Verified | RequestStage::Ready | RequestStage::Refused);
-            if settled || (view.stage != first.stage && wait.is_zero()) {
+            if view.stage.is_settled() || (view.stage != first.stage && wait.is_zero()) {
                 return Ok(view);
             }
             match tokio::time::timeout_at(deadline, self.node.store().changed(seen)).await {
@@ -303,7 +311,9 @@ impl Requests {
         let ended = transfer.as_ref().filter(|transfer| transfer.state == transfer::State::Terminated);
         let (stage, reason) = match (&negotiation.state, verified, ended) {
             (_, Some(_), _) => (RequestStage::Verified, None),
+            (State::Terminated, ..) if negotiation.cancelled => (RequestStage::Cancelled, negotiation.reason.clone()),
             (State::Terminated, ..) => (RequestStage::Refused, negotiation.reason.clone()),
+            (_, None, Some(ended)) if ended.cancelled => (RequestStage::Cancelled, ended.reason.clone()),
             (_, None, Some(ended)) => (RequestStage::Refused, ended.reason.clone()),
             (..) if transfer.as_ref().is_some_and(|t| t.state == transfer::State::Completed) => {
                 (RequestStage::Refused, Some("the provider completed the transfer before verification".into()))
@@ -366,6 +376,9 @@ impl Requests {
             (RequestStage::Refused, None) => {
                 let reason = view.reason.as_deref().unwrap_or("no reason was given");
                 Err(Error::invalid("not-verified", format!("the request was refused: {reason}")))
+            }
+            (RequestStage::Cancelled, None) => {
+                Err(Error::invalid("not-verified", "the request was cancelled; make another one"))
             }
             _ => {
                 let reason =

@@ -261,11 +261,13 @@ impl Negotiations {
         let by = old.role;
         let mut next = old.apply(by, Event::Terminate, now).ok()?;
         next.reason = Some(reason.to_owned());
-        let message = Message::end_of_negotiation(&next, "refused", reason);
+        let code = if next.cancelled { "cancelled" } else { "refused" };
+        let message = Message::end_of_negotiation(&next, code, reason);
         let mut facts = transition_facts(&next, by);
-        facts.decision = Some(Logged::Refused);
+        facts.decision = (!next.cancelled).then_some(Logged::Refused);
         facts.rule = match said {
             Some(Decision::Refused { rule, .. } | Decision::Undetermined { rule, .. }) => Some(rule),
+            _ if next.cancelled => Some("person".into()),
             _ => Some("decision".into()),
         };
         facts.detail.insert("reason".into(), reason.into());

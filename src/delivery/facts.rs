@@ -40,6 +40,7 @@ pub fn new_transfer(
         data: None,
         suspended_by: None,
         ended_by: None,
+        cancelled: false,
         pulled: None,
         token_until: None,
         wrapped_token: None,

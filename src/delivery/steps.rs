@@ -106,13 +106,17 @@ impl Transfers {
             }
             TransferStep::Terminate(reason) => {
                 let mut next = old.apply(by, Event::Terminate, now).ok()?;
-                let message = Message::end_of_transfer(&next, "refused", &reason);
+                let code = if next.cancelled { "cancelled" } else { "refused" };
+                let message = Message::end_of_transfer(&next, code, &reason);
                 next.reason = Some(reason);
                 (next, message, Logged::Refused)
             }
         };
         let mut facts = transition_facts(&next, by, Some(row));
-        (facts.rule, facts.decision) = (rule.or_else(|| Some("decision".into())), Some(decision));
+        (facts.rule, facts.decision) = match next.cancelled {
+            true => (Some("person".into()), None),
+            false => (rule.or_else(|| Some("decision".into())), Some(decision)),
+        };
         let mut change = Change::new(self.node.draft(Kind::TransferTransition, facts));
         let message = message
             .map(|message| message.outgoing(&next.peer, &next.id, self.node.random()).with_callback(&next.callback));
@@ -136,6 +140,8 @@ impl Transfers {
             let channel = Channel::named(&old.format).unwrap_or(Channel::Sealed);
             let said = (old.role == Role::Provider)
                 .then(|| evaluate_agreement(&trust, &without_own_use(&row, &old), channel, now));
+            let cancelled = matches!(step, TransferStep::Terminate(_));
+            let old = Transfer { cancelled, ..old };
             let Some(change) = self.step_change(old, step.clone(), said, &row, now) else {
                 let reason = format!("this step is not possible: the transfer is {}", state.name());
                 return Err(Error::invalid("conflict", reason));

@@ -235,11 +235,24 @@ async fn requests_are_cancelled() {
     let view = b.wait(&asked, 0).await;
     assert_eq!(view["waitsFor"], "a person at the provider decides", "{view}");
     assert_eq!(view["policy"], consent());
+    let approval = a.get("publisher", "/v1/approvals").await["approvals"][0].clone();
+    assert!(view["trace"].is_string() && approval["trace"] == view["trace"], "both people see one id: {approval}");
     let (id, token) = (asked["id"].as_str().unwrap(), b.token_of("requester").await);
     let ended =
         good(&["request", "cancel", id, "--reason", "no longer needed", "--node", &b.management, "--token", &token]);
-    assert_eq!((&ended["stage"], &ended["reason"]), (&json!("refused"), &json!("no longer needed")), "{ended}");
+    assert_eq!((&ended["stage"], &ended["reason"]), (&json!("cancelled"), &json!("no longer needed")), "{ended}");
     becomes(0).await;
+    // Not a refusal, in either log; who decides too late learns why.
+    run_b.settle().await;
+    for park in [&a, &b] {
+        let entries = park.entries().await;
+        let last = entries.iter().rev().find(|row| row["entry"]["kind"] == "negotiation.moved").unwrap();
+        assert_eq!(last["entry"]["detail"]["reason"], "no longer needed");
+        assert_ne!(last["entry"]["decision"], "refused", "{last}");
+    }
+    let path = format!("/v1/approvals/{}", approval["id"].as_str().unwrap());
+    let (status, said) = a.call("GET", &path, &a.token_of("publisher").await, None).await;
+    assert!(status == 404 && said["detail"].as_str().unwrap().contains("has ended: no longer needed"), "{said}");
     let path = format!("/v1/requests/{id}/cancellation");
     let (status, said) = b.call("POST", &path, &token, Some(json!({}))).await;
     assert!(status == 409 && said["detail"].as_str().unwrap().contains("ended already"), "{said}");
@@ -252,7 +265,7 @@ async fn requests_are_cancelled() {
     run_a.stop();
     let id = asked["id"].as_str().unwrap();
     good(&["request", "cancel", id, "--node", &b.management, "--token", &token]);
-    assert_eq!(b.wait(&asked, 0).await["stage"], "refused");
+    assert_eq!(b.wait(&asked, 0).await["stage"], "cancelled");
     let run_a = a.start().await;
     run_b.settle().await;
     becomes(0).await;
