@@ -30,7 +30,8 @@ impl Downloads {
             .ok_or_else(|| permanent(format!("this node does not know the schema {}", manifest.body().schema.id)))?;
         let (blobs, name, body, data_key) =
             (self.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
-        let _permit = self.verification_permit().await?;
+        let permit = self.concurrency.verifications.acquire().await;
+        let _permit = permit.map_err(|error| Failure::Transient(error.to_string()))?;
         let verified = tokio::task::spawn_blocking(move || {
             let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(permanent)?;
             package.verify(parallelism(), &data_key, &body, &schema.validator).map_err(permanent)

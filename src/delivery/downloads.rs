@@ -1,11 +1,11 @@
 //! The consumer's side of a delivery: sealed bytes, data key, verification, receipt. Each stage is durable, and a
 //! restart continues with the first incomplete one.
 
-use super::facts::token_cell;
+use super::concurrency::Concurrency;
 use crate::agreement::Agreement;
 use crate::audit::entry::{Facts, Kind};
 use crate::blob::Blobs;
-use crate::core::id::{HoldingId, ParticipantId, ProcessId, Text};
+use crate::core::id::{HoldingId, ProcessId, Text};
 use crate::core::limits;
 use crate::core::time::backoff;
 use crate::dataset::manifest::Manifest;
@@ -18,11 +18,8 @@ use crate::node::{Error, Node, Peer, PeerError, TRANSFER_SUSPENDED, details, tra
 use crate::schema::SchemaRegistry;
 use crate::storage::{AgreementRow, Change, Holding, HoldingState, StoreError, Write};
 use crate::transfer::{State, Transfer};
-use futures_util::StreamExt;
 use serde_json::json;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::Arc;
 
 /// Why an attempt to download failed.
 pub(super) enum Failure {
@@ -71,14 +68,6 @@ pub(super) struct Delivery {
     pub(super) provider_pid: ProcessId,
 }
 
-/// Limits on concurrent downloads.
-struct Concurrency {
-    /// Transfers being fetched; none is fetched twice at the same time.
-    in_progress: Mutex<HashSet<ProcessId>>,
-    per_provider: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
-    verifications: Semaphore,
-}
-
 /// Fetches, verifies, stores and opens the datasets of peers.
 pub struct Downloads {
     pub(super) node: Arc<Node>,
@@ -88,7 +77,7 @@ pub struct Downloads {
     pub(super) kek: Arc<Kek>,
     pub(super) received: Blobs,
     pub(super) schemas: Arc<SchemaRegistry>,
-    concurrency: Concurrency,
+    pub(super) concurrency: Concurrency,
 }
 
 impl Downloads {
@@ -102,26 +91,18 @@ impl Downloads {
         received: Blobs,
         schemas: Arc<SchemaRegistry>,
     ) -> Arc<Self> {
-        let concurrency = Concurrency {
-            in_progress: Mutex::default(),
-            per_provider: Mutex::default(),
-            verifications: Semaphore::new(limits::VERIFICATIONS_MAX),
-        };
+        let concurrency = Concurrency::new();
         Arc::new(Self { node, evidence, membership, peer, kek, received, schemas, concurrency })
     }
 
     /// Downloads in progress.
     pub fn count(&self) -> usize {
-        self.in_progress().len()
+        self.concurrency.transfers().len()
     }
 
     /// Free and total bytes of the disk that holds received datasets.
     pub fn disk_space(&self) -> Option<(u64, u64)> {
         self.received.space().ok()
-    }
-
-    fn in_progress(&self) -> MutexGuard<'_, HashSet<ProcessId>> {
-        self.concurrency.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names of the stored received bytes.
@@ -144,22 +125,9 @@ impl Downloads {
         Ok(())
     }
 
-    /// The permits for downloads from one provider.
-    fn permits_of(&self, provider: &ParticipantId) -> Arc<Semaphore> {
-        let mut providers = self.concurrency.per_provider.lock().unwrap_or_else(PoisonError::into_inner);
-        let permits = || Arc::new(Semaphore::new(limits::DELIVERIES_PER_PROVIDER_MAX));
-        providers.entry(provider.clone()).or_insert_with(permits).clone()
-    }
-
-    /// A permit to verify a dataset; verification uses all cores.
-    pub(super) async fn verification_permit(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let permit = self.concurrency.verifications.acquire().await;
-        permit.map_err(|error| Failure::Transient(error.to_string()))
-    }
-
     /// Fetches the dataset of a started transfer in the background, unless it is being fetched.
     pub fn start(self: &Arc<Self>, transfer: &ProcessId) {
-        if !self.in_progress().insert(transfer.clone()) {
+        if !self.concurrency.transfers().insert(transfer.clone()) {
             return;
         }
         let (downloads, id) = (self.clone(), transfer.clone());
@@ -180,7 +148,7 @@ impl Downloads {
                     },
                 }
             }
-            downloads.in_progress().remove(&id);
+            downloads.concurrency.transfers().remove(&id);
             // The transfer may have been resumed since the last attempt.
             let again = downloads.node.store().transfer(&id).await.ok().flatten();
             if again.is_some_and(|transfer| transfer.state == State::Started) {
@@ -208,7 +176,7 @@ impl Downloads {
         })?;
         let provider_pid =
             transfer.peer_pid.clone().ok_or_else(|| permanent("the provider's process id is unknown"))?;
-        let permits = self.permits_of(&provider.id);
+        let permits = self.concurrency.permits_of(&provider.id);
         let _permit = permits.acquire().await.map_err(|error| Failure::Transient(error.to_string()))?;
         let delivery = Delivery { transfer, row, provider, provider_pid };
 
@@ -219,6 +187,8 @@ impl Downloads {
         let manifest = self.check_manifest(&delivery, &holding.manifest)?;
         let holding = match holding.state {
             HoldingState::Fetching => {
+                let container = self.concurrency.container(&delivery.provider.id, &holding.blob);
+                let _alone = container.lock().await;
                 self.fetch_sealed(&delivery, &holding).await?;
                 self.prepare_request(&delivery, holding).await?
             }
@@ -294,63 +264,6 @@ impl Downloads {
     ) -> Result<(), StoreError> {
         let change = Change::new(self.node.draft(kind, holding_facts(&delivery.row.agreement, holding, detail)));
         self.node.store().commit(change.write(Write::PutHolding(Box::new(holding.clone())))).await.map(drop)
-    }
-
-    /// Uses the bytes of the same container that another transfer delivered.
-    async fn share(&self, holding: &Holding) -> Result<bool, Failure> {
-        let Some(kept) = self.node.store().holding_with(&holding.provider, &holding.blob).await? else {
-            return Ok(false);
-        };
-        let (blobs, blob, name) = (self.received.clone(), holding.blob, holding.id.to_string());
-        let shared = tokio::task::spawn_blocking(move || blobs.share(kept.id.as_str(), &name, &blob));
-        Ok(shared.await.map_err(|error| Failure::Transient(error.to_string()))??)
-    }
-
-    /// Fetches the missing bytes in ranges, and checks the digest of the complete container.
-    async fn fetch_sealed(&self, delivery: &Delivery, holding: &Holding) -> Result<(), Failure> {
-        let (blobs, name) = (&self.received, holding.id.to_string());
-        if blobs.has(&name) {
-            return Ok(());
-        }
-        if self.share(holding).await? {
-            return Ok(());
-        }
-        let token =
-            delivery.transfer.wrapped_token.as_deref().ok_or_else(|| permanent("the transfer token is missing"))?;
-        let token = self.kek.unwrap(token_cell(&delivery.transfer.id), token).map_err(permanent)?;
-        let token = std::str::from_utf8(&token).map_err(permanent)?;
-        let mut part = blobs.part(&name)?;
-        if part.size() > holding.bytes {
-            part.restart()?;
-        }
-        while part.size() < holding.bytes {
-            let end = holding.bytes.min(part.size() + limits::DOWNLOAD_RANGE_BYTES);
-            let wanted = end - part.size();
-            let range = part.size()..end;
-            let mut stream = self.peer.data(&delivery.provider, &delivery.provider_pid, token, range).await?;
-            let mut got = 0u64;
-            while let Some(bytes) = stream.next().await {
-                let bytes = bytes?;
-                got += bytes.len() as u64;
-                if got > wanted {
-                    return Err(permanent("the provider sent more bytes than requested"));
-                }
-                part = tokio::task::spawn_blocking(move || part.append(&bytes).map(|()| part))
-                    .await
-                    .map_err(|error| Failure::Transient(error.to_string()))??;
-            }
-            if got == 0 {
-                return Err(Failure::Transient("the provider sent no bytes".into()));
-            }
-        }
-        let (blobs, expected) = (blobs.clone(), holding.blob);
-        let kept = tokio::task::spawn_blocking(move || blobs.keep_part(part, &name, &expected));
-        match kept.await.map_err(|error| Failure::Transient(error.to_string()))?? {
-            Ok(()) => Ok(()),
-            Err(found) => {
-                Err(permanent(format!("the sealed bytes have the digest {found}, but the manifest states {expected}")))
-            }
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Delivery: transfer processes in both roles, the provider's data plane, and the consumer's downloads.
 
 mod complete;
+mod concurrency;
 mod data_plane;
 mod downloads;
 mod evaluation;
 mod facts;
+mod fetch;
 mod manifests;
 mod obtain;
 mod open;

@@ -396,7 +396,7 @@ pub trait Store: Send + Sync {
     async fn holding(&self, id: &HoldingId) -> Result<Option<Holding>, StoreError>;
     /// The peer's dataset that a transfer delivers.
     async fn holding_of(&self, transfer: &ProcessId) -> Result<Option<Holding>, StoreError>;
-    /// A verified dataset of this provider with this container.
+    /// A dataset of this provider with this container, whose sealed bytes are complete.
     async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Result<Option<Holding>, StoreError>;
     /// Peers' datasets, last updated first.
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError>;

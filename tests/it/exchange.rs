@@ -328,7 +328,10 @@ async fn the_same_container_is_stored_once() {
         assert_eq!(b.data(&view, "ndjson").await, text);
         views.push(view);
     }
-    assert!(views.iter().all(|view| inode(view) == inode(&views[0])));
+    // Requests at the same time, too.
+    let dataset = dataset_of(&published);
+    views.extend(futures_util::future::join_all((0..6).map(|_| b.request(&a, dataset, "research"))).await);
+    assert!(views.iter().all(|view| view["stage"] == "verified" && inode(view) == inode(&views[0])), "{views:?}");
     let mut bytes = std::fs::read(file(&views[0])).unwrap();
     bytes[100] ^= 1;
     std::fs::write(file(&views[0]), bytes).unwrap();

@@ -266,11 +266,11 @@ impl Store for MemoryStore {
 
     async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Found<Holding> {
         let state = self.disk.state();
-        let verified = |holding: &&Holding| {
-            (&holding.provider, &holding.blob) == (provider, blob)
-                && holding.state == crate::storage::HoldingState::Verified
+        let complete = |holding: &&Holding| {
+            use crate::storage::HoldingState::{Asked, Keyed, Verified};
+            (&holding.provider, &holding.blob) == (provider, blob) && matches!(holding.state, Asked | Keyed | Verified)
         };
-        Ok(state.holdings.values().find(verified).cloned())
+        Ok(state.holdings.values().find(complete).cloned())
     }
 
     async fn holdings(&self, limit: usize) -> Listed<Holding> {

@@ -261,7 +261,8 @@ impl Store for SqliteStore {
     async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Result<Option<Holding>, StoreError> {
         let (provider, blob) = (provider.to_string(), blob.to_string());
         let sql = "SELECT body FROM holding WHERE json_extract(body, '$.blob') = ?1
-                   AND json_extract(body, '$.provider') = ?2 AND json_extract(body, '$.state') = 'verified' LIMIT 1";
+                   AND json_extract(body, '$.provider') = ?2 AND json_extract(body, '$.state') IN ('asked', 'keyed', 'verified')
+                   LIMIT 1";
         self.readers.point(move |c| body(c, sql, [blob, provider])).await
     }
 
