@@ -38,7 +38,7 @@ pub struct Withdraw {
     node: NodeArgs,
     /// Id of the dataset.
     dataset: DatasetId,
-    /// Reason, sent to the peers that have an agreement on the dataset.
+    /// Reason, sent to the peers that have an agreement on the dataset or see it.
     #[arg(long)]
     reason: Text,
 }
@@ -88,7 +88,10 @@ pub async fn withdraw(args: Withdraw, as_json: bool) -> Outcome {
     if as_json {
         output::json(&withdrawn)?;
     } else {
-        say!("Withdrawn. Notified parks, which have an agreement on it: {}.", output::text(&withdrawn, "notified"));
+        say!(
+            "Withdrawn. Notified parks, which have an agreement on it or see it: {}.",
+            output::text(&withdrawn, "notified")
+        );
     }
     done()
 }

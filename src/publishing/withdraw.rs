@@ -1,11 +1,13 @@
 //! Withdrawal of a dataset: its offers and transfers end, no version is delivered any more, and the parks that have an
-//! agreement on it are notified. Consumers store the provider's notice.
+//! agreement on it or see it in the catalog are notified. Consumers store the provider's notice.
 
 use super::Publishing;
 use crate::agreement::Withdrawal;
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::core::id::{DatasetId, ProcessId, Text};
+use crate::discovery::visible_offer;
 use crate::identity::document;
+use crate::identity::register::Status;
 use crate::negotiation::Role;
 use crate::node::{Counterparty, Error, Message, User, details};
 use crate::storage::{Change, Logged, StoreError, Write};
@@ -16,7 +18,7 @@ impl Publishing {
     pub async fn withdraw(&self, user: &User, dataset: &DatasetId, reason: &Text) -> Result<usize, Error> {
         let now = self.node.now();
         let missing = || Error::not_found(format!("this node has no dataset {dataset}, or it was withdrawn"));
-        self.node.store().dataset(dataset).await?.ok_or_else(missing)?;
+        let offered = self.node.store().dataset(dataset).await?.ok_or_else(missing)?;
         let statement =
             Withdrawal { publisher: self.node.me().clone(), dataset: dataset.clone(), reason: reason.clone(), at: now };
         let statement = document::sign(statement, &self.node.document_key());
@@ -30,13 +32,22 @@ impl Publishing {
             .write(Write::Withdraw { dataset: dataset.clone(), at: now });
         let trust = self.node.trust();
         let holders = self.node.store().holders(dataset).await?;
-        let notified = holders.iter().filter(|peer| {
+        let notified = trust.register.body().members.iter().filter(|member| {
+            let sees = || {
+                let member = Counterparty::new(member, &trust);
+                visible_offer(offered.clone(), &member, now).is_some()
+            };
             // Other connectors only see the end of their transfers.
-            trust.register.member(peer).is_some_and(|member| member.connector.is_none())
+            let node = member.connector.is_none() && member.id != *self.node.me();
+            node && (holders.contains(&member.id) || (member.status == Status::Active && sees()))
         });
         for peer in notified {
             let message = Message::Withdrawal { statement: statement.jws().to_owned() };
-            change.outbox.push(message.outgoing(peer, &ProcessId::generate(self.node.random()), self.node.random()));
+            change.outbox.push(message.outgoing(
+                &peer.id,
+                &ProcessId::generate(self.node.random()),
+                self.node.random(),
+            ));
         }
         let notified = change.outbox.len();
         match self.node.store().commit(change).await {
@@ -79,9 +90,13 @@ impl Publishing {
         if body.publisher != from.participant {
             return Err(Error::invalid("withdrawal", "the notice is not signed by the member that sent it"));
         }
-        // Without an agreement on the dataset there is nothing to withdraw.
         let ours = self.node.store().holders(&body.dataset).await?.contains(&from.participant);
-        if !ours || self.node.store().recalled(&from.participant, &body.dataset).await?.is_some() {
+        if !ours {
+            // Without an agreement, the dataset is only no longer found.
+            self.discovery.forget(&from.participant, &body.dataset).await;
+            return Ok(None);
+        }
+        if self.node.store().recalled(&from.participant, &body.dataset).await?.is_some() {
             return Ok(None);
         }
         let facts = Facts {

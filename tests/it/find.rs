@@ -206,6 +206,17 @@ async fn what_is_withdrawn_ends() {
     let args = ["withdraw", dataset, "--reason", "it had errors", "--node", &a.management, "--token", &token];
     assert_eq!(good(&args)["notified"], 1);
     assert!(!crosspark(&args).status.success(), "a second withdrawal must fail");
+    // A park without an agreement is notified only of what it sees.
+    let unseen = publish(&a, "Sample", &[], &policy(&[("recipient", "eq", json!("did:web:other.example"))])).await;
+    let seen = publish(&a, "Example", &[], &json!({"permission": [{"action": "use"}]})).await;
+    here.services.discovery.refresh_index().await;
+    assert_eq!(search(&b, "q=example").await["total"], 1);
+    for (published, notified) in [(unseen, 0), (seen, 1)] {
+        let args = ["withdraw", dataset_of(&published), "--reason", "x", "--node", &a.management, "--token", &token];
+        assert_eq!(good(&args)["notified"], notified, "{published}");
+    }
+    run_a.settle().await;
+    assert_eq!(search(&b, "q=example").await["total"], 0);
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
     // A consumer of the dataset is notified: it no longer finds the dataset, and keeps its copy.
     run_a.settle().await;

@@ -58,7 +58,7 @@ pub fn add(routes: Routes) -> Routes {
             Operation {
                 path: "/v1/datasets/{id}/withdrawal",
                 id: "withdrawDataset",
-                summary: "Withdraws a dataset: its offers and transfers end, and the parks with an agreement are notified.",
+                summary: "Withdraws a dataset: its offers and transfers end, and the parks with an agreement, or that see it, are notified.",
                 roles: &[UserRole::Publisher],
             },
             withdraw,
