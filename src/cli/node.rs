@@ -1,6 +1,7 @@
 //! `crosspark node`
 
 use super::args::{kek_beside, parse_name};
+use super::files;
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
 use crate::config::{self, AllianceSource, Config, Log, ManagementListener, PeerListener};
@@ -191,8 +192,7 @@ async fn init(args: Init, json: bool) -> Outcome {
 
 async fn join(args: Join, json: bool) -> Outcome {
     let config = Config::load(&args.folder.join(config::FILE))?;
-    let welcome = std::fs::read(&args.welcome)
-        .with_context(|| format!("the welcome {} cannot be read", args.welcome.display()))?;
+    let welcome = files::read(&args.welcome, &[files::Kind::Welcome])?;
     let fingerprint = Digest::parse_fingerprint(&args.root_fingerprint).context("--root-fingerprint")?;
     let register =
         enrol::join(&config, &welcome, &fingerprint, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
@@ -238,8 +238,7 @@ fn rotate(args: &Rotate, json: bool) -> Outcome {
 
 fn renew(args: &Renew, json: bool) -> Outcome {
     let config = Config::load(&args.folder.join(config::FILE))?;
-    let welcome = std::fs::read(&args.welcome)
-        .with_context(|| format!("the welcome {} cannot be read", args.welcome.display()))?;
+    let welcome = files::read(&args.welcome, &[files::Kind::Welcome])?;
     let until = enrol::renew(&config, &welcome, SystemClock.now())?;
     if json {
         output::json(&json!({"certificateUntil": until}))?;
@@ -254,12 +253,13 @@ fn renew(args: &Renew, json: bool) -> Outcome {
 
 async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
     let config = Config::load(&args.folder.join(config::FILE))?;
-    let count = enrol::change_kek(&config, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+    let (count, previous) = enrol::change_kek(&config, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
     if json {
-        output::json(&json!({"rewrapped": count, "kekFile": config.kek_file}))?;
+        output::json(&json!({"rewrapped": count, "kekFile": config.kek_file, "previousKekFile": previous}))?;
     } else {
         say!("{} contains a new key; {count} keys and secrets are wrapped under it.", config.kek_file.display());
-        say!("Earlier backups open only with the old key: keep a copy of it as long as you keep them.");
+        say!("Earlier backups open only with the previous key, which is now in {}:", previous.display());
+        say!("move it to another place, and keep it as long as you keep them.");
     }
     done()
 }

@@ -11,11 +11,16 @@ use crate::core::time::Clock;
 use crate::keys::{Kek, KeyFile};
 use crate::storage::{Change, Write};
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Creates a new key-encryption key and rewraps every key and secret of the stopped node under it. Returns their
-/// number.
-pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clock>) -> Result<usize, EnrolError> {
+/// number, and the file that now contains the previous key.
+pub async fn change_kek(
+    config: &Config,
+    random: &dyn Random,
+    clock: Arc<dyn Clock>,
+) -> Result<(usize, PathBuf), EnrolError> {
     let _lock = assembly::lock(&config.data)?;
     let _keys = assembly::lock_keys(&config.data)?;
     super::must_be_settled(&config.data)?;
@@ -44,6 +49,6 @@ pub async fn change_kek(config: &Config, random: &dyn Random, clock: Arc<dyn Clo
         }
         store.commit(change).await.map_err(AssemblyError::from)?;
     }
-    Kek::end_change(&config.kek_file).map_err(AssemblyError::from)?;
-    Ok(count)
+    let previous = Kek::end_change(&config.kek_file).map_err(AssemblyError::from)?;
+    Ok((count, previous))
 }

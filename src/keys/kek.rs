@@ -44,7 +44,7 @@ pub enum KekError {
         reason: String,
     },
     /// The secret was wrapped under another key, altered or moved.
-    #[error("a secret in {0} cannot be decrypted with this key-encryption key")]
+    #[error("the key-encryption key does not decrypt {0}: it belongs to another node, or has been changed since")]
     Unwrap(String),
 }
 
@@ -85,11 +85,21 @@ impl Kek {
         Self::load(path)
     }
 
-    /// Removes the previous key, after all secrets were wrapped again.
-    pub fn end_change(path: &Path) -> Result<(), KekError> {
+    /// Removes the previous key, after all secrets were wrapped again, and keeps it in a file of its own, named after
+    /// the key's id, since earlier backups open only with it. Returns that file.
+    pub fn end_change(path: &Path) -> Result<PathBuf, KekError> {
         let text = read_private(path)?;
-        let first = Zeroizing::new(format!("{}\n", text.lines().next().unwrap_or_default()));
-        replace_private(path, first.as_bytes()).map_err(|error| file_error(path, error))
+        let mut keys = text.lines().map(|line| Zeroizing::new(format!("{line}\n")));
+        let missing = || file_error(path, "it contains no previous key");
+        let (current, previous) = keys.next().zip(keys.next()).ok_or_else(missing)?;
+        let kept = Self::load(path)?.previous.first().map(|key| format!("{}.{}", path.display(), key.id));
+        let kept = PathBuf::from(kept.ok_or_else(missing)?);
+        // An interrupted change may have written it already.
+        if !kept.exists() {
+            create_private(&kept, previous.as_bytes()).map_err(|error| file_error(&kept, error))?;
+        }
+        replace_private(path, current.as_bytes()).map_err(|error| file_error(path, error))?;
+        Ok(kept)
     }
 
     /// The default key from which transfer tokens are derived, if the node's folder has no separate one. Tokens are
@@ -202,7 +212,9 @@ mod tests {
         let rewrapped = changing.rewrap(cell, &wrapped, &random).unwrap().unwrap();
         assert_eq!(changing.rewrap(cell, &rewrapped, &random).unwrap(), None);
         assert!(changing.unwrap(cell, &wrapped).is_ok() && kek.unwrap(cell, &rewrapped).is_err());
-        Kek::end_change(&path).unwrap();
+        let kept = Kek::end_change(&path).unwrap();
+        assert!(Kek::load(&kept).unwrap().unwrap(cell, &wrapped).is_ok(), "the previous key is kept");
+        assert!(Kek::end_change(&path).is_err(), "there is no previous key any more");
         let changed = Kek::load(&path).unwrap();
         assert!(changed.unwrap(cell, &rewrapped).is_ok() && changed.unwrap(cell, &wrapped).is_err());
         #[cfg(unix)]

@@ -314,6 +314,7 @@ async fn a_new_key_encryption_key_opens_everything_and_the_old_one_nothing() {
         let old = std::fs::read(&kek).unwrap();
         let made = good(&["node", "rotate-kek", text(&park.folder)]);
         assert!(made["rewrapped"].as_u64().unwrap() >= 5, "{made}");
+        assert_eq!(std::fs::read(made["previousKekFile"].as_str().unwrap()).unwrap(), old, "backups need it");
         let new = std::fs::read(&kek).unwrap();
         assert!(new != old && new.len() == old.len());
         std::fs::write(&kek, &old).unwrap();
