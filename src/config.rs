@@ -174,7 +174,7 @@ impl Config {
         }
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = std::path::absolute(folder).map_err(|error| file(error.to_string()))?;
-        config.data = folder.join(&config.data);
+        config.data = folder.join(&config.data).components().collect();
         config.kek_file = folder.join(&config.kek_file);
         if let Some(ca) = config.alliance.as_mut().and_then(|alliance| alliance.ca_file.as_mut()) {
             *ca = folder.join(&*ca);

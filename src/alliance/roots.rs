@@ -79,11 +79,18 @@ impl Alliance {
             body.register_key = named(&SigningKey::from_seed(id, &seed));
         }
         if proposal.drop_old_ca {
+            if body.ca.len() == 1 {
+                return Err(AllianceError::Refused("there is only one certification authority".into()));
+            }
             body.ca = body.ca.split_off(body.ca.len().saturating_sub(1));
         }
         if proposal.new_ca {
             let id = next_id();
             body.ca.push(Bytes(ca::make(&body.alliance, &id, &keys, &self.kek, now, random)?));
+        }
+        let (version, previous, issued) = (old.body().version, old.body().previous, old.body().issued);
+        if (Root { version, previous, issued, ..body.clone() }) == *old.body() {
+            return Err(AllianceError::Refused("the proposal changes nothing".into()));
         }
         let unsigned = MultiSigned::sign(&body, &[]);
         Ok(json::to_canonical(&unsigned))

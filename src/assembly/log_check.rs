@@ -25,7 +25,8 @@ pub async fn compare_at_start(services: &Services, folder: &Path) {
     }
 }
 
-fn is_unsettled(folder: &Path) -> bool {
+/// Whether the folder was restored from a backup, or its log is behind, and this has not been settled with the peers.
+pub fn is_unsettled(folder: &Path) -> bool {
     folder.join(files::RESTORED).exists()
 }
 

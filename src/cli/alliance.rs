@@ -4,7 +4,7 @@ use super::alliance_folder::{Folder, show};
 use super::args::parse_name;
 use super::outcome::Outcome;
 use super::output::say;
-use super::{alliance_members, connector, root};
+use super::{alliance_members, connector, files, root};
 use crate::alliance::Alliance;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -142,8 +142,7 @@ fn init(args: &Init, json: bool) -> Outcome {
 
 fn admit(args: &Admit, json: bool) -> Outcome {
     let mut alliance = args.folder.open()?;
-    let request = std::fs::read(&args.request)
-        .with_context(|| format!("the join request {} cannot be read", args.request.display()))?;
+    let request = files::read(&args.request, &[files::Kind::JoinRequest])?;
     let fingerprint = Digest::parse_fingerprint(&args.fingerprint).context("--fingerprint")?;
     let before = join::verify(&request, &fingerprint).ok();
     let before = before.and_then(|request| alliance.register().member(&request.participant).cloned());
@@ -167,8 +166,7 @@ fn admit(args: &Admit, json: bool) -> Outcome {
 
 fn rotate(args: &Rotate, json: bool) -> Outcome {
     let mut alliance = args.folder.open()?;
-    let request = std::fs::read(&args.request)
-        .with_context(|| format!("the rotation request {} cannot be read", args.request.display()))?;
+    let request = files::read(&args.request, &[files::Kind::Rotation])?;
     let fingerprint =
         args.fingerprint.as_deref().map(Digest::parse_fingerprint).transpose().context("--fingerprint")?;
     let overlap = i64::from(args.overlap_days) * 86_400_000;

@@ -8,25 +8,52 @@ use anyhow::Context;
 use clap::Args;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use zeroize::Zeroizing;
 
-/// The node to call and the token to use.
+/// The node to call and the token to use. What the command line does not give comes from the environment. It is not
+/// read by clap, which would list these variables as arguments in each usage error.
 #[derive(Args, Clone)]
 pub struct NodeArgs {
-    /// URL of the node's management listener, or of a TLS proxy in front of it.
-    #[arg(long, env = "CROSSPARK_NODE", default_value = "http://127.0.0.1:8080")]
-    node: String,
-    /// File of the certificates (PEM) to trust for an https URL; by default, those that this machine trusts.
-    #[arg(long, env = "CROSSPARK_CA_FILE")]
+    /// URL of the node's management listener, or of a TLS proxy in front of it [env: CROSSPARK_NODE] [default:
+    /// http://127.0.0.1:8080].
+    #[arg(long)]
+    node: Option<String>,
+    /// File of the certificates (PEM) to trust for an https URL; by default, those that this machine trusts [env:
+    /// CROSSPARK_CA_FILE].
+    #[arg(long)]
     ca_file: Option<PathBuf>,
-    /// Token; on the command line, other users of the machine can see it, so use the environment or a file.
-    #[arg(long, env = "CROSSPARK_TOKEN", hide_env_values = true)]
+    /// Token; on the command line, other users of the machine can see it, so use the environment or a file [env:
+    /// CROSSPARK_TOKEN].
+    #[arg(long)]
     token: Option<String>,
-    /// File that contains the token.
-    #[arg(long, env = "CROSSPARK_TOKEN_FILE")]
+    /// File that contains the token [env: CROSSPARK_TOKEN_FILE].
+    #[arg(long, conflicts_with = "token")]
     token_file: Option<PathBuf>,
+}
+
+/// Address of the management listener that `node init` configures.
+const DEFAULT_NODE: &str = "http://127.0.0.1:8080";
+
+/// A variable of the environment; an empty one counts as missing.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl NodeArgs {
+    fn secret(&self) -> anyhow::Result<String> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("the token file {}: {error}", path.display()))
+        };
+        match (&self.token, &self.token_file, variable("CROSSPARK_TOKEN"), variable("CROSSPARK_TOKEN_FILE")) {
+            (Some(token), ..) => Ok(token.clone()),
+            (_, Some(path), ..) => read(path),
+            (_, _, Some(token), _) => Ok(token),
+            (_, _, _, Some(path)) => read(Path::new(&path)),
+            _ => anyhow::bail!("give a token: --token-file FILE, or CROSSPARK_TOKEN in the environment"),
+        }
+    }
 }
 
 /// An unsuccessful response.
@@ -44,7 +71,9 @@ pub struct ApiError {
 impl ApiError {
     /// The exit code, which distinguishes refusals from failures.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self.status, 400..=422) { exit::REFUSED } else { exit::FAILED })
+        // A request that took too long, or that the node has no room for now, may succeed when it is repeated.
+        let refused = matches!(self.status, 400..=499) && !matches!(self.status, 408 | 429);
+        ExitCode::from(if refused { exit::REFUSED } else { exit::FAILED })
     }
 }
 
@@ -66,16 +95,12 @@ pub struct Api {
 impl Api {
     /// A client for the node and token in the arguments.
     pub fn new(args: &NodeArgs) -> anyhow::Result<Self> {
-        let secret = match (&args.token, &args.token_file) {
-            (Some(token), _) => token.clone(),
-            (None, Some(path)) => std::fs::read_to_string(path)
-                .map_err(|error| anyhow::anyhow!("the token file {}: {error}", path.display()))?,
-            (None, None) => anyhow::bail!("give a token: --token-file FILE, or CROSSPARK_TOKEN in the environment"),
-        };
-        let ca = args.ca_file.as_ref().map(|path| {
-            std::fs::read(path).map_err(|error| anyhow::anyhow!("the certificates {}: {error}", path.display()))
+        let secret = Zeroizing::new(args.secret()?);
+        let ca = args.ca_file.clone().or_else(|| variable("CROSSPARK_CA_FILE").map(PathBuf::from)).map(|path| {
+            std::fs::read(&path).map_err(|error| anyhow::anyhow!("the certificates {}: {error}", path.display()))
         });
-        Self::connect(&args.node, ca.transpose()?.as_deref(), &secret)
+        let node = args.node.clone().or_else(|| variable("CROSSPARK_NODE"));
+        Self::connect(node.as_deref().unwrap_or(DEFAULT_NODE), ca.transpose()?.as_deref(), &secret)
     }
 
     /// A client for a node on this machine.

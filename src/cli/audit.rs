@@ -5,9 +5,11 @@ use super::outcome::{Outcome, done, exit};
 use super::output::{self, say};
 use crate::audit::check::{Check, Held, Report, UNCOVERED};
 use crate::audit::checkpoint::Checkpoint;
+use crate::audit::entry::Entry;
 use crate::backup;
 use crate::core::digest::Digest;
-use crate::core::id::ParticipantId;
+use crate::core::id::{LogOrigin, ParticipantId};
+use crate::core::json;
 use crate::core::random::{self, SystemRandomness};
 use crate::identity::key::{KeyUse, PublicKey};
 use crate::identity::register::VerifiedRegister;
@@ -140,6 +142,10 @@ fn verify_folder(args: &Verify, folder: &Path) -> anyhow::Result<Report> {
     let database = folder.join(FILE);
     anyhow::ensure!(database.exists(), "{} contains no log ({FILE} is missing)", args.folder.display());
     let log = sqlite::log_rows(&database)?;
+    if let Some(other) = other_log(&log, &args.participant.log_origin(0))? {
+        let folder = args.folder.display();
+        anyhow::bail!("{folder} holds the log {other}, not that of {}; give its own --participant", args.participant);
+    }
     let fingerprint = Digest::parse_fingerprint(&args.root_fingerprint).context("--root-fingerprint")?;
     let root = args.root.clone().unwrap_or_else(|| folder.join(crate::assembly::files::ROOT));
     let root = std::fs::read(&root).with_context(|| format!("the root document {}", root.display()))?;
@@ -179,6 +185,16 @@ fn verify_folder(args: &Verify, folder: &Path) -> anyhow::Result<Report> {
     let mut check = Check::new(origin, held);
     wrong.into_iter().for_each(|reason| check.wrong_checkpoint(reason));
     go_through(&log, check)
+}
+
+/// The log that the first and the last entry claim to belong to, if it is another one.
+fn other_log(log: &LogFile, origin: &LogOrigin) -> anyhow::Result<Option<LogOrigin>> {
+    let origin_at = |index: u64| -> anyhow::Result<Option<LogOrigin>> {
+        let rows = log.rows(index, 1)?;
+        Ok(rows.first().and_then(|row| json::read::<Entry>(&row.body).ok()).map(|entry| entry.origin))
+    };
+    let (first, last) = (origin_at(0)?, origin_at(log.head()?.saturating_sub(1))?);
+    Ok(first.filter(|first| first != origin && last.as_ref() == Some(first)))
 }
 
 /// The log's keys, from registers verified under the root document.
@@ -236,10 +252,24 @@ async fn list(args: List, json: bool) -> Outcome {
         let rule = if rule.is_empty() { rule } else { format!("by {rule}") };
         let purpose = if purpose.is_empty() { purpose } else { format!("for {purpose}") };
         let decided = output::joined([decision, rule], " ");
-        let head = [output::text(row, "index"), output::time(&entry, "time"), kind, output::text(&detail, "state")];
+        let head =
+            [output::text(row, "index"), output::time_to_second(&entry, "time"), kind, output::text(&detail, "state")];
         let who = output::joined(parties.chain([enterprise, person, purpose]), ", ");
-        (output::joined(head, "  "), vec![output::joined([decided, reason], ": "), who, dataset])
+        (output::joined(head, "  "), vec![output::joined([decided, reason], ": "), who, dataset, counts(&detail)])
     });
     output::entries(rows, "There are no entries from this index on.");
     done()
+}
+
+/// The numbers that an entry states.
+fn counts(detail: &Value) -> String {
+    let names = [("version", "version"), ("records", "records"), ("invalid", "invalid"), ("line", "line")];
+    let more = [("used", "uses before"), ("count", "times"), ("members", "members"), ("sequence", "register")];
+    let stated = names.into_iter().chain(more).map(|(name, words)| match output::text(detail, name) {
+        number if number.is_empty() => number,
+        number if matches!(name, "version" | "line" | "sequence") => format!("{words} {number}"),
+        number => format!("{number} {words}"),
+    });
+    let bytes = detail.get("bytes").and_then(Value::as_u64).map(output::bytes).unwrap_or_default();
+    output::joined(stated.chain([bytes]), ", ")
 }

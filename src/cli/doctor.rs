@@ -99,6 +99,14 @@ async fn examine(folder: &Path, findings: &mut Findings) {
         Kek::load(&config.kek_file),
     );
     database(&config, findings);
+    if assembly::is_unsettled(&config.data) {
+        findings.add(
+            "restored folder",
+            Verdict::Attention,
+            "the node is read-only until every active peer has reported the newest checkpoint that it holds of this log; \
+             the running node's log names those that have not",
+        );
+    }
     let Some((roots, register)) = trust(&config, findings, now) else { return };
     let Some(member) = register.member(&config.participant) else {
         let sequence = register.body().sequence;

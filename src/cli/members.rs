@@ -1,6 +1,7 @@
 //! `crosspark members`: the members in this node's register, and keys that wait for an administrator's confirmation.
 
 use super::api::{Api, NodeArgs};
+use super::files;
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
 use crate::core::id::KeyId;
@@ -91,7 +92,8 @@ fn documents(file: &Path, known: u64) -> anyhow::Result<Vec<(&'static str, Strin
         std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", path.display()))
     };
     if !file.is_dir() {
-        let text = read(file)?;
+        let text = files::read(file, &[files::Kind::Register, files::Kind::Root])?;
+        let text = String::from_utf8(text).map_err(|_| anyhow::anyhow!("{} is no register", file.display()))?;
         // A root document may have several lines.
         if text.trim_start().starts_with('{') {
             return Ok(vec![("/v1/root", text)]);

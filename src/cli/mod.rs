@@ -13,6 +13,7 @@ mod connector;
 mod demo;
 mod doctor;
 mod fetch;
+mod files;
 mod members;
 mod node;
 mod outcome;
@@ -30,6 +31,7 @@ pub use outcome::{Outcome, exit};
 
 use clap::{Parser, Subcommand};
 use output::note;
+use serde_json::json;
 use std::process::ExitCode;
 
 /// Exchange of validated, sealed datasets between parks, under policy, with evidence.
@@ -38,12 +40,12 @@ use std::process::ExitCode;
     name = "crosspark",
     version,
     about = "Exchange validated, sealed datasets between parks, under policy, with evidence / 园区间数据交换",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 evidence does not verify, 5 not decided or not covered by a checkpoint yet."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (by a policy, a peer or the node), 4 evidence does not verify, 5 not decided or not covered by a checkpoint yet."
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print JSON instead of text.
+    /// Print JSON instead of text; an error is a JSON object on standard error.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -139,8 +141,13 @@ pub fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            note!("error: {error:#}");
-            error.downcast_ref::<api::ApiError>().map_or(ExitCode::from(exit::FAILED), api::ApiError::exit_code)
+            let refused = error.downcast_ref::<api::ApiError>();
+            match refused.map(|refused| &refused.body).filter(|body| body.is_object()) {
+                Some(problem) if json => note!("{problem}"),
+                None if json => note!("{}", json!({"detail": outcome::in_words(&error)})),
+                _ => note!("error: {}", outcome::in_words(&error)),
+            }
+            refused.map_or(ExitCode::from(exit::FAILED), api::ApiError::exit_code)
         }
     }
 }

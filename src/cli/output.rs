@@ -139,7 +139,17 @@ pub fn dataset(offered: &Value, park: &str) -> (String, Vec<String>) {
     let published = time(offered, "published");
     let facts = [version, published, count("records", "records"), sealed.unwrap_or_default(), schema];
     let id = joined([text(offered, "dataset"), park.to_owned()], " of ");
-    (text(offered, "title"), vec![id, joined(facts, ", "), terms(offered)])
+    let about = offered.get("about").unwrap_or(&Value::Null);
+    let samples = match list(about, "samples").len() {
+        0 => String::new(),
+        samples => format!("{samples} samples (--json prints them)"),
+    };
+    let named = |name: &str| match text(about, name) {
+        value if value.is_empty() => value,
+        value => format!("{name}: {value}"),
+    };
+    let about = joined([named("theme"), named("frequency"), named("contact"), samples], ", ");
+    (text(offered, "title"), vec![id, text(offered, "description"), joined(facts, ", "), about, terms(offered)])
 }
 
 /// A progress bar in bytes on standard error; hidden if that is not a terminal.
@@ -164,9 +174,17 @@ pub fn bytes(count: u64) -> String {
 
 /// A time in the time zone of this machine, to the minute.
 pub fn time(value: &Value, name: &str) -> String {
-    let text = text(value, name);
+    local(text(value, name), "%Y-%m-%d %H:%M")
+}
+
+/// A time in the time zone of this machine, to the second.
+pub fn time_to_second(value: &Value, name: &str) -> String {
+    local(text(value, name), "%Y-%m-%d %H:%M:%S")
+}
+
+fn local(text: String, format: &str) -> String {
     let at = Timestamp::parse(&text).ok().and_then(|at| jiff::Timestamp::from_millisecond(at.ms()).ok());
-    at.map_or(text, |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string())
+    at.map_or(text, |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::alliance_folder::{Folder, show};
 use super::args::kek_beside;
+use super::files;
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
 use crate::alliance::{Proposal, make_signer, sign_root, signers};
@@ -106,7 +107,7 @@ pub fn run(command: Command, json: bool) -> Outcome {
         Command::Sign(args) => sign(&args, json),
         Command::Install(args) => {
             let mut alliance = args.folder.open()?;
-            alliance.install_root(&read(&args.proposal)?, SystemClock.now())?;
+            alliance.install_root(&files::read(&args.proposal, &[files::Kind::Root])?, SystemClock.now())?;
             show(&alliance, json)
         }
     }
@@ -157,7 +158,7 @@ fn sign(args: &Sign, json: bool) -> Outcome {
     let kek = Kek::load(&args.kek_file.clone().unwrap_or_else(|| kek_beside(&args.keys)))?;
     let keys = signers(&args.keys, &kek)?;
     anyhow::ensure!(!keys.is_empty(), "{} contains no root key", args.keys.display());
-    let text = sign_root(&read(&args.proposal)?, &keys)?;
+    let text = sign_root(&files::read(&args.proposal, &[files::Kind::Root])?, &keys)?;
     write(&args.proposal, &text)?;
     tell(&text, json)
 }

@@ -21,7 +21,7 @@ use crate::durable::{create_private, write_whole};
 use crate::identity::document::{self, MultiSigned};
 use crate::identity::join::JoinRequest;
 use crate::identity::key::{Bytes, KeyUse, SigningKey};
-use crate::identity::register::{KeyEntry, VerifiedRegister};
+use crate::identity::register::{KeyEntry, Member, VerifiedRegister};
 use crate::identity::root::VerifiedRoot;
 use crate::identity::x509::Presented;
 use crate::keys::{Kek, KeyFile};
@@ -269,16 +269,22 @@ fn check_own(
     now: Timestamp,
 ) -> Result<(), EnrolError> {
     let refuse = |reason: &str| EnrolError::Welcome(reason.to_owned());
-    let member = register.member(&config.participant).ok_or_else(|| refuse("the register does not list this node"))?;
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes());
+    let der = der.map_err(|_| refuse("its certificate is not valid PEM"))?;
+    let presented = Presented::parse(&der).map_err(|error| refuse(&format!("its certificate: {error}")))?;
+    let is_other = |member: &&Member| member.id != config.participant && member.has_pin(&presented.pin(), now);
+    if let Some(other) = register.body().members.iter().find(is_other) {
+        return Err(refuse(&format!("it is the welcome of {}, and this node is {}", other.id, config.participant)));
+    }
+    let member = register.member(&config.participant);
+    let member =
+        member.ok_or_else(|| refuse(&format!("its register does not list this node, {}", config.participant)))?;
     for usage in [KeyUse::Document, KeyUse::Log, KeyUse::Witness] {
         let own = assembly::signing_key(&config.data, usage, kek)?;
         if member.key(own.id(), usage, now) != Some(own.public()) {
             return Err(refuse(&format!("its register lists another {} key for this node", usage.name())));
         }
     }
-    let der = CertificateDer::from_pem_slice(certificate.as_bytes());
-    let der = der.map_err(|_| refuse("its certificate is not valid PEM"))?;
-    let presented = Presented::parse(&der).map_err(|error| refuse(&format!("its certificate: {error}")))?;
     if !member.has_pin(&presented.pin(), now) {
         return Err(refuse("its certificate is not for the TLS key that its register lists for this node"));
     }

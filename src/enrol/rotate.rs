@@ -138,7 +138,9 @@ pub fn renew(config: &Config, welcome: &[u8], now: Timestamp) -> Result<Option<T
     let own = |pair: &KeyPair| Digest::of(&pair.subject_public_key_info()) == presented.pin();
     let keys = config.data.join(files::KEYS);
     let found = tls_keys(&keys, &kek)?.into_iter().find(|(_, pair)| own(pair));
-    let (id, _) = found.ok_or_else(|| refuse("its certificate is not for a TLS key of this node"))?;
+    let (id, _) = found.ok_or_else(|| {
+        refuse("its certificate is not for a TLS key of this node: it may be the answer to another park")
+    })?;
     let path = certificate_path(&config.data, &id);
     write_whole(&path, welcome.certificate.as_bytes()).map_err(|error| file_error(&path, error))?;
     Ok(Some(presented.not_after()))

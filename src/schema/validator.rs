@@ -4,7 +4,7 @@ use super::SchemaError;
 use crate::core::json::{self, Tape, TapeJson};
 use crate::core::limits;
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Draft, PatternOptions};
+use jsonschema::{Draft, PatternOptions, ValidationError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,27 +54,31 @@ impl Validator {
     /// The violations of the record on `tape`; empty if it conforms.
     pub fn validate(&self, tape: &Tape) -> Vec<Violation> {
         let errors = self.0.iter_errors(tape.root());
-        errors
-            .take(limits::VIOLATIONS_RECORD_MAX)
-            .map(|error| Violation {
-                pointer: shorten(&format!("{}{}", error.instance_path(), property(error.kind())), POINTER_CHARS_MAX),
-                rule: error.kind().keyword().to_owned(),
-                reason: shorten(&error.to_string(), REASON_CHARS_MAX),
-            })
-            .collect()
+        errors.flat_map(|error| violations(&error)).take(limits::VIOLATIONS_RECORD_MAX).collect()
     }
 }
 
-/// The property that is missing or not allowed, as the last part of a pointer: such an error concerns its object, but
-/// people look for the property.
-fn property(kind: &ValidationErrorKind) -> String {
-    let name = match kind {
-        ValidationErrorKind::Required { property } => property.as_str(),
-        ValidationErrorKind::AdditionalProperties { unexpected }
-        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected.first().map(String::as_str),
-        _ => None,
+/// One violation for each property that is missing or not allowed: such an error concerns its object, but people look
+/// for the property.
+fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
+    let rule = error.kind().keyword().to_owned();
+    let at = |property: &str, reason: &str| Violation {
+        pointer: shorten(&format!("{}{property}", error.instance_path()), POINTER_CHARS_MAX),
+        rule: rule.clone(),
+        reason: shorten(reason, REASON_CHARS_MAX),
     };
-    name.map(json::pointer_part).unwrap_or_default()
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let property = property.as_str().map(json::pointer_part).unwrap_or_default();
+            vec![at(&property, &error.to_string())]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            let names = unexpected.iter().take(limits::VIOLATIONS_RECORD_MAX);
+            names.map(|name| at(&json::pointer_part(name), &format!("the schema has no property {name:?}"))).collect()
+        }
+        _ => vec![at("", &error.to_string())],
+    }
 }
 
 fn shorten(text: &str, chars_max: usize) -> String {
@@ -84,4 +88,32 @@ fn shorten(text: &str, chars_max: usize) -> String {
     let (head, tail) = (chars_max / 4, chars_max * 3 / 4);
     let skip = text.chars().count() - tail;
     text.chars().take(head).chain("… ".chars()).chain(text.chars().skip(skip)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_property_has_a_violation() {
+        let schema = json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "integer"}, "b": {}},
+                            "additionalProperties": false});
+        let validator = Validator::compile(&schema).unwrap();
+        let found = |record: &str| {
+            let mut tape = Tape::default();
+            tape.parse(record.as_bytes()).unwrap();
+            let violations = validator.validate(&tape);
+            violations.into_iter().map(|v| (v.pointer, v.rule, v.reason)).collect::<Vec<_>>()
+        };
+        let pointers = |record: &str| found(record).into_iter().map(|(pointer, ..)| pointer).collect::<Vec<_>>();
+        assert_eq!(pointers("{}"), ["/a", "/b"]);
+        assert_eq!(pointers(r#"{"a":1,"b":2,"c":3,"d/e":4}"#), ["/c", "/d~1e"]);
+        assert_eq!(
+            found(r#"{"a":1,"b":2,"c":3}"#),
+            [("/c".into(), "additionalProperties".into(), "the schema has no property \"c\"".into())]
+        );
+        let many: String = (0..100).map(|i| format!(r#","x{i}":1"#)).collect();
+        assert_eq!(found(&format!(r#"{{"a":1,"b":2{many}}}"#)).len(), limits::VIOLATIONS_RECORD_MAX);
+    }
 }

@@ -60,6 +60,8 @@ async fn a_backup_of_a_running_node_restores_all_of_it() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("cannot listen on"), "{said}");
     assert!(beside.join("restored").exists());
+    let doctor = crosspark(&["doctor", text(&beside)]).stdout;
+    assert!(String::from_utf8(doctor).unwrap().contains("! restored folder: the node is read-only until"));
     run_a.stop();
     run_b.stop();
 

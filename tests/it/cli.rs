@@ -98,6 +98,34 @@ async fn from_anywhere() {
     node.stop();
 }
 
+/// The command line comes before the environment, which no usage error lists; with `--json`, errors are JSON.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_is_a_default() {
+    let alliance = Alliance::new();
+    let [a] = alliance.parks(["park-a"]);
+    let node = a.start().await;
+    let file = alliance.folder.path().join("token");
+    std::fs::write(&file, a.admin_token() + "\n").unwrap();
+    let with_wrong_token = async |args: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).env("CROSSPARK_NODE", &a.management).env("CROSSPARK_TOKEN", "crosspark_wrong");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(with_wrong_token(&["status", "--token-file", text(&file)]).await, (0, String::new()));
+    let (code, said) = with_wrong_token(&["status"]).await;
+    assert!(code == 3 && said.starts_with("error: the token is unknown"), "{said}");
+    let (code, said) = with_wrong_token(&["status", "--json"]).await;
+    let problem: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == 3 && problem["status"] == 401 && problem["detail"].is_string(), "{said}");
+    let (code, said) = with_wrong_token(&["status", "--json", "--token-file", "nowhere"]).await;
+    let problem: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == 1 && problem["detail"].as_str().unwrap().contains("nowhere"), "{said}");
+    let (code, said) = with_wrong_token(&["request", "new"]).await;
+    assert!(code == 2 && said.contains("--provider") && !said.contains("--token"), "{said}");
+    node.stop();
+}
+
 /// `crosspark ... | head` ends quietly, with the command's own exit code.
 #[test]
 fn a_closed_pipe_is_no_failure() {

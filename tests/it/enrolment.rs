@@ -45,7 +45,7 @@ fn fingerprints_are_compared_and_nothing_is_overwritten() {
     // A welcome that was made for another node.
     let other = Park::make(&alliance, "park-b");
     let join = ["node", "join", text(&other.folder), "--welcome", text(&welcome), "--root-fingerprint"];
-    bad(&[&join[..], &[&alliance.fingerprint]].concat(), 1, "does not list this node");
+    bad(&[&join[..], &[&alliance.fingerprint]].concat(), 1, "it is the welcome of did:web:park-a.example");
 }
 
 #[tokio::test(flavor = "multi_thread")]

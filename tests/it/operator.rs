@@ -87,6 +87,46 @@ fn an_admission_with_other_groups_is_told() {
     }
 }
 
+/// A file that belongs to another command or another park is named, with the command that takes it.
+#[test]
+fn wrong_files_are_named() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (folder, request) = (alliance.path(), a.folder.join("join-request.json"));
+    let [rotation, register, proposal] = ["a.rotation", "register.jws", "p"].map(|name| folder.join(name));
+    good(&["node", "rotate", text(&a.folder), "--certificate", "--out", text(&rotation)]);
+    let (of_b, of_a) = (b.folder.with_extension("welcome"), a.folder.with_extension("welcome"));
+    let (fingerprint, root) = (request_fingerprint(&request), &a.alliance_fingerprint);
+    let admit = ["alliance", "admit", text(&folder), "--welcome", "w", "--fingerprint", &fingerprint, "--request"];
+    let rotate = ["alliance", "rotate", text(&folder), "--welcome", "w", "--request"];
+    let fresh = Park::make(&alliance, "park-c").folder;
+    let join = ["node", "join", text(&fresh), "--root-fingerprint", root, "--welcome"];
+    let renew = ["node", "renew", text(&a.folder), "--welcome"];
+    let propose = ["alliance", "root", "propose", text(&folder), "--out", text(&proposal)];
+    let install = ["alliance", "root", "install", text(&folder)];
+    for (args, file, expected) in [
+        (&admit[..], Some(&rotation), "is a rotation request, for `crosspark alliance rotate`"),
+        (&rotate, Some(&request), "is a join request, for `crosspark alliance admit`"),
+        (&join, Some(&request), "expected a welcome"),
+        (&join, Some(&register), "is a register, for `crosspark members install`"),
+        (&join, Some(&of_b), "it is the welcome of did:web:park-b.example, and this node is did:web:park-c.example"),
+        (&renew, Some(&of_b), "it may be the answer to another park"),
+        (&install, Some(&of_a), "is a welcome, for `crosspark node join`"),
+        (&propose, None, "the proposal changes nothing"),
+    ] {
+        let output = crosspark(&[args, &file.iter().map(|path| text(path)).collect::<Vec<_>>()].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(expected), "{expected}: {said}");
+    }
+    let wrong = ["audit", "verify", text(&a.folder), "--participant", &b.id, "--root-fingerprint", root];
+    let said = String::from_utf8(crosspark(&wrong).stderr).unwrap();
+    assert!(said.contains("holds the log park-a.example/log/1, not that of did:web:park-b.example"), "{said}");
+    // A key-encryption key of another node: the error says it once.
+    std::fs::copy(b.folder.with_extension("kek"), a.folder.with_extension("kek")).unwrap();
+    let said = String::from_utf8(crosspark(&["serve", text(&a.folder)]).stderr).unwrap();
+    assert_eq!(said.matches("belongs to another node").count(), 1, "{said}");
+}
+
 /// No certificate names the host of another member.
 #[test]
 fn a_host_belongs_to_one_member() {

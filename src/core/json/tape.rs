@@ -355,9 +355,12 @@ impl Parser<'_, '_> {
         let lexeme: String = self.tape.text[begin..end].chars().take(40).collect();
         let problem = match error {
             NumberError::Changes(as_what) => {
+                // Large whole numbers are identifiers more often than quantities.
+                let whole = lexeme.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+                let remedy = if whole { "" } else { "round it, or " };
                 format!(
-                    "the number {lexeme} cannot be kept exactly (it would become {as_what}): round it, or use a schema \
-                     in which the property is a string"
+                    "the number {lexeme} cannot be kept exactly (it would become {as_what}): {remedy}use a schema in which \
+                     the property is a string"
                 )
             }
             NumberError::OutOfRange => {

@@ -148,7 +148,7 @@ pub struct Park {
     pub endpoint: String,
     pub management: String,
     fingerprint: String,
-    alliance_fingerprint: String,
+    pub alliance_fingerprint: String,
     admin: String,
     tokens: std::sync::Mutex<Vec<(String, String)>>,
 }
