@@ -22,7 +22,7 @@ use crosspark::contracts::NegotiationRequest;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::random::SystemRandomness;
-use crosspark::core::time::{Clock, SystemClock};
+use crosspark::core::time::{Clock, NodeClock, SystemClock, Timestamp};
 use crosspark::dataset::manifest::SchemaRef;
 use crosspark::enrol::{self, NewNode};
 use crosspark::identity::endpoint::Endpoint;
@@ -252,7 +252,7 @@ impl Peer for KitPeer {
     async fn register(&self, _: &Member, _: Option<u64>) -> Result<String, PeerError> {
         not_asked()
     }
-    async fn reach(&self, _: &Member) -> Result<(), PeerError> {
+    async fn reach(&self, _: &Member) -> Result<Option<Timestamp>, PeerError> {
         not_asked()
     }
     async fn root(&self, _: &Member, _: u64) -> Result<String, PeerError> {
@@ -362,12 +362,12 @@ async fn found(
     };
     let names = [("en".to_owned(), text("Connector under test"))].into();
     let new = NewNode { config: config.clone(), names, jurisdiction: text("EU"), admin: text("Tester") };
-    let (fingerprint, _) = enrol::init(&new, &config.to_toml(), now, &random, Arc::new(SystemClock)).await?;
+    let (fingerprint, _) = enrol::init(&new, &config.to_toml(), now, &random, NodeClock::of_system()).await?;
     let request = std::fs::read(config.data.join(enrol::JOIN_REQUEST))?;
     let welcome = alliance.admit(&request, &fingerprint, &[], now, &random)?;
     let welcome = serde_json::to_vec(&welcome)?;
     let root = alliance.root().digest();
-    enrol::join(&config, &welcome, &root, &random, Arc::new(SystemClock)).await?;
+    enrol::join(&config, &welcome, &root, &random, NodeClock::of_system()).await?;
     Ok((config, presented))
 }
 

@@ -9,7 +9,7 @@ pub use failure::in_words;
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
 use crate::core::limits;
-use crate::core::time::Clock;
+use crate::core::time::{Clock, Timestamp};
 use crate::identity::register::Member;
 use crate::identity::x509::{Presented, Side};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -380,6 +380,13 @@ pub fn own_node_client() -> Result<reqwest::Client, NetError> {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
     Ok(builder().tls_backend_preconfigured(tls).build()?)
+}
+
+/// The server's time in a response (RFC 9110 section 6.6.1), to the second.
+pub fn date_of(response: &reqwest::Response) -> Option<Timestamp> {
+    let text = response.headers().get(reqwest::header::DATE)?.to_str().ok()?.replace("GMT", "+0000");
+    let at = time::OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc2822).ok()?;
+    Some(Timestamp::from_ms(at.unix_timestamp().saturating_mul(1_000)))
 }
 
 #[cfg(test)]

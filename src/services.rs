@@ -3,7 +3,7 @@
 use crate::blob::Blobs;
 use crate::contracts::{Approvals, Negotiations, Requests};
 use crate::core::random::Random;
-use crate::core::time::Clock;
+use crate::core::time::NodeClock;
 use crate::delivery::{DataPlane, Downloads, TransferTokens, Transfers};
 use crate::discovery::Discovery;
 use crate::evidence::Evidence;
@@ -13,7 +13,7 @@ use crate::index::Index;
 use crate::keys::Kek;
 use crate::membership::Membership;
 use crate::node::{DecisionMaker, Environment, Identity, Node, Peer, Refusals, TrustState};
-use crate::operations::{Health, Outbox, Recovery, Tokens};
+use crate::operations::{Clocks, Health, Outbox, Recovery, Tokens};
 use crate::publishing::Publishing;
 use crate::schema::SchemaRegistry;
 use crate::storage::{ReadOnlyMode, Store};
@@ -45,7 +45,7 @@ pub struct Secrets {
 /// Ports to the outside world.
 pub struct Ports {
     /// Clock.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<NodeClock>,
     /// Random bytes.
     pub random: Arc<dyn Random>,
     /// Nodes of other members.
@@ -105,6 +105,8 @@ pub struct Operations {
     pub recovery: Arc<Recovery>,
     /// State of the node.
     pub health: Arc<Health>,
+    /// Clock.
+    pub clocks: Arc<Clocks>,
     /// Tokens of the users.
     pub tokens: Arc<Tokens>,
 }
@@ -182,6 +184,7 @@ impl Services {
 
         let outbox =
             Outbox::new(node.clone(), evidence.clone(), peer.clone(), negotiations.clone(), transfers.clone(), tokens);
+        let clocks = Arc::new(Clocks::new(node.clone(), peer.clone()));
         let recovery =
             Recovery::new(node.clone(), peer, membership.clone(), publishing.clone(), downloads.clone(), log_keys);
         let health = Health::new(node.clone(), downloads.clone());
@@ -195,7 +198,7 @@ impl Services {
             delivery: Delivery { transfers, data_plane, downloads },
             contracts: Contracts { requests, negotiations, approvals },
             publishing,
-            operations: Operations { outbox, recovery, health, tokens },
+            operations: Operations { outbox, recovery, health, clocks, tokens },
         }
     }
 }

@@ -7,7 +7,7 @@ use super::reload::{ActiveKeys, own_member};
 use crate::config::Config;
 use crate::core::id::ParticipantId;
 use crate::core::random::{Random, SystemRandomness};
-use crate::core::time::{Clock, SystemClock};
+use crate::core::time::{Clock, NodeClock, SystemClock};
 use crate::identity::key::KeyUse;
 use crate::identity::register::Member;
 use crate::index::Index;
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 pub fn open_store(
     config: &Config,
     kek: &Kek,
-    clock: Arc<dyn Clock>,
+    clock: Arc<NodeClock>,
     read_only: Arc<ReadOnlyMode>,
 ) -> Result<(Arc<dyn Store>, Arc<LogSigner>), AssemblyError> {
     let listed = identity::own_entry(&config.data, &config.participant);
@@ -92,7 +92,7 @@ fn token_key(config: &Config, kek: &Kek) -> Result<Zeroizing<[u8; 32]>, Assembly
 /// Assembles the node of a configuration. It starts in read-only mode.
 pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled, AssemblyError> {
     let held = lock(&config.data)?;
-    let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
+    let clock = Arc::new(NodeClock::new(overrides.clock.unwrap_or_else(|| Arc::new(SystemClock))));
     let kek = Kek::load(&config.kek_file)?;
     let read_only = Arc::new(ReadOnlyMode::default());
     read_only.enter("the node is starting");
@@ -103,6 +103,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     // The node's own keys are trusted without confirmation: otherwise it could not start with new keys in quarantine.
     let own = identity::held_keys(&config.data, &kek)?;
     let trust = load_trust(&config, store.as_ref(), &own).await?;
+    clock.observe(trust.register.body().issued);
     let member = own_member(&config.participant, &trust)?;
     check_member(&config, member)?;
     let keys = OwnKeys::load(&config.data, &kek, member, clock.now())?;

@@ -1,8 +1,9 @@
 //! Verification of a whole log, entry by entry, against the log's key and the given checkpoints.
 
 use super::checkpoint::Checkpoint;
-use super::entry::{self, Entry, FieldOpening, Salt};
+use super::entry::{self, Entry, FieldOpening, Kind, Salt};
 use super::merkle::{Hash, leaf_hash};
+use super::releases::{Finding, Releases};
 use super::tile::{Edge, Tile};
 use crate::core::digest::Digest;
 use crate::core::id::LogOrigin;
@@ -10,6 +11,7 @@ use crate::core::json;
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 /// A row of the log as stored in a database, not yet verified.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub struct Check {
     /// Time of the first entry that no checkpoint covers.
     uncovered_since: Timestamp,
     faults: Vec<Fault>,
+    notes: Vec<String>,
+    releases: Releases,
     last_id: Option<String>,
 }
 
@@ -84,6 +88,8 @@ impl Check {
             last_good: 0,
             uncovered_since: time,
             faults,
+            notes: Vec::new(),
+            releases: Releases::default(),
             last_id: None,
         };
         check.compare_held();
@@ -145,8 +151,15 @@ impl Check {
         if entry.id.as_str() != row.id {
             self.fault(index, id, "entry", format!("it is stored under this id, but its text has the id {}", entry.id));
         }
-        if entry.time < self.time {
+        if entry.kind == Kind::ClockCorrected {
+            self.note_correction(index, &entry);
+        } else if entry.time < self.time {
             self.fault(index, id, "entry", "it is older than the entry before it");
+        }
+        match self.releases.examine(&entry) {
+            Some(Finding::Contradiction(reason)) => self.fault(index, id, "entry", reason),
+            Some(Finding::Unchecked(reason)) => self.note(format!("entry {index}: {reason}")),
+            None => {}
         }
         self.time = self.time.max(entry.time);
         if index == self.last_good {
@@ -156,6 +169,24 @@ impl Check {
             if entry.facts.fields.get(&field.name) != Some(&field.commitment()) {
                 self.fault(index, id, "entry", format!("the value of its field `{}` was altered", field.name));
             }
+        }
+    }
+
+    /// A clock that was ahead was set back. That is no fault, but everything after it happened at an earlier time than
+    /// the log had reached.
+    fn note_correction(&mut self, index: u64, entry: &Entry) {
+        let before = self.time;
+        self.note(format!(
+            "entry {index}: the park set its clock back from {before} to {}, as these peers confirmed: {}",
+            entry.time,
+            entry.facts.detail.get("peers").map(Value::to_string).unwrap_or_default()
+        ));
+        self.time = entry.time;
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < limits::FAULTS_REPORTED_MAX {
+            self.notes.push(note);
         }
     }
 
@@ -241,6 +272,7 @@ impl Check {
             root: Digest::from_bytes(self.edge.root()),
             checkpoints: self.held.len(),
             faults: self.faults,
+            notes: self.notes,
         }
     }
 }
@@ -258,6 +290,8 @@ pub struct Report {
     pub root: Digest,
     /// Number of checkpoints compared.
     pub checkpoints: usize,
+    /// What is no fault, but must be known: corrections of the clock, and releases that could not be checked.
+    pub notes: Vec<String>,
     /// Faults: of entries first, then of tiles, then of checkpoints; empty if there are none.
     pub faults: Vec<Fault>,
 }

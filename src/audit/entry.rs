@@ -26,6 +26,9 @@ pub enum Kind {
     /// A register was refused.
     #[serde(rename = "register.refused")]
     RegisterRefused,
+    /// The clock was ahead, and an administrator let the node follow it again: this entry is older than the one before.
+    #[serde(rename = "clock.corrected")]
+    ClockCorrected,
     /// A restored backup was compared with the checkpoints that peers hold, and the node resumed writing.
     #[serde(rename = "log.resumed")]
     LogResumed,

@@ -7,4 +7,5 @@ pub mod entry;
 pub mod merkle;
 pub mod promise;
 pub mod receipt;
+mod releases;
 pub mod tile;

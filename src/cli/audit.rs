@@ -83,6 +83,9 @@ fn print(report: &Report, json: bool) -> Outcome {
         say!("entries      {} ({} under a signed checkpoint)", report.entries, report.covered);
         say!("root         {}", report.root);
         say!("checkpoints  {} compared", report.checkpoints);
+        for note in &report.notes {
+            say!("NOTE         {note}");
+        }
         for fault in &report.faults {
             let id = fault.entry.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
             match fault.artifact {

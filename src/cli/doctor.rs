@@ -10,7 +10,7 @@ use crate::core::time::{Clock, SystemClock, Timestamp};
 use crate::identity::register::{Member, Status, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::keys::Kek;
-use crate::net::{AddressRule, MemberClients, in_words, own_node_client};
+use crate::net::{AddressRule, MemberClients, date_of, in_words, own_node_client};
 use crate::storage::sqlite;
 use reqwest::Client;
 use serde::Serialize;
@@ -312,14 +312,8 @@ async fn connect(clients: &MemberClients, peer: &Member, running: bool, findings
 /// Fetches a URL; returns the server's time and the body.
 async fn get(client: &Client, url: &str) -> Result<(Option<Timestamp>, String), String> {
     let response = client.get(url).timeout(Duration::from_secs(20)).send().await.map_err(|error| in_words(&error))?;
-    let date = response.headers().get("date").and_then(|date| date.to_str().ok()).and_then(http_date);
+    let date = date_of(&response);
     let status = response.status();
     let body = response.text().await.map_err(|error| in_words(&error))?;
     if status.is_success() { Ok((date, body)) } else { Err(format!("the peer answers {status}: {body}")) }
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    let at = time::OffsetDateTime::parse(&text.replace("GMT", "+0000"), &time::format_description::well_known::Rfc2822)
-        .ok()?;
-    Some(Timestamp::from_ms(at.unix_timestamp().saturating_mul(1_000)))
 }

@@ -9,6 +9,7 @@ mod args;
 mod audit;
 mod backup;
 mod catalog;
+mod clock;
 mod connector;
 mod demo;
 mod doctor;
@@ -88,6 +89,9 @@ enum Command {
     /// List the alliance's members, confirm keys, install a newer register.
     #[command(subcommand)]
     Members(members::Command),
+    /// Compare a node's clock with its peers, and correct it after it was ahead.
+    #[command(subcommand)]
+    Clock(clock::Command),
     /// Create, list and revoke tokens for the management API.
     #[command(subcommand)]
     Token(token::Command),
@@ -131,6 +135,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Transfers(command) => transfers::run(command, json).await,
             Command::Fetch(args) => fetch::run(args, json).await,
             Command::Members(command) => members::run(command, json).await,
+            Command::Clock(command) => clock::run(command, json).await,
             Command::Token(command) => token::run(command, json).await,
             Command::Audit(command) => audit::run(command, json).await,
             Command::Backup(args) => backup::backup(&args, json),

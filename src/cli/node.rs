@@ -9,7 +9,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::limits;
 use crate::core::random::SystemRandomness;
-use crate::core::time::{Clock, SystemClock};
+use crate::core::time::{Clock, NodeClock, SystemClock};
 use crate::enrol::{self, NewNode, Wanted};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::key::KeyUse;
@@ -18,7 +18,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -168,7 +167,7 @@ async fn init(args: Init, json: bool) -> Outcome {
         NewNode { config, names: args.names.into_iter().collect(), jurisdiction: args.jurisdiction, admin: args.admin };
     let now = SystemClock.now();
     let (fingerprint, secret) =
-        enrol::init(&new, &written.to_toml(), now, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+        enrol::init(&new, &written.to_toml(), now, &SystemRandomness::new(), NodeClock::of_system()).await?;
     let request = folder.join(enrol::JOIN_REQUEST);
     if json {
         output::json(&json!({
@@ -195,7 +194,7 @@ async fn join(args: Join, json: bool) -> Outcome {
     let welcome = files::read(&args.welcome, &[files::Kind::Welcome])?;
     let fingerprint = Digest::parse_fingerprint(&args.root_fingerprint).context("--root-fingerprint")?;
     let register =
-        enrol::join(&config, &welcome, &fingerprint, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+        enrol::join(&config, &welcome, &fingerprint, &SystemRandomness::new(), NodeClock::of_system()).await?;
     let body = register.body();
     if json {
         output::json(&json!({"alliance": body.alliance, "sequence": body.sequence, "expires": body.expires}))?;
@@ -253,7 +252,7 @@ fn renew(args: &Renew, json: bool) -> Outcome {
 
 async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
     let config = Config::load(&args.folder.join(config::FILE))?;
-    let (count, previous) = enrol::change_kek(&config, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+    let (count, previous) = enrol::change_kek(&config, &SystemRandomness::new(), NodeClock::of_system()).await?;
     if json {
         output::json(&json!({"rewrapped": count, "kekFile": config.kek_file, "previousKekFile": previous}))?;
     } else {
@@ -266,7 +265,7 @@ async fn rotate_kek(args: &Folder, json: bool) -> Outcome {
 
 async fn admin_token(args: AdminToken, json: bool) -> Outcome {
     let config = Config::load(&args.folder.join(config::FILE))?;
-    let secret = enrol::admin_token(&config, args.person, &SystemRandomness::new(), Arc::new(SystemClock)).await?;
+    let secret = enrol::admin_token(&config, args.person, &SystemRandomness::new(), NodeClock::of_system()).await?;
     if json {
         output::json(&json!({"adminToken": secret.as_str()}))?;
     } else {

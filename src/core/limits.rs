@@ -258,6 +258,8 @@ pub const DISK_WARNED_FRACTION: u64 = 20;
 // ---- Time ----
 /// Clock skew between the parties of a signed document.
 pub const SKEW_MS_MAX: i64 = 60_000;
+/// Longest time between a decision and the commit of its log entry, for the verification of logs.
+pub const DECISION_AGE_MS_MAX: i64 = 60_000;
 /// Validity of a key request.
 pub const KEY_REQUEST_LIFE_MS: i64 = 10 * 60_000;
 /// Validity of a bearer token between connectors.

@@ -3,6 +3,8 @@
 use super::limits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -21,6 +23,59 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The clock of a node: the system's, but never before a time that the node has seen, in its log or on its clock. A
+/// clock that is set back opens no policy: while the system's clock is behind by more than [`limits::SKEW_MS_MAX`], the
+/// store accepts no change.
+pub struct NodeClock {
+    system: Arc<dyn Clock>,
+    latest_ms: AtomicI64,
+}
+
+impl NodeClock {
+    /// A clock that has seen nothing yet.
+    pub fn new(system: Arc<dyn Clock>) -> Self {
+        Self { system, latest_ms: AtomicI64::new(MS_MIN) }
+    }
+
+    /// A clock over the system's.
+    pub fn of_system() -> Arc<Self> {
+        Arc::new(Self::new(Arc::new(SystemClock)))
+    }
+
+    /// From now on, it is not before `at`.
+    pub fn observe(&self, at: Timestamp) {
+        self.latest_ms.fetch_max(at.ms(), Ordering::SeqCst);
+    }
+
+    /// The system's time, which may be wrong.
+    pub fn system_now(&self) -> Timestamp {
+        self.system.now()
+    }
+
+    /// Says what is wrong if the system's clock is behind.
+    pub fn behind(&self) -> Option<String> {
+        let (latest, system) = (Timestamp::from_ms(self.latest_ms.load(Ordering::SeqCst)), self.system.now());
+        (system.plus_ms(limits::SKEW_MS_MAX) < latest).then(|| {
+            format!(
+                "the clock of this machine is wrong: it shows {system}, but the log or the clock showed {latest} before. \
+                 Set it right, or run `crosspark clock correct` if it was ahead then and is right now"
+            )
+        })
+    }
+
+    /// Follows the system's clock again, after it was ahead; the log states the correction.
+    pub fn follow_system(&self) {
+        self.latest_ms.store(self.system.now().ms(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for NodeClock {
+    fn now(&self) -> Timestamp {
+        let system = self.system.now();
+        Timestamp::from_ms(self.latest_ms.fetch_max(system.ms(), Ordering::SeqCst)).max(system)
     }
 }
 
@@ -132,6 +187,35 @@ mod tests {
         for text in ["2026-11-23T08:09:10.042Z", "1970-01-01T00:00:00.000Z", "1969-12-31T23:59:59.999Z"] {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_go_back() {
+        struct Set(AtomicI64);
+        impl Clock for Set {
+            fn now(&self) -> Timestamp {
+                Timestamp::from_ms(self.0.load(Ordering::SeqCst))
+            }
+        }
+        let system = Arc::new(Set(AtomicI64::new(1_000_000)));
+        let clock = NodeClock::new(system.clone());
+        for (shown, observed, now, behind) in [
+            (1_000_000, 0, 1_000_000, false),
+            // Set back by a little, and by too much.
+            (950_000, 0, 1_000_000, false),
+            (900_000, 0, 1_000_000, true),
+            (1_000_001, 0, 1_000_001, false),
+            // The log is ahead.
+            (1_000_001, 1_100_000, 1_100_000, true),
+            (1_050_000, 0, 1_100_000, false),
+        ] {
+            system.0.store(shown, Ordering::SeqCst);
+            clock.observe(Timestamp::from_ms(observed));
+            assert_eq!((clock.now().ms(), clock.behind().is_some()), (now, behind), "{shown}");
+        }
+        system.0.store(500, Ordering::SeqCst);
+        clock.follow_system();
+        assert_eq!((clock.now().ms(), clock.behind()), (500, None));
     }
 
     #[test]

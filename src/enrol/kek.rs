@@ -7,7 +7,7 @@ use crate::audit::entry::{Draft, Facts, Kind};
 use crate::config::Config;
 use crate::core::limits;
 use crate::core::random::Random;
-use crate::core::time::Clock;
+use crate::core::time::NodeClock;
 use crate::keys::{Kek, KeyFile};
 use crate::storage::{Change, Write};
 use serde_json::json;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub async fn change_kek(
     config: &Config,
     random: &dyn Random,
-    clock: Arc<dyn Clock>,
+    clock: Arc<NodeClock>,
 ) -> Result<(usize, PathBuf), EnrolError> {
     let _lock = assembly::lock(&config.data)?;
     let _keys = assembly::lock_keys(&config.data)?;

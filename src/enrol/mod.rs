@@ -16,7 +16,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::json;
 use crate::core::random::{self, Random};
-use crate::core::time::Timestamp;
+use crate::core::time::{Clock, NodeClock, Timestamp};
 use crate::durable::{create_private, write_whole};
 use crate::identity::document::{self, MultiSigned};
 use crate::identity::join::JoinRequest;
@@ -87,7 +87,7 @@ pub async fn init(
     toml: &str,
     now: Timestamp,
     random: &dyn Random,
-    clock: Arc<dyn crate::core::time::Clock>,
+    clock: Arc<NodeClock>,
 ) -> Result<(Digest, Zeroizing<String>), EnrolError> {
     let folder = &new.config.data;
     let configuration = folder.join(config::FILE);
@@ -212,7 +212,7 @@ pub async fn join(
     welcome: &[u8],
     fingerprint: &Digest,
     random: &dyn Random,
-    clock: Arc<dyn crate::core::time::Clock>,
+    clock: Arc<NodeClock>,
 ) -> Result<VerifiedRegister, EnrolError> {
     let refuse = |reason: String| EnrolError::Welcome(reason);
     let folder = &config.data;

@@ -6,7 +6,7 @@ use crate::assembly::{self, AssemblyError, open_store};
 use crate::config::Config;
 use crate::core::id::Text;
 use crate::core::random::Random;
-use crate::core::time::Clock;
+use crate::core::time::{Clock, NodeClock};
 use crate::keys::Kek;
 use crate::node::UserRole;
 use crate::operations::{NewToken, mint_token};
@@ -19,7 +19,7 @@ pub async fn admin_token(
     config: &Config,
     person: Text,
     random: &dyn Random,
-    clock: Arc<dyn Clock>,
+    clock: Arc<NodeClock>,
 ) -> Result<Zeroizing<String>, EnrolError> {
     let _lock = assembly::lock(&config.data)?;
     must_be_settled(&config.data)?;

@@ -182,6 +182,12 @@ pub fn verify<D: Document>(jws: &str, keys: impl Fn(&KeyId) -> Option<PublicKey>
     Ok(Signed { jws: jws.to_owned(), digest: Digest::of(&payload), signer, body })
 }
 
+/// The unverified document in a compact JWS.
+pub fn claimed<D: Document>(jws: &str) -> Result<D, DocumentError> {
+    let malformed = || DocumentError::Malformed { typ: D::TYP, reason: "the payload is not base64url".into() };
+    decode(&jws.split('.').nth(1).and_then(from_base64url).ok_or_else(malformed)?)
+}
+
 /// The unverified `kid` of a compact JWS, for callers that must look up the key first.
 pub fn claimed_signer(jws: &str) -> Option<KeyId> {
     let header = from_base64url(jws.split('.').next()?)?;

@@ -104,7 +104,7 @@ impl Membership {
         self.node.charge_quota(&from.participant)?;
         let _permit = self.reach_checks.try_acquire().map_err(|_| Error::TooMany)?;
         let trust = self.node.trust();
-        Ok(self.peer.reach(trust.member(&from.participant)?).await)
+        Ok(self.peer.reach(trust.member(&from.participant)?).await.map(drop))
     }
 
     /// Whether a peer or the alliance has confirmed since the start that this node's register is the newest.

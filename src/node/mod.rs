@@ -29,7 +29,7 @@ pub use user::{Role as UserRole, User};
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::core::id::{EntryId, KeyId, LogOrigin, ParticipantId};
 use crate::core::random::Random;
-use crate::core::time::{Clock, Timestamp};
+use crate::core::time::{Clock, NodeClock, Timestamp};
 use crate::core::trace::TraceId;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::key::{PublicKey, SigningKey};
@@ -41,7 +41,7 @@ use tokio::sync::watch;
 /// Time and randomness, passed in so that tests can repeat a run.
 pub struct Environment {
     /// The clock.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<NodeClock>,
     /// The source of random bytes.
     pub random: Arc<dyn Random>,
 }
@@ -102,6 +102,11 @@ impl Node {
         if kid == own.id() { Some(own.public()) } else { listed().flatten() }
     }
 
+    /// The clock.
+    pub fn clock(&self) -> &NodeClock {
+        &self.environment.clock
+    }
+
     /// The current time.
     pub fn now(&self) -> Timestamp {
         self.environment.clock.now()
@@ -122,9 +127,14 @@ impl Node {
         &self.read_only
     }
 
-    /// Fails in read-only mode: data that may be outdated must not be served or decided on.
+    /// Why no changes are accepted now: read-only mode, or a clock that is behind.
+    pub fn closed(&self) -> Option<String> {
+        self.read_only.reason().or_else(|| self.clock().behind())
+    }
+
+    /// Fails if no changes are accepted: data that may be outdated must not be served or decided on.
     pub fn ensure_writable(&self) -> Result<(), Error> {
-        self.read_only.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason).into()))
+        self.closed().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason).into()))
     }
 
     /// A new trace id.

@@ -3,6 +3,7 @@
 use super::{Error, Message};
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, MessageId, ParticipantId, ProcessId};
+use crate::core::time::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use async_trait::async_trait;
@@ -128,8 +129,8 @@ pub trait Peer: Send + Sync {
     async fn observed_checkpoint(&self, to: &Member) -> Result<Option<String>, PeerError>;
     /// The register with this sequence, or the newest.
     async fn register(&self, to: &Member, sequence: Option<u64>) -> Result<String, PeerError>;
-    /// Fails if the peer cannot be reached.
-    async fn reach(&self, to: &Member) -> Result<(), PeerError>;
+    /// The time at the peer, if it states one; fails if the peer cannot be reached.
+    async fn reach(&self, to: &Member) -> Result<Option<Timestamp>, PeerError>;
     /// The root document of this version.
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError>;
 }

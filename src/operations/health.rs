@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct HealthReport {
-    /// Reason of read-only mode, if it is on.
+    /// Why no changes are accepted: the reason of read-only mode, or a clock that is behind.
     pub read_only: Option<String>,
     /// Expiry of the register, certificate and keys.
     pub expiries: Vec<Expiry>,
@@ -128,7 +128,7 @@ impl Health {
         let age = |since: Option<Timestamp>| since.map_or(0, |since| now.ms().saturating_sub(since.ms()) / 1_000);
         let disk = self.downloads.disk_space();
         let mut report = HealthReport {
-            read_only: self.node.read_only().reason(),
+            read_only: self.node.closed(),
             expiries: self.expiries(),
             outbox_oldest_seconds: age(stats.outbox_since),
             log: LogHealth { entries: stats.entries, unsigned_entries: stats.entries.saturating_sub(stats.signed) },

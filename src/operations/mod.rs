@@ -1,11 +1,13 @@
-//! Operation of the node: outgoing messages, recovery, health, and the tokens of its users.
+//! Operation of the node: outgoing messages, recovery, health, clock, and the tokens of its users.
 
+mod clocks;
 mod expiry;
 mod health;
 mod outbox;
 mod recovery;
 mod tokens;
 
+pub use clocks::{ClockReport, Clocks, PeerTime};
 pub use expiry::Expiry;
 pub use health::{DiskSpace, Health, HealthReport, LogHealth};
 pub use outbox::Outbox;

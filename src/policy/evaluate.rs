@@ -85,6 +85,19 @@ impl Policy {
         // A policy has at least one permission, so the default is not reached.
         undecided.unwrap_or_else(|| Decision::Refused { rule: "/permission".into(), reason: "no permission".into() })
     }
+
+    /// Whether a release at this time, after so many uses and for this purpose, can have been permitted to some
+    /// recipient, on some channel and with approval: for the verification of logs, which do not contain these facts.
+    pub fn could_permit(&self, at: Timestamp, used: u64, purpose: Option<&Text>) -> bool {
+        let could = |constraint: &Constraint| match constraint {
+            Constraint::From(from) => at >= *from,
+            Constraint::Until(until) => at < *until,
+            Constraint::Count(max) => used < *max,
+            Constraint::Purpose(purposes) => purpose.is_some_and(|purpose| purposes.contains(purpose)),
+            Constraint::Recipient(_) | Constraint::Channel(_) => true,
+        };
+        self.permissions().iter().any(|permission| permission.constraints.iter().all(could))
+    }
 }
 
 impl Permission {

@@ -8,11 +8,11 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId};
 use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::core::random::SystemRandomness;
-use crate::core::time::Clock;
+use crate::core::time::{Clock, Timestamp};
 use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
-use crate::net::{MemberClients, in_words};
+use crate::net::{MemberClients, date_of, in_words};
 use crate::node::{Answer, DocumentKey, Envelope, Peer, PeerCatalogPage, PeerError, PlainData, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
@@ -351,10 +351,10 @@ impl Peer for HttpPeer {
         self.text(to, &path, limits::REGISTER_BYTES_MAX).await
     }
 
-    async fn reach(&self, to: &Member) -> Result<(), PeerError> {
+    async fn reach(&self, to: &Member) -> Result<Option<Timestamp>, PeerError> {
         // A single request: a peer with an older register is not sent newer ones.
         let request = self.request(to, Method::GET, "/.well-known/dspace-version")?;
-        refused_or(self.send_once(to, request).await?).await.map(drop)
+        Ok(date_of(&refused_or(self.send_once(to, request).await?).await?))
     }
 
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {

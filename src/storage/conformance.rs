@@ -10,7 +10,7 @@ use crate::catalog::About;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, KeyId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
 use crate::core::random::SystemRandomness;
-use crate::core::time::{Clock, SystemClock, Timestamp};
+use crate::core::time::{Clock, NodeClock, SystemClock, Timestamp};
 use crate::dataset::manifest::SchemaRef;
 use crate::identity::key::SigningKey;
 use std::collections::BTreeMap;
@@ -217,7 +217,7 @@ async fn tells_every_change(store: &dyn Store) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_backend() {
     let key = || Arc::new(SigningKey::from_seed(park().key(3), &Zeroizing::new([7; 32])));
-    let (origin, clock) = (park().log_origin(0), Arc::new(SystemClock));
+    let (origin, clock) = (park().log_origin(0), NodeClock::of_system());
     let folder = tempfile::tempdir().unwrap();
     let sqlite = SqliteStore::open(folder.path(), origin.clone(), key(), clock.clone()).unwrap();
     let memory = MemoryStore::open(&Disk::default(), origin, key(), clock);

@@ -21,7 +21,7 @@ pub use rows::{
     SecretKind, StoreStats, TokenRow, VersionRow,
 };
 
-use crate::audit::entry::{Draft, FieldOpening, Opening};
+use crate::audit::entry::{Draft, FieldOpening, Kind, Opening};
 use crate::core::digest::Digest;
 use crate::core::id::{
     AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
@@ -90,6 +90,8 @@ pub enum Write {
         /// The provider's reason.
         reason: String,
     },
+    /// Makes the messages due that were to wait beyond this time.
+    HastenOutbox(Timestamp),
     /// Stores a negotiation: a new one with revision 1, otherwise the successor of the previous revision.
     PutNegotiation(Box<Negotiation>),
     /// Stores a transfer, likewise.
@@ -179,6 +181,11 @@ impl Change {
     pub fn send(mut self, message: Outgoing) -> Self {
         self.outbox.push(message);
         self
+    }
+
+    /// Whether it lets a clock that is behind the log be followed again.
+    pub fn corrects_clock(&self) -> bool {
+        self.entries.iter().any(|entry| entry.kind == Kind::ClockCorrected)
     }
 
     /// The log entries, at least one.
@@ -309,7 +316,7 @@ pub enum StoreError {
     /// handle both cases.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// The node is in read-only mode; nothing was changed.
+    /// The node is in read-only mode, or its clock is behind; nothing was changed.
     #[error("this node is read-only: {0}")]
     ReadOnly(String),
     /// Stored data cannot be parsed.

@@ -80,6 +80,7 @@ async fn answers_are_what_the_document_says() {
         (&b, "admin", "/openapi.json", "/openapi.json"),
         (&b, "admin", "/docs", "/docs"),
         (&b, "admin", "/v1/status", "/v1/status"),
+        (&b, "admin", "/v1/clock", "/v1/clock"),
         (&b, "admin", "/v1/tokens", "/v1/tokens"),
         (&b, "admin", "/v1/members", "/v1/members"),
         (&b, "auditor", "/v1/schemas", "/v1/schemas"),

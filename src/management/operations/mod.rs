@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod clock;
 mod datasets;
 mod membership;
 mod open;
@@ -19,6 +20,7 @@ pub fn all(routes: Routes) -> Routes {
     let parts = [
         open::add,
         status::add,
+        clock::add,
         tokens::add,
         membership::add,
         datasets::add,

@@ -33,7 +33,7 @@ async fn readiness(State(app): State<App>) -> Result<Body<Plain>, Problem> {
     app.services.operations.health.check_store().await?;
     let node = &app.services.node;
     let not_ready = |code: &str, reason: &str| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, reason));
-    if let Some(reason) = node.read_only().reason() {
+    if let Some(reason) = node.closed() {
         return not_ready("read-only", &reason);
     }
     if !node.trust().register.is_current(node.now()) {

@@ -14,7 +14,7 @@ use crate::core::id::{
     AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
 };
 use crate::core::limits;
-use crate::core::time::{Clock, Timestamp};
+use crate::core::time::{Clock, NodeClock, Timestamp};
 use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
 use crate::transfer::Transfer;
@@ -44,15 +44,16 @@ pub struct MemoryStore {
     disk: Disk,
     origin: LogOrigin,
     signer: Arc<dyn CheckpointSigner>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<NodeClock>,
     commits: watch::Sender<u64>,
     outbox: Notify,
 }
 
 impl MemoryStore {
     /// Opens the store on a disk.
-    pub fn open(disk: &Disk, origin: LogOrigin, signer: Arc<dyn CheckpointSigner>, clock: Arc<dyn Clock>) -> Self {
+    pub fn open(disk: &Disk, origin: LogOrigin, signer: Arc<dyn CheckpointSigner>, clock: Arc<NodeClock>) -> Self {
         let commits = watch::Sender::new(0);
+        clock.observe(disk.state().log.time);
         Self { disk: disk.clone(), origin, signer, clock, commits, outbox: Notify::new() }
     }
 
@@ -71,10 +72,10 @@ impl MemoryStore {
     }
 
     fn sign(&self, state: &mut State, force: bool) {
-        let (now, size) = (self.clock.now(), state.log.edge.size());
+        let (now, size) = (self.clock.system_now(), state.log.edge.size());
         let due = match state.log.checkpoints.last() {
             Some((signed, _, _)) if *signed == size => false,
-            Some((_, at, _)) => force || now >= at.plus_ms(limits::CHECKPOINT_INTERVAL_MS),
+            Some((_, at, _)) => force || now < *at || now >= at.plus_ms(limits::CHECKPOINT_INTERVAL_MS),
             None => size > 0,
         };
         if due {
@@ -90,10 +91,15 @@ type Listed<T> = Result<Vec<T>, StoreError>;
 #[async_trait]
 impl Store for MemoryStore {
     async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
-        self.transact(|state| {
+        let behind = self.clock.behind().filter(|_| !change.corrects_clock());
+        if let Some(reason) = behind {
+            return Err(StoreError::ReadOnly(reason));
+        }
+        let corrects = change.corrects_clock();
+        let now = if corrects { self.clock.system_now() } else { self.clock.now() };
+        let logged = self.transact(|state| {
             change.guards.iter().try_for_each(|guard| state.holds(guard))?;
             change.writes.iter().try_for_each(|write| state.apply(write))?;
-            let now = self.clock.now();
             for message in &change.outbox {
                 state.messages += 1;
                 state.outbox.insert(state.messages, (message.clone(), now));
@@ -101,7 +107,12 @@ impl Store for MemoryStore {
             let logged = state.append(change.entries(), &self.origin, now)?;
             self.sign(state, false);
             Ok(logged)
-        })
+        })?;
+        if corrects {
+            self.clock.follow_system();
+        }
+        self.clock.observe(self.disk.state().log.time);
+        Ok(logged)
     }
 
     async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! The content of a [`super::MemoryStore`]'s disk, and the effect of changes on it.
 
-use crate::audit::entry::{self, Draft};
+use crate::audit::entry::{self, Draft, Kind};
 use crate::audit::merkle::leaf_hash;
 use crate::audit::tile::{self, Edge};
 use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, ParticipantId, ProcessId, TokenId};
@@ -162,6 +162,10 @@ impl State {
                 let key = (provider.clone(), dataset.clone());
                 (Conflict::Recall, self.recalled.insert(key, reason.clone()).is_none())
             }
+            Write::HastenOutbox(now) => {
+                self.outbox.values_mut().for_each(|(_, due)| *due = (*due).min(*now));
+                return Ok(());
+            }
             Write::PutNegotiation(n) => {
                 let fits = self.check_process((&n.id, n.role, &n.peer, n.peer_pid.as_ref()), n.revision);
                 self.negotiations.insert(n.id.clone(), Negotiation::clone(n));
@@ -230,6 +234,9 @@ impl State {
         let mut logged = Vec::new();
         let mut full = Vec::new();
         for draft in drafts {
+            if draft.kind == Kind::ClockCorrected {
+                log.time = now;
+            }
             let body = json::to_canonical(&draft.at(origin, log.time));
             let leaf = entry::commitment(&draft.salt, &body);
             let entry = serde_json::from_slice(&body).map_err(|error| StoreError::Corrupt(error.to_string()))?;

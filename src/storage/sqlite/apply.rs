@@ -176,6 +176,11 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             "UPDATE token SET revoked = 1, body = json_set(body, '$.revoked', json('true')) WHERE id = ?1 AND revoked = 0",
             [id.as_str()],
         ),
+        Write::HastenOutbox(now) => {
+            let sql = "UPDATE outbox SET due = ?1, since = min(since, ?1) WHERE due > ?1";
+            connection.prepare_cached(sql)?.execute([now.ms()])?;
+            Ok(())
+        }
         Write::Rewrap { secret, wrapped } => {
             let (table, row, member) = secret_columns(secret.kind);
             let sql = format!(

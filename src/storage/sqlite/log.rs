@@ -3,7 +3,7 @@
 use super::connection::connect;
 use crate::audit::check::Row;
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::entry::{self, Draft, FieldOpening};
+use crate::audit::entry::{self, Draft, FieldOpening, Kind};
 use crate::audit::merkle::{self, Hash, leaf_hash};
 use crate::audit::tile::{self, Edge, Tile, TileSubtrees};
 use crate::core::digest::Digest;
@@ -68,6 +68,11 @@ impl Sequencer {
         ))
     }
 
+    /// Time of the last entry.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// Number of entries.
     pub fn size(&self) -> u64 {
         self.edge.size()
@@ -78,7 +83,8 @@ impl Sequencer {
         Checkpoint { origin: self.origin.clone(), size: self.size(), root: self.edge.root() }
     }
 
-    /// Appends entries. Their time is `now`, but never earlier than that of the previous entry.
+    /// Appends entries. Their time is `now`, but never earlier than that of the previous entry, except for a correction
+    /// of the clock.
     pub fn append(
         &mut self,
         connection: &Connection,
@@ -92,6 +98,9 @@ impl Sequencer {
         self.time = self.time.max(now);
         let mut logged = Vec::with_capacity(drafts.len());
         for draft in drafts {
+            if draft.kind == Kind::ClockCorrected {
+                self.time = now;
+            }
             let body = json::to_canonical(&draft.at(&self.origin, self.time));
             let leaf = entry::commitment(&draft.salt, &body);
             let text = String::from_utf8(body).map_err(|error| StoreError::Corrupt(error.to_string()))?;

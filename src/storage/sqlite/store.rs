@@ -7,7 +7,7 @@ use super::writer::{Job, Writer};
 use crate::audit::checkpoint::CheckpointSigner;
 use crate::core::id::LogOrigin;
 use crate::core::limits;
-use crate::core::time::Clock;
+use crate::core::time::NodeClock;
 use crate::storage::{Change, Logged, Maintenance, Store, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl SqliteStore {
         folder: &Path,
         origin: LogOrigin,
         signer: Arc<dyn CheckpointSigner>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<NodeClock>,
     ) -> Result<Self, StoreError> {
         let path: PathBuf = folder.join(FILE);
         let connection = connect(&path, true)?;
@@ -84,7 +84,7 @@ pub fn open(
     folder: &Path,
     origin: LogOrigin,
     signer: Arc<dyn CheckpointSigner>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<NodeClock>,
 ) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(SqliteStore::open(folder, origin, signer, clock)?))
 }

@@ -7,7 +7,7 @@ use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, ProcessId, Text, TokenId};
 use crate::core::random::SystemRandomness;
-use crate::core::time::SystemClock;
+use crate::core::time::NodeClock;
 use crate::identity::key::SigningKey;
 use crate::storage::{Change, Conflict, Guard, Maintenance, Store, StoreError, TokenRow, Write};
 use rusqlite::Connection;
@@ -25,7 +25,7 @@ fn key() -> SigningKey {
 }
 
 fn open(folder: &Path) -> SqliteStore {
-    SqliteStore::open(folder, park().log_origin(0), Arc::new(key()), Arc::new(SystemClock)).unwrap()
+    SqliteStore::open(folder, park().log_origin(0), Arc::new(key()), NodeClock::of_system()).unwrap()
 }
 
 fn draft() -> Draft {
@@ -178,7 +178,7 @@ async fn a_full_disk_leaves_a_whole_log() {
         let (count, _) = watch::channel(0);
         let (origin, key) = (park().log_origin(0), Arc::new(key()));
         let writer =
-            writer::Writer::open(connection, origin, key, Arc::new(SystemClock), count, Arc::default()).unwrap();
+            writer::Writer::open(connection, origin, key, NodeClock::of_system(), count, Arc::default()).unwrap();
         let (jobs, queue) = std::sync::mpsc::sync_channel(100);
         let mut answers = Vec::new();
         for n in 0..40u8 {

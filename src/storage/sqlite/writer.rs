@@ -5,7 +5,7 @@ use super::{apply, log::Sequencer};
 use crate::audit::checkpoint::CheckpointSigner;
 use crate::core::id::LogOrigin;
 use crate::core::limits;
-use crate::core::time::{Clock, Timestamp};
+use crate::core::time::{Clock, NodeClock, Timestamp};
 use crate::storage::{Change, Logged, Maintenance, StoreError};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Writer {
     connection: Connection,
     sequencer: Sequencer,
     signer: Arc<dyn CheckpointSigner>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<NodeClock>,
     commits: watch::Sender<u64>,
     outbox: Arc<Notify>,
     signed: Signed,
@@ -54,7 +54,7 @@ impl Writer {
         connection: Connection,
         origin: LogOrigin,
         signer: Arc<dyn CheckpointSigner>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<NodeClock>,
         commits: watch::Sender<u64>,
         outbox: Arc<Notify>,
     ) -> Result<Self, StoreError> {
@@ -72,6 +72,7 @@ impl Writer {
             return Err(StoreError::Corrupt(reason));
         }
         sequencer.check_signed(&connection)?;
+        clock.observe(sequencer.time());
         Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, failed: false })
     }
 
@@ -95,15 +96,20 @@ impl Writer {
         }
     }
 
+    /// Milliseconds until the next checkpoint is due. By the system's clock: one that was ahead must not stop checkpoints.
+    fn checkpoint_due_ms(&self) -> i64 {
+        let (now, last) = (self.clock.system_now(), self.signed.time);
+        if now < last { 0 } else { last.plus_ms(limits::CHECKPOINT_INTERVAL_MS).ms().saturating_sub(now.ms()).max(0) }
+    }
+
     /// Waits for a job, at most until a checkpoint for the unsigned entries of an idle log is due.
     fn wait(&self, queue: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
         if self.signed.size == self.sequencer.size() {
             return queue.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
-        let due = self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS).ms();
         // A minimum wait prevents a busy loop if the clock stands still or the disk is full.
         let least = if self.failed || !self.signer.is_ready() { 1_000 } else { 5 };
-        let wait = due.saturating_sub(self.clock.now().ms()).clamp(least, limits::CHECKPOINT_INTERVAL_MS);
+        let wait = self.checkpoint_due_ms().clamp(least, limits::CHECKPOINT_INTERVAL_MS);
         queue.recv_timeout(Duration::from_millis(wait as u64))
     }
 
@@ -137,9 +143,11 @@ impl Writer {
 
     /// Runs one transaction. Returns whether the outbox may have new due messages.
     fn transact(&mut self, jobs: Vec<Job>, last: bool, outcomes: &mut Vec<Outcome>) -> Result<bool, StoreError> {
-        let now = self.clock.now();
+        let due_ms = self.checkpoint_due_ms();
+        let (now, behind) = (self.clock.now(), self.clock.behind());
         let mut force_checkpoint = last;
         let mut outbox_filled = false;
+        let mut corrected = false;
         let mut jobs = jobs.into_iter();
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let mut transaction = match begun {
@@ -160,7 +168,13 @@ impl Writer {
                 return Err(error);
             }
             match job {
+                Job::Commit(change, reply) if behind.is_some() && !change.corrects_clock() => {
+                    let reason = behind.clone().unwrap_or_default();
+                    outcomes.push(Outcome::Commit(reply, Err(StoreError::ReadOnly(reason))));
+                }
                 Job::Commit(change, reply) => {
+                    let now = if change.corrects_clock() { self.clock.system_now() } else { now };
+                    corrected |= change.corrects_clock();
                     let before = self.sequencer.clone();
                     let result = apply_change(&mut transaction, &mut self.sequencer, &change, now);
                     match &result {
@@ -183,19 +197,23 @@ impl Writer {
             return Err(StoreError::Unavailable("the database rolled back the transaction".into()));
         }
         let signed = self.sequencer.finish(&transaction).and_then(|()| {
-            let due = now >= self.signed.time.plus_ms(limits::CHECKPOINT_INTERVAL_MS);
+            let due = due_ms == 0;
             if self.sequencer.size() == self.signed.size || !(due || force_checkpoint) || !self.signer.is_ready() {
                 return Ok(self.signed);
             }
             let checkpoint = self.sequencer.checkpoint();
-            let note = self.signer.sign(&checkpoint);
+            let (signing, note) = (self.clock.system_now(), self.signer.sign(&checkpoint));
             transaction.execute(
                 "INSERT INTO checkpoint (size, time, note) VALUES (?1, ?2, ?3)",
-                params![checkpoint.size as i64, now.ms(), note],
+                params![checkpoint.size as i64, signing.ms(), note],
             )?;
-            Ok(Signed { size: checkpoint.size, time: now })
+            Ok(Signed { size: checkpoint.size, time: signing })
         })?;
         transaction.commit()?;
+        if corrected {
+            self.clock.follow_system();
+        }
+        self.clock.observe(self.sequencer.time());
         self.signed = signed;
         Ok(outbox_filled)
     }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId};
+use crosspark::core::time::Timestamp;
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
 use crosspark::node::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PlainData};
@@ -270,8 +271,8 @@ impl Peer for SimPeer {
         self.text(to, sequence.map_or("/register".into(), |sequence| format!("/register/{sequence}"))).await
     }
 
-    async fn reach(&self, to: &Member) -> Result<(), PeerError> {
-        self.text(to, "/.well-known/dspace-version".into()).await.map(drop)
+    async fn reach(&self, to: &Member) -> Result<Option<Timestamp>, PeerError> {
+        self.text(to, "/.well-known/dspace-version".into()).await.map(|_| None)
     }
 
     async fn root(&self, to: &Member, version: u64) -> Result<String, PeerError> {

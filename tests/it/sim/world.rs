@@ -12,7 +12,7 @@ use crosspark::blob::Blobs;
 use crosspark::contracts::RequestStage;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::json;
-use crosspark::core::time::{Clock, SystemClock, Timestamp};
+use crosspark::core::time::{Clock, NodeClock, SystemClock, Timestamp};
 use crosspark::idempotency::IdempotencyKey;
 use crosspark::identity::key::KeyUse;
 use crosspark::identity::register::VerifiedRegister;
@@ -85,7 +85,7 @@ fn make_template() -> Arc<Template> {
             let (sequence, digest) = (register.body().sequence, register.digest());
             let write = Write::InstallRegister { sequence, digest, jws: template.register.clone() };
             let entry = Draft::new(Kind::RegisterInstalled, Facts::default(), &Chance::new(9));
-            let store = open(&template, &template.disks[park], park, Arc::new(SystemClock));
+            let store = open(&template, &template.disks[park], park, NodeClock::of_system());
             store.commit(Change::new(entry).write(write)).await.unwrap();
         }
         let disks = [template.disks[A].clone(), template.disks[B].clone()];
@@ -103,7 +103,7 @@ fn root(template: &Template) -> crosspark::identity::root::VerifiedRoot {
     assembly::load_root(&template.parks[A].folder).unwrap()
 }
 
-fn open(template: &Template, disk: &Disk, park: usize, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+fn open(template: &Template, disk: &Disk, park: usize, clock: Arc<NodeClock>) -> Arc<dyn Store> {
     let park = &template.parks[park];
     let key = assembly::signing_key(&park.folder, KeyUse::Log, &park.kek()).unwrap();
     let id: ParticipantId = park.id.parse().unwrap();
@@ -176,7 +176,7 @@ type Alive = (Services, Arc<Life>);
 /// The world of one seed.
 pub struct World {
     template: Arc<Template>,
-    clock: Arc<VirtualClock>,
+    clocks: [Arc<NodeClock>; 2],
     chance: Chance,
     net: Arc<Net>,
     faults: Arc<NetworkFaults>,
@@ -226,8 +226,9 @@ impl World {
         });
         let faults = NetworkFaults { lie, chance: Chance::new(chance.next()), left: AtomicU32::new(network_faults) };
         drop(of);
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock(template.made, tokio::time::Instant::now()));
         Arc::new(Self {
-            clock: Arc::new(VirtualClock(template.made, tokio::time::Instant::now())),
+            clocks: [(), ()].map(|()| Arc::new(NodeClock::new(clock.clone()))),
             template,
             chance,
             net: Arc::default(),
@@ -273,7 +274,7 @@ impl World {
 
     /// The store on a park's disk, whether its node runs or not.
     pub fn store(&self, park: usize) -> Arc<dyn Store> {
-        open(&self.template, &self.sites[park].disk, park, self.clock.clone())
+        open(&self.template, &self.sites[park].disk, park, self.clocks[park].clone())
     }
 
     pub fn node(&self, park: usize) -> Option<Services> {
@@ -324,7 +325,7 @@ impl World {
             },
             secrets: Secrets { kek: made.kek(), token_key: made.kek().token_key().clone() },
             ports: Ports {
-                clock: self.clock.clone(),
+                clock: self.clocks[park].clone(),
                 random: site.random.clone(),
                 peer: Arc::new(peer),
                 decisions: self.decisions.get_or_init(|| Arc::new(PolicyDecides)).clone(),
@@ -410,7 +411,7 @@ impl World {
             for park in [A, B] {
                 let store = self.store(park);
                 let (negotiations, transfers) = store.open_processes().await.unwrap();
-                let (_, waiting) = store.outbox_next(self.clock.now()).await.unwrap();
+                let (_, waiting) = store.outbox_next(self.clocks[park].now()).await.unwrap();
                 quiet &= negotiations.is_empty() && transfers.is_empty() && waiting == 0;
             }
             if quiet && let Some(node) = self.node(B) {
