@@ -239,7 +239,8 @@ fn unpack(
     let mut reader = tar::Archive::new(BufReader::with_capacity(1 << 20, file));
     let (mut found, mut contents) = (BTreeMap::new(), None);
     for entry in reader.entries().map_err(|error| broken(error.to_string()))? {
-        let entry = entry.map_err(|error| broken(error.to_string()))?;
+        let unreadable = |_| broken("it is not an archive, or it is damaged or incomplete".into());
+        let entry = entry.map_err(unreadable)?;
         let name = entry.path().map_err(|error| broken(error.to_string()))?.to_path_buf();
         // The archive is untrusted: it may hold only regular files with names below the folder.
         let plain = name.components().all(|part| matches!(part, Component::Normal(_)));

@@ -4,5 +4,8 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    crosspark::cli::run(crosspark::cli::Cli::parse())
+    match crosspark::cli::Cli::try_parse() {
+        Ok(cli) => crosspark::cli::run(cli),
+        Err(error) => crosspark::cli::wrong_usage(&error),
+    }
 }

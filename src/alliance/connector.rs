@@ -69,6 +69,7 @@ impl Alliance {
         if known.as_ref() == Some(&member) {
             return Ok(false);
         }
+        self.check_endpoint(&member.id, &member.endpoint)?;
         self.next(now, |register| {
             register.members.retain(|other| other.id != member.id);
             register.members.push(member);

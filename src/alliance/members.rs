@@ -55,6 +55,9 @@ impl Alliance {
         if member == *before {
             return Ok(false);
         }
+        if member.endpoint != before.endpoint {
+            self.check_endpoint(id, &member.endpoint)?;
+        }
         self.replace(member, now).map(|()| true)
     }
 

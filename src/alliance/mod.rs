@@ -218,6 +218,7 @@ impl Alliance {
             }
             return self.welcome(certificate);
         }
+        self.check_endpoint(&request.participant, &request.endpoint)?;
         let member = Member {
             id: request.participant,
             names: request.names,
@@ -335,6 +336,15 @@ impl Alliance {
     }
 
     /// Writes the numbered file first, so that after a crash `register.jws` is never newer than the numbered files.
+    /// Fails if another member has this endpoint: messages for one would reach the other.
+    pub(super) fn check_endpoint(&self, of: &ParticipantId, endpoint: &Endpoint) -> Result<(), AllianceError> {
+        let mut others = self.register.body().members.iter().filter(|member| member.id != *of);
+        match others.find(|other| other.endpoint == *endpoint) {
+            Some(other) => Err(AllianceError::Refused(format!("{} has the endpoint {endpoint} already", other.id))),
+            None => Ok(()),
+        }
+    }
+
     fn write_register(&self) -> Result<(), AllianceError> {
         let sequence = self.register.body().sequence;
         for path in [self.folder.join(format!("registers/{sequence}.jws")), self.folder.join("register.jws")] {

@@ -10,7 +10,7 @@ use crate::core::time::Timestamp;
 use crate::durable::write_whole;
 use crate::identity::document::MultiSigned;
 use crate::identity::key::{Bytes, SigningKey};
-use crate::identity::root::{NamedKey, Root, RootChain};
+use crate::identity::root::{self, NamedKey, Root, RootChain};
 use crate::keys::{Kek, KeyFile};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -48,6 +48,7 @@ pub fn signers(folder: &Path, kek: &Kek) -> Result<Vec<SigningKey>, AllianceErro
 
 /// Adds the signatures of `keys` to a proposal. Keys that have already signed are skipped.
 pub fn sign(text: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, AllianceError> {
+    root::check(text)?;
     let document = MultiSigned::parse::<Root>(text)?;
     let (body, _) = document.claimed::<Root>()?;
     let signed = document.with_signatures(&body, &keys.iter().collect::<Vec<_>>());
@@ -92,8 +93,9 @@ impl Alliance {
         if (Root { version, previous, issued, ..body.clone() }) == *old.body() {
             return Err(AllianceError::Refused("the proposal changes nothing".into()));
         }
-        let unsigned = MultiSigned::sign(&body, &[]);
-        Ok(json::to_canonical(&unsigned))
+        let unsigned = json::to_canonical(&MultiSigned::sign(&body, &[]));
+        root::check(&unsigned)?;
+        Ok(unsigned)
     }
 
     /// Installs a proposal with enough signatures and signs the next register under it.

@@ -25,7 +25,7 @@ pub enum CheckpointError {
     #[error("not a checkpoint: {0}")]
     Malformed(&'static str),
     /// The log did not sign it.
-    #[error("the checkpoint of {0} has no valid signature by that log's key")]
+    #[error("the checkpoint of {0} has no valid signature by a key that the known registers list for that log")]
     Unsigned(LogOrigin),
     /// It belongs to another log.
     #[error("the checkpoint belongs to {found}, not to {expected}")]
@@ -86,6 +86,11 @@ impl Checkpoint {
         let id = key_id(origin.as_str(), ED25519, &key.public());
         let signature = STANDARD.encode([&id[..], &key.sign(body.as_bytes())].concat());
         format!("{body}\n\u{2014} {origin} {signature}\n")
+    }
+
+    /// Whether a text has the form of a signed note.
+    pub fn is_note(text: &str) -> bool {
+        text.contains("\n\n\u{2014} ")
     }
 
     /// Parses a note and verifies that the log signed it with one of `keys`.

@@ -107,6 +107,7 @@ pub fn run(command: Command, json: bool) -> Outcome {
         Command::Renew(args) => {
             let mut alliance = args.open()?;
             alliance.renew(now)?;
+            alliance_members::changed(&alliance, json, format_args!("The validity is renewed"));
             show(&alliance, json)
         }
         Command::Rotate(args) => rotate(&args, json),

@@ -4,6 +4,7 @@ use super::args::kek_beside;
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
 use crate::alliance::Alliance;
+use crate::config;
 use crate::core::id::Text;
 use crate::keys::Kek;
 use clap::Args;
@@ -26,6 +27,12 @@ impl Folder {
     }
 
     pub fn open(&self) -> anyhow::Result<Alliance> {
+        let folder = self.folder.display();
+        anyhow::ensure!(self.folder.join("root.json").exists(), "{folder} is no folder of an alliance (no root.json)");
+        anyhow::ensure!(
+            !self.folder.join(config::FILE).exists(),
+            "{folder} is the folder of a node, not of an alliance"
+        );
         Ok(Alliance::open(&self.folder, Kek::load(&self.kek_path())?)?)
     }
 }

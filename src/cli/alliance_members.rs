@@ -4,7 +4,7 @@ use super::alliance_folder::{Folder, show};
 use super::args::parse_name;
 use super::outcome::Outcome;
 use super::output::say;
-use crate::alliance::MemberChange;
+use crate::alliance::{Alliance, MemberChange};
 use crate::core::id::{ParticipantId, Text};
 use crate::core::time::{Clock, SystemClock};
 use crate::identity::endpoint::Endpoint;
@@ -58,13 +58,12 @@ pub fn change(args: Change, json: bool) -> Outcome {
         callbacks: given(!args.callbacks.is_empty()).map(|()| args.callbacks),
     };
     let mut alliance = args.member.folder.open()?;
-    let changed = alliance.change(&args.member.member, change, SystemClock.now())?;
-    if !json {
-        let id = &args.member.member;
-        match changed {
-            true => say!("{id} is changed in register {}. Give it to the parks.", alliance.register().body().sequence),
-            false => say!("{id} has these values already; the register stays as it is."),
-        }
+    let is_new = alliance.change(&args.member.member, change, SystemClock.now())?;
+    let id = &args.member.member;
+    match is_new {
+        true => changed(&alliance, json, format_args!("{id} is changed")),
+        false if !json => say!("{id} has these values already; the register stays as it is."),
+        false => {}
     }
     show(&alliance, json)
 }
@@ -72,17 +71,27 @@ pub fn change(args: Change, json: bool) -> Outcome {
 pub fn remove(args: &Member, json: bool) -> Outcome {
     let mut alliance = args.folder.open()?;
     alliance.remove(&args.member, SystemClock.now())?;
+    changed(&alliance, json, format_args!("{} is removed", args.member));
     show(&alliance, json)
 }
 
 pub fn suspend(args: Suspend, json: bool) -> Outcome {
     let mut alliance = args.member.folder.open()?;
     alliance.set_status(&args.member.member, Status::Suspended, Some(args.reason), SystemClock.now())?;
+    changed(&alliance, json, format_args!("{} is suspended", args.member.member));
     show(&alliance, json)
 }
 
 pub fn reinstate(args: &Member, json: bool) -> Outcome {
     let mut alliance = args.folder.open()?;
     alliance.set_status(&args.member, Status::Active, None, SystemClock.now())?;
+    changed(&alliance, json, format_args!("{} is active again", args.member));
     show(&alliance, json)
+}
+
+/// Says what a new register changes.
+pub fn changed(alliance: &Alliance, json: bool, what: std::fmt::Arguments<'_>) {
+    if !json {
+        say!("{what} in register {}. Give it to the parks.", alliance.register().body().sequence);
+    }
 }

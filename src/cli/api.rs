@@ -44,7 +44,10 @@ fn variable(name: &str) -> Option<String> {
 impl NodeArgs {
     fn secret(&self) -> anyhow::Result<String> {
         let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("the token file {}: {error}", path.display()))
+            let name = path.display();
+            let token = std::fs::read_to_string(path).with_context(|| format!("the token file {name}"))?;
+            anyhow::ensure!(!token.trim().is_empty(), "the token file {name} is empty");
+            Ok(token)
         };
         match (&self.token, &self.token_file, variable("CROSSPARK_TOKEN"), variable("CROSSPARK_TOKEN_FILE")) {
             (Some(token), ..) => Ok(token.clone()),

@@ -1,6 +1,7 @@
 //! `crosspark audit`
 
 use super::api::{Api, NodeArgs};
+use super::files;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, say};
 use crate::audit::check::{Check, Held, Report, UNCOVERED};
@@ -10,6 +11,7 @@ use crate::backup;
 use crate::core::digest::Digest;
 use crate::core::id::{LogOrigin, ParticipantId};
 use crate::core::json;
+use crate::core::limits;
 use crate::core::random::{self, SystemRandomness};
 use crate::identity::key::{KeyUse, PublicKey};
 use crate::identity::register::VerifiedRegister;
@@ -48,18 +50,22 @@ pub struct Verify {
     /// Folder of another node whose checkpoints of this log are compared as well. Repeat for several.
     #[arg(long = "held-by")]
     held_by: Vec<PathBuf>,
+    /// File of a newer register, if checkpoints are signed with a key that is not in the folder's registers yet. Repeat
+    /// for several.
+    #[arg(long = "register")]
+    registers: Vec<PathBuf>,
 }
 
 #[derive(Args)]
 pub struct List {
     #[command(flatten)]
     node: NodeArgs,
-    /// Index of the first entry to list.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
+    /// Index of the first entry to list; by default, the newest entries are listed.
+    #[arg(long)]
+    from: Option<u64>,
     /// Maximum number of entries.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=limits::PAGE_ROWS_MAX as u64))]
+    limit: u64,
 }
 
 /// Rows read in one step, so that memory use does not depend on the length of the log.
@@ -117,6 +123,7 @@ impl Verify {
             root: None,
             checkpoints: Vec::new(),
             held_by,
+            registers: Vec::new(),
         }
     }
 }
@@ -157,7 +164,20 @@ fn verify_folder(args: &Verify, folder: &Path) -> anyhow::Result<Report> {
     for json in log.roots()? {
         roots = roots.extended(json.as_bytes()).context("a root document in the folder")?;
     }
-    let keys = log_keys(&log, &roots, &args.participant)?;
+    let mut registers = log.registers()?;
+    for folder in &args.held_by {
+        let other = sqlite::log_rows(&folder.join(FILE)).with_context(|| format!("{}", folder.display()))?;
+        for json in other.roots()? {
+            // A root document that is no successor is none of this alliance.
+            roots = roots.extended(json.as_bytes()).unwrap_or(roots);
+        }
+        registers.extend(other.registers()?);
+    }
+    for path in &args.registers {
+        let register = files::read(path, &[files::Kind::Register])?;
+        registers.push(String::from_utf8_lossy(&register).trim().to_owned());
+    }
+    let keys = log_keys(&registers, &roots, &args.participant)?;
     let origin = args.participant.log_origin(0);
 
     // What is not a checkpoint of this log is a fault of the report, like a checkpoint that does not match.
@@ -171,6 +191,7 @@ fn verify_folder(args: &Verify, folder: &Path) -> anyhow::Result<Report> {
     }
     for path in &args.checkpoints {
         let note = std::fs::read_to_string(path).with_context(|| format!("the checkpoint {}", path.display()))?;
+        anyhow::ensure!(Checkpoint::is_note(&note), "{} is no checkpoint", path.display());
         read(&note, path.display().to_string());
     }
     for folder in &args.held_by {
@@ -201,15 +222,15 @@ fn other_log(log: &LogFile, origin: &LogOrigin) -> anyhow::Result<Option<LogOrig
 }
 
 /// The log's keys, from registers verified under the root document.
-fn log_keys(log: &LogFile, roots: &RootChain, participant: &ParticipantId) -> anyhow::Result<Vec<PublicKey>> {
+fn log_keys(registers: &[String], roots: &RootChain, participant: &ParticipantId) -> anyhow::Result<Vec<PublicKey>> {
     let mut keys = Vec::new();
-    for jws in log.registers()? {
-        let register = VerifiedRegister::verify_in(&jws, roots).context("a register in the folder")?;
+    for jws in registers {
+        let register = VerifiedRegister::verify_in(jws, roots).context("a register")?;
         if let Some(member) = register.member(participant) {
             keys.extend(member.keys_for(KeyUse::Log, register.body().issued).map(|(_, key)| key));
         }
     }
-    anyhow::ensure!(!keys.is_empty(), "no register in the folder lists a log key of {participant}");
+    anyhow::ensure!(!keys.is_empty(), "no register lists a log key of {participant}");
     Ok(keys)
 }
 
@@ -236,8 +257,11 @@ fn go_through(log: &LogFile, mut check: Check) -> anyhow::Result<Report> {
 }
 
 async fn list(args: List, json: bool) -> Outcome {
-    let found =
-        Api::new(&args.node)?.get(&format!("/v1/audit/entries?from={}&limit={}", args.from, args.limit)).await?;
+    let api = Api::new(&args.node)?;
+    let status = api.get("/v1/status").await?;
+    let all = status.pointer("/health/log/entries").and_then(Value::as_u64).unwrap_or(0);
+    let from = args.from.unwrap_or(all.saturating_sub(args.limit));
+    let found = api.get(&format!("/v1/audit/entries?from={from}&limit={}", args.limit)).await?;
     if json {
         output::json(&found)?;
         return done();
@@ -260,7 +284,12 @@ async fn list(args: List, json: bool) -> Outcome {
         let who = output::joined(parties.chain([enterprise, person, purpose]), ", ");
         (output::joined(head, "  "), vec![output::joined([decided, reason], ": "), who, dataset, counts(&detail)])
     });
+    let shown = rows.len() as u64;
     output::entries(rows, "There are no entries from this index on.");
+    if shown > 0 && shown < all {
+        let last = from + shown - 1;
+        say!("Entries {from} to {last}, of {all}; others: --from INDEX --limit NUMBER");
+    }
     done()
 }
 

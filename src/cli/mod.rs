@@ -106,6 +106,17 @@ enum Command {
     Demo(demo::Args),
 }
 
+/// Prints an error in the arguments, or the help that they ask for; with `--json`, an error is JSON like all others.
+pub fn wrong_usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args().any(|arg| arg == "--json") {
+        let said = error.to_string();
+        let detail = said.trim_start_matches("error: ").split("\n\nUsage:").next().unwrap_or_default().trim();
+        note!("{}", json!({"detail": detail}));
+        return ExitCode::from(2);
+    }
+    error.exit()
+}
+
 /// Runs a command.
 pub fn run(cli: Cli) -> ExitCode {
     // Our TLS configurations name ring explicitly; libraries may ask for the process default.

@@ -31,7 +31,7 @@ pub enum Command {
     Renew(Renew),
     /// Change the key-encryption key of a stopped node.
     RotateKek(Folder),
-    /// Create an administrator's token on a stopped node, if none is left.
+    /// Create an administrator's token on a stopped node, for example if none is left.
     AdminToken(AdminToken),
 }
 
@@ -142,12 +142,13 @@ pub async fn run(command: Command, json: bool) -> Outcome {
 }
 
 async fn init(args: Init, json: bool) -> Outcome {
+    anyhow::ensure!(args.management.ip().is_loopback(), "--management must be a loopback address");
+    anyhow::ensure!(args.listen != args.management, "--listen and --management must be different addresses");
     let folder = std::path::absolute(&args.folder)?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("the folder {} could not be created", folder.display()))?;
     let kek_file = std::path::absolute(args.kek_file.unwrap_or_else(|| kek_beside(&folder)))?;
     anyhow::ensure!(!kek_file.starts_with(&folder), "the key-encryption key must be outside the node's folder");
-    anyhow::ensure!(args.management.ip().is_loopback(), "--management must be a loopback address");
     let config = Config {
         participant: args.id.clone(),
         data: folder.clone(),

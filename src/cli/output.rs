@@ -129,15 +129,12 @@ pub fn terms(offered: &Value) -> String {
 /// What the catalog says of a dataset: title, then id and park, version, records, schema, time, terms.
 pub fn dataset(offered: &Value, park: &str) -> (String, Vec<String>) {
     let schema = offered.get("schema").map(|schema| text(schema, "id")).unwrap_or_default();
-    let count = |name: &str, what: &str| match text(offered, name) {
-        number if number.is_empty() => number,
-        number => format!("{number} {what}"),
-    };
     let version = text(offered, "version");
     let version = if version.is_empty() { version } else { format!("version {version}") };
     let sealed = offered.get("bytes").and_then(Value::as_u64).map(|count| format!("{} sealed", bytes(count)));
     let published = time(offered, "published");
-    let facts = [version, published, count("records", "records"), sealed.unwrap_or_default(), schema];
+    let records = offered.get("records").and_then(Value::as_u64).map(|n| count(n, "record", "records"));
+    let facts = [version, published, records.unwrap_or_default(), sealed.unwrap_or_default(), schema];
     let id = joined([text(offered, "dataset"), park.to_owned()], " of ");
     let about = offered.get("about").unwrap_or(&Value::Null);
     let samples = match list(about, "samples").len() {
@@ -165,6 +162,11 @@ pub fn bytes_bar(total: Option<u64>, what: &str) -> ProgressBar {
     }
     bar.set_message(what.to_owned());
     bar
+}
+
+/// A number of things.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A number of bytes with a readable unit.

@@ -104,7 +104,15 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
     let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
     // An invalid policy is reported with its position before anything is sent.
-    Policy::parse(&policy).with_context(|| format!("{}", args.policy.display()))?;
+    if let Err(error) = Policy::parse(&policy) {
+        let detail = format!("{}: {error}", args.policy.display());
+        if as_json {
+            note!("{}", serde_json::json!({"detail": detail}))
+        } else {
+            note!("error: {detail}")
+        }
+        return Ok(ExitCode::from(exit::REFUSED));
+    }
     let publication = Publication {
         title: args.title,
         description: args.description,
@@ -138,7 +146,8 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
             false => say!("Published {} version {}.", published.dataset, published.version),
         }
         let text = output::bytes(published.text_bytes);
-        say!("{} records, {text}; sealed {}.", published.records, output::bytes(published.sealed_bytes));
+        let records = output::count(published.records, "record", "records");
+        say!("{records}, {text}; sealed {}.", output::bytes(published.sealed_bytes));
         say!("manifest {}", published.manifest);
         for remark in &published.remarks {
             note!("Nobody meets this part of the policy at present: {remark}.");
@@ -184,9 +193,7 @@ fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
         say!("{file}:{line}: {pointer}{reason} [{rule}]");
     }
     let (invalid, records) = (output::text(&rejection, "invalid"), output::text(&rejection, "records"));
-    note!(
-        "error: {invalid} of {records} records are invalid; the first {} problems are above. Nothing was published.",
-        list.len()
-    );
+    let problems = output::count(list.len() as u64, "problem is", "problems are");
+    note!("error: {invalid} of {records} records are invalid; the first {problems} above. Nothing was published.");
     Ok(ExitCode::from(exit::REFUSED))
 }

@@ -130,7 +130,8 @@ pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::R
     Ok(view)
 }
 
-fn print(view: &RequestView, as_json: bool) -> Outcome {
+/// Prints a request, and returns its exit code.
+pub fn print(view: &RequestView, as_json: bool) -> Outcome {
     let code = match view.stage {
         RequestStage::Verified | RequestStage::Ready => ExitCode::SUCCESS,
         RequestStage::Refused | RequestStage::Cancelled => ExitCode::from(exit::REFUSED),
@@ -143,7 +144,7 @@ fn print(view: &RequestView, as_json: bool) -> Outcome {
     let value = serde_json::to_value(view)?;
     match view.stage {
         RequestStage::Verified => {
-            say!("Delivered and verified: {} records.", view.records.unwrap_or(0));
+            say!("Delivered and verified: {}.", output::count(view.records.unwrap_or(0), "record", "records"));
             say!("Write them to a file: crosspark fetch {} --out FILE", view.id);
         }
         RequestStage::Ready => {

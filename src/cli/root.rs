@@ -96,6 +96,12 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
+/// Refuses to replace a file: it may be a proposal with signatures.
+fn must_be_new(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!path.exists(), "{} exists already; give another --out", path.display());
+    Ok(())
+}
+
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_whole(path, bytes).with_context(|| format!("{} could not be written", path.display()))
 }
@@ -114,6 +120,7 @@ pub fn run(command: Command, json: bool) -> Outcome {
 }
 
 fn signer(args: &Signer, json: bool) -> Outcome {
+    must_be_new(&args.out)?;
     let random = SystemRandomness::new();
     let kek_file = args.kek_file.clone().unwrap_or_else(|| kek_beside(&args.folder));
     let kek = if kek_file.exists() { Kek::load(&kek_file)? } else { Kek::create(&kek_file, &random)? };
@@ -133,6 +140,7 @@ fn signer(args: &Signer, json: bool) -> Outcome {
 }
 
 fn propose(args: Propose, json: bool) -> Outcome {
+    must_be_new(&args.out)?;
     let add = args.add.iter().map(|path| {
         serde_json::from_slice::<NamedKey>(&read(path)?)
             .with_context(|| format!("{} is not a public key file", path.display()))

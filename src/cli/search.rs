@@ -21,14 +21,14 @@ pub struct Search {
     /// Only datasets of this sector.
     #[arg(long)]
     theme: Option<String>,
-    /// Maximum age: day, week, month or year.
-    #[arg(long)]
+    /// Maximum age.
+    #[arg(long, value_parser = ["day", "week", "month", "year"])]
     max_age: Option<String>,
-    /// Order: relevance, newest or title.
-    #[arg(long, default_value = "relevance")]
+    /// Order.
+    #[arg(long, default_value = "relevance", value_parser = ["relevance", "newest", "title"])]
     sort: String,
     /// Maximum number of results.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
 }
 

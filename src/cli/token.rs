@@ -86,6 +86,9 @@ pub async fn run(command: Command, json: bool) -> Outcome {
         Command::Revoke(args) => {
             let api = Api::new(&args.node)?;
             api.send(api.request(Method::DELETE, &format!("/v1/tokens/{}", args.id.in_url()))).await?;
+            if !json {
+                say!("revoked: {}", args.id);
+            }
         }
     }
     done()

@@ -136,7 +136,7 @@ impl Negotiations {
         }
         let jws = jws.ok_or_else(|| Error::invalid("claim", "`crosspark:claim` is missing"))?;
         let claim = document::verify::<Claim>(jws, |kid| trust.register.document_key(kid, now))
-            .map_err(|error| Error::invalid("claim", error.to_string()))?
+            .map_err(|error| trust.signature_error("claim", &error))?
             .into_body();
         let wrong = [
             ("consumer", claim.consumer != from.participant),

@@ -144,9 +144,18 @@ impl Requests {
         }
         let enterprise =
             user.enterprise.clone().ok_or_else(|| Error::invalid("enterprise", "the token names no enterprise"))?;
+        if provider == self.node.me() {
+            return Err(Error::invalid("provider", "this is your own park; request datasets of other parks"));
+        }
         let trust = self.node.trust();
         let member = trust.member(provider)?;
-        let found = self.peer.dataset(member, dataset).await.map_err(|error| error.for_user(provider))?;
+        let found = match self.peer.dataset(member, dataset).await {
+            Ok(found) => found,
+            Err(error) => match self.node.store().recalled(provider, dataset).await? {
+                Some(reason) => return Err(Error::not_found(format!("the provider withdrew the dataset: {reason}"))),
+                None => return Err(error.for_user(provider)),
+            },
+        };
         let offered = Offered::from_dcat(&found).map_err(|error| Error::invalid("catalog", error.to_string()))?;
         if offered.dataset != *dataset {
             return Err(Error::invalid("catalog", "the provider answered with another dataset"));

@@ -268,7 +268,11 @@ pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violati
     }
     match tape.parse(json) {
         Err(error) => {
-            let reason = format!("{} (column {})", error.problem, error.offset + 1);
+            // A property is found by its pointer; the position is that in the JSON, not in the line of a CSV file.
+            let reason = match error.pointer.is_empty() {
+                true => format!("{} (column {})", error.problem, error.offset + 1),
+                false => error.problem,
+            };
             vec![Violation { pointer: error.pointer, rule: "json".into(), reason }]
         }
         Ok(()) if tape.root().kind() != crate::core::json::Kind::Object => {

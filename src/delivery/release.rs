@@ -60,7 +60,7 @@ impl DataPlane {
     ) -> Result<(String, Option<storage::Logged>), Option<Error>> {
         let (trust, now) = (self.node.trust(), self.node.now());
         let request = document::verify::<KeyRequest>(jws, |kid| trust.register.document_key(kid, now))
-            .map_err(|error| Error::invalid("key-request", error.to_string()))?;
+            .map_err(|error| trust.signature_error("key-request", &error))?;
         let case = self.case(from, id, &request, now).await?;
         let agreement = &case.row.agreement;
         facts.dataset = Some(agreement.dataset.clone());

@@ -178,6 +178,11 @@ impl RootChain {
     }
 }
 
+/// Checks a root document by itself: its keys and its threshold, but no signature.
+pub fn check(text: &[u8]) -> Result<(), RootError> {
+    read(text).map(drop)
+}
+
 fn read(text: &[u8]) -> Result<(MultiSigned, Root, Digest), RootError> {
     let document = MultiSigned::parse::<Root>(text)?;
     let (body, digest) = document.claimed::<Root>()?;

@@ -20,6 +20,8 @@ enum State {
 pub struct Scanner {
     state: State,
     line: u64,
+    /// Line of the last quote that opened a cell.
+    opened: u64,
 }
 
 impl Scanner {
@@ -41,6 +43,9 @@ impl Scanner {
                 (State::QuoteSeen, _) => return Err(self.stray("text after the closing quote of a cell")),
                 (State::CellStart | State::Plain, _) => State::Plain,
             };
+            if self.state == State::Quoted && !quoted {
+                self.opened = self.line;
+            }
             if b == b'\n' {
                 self.line += 1;
                 if !quoted && at + 1 >= aim {
@@ -58,7 +63,7 @@ impl Scanner {
     /// Checks that no quoted cell is open at the end of the source.
     pub fn check_end(&self) -> Result<(), String> {
         if self.state == State::Quoted {
-            return Err(format!("the file ends inside a quoted cell (line {})", self.line));
+            return Err(format!("line {}: the quote that begins a cell here is never closed", self.opened));
         }
         Ok(())
     }
@@ -90,6 +95,9 @@ impl CsvDecoder {
         for cell in &row {
             let name =
                 std::str::from_utf8(cell.bytes()).map_err(|_| "line 1: the header is not UTF-8; convert the file")?;
+            if row.len() == 1 && name.contains([';', '\t']) {
+                return Err(format!("line 1: `{name}` is one column: separate the columns with commas"));
+            }
             let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
                 let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
                 return Err(format!(

@@ -140,7 +140,7 @@ fn what_is_no_such_file_is_an_error() {
         ("area,period,value\n", Format::Csv, "no record"),
         ("area,Period,value\nC,2024,1\n", Format::Csv, "`Period` is not a property"),
         ("area,area,value\nC,2024,1\n", Format::Csv, "appears twice"),
-        ("area,period,value\nC,2024,\"1\n", Format::Csv, "ends inside a quoted"),
+        ("area,period,value\nC,2024,\"1\n", Format::Csv, "line 2: the quote that begins a cell here is never closed"),
         ("area,period,value\nC\"x,2024,1\n", Format::Csv, "line 2: a quote inside"),
         ("area,period,value\n\"C\"x,2024,1\n", Format::Csv, "line 2: text after"),
         ("PK\x03\x04...", Format::Csv, "an Office document (xlsx, ods); save it as CSV"),

@@ -44,8 +44,15 @@ pub enum KekError {
         reason: String,
     },
     /// The secret was wrapped under another key, altered or moved.
-    #[error("the key-encryption key does not decrypt {0}: it belongs to another node, or has been changed since")]
-    Unwrap(String),
+    #[error(
+        "the key-encryption key does not decrypt {secret}, which needs the key {needed}: it belongs to another node, or has been changed since"
+    )]
+    Unwrap {
+        /// The secret.
+        secret: String,
+        /// Id of the key that it was wrapped under.
+        needed: String,
+    },
 }
 
 const NONCE_BYTES: usize = 12;
@@ -128,7 +135,8 @@ impl Kek {
 
     /// Unwraps a secret.
     pub fn unwrap(&self, cell: Cell<'_>, wrapped: &str) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        let error = || KekError::Unwrap(format!("{} {}", cell.table, cell.row));
+        let needed = || wrapped.split('.').next().unwrap_or_default().chars().take(8).collect();
+        let error = || KekError::Unwrap { secret: format!("{} {}", cell.table, cell.row), needed: needed() };
         let (id, encoded) = wrapped.split_once('.').ok_or_else(error)?;
         let mut bytes = Zeroizing::new(from_base64url(encoded).ok_or_else(error)?);
         let key = std::iter::once(&self.current).chain(&self.previous).find(|key| key.id == id).ok_or_else(error)?;

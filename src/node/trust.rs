@@ -3,6 +3,7 @@
 use super::Error;
 use crate::core::id::ParticipantId;
 use crate::core::time::Timestamp;
+use crate::identity::document::DocumentError;
 use crate::identity::register::{KeyName, Member, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::storage::StoreError;
@@ -29,6 +30,18 @@ impl Trust {
             return Ok(());
         }
         Err(StoreError::Unavailable("the register has expired; the alliance operator must renew it".into()))
+    }
+
+    /// The error of a document whose signature is not valid. A key in quarantine may be confirmed later.
+    pub fn signature_error(&self, code: &'static str, error: &DocumentError) -> Error {
+        match error {
+            DocumentError::UnknownKey { key, .. } if self.quarantine.iter().any(|(held, _)| held == key) => {
+                let reason =
+                    "is in quarantine here until an administrator confirms its fingerprint; request again then";
+                Error::invalid(code, format!("{key} {reason}"))
+            }
+            error => Error::invalid(code, error.to_string()),
+        }
     }
 
     /// A member of the register.

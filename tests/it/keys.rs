@@ -132,7 +132,7 @@ async fn keys_that_no_old_key_signed_wait_for_a_persons_word() {
     // Only documents signed with the new key are refused; the keys of others are not affected.
     let refused = b.request(&a, dataset, "research").await;
     assert_eq!(refused["stage"], "refused", "{refused}");
-    assert!(refused["reason"].as_str().unwrap().contains("not a valid key"), "{refused}");
+    assert!(refused["reason"].as_str().unwrap().contains("is in quarantine here"), "{refused}");
     // A request to the park with the new key is refused, too, instead of waiting: its agreement was not accepted.
     let refused = a.request(&b, dataset_of(&of_b), "research").await;
     assert_eq!(refused["stage"], "refused", "{refused} {}", b.log());

@@ -103,6 +103,7 @@ fn wrong_files_are_named() {
     let join = ["node", "join", text(&fresh), "--root-fingerprint", root, "--welcome"];
     let renew = ["node", "renew", text(&a.folder), "--welcome"];
     let propose = ["alliance", "root", "propose", text(&folder), "--out", text(&proposal)];
+    let change = ["alliance", "change", text(&folder), &b.id, "--endpoint", &a.endpoint];
     let install = ["alliance", "root", "install", text(&folder)];
     for (args, file, expected) in [
         (&admit[..], Some(&rotation), "is a rotation request, for `crosspark alliance rotate`"),
@@ -113,6 +114,12 @@ fn wrong_files_are_named() {
         (&renew, Some(&of_b), "it may be the answer to another park"),
         (&install, Some(&of_a), "is a welcome, for `crosspark node join`"),
         (&propose, None, "the proposal changes nothing"),
+        (&[&propose[..], &["--threshold", "0"]].concat(), None, "the threshold must be between 1"),
+        (&[&propose[..], &["--threshold", "2"]].concat(), None, "the threshold must be between 1"),
+        (&[&propose[..4], &["--new-ca", "--out", text(&rotation)]].concat(), None, "exists already"),
+        (&change, None, "did:web:park-a.example has the endpoint"),
+        (&["alliance", "show", text(&a.folder)], None, "is the folder of a node, not of an alliance"),
+        (&["restore", text(&rotation), "--into", text(&proposal)], None, "it is not an archive"),
     ] {
         let output = crosspark(&[args, &file.iter().map(|path| text(path)).collect::<Vec<_>>()].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
