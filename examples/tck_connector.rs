@@ -17,7 +17,7 @@ use crosspark::agreement::{Agreement, Versions};
 use crosspark::alliance::{Alliance, NewConnector};
 use crosspark::assembly::{Overrides, assemble};
 use crosspark::audit::entry::{Draft, Facts, Kind};
-use crosspark::config::{Config, Log, ManagementListener, PeerListener};
+use crosspark::config::{Config, Disk, Log, ManagementListener, PeerListener};
 use crosspark::contracts::NegotiationRequest;
 use crosspark::core::digest::Digest;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
@@ -358,6 +358,7 @@ async fn found(
         },
         management: ManagementListener { listen },
         alliance: None,
+        disk: Disk::default(),
         log: Log::default(),
     };
     let names = [("en".to_owned(), text("Connector under test"))].into();

@@ -18,7 +18,7 @@ use crosspark::dataset::assemble::{self, Decoder};
 use crosspark::dataset::container::{DataKey, Sealer};
 use crosspark::dataset::frame;
 use crosspark::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
-use crosspark::dataset::open::Package;
+use crosspark::dataset::open::{Package, Stop};
 use crosspark::dataset::release::{KeyAnswer, KeyRequest};
 use crosspark::identity::bearer;
 use crosspark::identity::document::{self, Document, MultiSigned};
@@ -203,7 +203,7 @@ fn container(data: &[u8]) {
                 Ok(())
             });
             let again = Package::open(Cursor::new(sealed), &key, manifest).unwrap();
-            let _ = again.verify(1, &key, manifest, validator);
+            let _ = again.verify(1, &key, manifest, validator, &Stop::default());
         }
     };
     try_open(data.to_vec(), &example_manifest(1, 1));

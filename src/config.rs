@@ -28,9 +28,40 @@ pub struct Config {
     /// Source of registers besides peers and files.
     #[serde(default)]
     pub alliance: Option<AllianceSource>,
+    /// The disk.
+    #[serde(default)]
+    pub disk: Disk,
     /// Logging to standard error.
     #[serde(default)]
     pub log: Log,
+}
+
+/// Use of the disk, in MiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Free space that sealed bytes never use.
+    #[serde(default = "reserve_usual")]
+    pub reserve_mib: u64,
+    /// Largest delivery that is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_mib_max: Option<u64>,
+    /// Most that is kept of one provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_mib_max: Option<u64>,
+    /// Most that is kept of all providers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_mib_max: Option<u64>,
+}
+
+fn reserve_usual() -> u64 {
+    limits::DISK_RESERVE_MIB
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { reserve_mib: reserve_usual(), delivery_mib_max: None, provider_mib_max: None, received_mib_max: None }
+    }
 }
 
 /// The listener for peers.

@@ -1,10 +1,10 @@
 //! Assembly of the use cases: each module gets exactly what it needs.
 
-use crate::blob::Blobs;
+use crate::blob::{Blobs, Space};
 use crate::contracts::{Approvals, Negotiations, Requests};
 use crate::core::random::Random;
 use crate::core::time::NodeClock;
-use crate::delivery::{DataPlane, Downloads, TransferTokens, Transfers};
+use crate::delivery::{DataPlane, Downloads, ReceivedMax, TransferTokens, Transfers};
 use crate::discovery::Discovery;
 use crate::evidence::Evidence;
 use crate::idempotency::Idempotency;
@@ -26,6 +26,8 @@ pub struct Stores {
     pub store: Arc<dyn Store>,
     /// Read-only mode, in which changes are refused.
     pub read_only: Arc<ReadOnlyMode>,
+    /// Space of the disk.
+    pub space: Arc<Space>,
     /// Sealed bytes of this node's datasets.
     pub published: Blobs,
     /// Sealed bytes of peers' datasets.
@@ -72,6 +74,8 @@ pub struct Parts {
     pub schemas: SchemaRegistry,
     /// Quota of log entries per member and minute.
     pub writes_per_member_per_minute: u32,
+    /// What is kept of peers' datasets.
+    pub received_max: ReceivedMax,
 }
 
 /// Negotiations, approvals and requests.
@@ -135,13 +139,23 @@ pub struct Services {
 impl Services {
     /// Assembles the use cases, without starting anything.
     pub fn new(parts: Parts) -> Self {
-        let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, writes_per_member_per_minute } = parts;
+        let Parts {
+            identity,
+            trust,
+            log_keys,
+            stores,
+            secrets,
+            ports,
+            schemas,
+            writes_per_member_per_minute,
+            received_max,
+        } = parts;
         let Ports { clock, random, peer, decisions } = ports;
         let (kek, schemas) = (Arc::new(secrets.kek), Arc::new(schemas));
         let tokens = Arc::new(TransferTokens::new(secrets.token_key.clone()));
 
         let refusals = Refusals::new(writes_per_member_per_minute);
-        let environment = Environment { clock, random };
+        let environment = Environment { clock, random, space: stores.space };
         let node = Node::new(identity, trust, environment, stores.store, stores.read_only, refusals);
         let idempotency = Idempotency::new(node.clone(), secrets.token_key);
         let evidence = Arc::new(Evidence::new(node.clone()));
@@ -158,6 +172,7 @@ impl Services {
             kek.clone(),
             stores.received,
             schemas.clone(),
+            received_max,
         );
         let transfers = Transfers::new(node.clone(), decisions.clone(), kek.clone(), downloads.clone());
 

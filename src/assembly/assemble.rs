@@ -4,10 +4,12 @@ use super::error::{AssemblyError, file_error};
 use super::folder::{files, load_trust, lock, open_blobs};
 use super::identity::{self, LogSigner, OwnKeys};
 use super::reload::{ActiveKeys, own_member};
-use crate::config::Config;
+use crate::blob::{Measure, Space};
+use crate::config::{Config, Disk};
 use crate::core::id::ParticipantId;
 use crate::core::random::{Random, SystemRandomness};
 use crate::core::time::{Clock, NodeClock, SystemClock};
+use crate::delivery::ReceivedMax;
 use crate::identity::key::KeyUse;
 use crate::identity::register::Member;
 use crate::index::Index;
@@ -71,6 +73,19 @@ pub struct Overrides {
     pub peer: Option<Arc<dyn Peer>>,
     /// Decision maker.
     pub decisions: Option<Arc<dyn DecisionMaker>>,
+    /// Measure of the disk's space.
+    pub disk: Option<Measure>,
+}
+
+const MIB: u64 = 1 << 20;
+
+fn received_max(disk: &Disk) -> ReceivedMax {
+    let bytes = |mib: Option<u64>| mib.map_or(u64::MAX, |mib| mib.saturating_mul(MIB));
+    ReceivedMax {
+        delivery: bytes(disk.delivery_mib_max),
+        provider: bytes(disk.provider_mib_max),
+        all: bytes(disk.received_mib_max),
+    }
 }
 
 /// Fails unless the register lists this node with the endpoint in its configuration.
@@ -144,7 +159,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         identity,
         trust: TrustState::new(trust, sequence),
         log_keys: identity::log_keys(&config.data, &kek)?,
-        stores: stores(&config, store, read_only)?,
+        stores: stores(&config, store, read_only, overrides.disk)?,
         secrets: Secrets { token_key: token_key(&config, &kek)?, kek },
         ports: Ports {
             clock,
@@ -154,17 +169,30 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
         },
         schemas: schemas.map_err(|error| file_error(Path::new("schemas"), error))?,
         writes_per_member_per_minute: config.peer.writes_per_member_per_minute,
+        received_max: received_max(&config.disk),
     });
     services.operations.health.set_certificate_end(keys.certificate_until);
     Ok(Assembled { services, config, active: Arc::new(active), newer, _lock: held })
 }
 
-fn stores(config: &Config, store: Arc<dyn Store>, read_only: Arc<ReadOnlyMode>) -> Result<Stores, AssemblyError> {
+fn stores(
+    config: &Config,
+    store: Arc<dyn Store>,
+    read_only: Arc<ReadOnlyMode>,
+    measure: Option<Measure>,
+) -> Result<Stores, AssemblyError> {
+    let reserve = config.disk.reserve_mib.saturating_mul(MIB);
+    let space = Arc::new(match measure {
+        Some(measure) => Space::measured(&config.data, reserve, measure),
+        None => Space::new(&config.data, reserve),
+    });
+    space.hold_ballast();
     Ok(Stores {
         store,
         read_only,
-        published: open_blobs(&config.data.join(files::BLOBS))?,
-        received: open_blobs(&config.data.join(files::RECEIVED))?,
+        published: open_blobs(&config.data.join(files::BLOBS), &space)?,
+        received: open_blobs(&config.data.join(files::RECEIVED), &space)?,
+        space,
         index: Index::open(&config.data).map_err(|error| file_error(&config.data, error))?,
     })
 }

@@ -1,7 +1,7 @@
 //! The folder of a node: its files, its lock, and its trust.
 
 use super::error::{AssemblyError, file_error};
-use crate::blob::Blobs;
+use crate::blob::{Blobs, Space};
 use crate::config::Config;
 use crate::core::digest::Digest;
 use crate::identity::register::{KeyName, VerifiedRegister};
@@ -10,6 +10,7 @@ use crate::node::Trust;
 use crate::storage::Store;
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Names of the files in a node's folder.
 pub mod files {
@@ -76,6 +77,6 @@ pub async fn load_trust(config: &Config, store: &dyn Store, held: &[KeyName]) ->
 }
 
 /// Opens a folder of sealed bytes.
-pub fn open_blobs(folder: &Path) -> Result<Blobs, AssemblyError> {
-    Blobs::open(folder).map_err(|error| file_error(folder, error))
+pub fn open_blobs(folder: &Path, space: &Arc<Space>) -> Result<Blobs, AssemblyError> {
+    Blobs::open(folder, space).map_err(|error| file_error(folder, error))
 }

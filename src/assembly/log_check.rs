@@ -93,6 +93,7 @@ pub async fn work(services: Services, folder: PathBuf) {
             let shut = services.node.read_only().reason().is_some();
             let pause = if shut { limits::LOG_COMPARE_RESTORED_INTERVAL } else { limits::REGISTER_REFRESH_INTERVAL };
             tokio::time::sleep(pause).await;
+            services.node.space().hold_ballast();
             if shut && is_unsettled(&folder) {
                 settle(&services, &folder).await;
                 continue;

@@ -3,17 +3,23 @@
 //! A blob is written to a temporary file, fsynced and renamed, and then the folder is fsynced, so that it is either
 //! complete or absent. Remains of interrupted publications are removed at startup; interrupted downloads are resumed.
 
+mod space;
+
+pub use space::{Measure, Promised, Space, TooFull, of as space_of};
+
 use crate::core::digest::{Digest, Hasher};
 use crate::durable::sync_folder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A folder of blobs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Blobs {
     folder: PathBuf,
+    space: Arc<Space>,
 }
 
 /// The name of a blob that this node sealed: the hexadecimal digest.
@@ -26,13 +32,34 @@ pub struct Writing {
     file: File,
     path: PathBuf,
     kept: bool,
+    space: Checked,
+}
+
+/// Bytes written since the free space was checked.
+struct Checked {
+    space: Arc<Space>,
+    step: u64,
+    bytes: u64,
+}
+
+impl Checked {
+    /// Fails if these bytes would use the reserve of the disk.
+    fn add(&mut self, bytes: usize) -> io::Result<()> {
+        self.bytes += bytes as u64;
+        if self.bytes >= self.step {
+            self.bytes = 0;
+            self.space.check()?;
+        }
+        Ok(())
+    }
 }
 
 impl Blobs {
-    /// Opens the folder, creates it if necessary and removes the remains of interrupted publications.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// Opens the folder, creates it if necessary and removes the remains of interrupted publications. `space` is that of
+    /// its disk.
+    pub fn open(folder: &Path, space: &Arc<Space>) -> io::Result<Self> {
         fs::create_dir_all(folder.join("parts"))?;
-        let blobs = Self { folder: folder.to_owned() };
+        let blobs = Self { folder: folder.to_owned(), space: space.clone() };
         for file in fs::read_dir(folder)? {
             let path = file?.path();
             if path.extension().is_some_and(|ending| ending == "new") {
@@ -40,6 +67,15 @@ impl Blobs {
             }
         }
         Ok(blobs)
+    }
+
+    /// The space of its disk.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    fn checked(&self) -> Checked {
+        Checked { space: self.space.clone(), step: self.space.step(), bytes: 0 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -60,9 +96,10 @@ impl Blobs {
 
     /// Starts a blob; `name` must not be in use.
     pub fn create(&self, name: &str) -> io::Result<Writing> {
+        self.space.check()?;
         let path = self.folder.join(format!("{name}.new"));
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(Writing { file, path, kept: false })
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Writing { file, path, kept: false, space: self.checked() })
     }
 
     /// Makes a written blob permanent under `name`.
@@ -108,10 +145,10 @@ impl Blobs {
         self.path(name).exists()
     }
 
-    /// Free and total bytes of the folder's file system.
-    pub fn space(&self) -> io::Result<(u64, u64)> {
-        let found = rustix::fs::statvfs(&self.folder)?;
-        Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
+    /// The names of all partial downloads.
+    pub fn parts(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(self.folder.join("parts"))?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        names.filter_map(io::Result::transpose).collect()
     }
 
     /// The names of all complete blobs.
@@ -129,9 +166,9 @@ impl Blobs {
     /// Opens a partial download and keeps its content.
     pub fn part(&self, name: &str) -> io::Result<Part> {
         let path = self.folder.join("parts").join(name);
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let size = file.metadata()?.len();
-        Ok(Part { file, path, size })
+        Ok(Part { file, path, size, space: self.checked() })
     }
 
     /// Makes a complete download permanent under `name` if its digest is `expected`; otherwise removes it and returns
@@ -150,6 +187,7 @@ impl Blobs {
 
 impl Write for Writing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.space.add(bytes.len())?;
         self.file.write(bytes)
     }
 
@@ -172,6 +210,7 @@ pub struct Part {
     file: File,
     path: PathBuf,
     size: u64,
+    space: Checked,
 }
 
 impl Part {
@@ -182,6 +221,7 @@ impl Part {
 
     /// Appends bytes.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.space.add(bytes.len())?;
         self.file.write_all(bytes)?;
         self.size += bytes.len() as u64;
         Ok(())
@@ -213,7 +253,7 @@ mod tests {
     #[test]
     fn whole_or_absent() {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(folder.path()).unwrap();
+        let blobs = Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap();
         let digest = Digest::of(b"sealed");
         let mut writing = blobs.create("a").unwrap();
         writing.write_all(b"sealed").unwrap();
@@ -223,7 +263,7 @@ mod tests {
         assert_eq!(Blobs::range(&blobs.read(&name).unwrap(), 2, 100).unwrap(), b"aled");
         drop(blobs.create("b").unwrap());
         std::mem::forget(blobs.create("crashed").unwrap());
-        Blobs::open(folder.path()).unwrap();
+        Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap();
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         blobs.remove(&name).unwrap();
@@ -233,9 +273,9 @@ mod tests {
     #[test]
     fn downloads_continue_and_are_checked() {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(folder.path()).unwrap();
+        let blobs = Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap();
         blobs.part("x").unwrap().append(b"sea").unwrap();
-        let mut part = Blobs::open(folder.path()).unwrap().part("x").unwrap();
+        let mut part = Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap().part("x").unwrap();
         assert_eq!(part.size(), 3);
         part.append(b"led").unwrap();
         assert_eq!(blobs.keep_part(part, "z", &Digest::of(b"sealed")).unwrap(), Ok(()));

@@ -3,7 +3,7 @@
 
 use super::outcome::{Outcome, exit};
 use super::output::{self, say};
-use crate::assembly::{self, OwnKeys, files, load_root, own_entry};
+use crate::assembly::{self, OwnKeys, load_root, own_entry};
 use crate::config::{self, Config};
 use crate::core::limits;
 use crate::core::time::{Clock, SystemClock, Timestamp};
@@ -199,7 +199,7 @@ fn keys(config: &Config, kek: &Kek, member: &Member, findings: &mut Findings, no
 }
 
 fn space(config: &Config, findings: &mut Findings) {
-    let found = crate::blob::Blobs::open(&config.data.join(files::RECEIVED)).and_then(|blobs| blobs.space());
+    let found = crate::blob::space_of(&config.data);
     let Some((free, total)) = findings.take(
         "disk",
         |(free, total)| format!("{} of {} free", output::bytes(*free), output::bytes(*total)),
@@ -207,7 +207,15 @@ fn space(config: &Config, findings: &mut Findings) {
     ) else {
         return;
     };
-    if free < total / limits::DISK_WARNED_FRACTION {
+    let reserve = config.disk.reserve_mib.saturating_mul(1 << 20);
+    if free < reserve {
+        let answer = format!(
+            "less than the reserve of {} is free, so no data is received or published: make room, or change \
+             `disk.reserve_mib`; transfers can be ended (`crosspark transfers terminate`, `crosspark request cancel`)",
+            output::bytes(reserve)
+        );
+        findings.add("disk: free space", Verdict::Bad, answer);
+    } else if free < total / limits::DISK_WARNED_FRACTION {
         findings.add("disk: free space", Verdict::Attention, "nearly full");
     }
 }

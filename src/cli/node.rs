@@ -4,7 +4,7 @@ use super::args::{kek_beside, parse_name};
 use super::files;
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
-use crate::config::{self, AllianceSource, Config, Log, ManagementListener, PeerListener};
+use crate::config::{self, AllianceSource, Config, Disk, Log, ManagementListener, PeerListener};
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::limits;
@@ -161,6 +161,7 @@ async fn init(args: Init, json: bool) -> Outcome {
         },
         management: ManagementListener { listen: args.management },
         alliance: args.alliance_url.map(|url| AllianceSource { url, ca_file: None }),
+        disk: Disk::default(),
         log: Log::default(),
     };
     let written = Config { data: PathBuf::from("."), ..config.clone() };

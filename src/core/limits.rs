@@ -282,3 +282,17 @@ pub const REGISTER_LIFE_MS: i64 = 14 * 86_400_000;
 pub const CLAIM_AGE_MS_MAX: i64 = 86_400_000;
 /// Validity of an agreement whose policy has no end.
 pub const AGREEMENT_LIFE_MS: i64 = 365 * 86_400_000;
+
+// ---- Disk ----
+/// Default of the space that sealed bytes never use, in MiB.
+pub const DISK_RESERVE_MIB: u64 = 1_024;
+/// Space that is set aside for what ends processes on a full disk.
+pub const DISK_BALLAST_BYTES: u64 = 64 * MIB as u64;
+/// Interval between checks whether a transfer whose data is verified has ended.
+pub const INTERRUPTION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of a file between two checks of the free space.
+pub const DISK_CHECK_BYTES: u64 = 8 * MIB as u64;
+/// Largest ratio of text to sealed bytes in a delivery; a provider with more compressible data divides it into datasets.
+pub const TEXT_RATIO_MAX: u64 = 1_000;
+/// Text that a delivery may have whatever its ratio.
+pub const TEXT_BYTES_SMALL: u64 = 64 * MIB as u64;

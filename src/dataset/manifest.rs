@@ -3,6 +3,7 @@
 use crate::core::digest::{Digest, KeyedDigest};
 use crate::core::id::{DatasetId, ParticipantId};
 use crate::core::json;
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::document::Document;
 use schemars::JsonSchema;
@@ -103,9 +104,34 @@ pub fn associated_data(publisher: &ParticipantId, dataset: &DatasetId, version: 
     }))
 }
 
+/// Whether text is compressed so much that a few sealed bytes would keep a consumer busy for long.
+pub fn is_too_dense(text: u64, sealed: u64) -> bool {
+    text > limits::TEXT_BYTES_SMALL.max(sealed.saturating_mul(limits::TEXT_RATIO_MAX))
+}
+
 impl Manifest {
     /// The associated data of the container.
     pub fn associated_data(&self) -> Vec<u8> {
         associated_data(&self.publisher, &self.dataset, self.version, &self.schema.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_bytes_do_not_become_very_many() {
+        const MIB: u64 = 1 << 20;
+        for (text, sealed, dense) in [
+            (60 * MIB, 5_000, false),
+            (65 * MIB, 5_000, true),
+            (15_261_000_000, 1_700_000, true),
+            (1_700_000_000, 1_700_000, false),
+            (1_700_000_001, 1_700_000, true),
+            (u64::MAX, 1 << 60, false),
+        ] {
+            assert_eq!(is_too_dense(text, sealed), dense, "{text} {sealed}");
+        }
     }
 }

@@ -9,6 +9,8 @@ use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
 use crate::schema::Validator;
 use std::io::{self, Read, Seek};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a container is rejected.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,9 @@ pub enum OpenError {
         /// Explanation for people.
         reason: String,
     },
+    /// The verification was stopped.
+    #[error("the verification was stopped")]
+    Stopped,
     /// The caller's sink failed.
     #[error("{0}")]
     Sink(io::Error),
@@ -112,12 +117,16 @@ impl<R: Read + Seek + Send> Package<R> {
         key: &DataKey,
         manifest: &Manifest,
         validator: &Validator,
+        stop: &Stop,
     ) -> Result<(), OpenError> {
         let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
         let mut size = 0u64;
         let mut frames = std::mem::take(&mut self.frames).into_iter();
         let opened = &mut self.opened;
         let source = || {
+            if stop.is_set() {
+                return Err(OpenError::Stopped);
+            }
             let Some(frame) = frames.next() else { return Ok(None) };
             let end = frame.offset + u64::from(frame.length);
             opened.range(frame.offset..end).map(|bytes| Some((frame, bytes))).map_err(OpenError::Seal)
@@ -135,10 +144,26 @@ impl<R: Read + Seek + Send> Package<R> {
             let text = text?;
             hash.update(&text);
             size += text.len() as u64;
-            Ok(())
+            // More text than stated is not worked through to its end.
+            if size > manifest.text.size { compare("bytes of text", manifest.text.size, size) } else { Ok(()) }
         })?;
         compare("bytes of text", manifest.text.size, size)?;
         compare("the text's keyed digest", manifest.text.digest, hash.finish())
+    }
+}
+
+/// Stops a verification, from another thread.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Stops before the next frame.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

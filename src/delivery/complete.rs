@@ -8,13 +8,14 @@ use crate::core::id::ProcessId;
 use crate::core::parallelism;
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
-use crate::dataset::open::Package;
+use crate::dataset::open::{OpenError, Package, Stop};
 use crate::identity::document::{self, Signed};
 use crate::negotiation::Role;
 use crate::node::{Error, Message, details};
 use crate::storage::{Change, Conflict, Holding, HoldingState, StoreError, Write};
 use crate::transfer::{Event, State};
 use serde_json::json;
+use tokio::sync::AcquireError;
 
 impl Downloads {
     /// Verifies seal, counts and every record, and completes the transfer.
@@ -30,13 +31,29 @@ impl Downloads {
             .ok_or_else(|| permanent(format!("this node does not know the schema {}", manifest.body().schema.id)))?;
         let (blobs, name, body, data_key) =
             (self.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
-        let permit = self.concurrency.verifications.acquire().await;
-        let _permit = permit.map_err(|error| Failure::Transient(error.to_string()))?;
-        let verified = tokio::task::spawn_blocking(move || {
+        let unavailable = |error: AcquireError| Failure::Transient(error.to_string());
+        let of_provider = self.concurrency.permits_of(&delivery.provider.id).verification;
+        let _one_per_provider = of_provider.acquire().await.map_err(unavailable)?;
+        let _permit = self.concurrency.verifications.acquire().await.map_err(unavailable)?;
+        let stop = Stop::default();
+        let stopped = stop.clone();
+        let verifying = tokio::task::spawn_blocking(move || {
             let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(permanent)?;
-            package.verify(parallelism(), &data_key, &body, &schema.validator).map_err(permanent)
+            match package.verify(parallelism(), &data_key, &body, &schema.validator, &stopped) {
+                Err(OpenError::Stopped) => Err(Failure::Transient("the transfer was suspended or ended".into())),
+                verified => verified.map_err(permanent),
+            }
         });
-        verified.await.map_err(|error| Failure::Transient(error.to_string()))??;
+        let stopping = async {
+            self.interrupted(&delivery.transfer.id).await;
+            stop.stop();
+            std::future::pending::<()>().await;
+        };
+        let verified = tokio::select! {
+            verified = verifying => verified,
+            () = stopping => return Err(Failure::Transient("the transfer was ended".into())),
+        };
+        verified.map_err(|error| Failure::Transient(error.to_string()))??;
         self.commit_verified(delivery, holding).await.map_err(Failure::from)
     }
 

@@ -14,10 +14,18 @@ type Container = (ParticipantId, Digest);
 pub(super) struct Concurrency {
     /// Transfers being fetched; none is fetched twice at the same time.
     transfers: Mutex<HashSet<ProcessId>>,
-    providers: Mutex<HashMap<ParticipantId, Arc<Semaphore>>>,
+    providers: Mutex<HashMap<ParticipantId, ProviderPermits>>,
     containers: Mutex<HashMap<Container, Weak<AsyncMutex<()>>>>,
     /// Permits to verify a dataset; verification uses all cores.
     pub(super) verifications: Semaphore,
+}
+
+/// The permits of one provider.
+#[derive(Clone)]
+pub(super) struct ProviderPermits {
+    pub(super) downloads: Arc<Semaphore>,
+    /// One, so that no provider alone holds all permits to verify.
+    pub(super) verification: Arc<Semaphore>,
 }
 
 impl Concurrency {
@@ -35,9 +43,12 @@ impl Concurrency {
         locked(&self.transfers)
     }
 
-    /// The permits for downloads from one provider.
-    pub(super) fn permits_of(&self, provider: &ParticipantId) -> Arc<Semaphore> {
-        let permits = || Arc::new(Semaphore::new(limits::DELIVERIES_PER_PROVIDER_MAX));
+    /// The permits of one provider.
+    pub(super) fn permits_of(&self, provider: &ParticipantId) -> ProviderPermits {
+        let permits = || ProviderPermits {
+            downloads: Arc::new(Semaphore::new(limits::DELIVERIES_PER_PROVIDER_MAX)),
+            verification: Arc::new(Semaphore::new(1)),
+        };
         locked(&self.providers).entry(provider.clone()).or_insert_with(permits).clone()
     }
 

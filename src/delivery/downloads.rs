@@ -6,7 +6,6 @@ use crate::agreement::Agreement;
 use crate::audit::entry::{Facts, Kind};
 use crate::blob::Blobs;
 use crate::core::id::{HoldingId, ProcessId, Text};
-use crate::core::limits;
 use crate::core::time::backoff;
 use crate::dataset::manifest::Manifest;
 use crate::evidence::Evidence;
@@ -46,6 +45,9 @@ impl From<StoreError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            return Self::Permanent(format!("there is no room for the data: {error}"));
+        }
         Self::Transient(format!("received data could not be read or written: {error}"))
     }
 }
@@ -77,7 +79,25 @@ pub struct Downloads {
     pub(super) kek: Arc<Kek>,
     pub(super) received: Blobs,
     pub(super) schemas: Arc<SchemaRegistry>,
+    pub(super) received_max: ReceivedMax,
     pub(super) concurrency: Concurrency,
+}
+
+/// Most bytes that are accepted and kept.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceivedMax {
+    /// Of one delivery.
+    pub delivery: u64,
+    /// Of one provider.
+    pub provider: u64,
+    /// Of all providers.
+    pub all: u64,
+}
+
+impl Default for ReceivedMax {
+    fn default() -> Self {
+        Self { delivery: u64::MAX, provider: u64::MAX, all: u64::MAX }
+    }
 }
 
 impl Downloads {
@@ -90,9 +110,10 @@ impl Downloads {
         kek: Arc<Kek>,
         received: Blobs,
         schemas: Arc<SchemaRegistry>,
+        received_max: ReceivedMax,
     ) -> Arc<Self> {
         let concurrency = Concurrency::new();
-        Arc::new(Self { node, evidence, membership, peer, kek, received, schemas, concurrency })
+        Arc::new(Self { node, evidence, membership, peer, kek, received, schemas, received_max, concurrency })
     }
 
     /// Downloads in progress.
@@ -102,25 +123,48 @@ impl Downloads {
 
     /// Free and total bytes of the disk that holds received datasets.
     pub fn disk_space(&self) -> Option<(u64, u64)> {
-        self.received.space().ok()
+        self.received.space().bytes().ok()
     }
 
     /// Names of the stored received bytes.
     pub fn stored(&self) -> std::io::Result<Vec<String>> {
-        self.received.names()
+        Ok([self.received.names()?, self.received.parts()?].concat())
     }
 
-    /// Removes the unreferenced ones of these received bytes, which a crash left behind. They must have been listed before
-    /// any download starts.
+    /// Removes the unneeded ones of these received bytes, which a crash or an ended transfer left behind. They must have
+    /// been listed before any download starts.
     pub async fn sweep(&self, stored: Vec<String>) -> Result<(), Error> {
         let disk =
             |error: std::io::Error| Error::Unavailable(format!("received datasets cannot be cleaned up: {error}"));
         for name in stored {
             let Ok(id) = HoldingId::parse(&name) else { continue };
-            let holding = self.node.store().holding(&id).await?;
-            if holding.is_none_or(|holding| holding.state == HoldingState::Failed) {
+            let needed = match self.node.store().holding(&id).await? {
+                Some(holding) => self.needs(&holding).await?,
+                None => false,
+            };
+            if !needed {
                 self.received.remove(&name).map_err(disk)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the received bytes are kept: they are verified, or the transfer may still complete.
+    async fn needs(&self, holding: &Holding) -> Result<bool, StoreError> {
+        match holding.state {
+            HoldingState::Verified => Ok(true),
+            HoldingState::Failed => Ok(false),
+            _ => Ok(self.node.store().transfer(&holding.transfer).await?.is_some_and(|t| !t.state.is_final())),
+        }
+    }
+
+    /// Removes the received bytes of a transfer that has ended, unless they are verified.
+    pub(super) async fn clean_up(&self, ended: &ProcessId) -> Result<(), StoreError> {
+        let Some(holding) = self.node.store().holding_of(ended).await? else { return Ok(()) };
+        if !self.needs(&holding).await?
+            && let Err(error) = self.received.remove(holding.id.as_str())
+        {
+            tracing::warn!(%error, process = %ended, "the bytes of an ended transfer could not be removed");
         }
         Ok(())
     }
@@ -150,9 +194,11 @@ impl Downloads {
             }
             downloads.concurrency.transfers().remove(&id);
             // The transfer may have been resumed since the last attempt.
-            let again = downloads.node.store().transfer(&id).await.ok().flatten();
-            if again.is_some_and(|transfer| transfer.state == State::Started) {
-                downloads.start(&id);
+            match downloads.node.store().transfer(&id).await {
+                Ok(Some(transfer)) if transfer.state == State::Started => downloads.start(&id),
+                // It ended while its bytes were being written.
+                Ok(Some(transfer)) if transfer.state.is_final() => drop(downloads.clean_up(&id).await),
+                _ => {}
             }
         }));
     }
@@ -177,7 +223,7 @@ impl Downloads {
         let provider_pid =
             transfer.peer_pid.clone().ok_or_else(|| permanent("the provider's process id is unknown"))?;
         let permits = self.concurrency.permits_of(&provider.id);
-        let _permit = permits.acquire().await.map_err(|error| Failure::Transient(error.to_string()))?;
+        let _permit = permits.downloads.acquire().await.map_err(|error| Failure::Transient(error.to_string()))?;
         let delivery = Delivery { transfer, row, provider, provider_pid };
 
         let holding = match self.node.store().holding_of(id).await? {
@@ -223,9 +269,7 @@ impl Downloads {
         let jws = self.peer.manifest(&delivery.provider, &digest).await?;
         let manifest = self.check_manifest(delivery, &jws)?;
         let body = manifest.body();
-        if body.container.size > limits::CONTAINER_BYTES_MAX {
-            return Err(permanent("the container is larger than this node accepts"));
-        }
+        self.admit(&delivery.provider.id, body).await?;
         let title = self.peer.dataset(&delivery.provider, &body.dataset).await;
         let title = title.ok().and_then(|dataset| Text::parse(dataset.get("title")?.as_str()?).ok());
         let title = title

@@ -2,11 +2,62 @@
 
 use super::downloads::{Delivery, Downloads, Failure, permanent};
 use super::facts::token_cell;
+use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::limits;
+use crate::dataset::manifest::{Manifest, is_too_dense};
 use crate::storage::Holding;
+use crate::transfer::State;
 use futures_util::StreamExt;
 
 impl Downloads {
+    /// Fails if a delivery is larger than this node's operator or disk allows, before any of it is fetched.
+    pub(super) async fn admit(&self, provider: &ParticipantId, manifest: &Manifest) -> Result<(), Failure> {
+        let (sealed, text, max) = (manifest.container.size, manifest.text.size, self.received_max);
+        let mib = |bytes: u64| bytes >> 20;
+        if sealed > limits::CONTAINER_BYTES_MAX.min(max.delivery) {
+            return Err(permanent(format!("the delivery of {} MiB is larger than this node accepts", mib(sealed))));
+        }
+        if is_too_dense(text, sealed) {
+            let (text, sealed) = (mib(text), mib(sealed));
+            return Err(permanent(format!(
+                "{sealed} MiB that become {text} MiB are refused: the provider must divide the dataset"
+            )));
+        }
+        if self.node.store().holding_with(provider, &manifest.container.digest).await?.is_some() {
+            // The same container is kept already, and needs no more room.
+            return Ok(());
+        }
+        for (of, max, whose) in [(Some(provider), max.provider, "this provider"), (None, max.all, "all providers")] {
+            if max < u64::MAX {
+                let kept = self.node.store().received_bytes(of).await?;
+                if kept.saturating_add(sealed) > max {
+                    let (kept, max) = (mib(kept), mib(max));
+                    return Err(permanent(format!(
+                        "{kept} MiB of {whose} are kept already, and at most {max} MiB may be"
+                    )));
+                }
+            }
+        }
+        self.received.space().promise(sealed).map(drop).map_err(|error| permanent(format!("there is no room: {error}")))
+    }
+
+    /// Fails if the transfer is no longer under way: a provider that ends it may go on sending.
+    async fn must_be_started(&self, transfer: &ProcessId) -> Result<(), Failure> {
+        match self.node.store().transfer(transfer).await?.is_some_and(|transfer| transfer.state == State::Started) {
+            true => Ok(()),
+            false => Err(Failure::Transient("the transfer was suspended or ended".into())),
+        }
+    }
+
+    /// Completes when the transfer is no longer under way.
+    pub(super) async fn interrupted(&self, transfer: &ProcessId) {
+        let mut seen = 0;
+        while !matches!(self.must_be_started(transfer).await, Err(Failure::Transient(_))) {
+            seen = self.node.store().changed(seen).await;
+            tokio::time::sleep(limits::INTERRUPTION_CHECK_INTERVAL).await;
+        }
+    }
+
     /// Uses the bytes of the same container that another transfer delivered.
     async fn share(&self, holding: &Holding) -> Result<bool, Failure> {
         let Some(kept) = self.node.store().holding_with(&holding.provider, &holding.blob).await? else {
@@ -34,7 +85,13 @@ impl Downloads {
         if part.size() > holding.bytes {
             part.restart()?;
         }
+        let mut promised = blobs.space().promise(holding.bytes - part.size()).map_err(|error| {
+            // What was fetched so far makes room for others.
+            let _ = blobs.remove(&name);
+            permanent(format!("there is no room: {error}"))
+        })?;
         while part.size() < holding.bytes {
+            self.must_be_started(&delivery.transfer.id).await?;
             let end = holding.bytes.min(part.size() + limits::DOWNLOAD_RANGE_BYTES);
             let wanted = end - part.size();
             let range = part.size()..end;
@@ -46,9 +103,14 @@ impl Downloads {
                 if got > wanted {
                     return Err(permanent("the provider sent more bytes than requested"));
                 }
-                part = tokio::task::spawn_blocking(move || part.append(&bytes).map(|()| part))
-                    .await
-                    .map_err(|error| Failure::Transient(error.to_string()))??;
+                promised.used(bytes.len() as u64);
+                let appended = tokio::task::spawn_blocking(move || part.append(&bytes).map(|()| part)).await;
+                let appended = appended.map_err(|error| Failure::Transient(error.to_string()))?;
+                part = appended.inspect_err(|error| {
+                    if error.kind() == std::io::ErrorKind::StorageFull {
+                        let _ = blobs.remove(&name);
+                    }
+                })?;
             }
             if got == 0 {
                 return Err(Failure::Transient("the provider sent no bytes".into()));

@@ -19,7 +19,7 @@ mod tokens;
 mod transfers;
 
 pub use data_plane::DataPlane;
-pub use downloads::Downloads;
+pub use downloads::{Downloads, ReceivedMax};
 pub use facts::{new_transfer, transition_facts};
 pub use open::Opened;
 pub use serve::Data;

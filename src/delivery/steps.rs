@@ -36,6 +36,9 @@ impl Transfers {
             return Ok(false);
         }
         if old.state.is_final() {
+            if old.role == Role::Consumer {
+                self.downloads.clean_up(&old.id).await?;
+            }
             return Ok(false);
         }
         let Some(row) = self.node.store().agreement(&old.agreement).await? else { return Ok(false) };

@@ -3,7 +3,7 @@ use crate::core::id::{DatasetId, ParticipantId};
 use crate::dataset::assemble::{AssembleError, Assembled, Rejection, assemble};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
-use crate::dataset::open::{OpenError, Package};
+use crate::dataset::open::{OpenError, Package, Stop};
 use crate::schema::built_in;
 use proptest::prelude::*;
 use std::io::Cursor;
@@ -64,7 +64,7 @@ fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manife
 
 fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, OpenError> {
     let open = || Package::open(Cursor::new(sealed.to_vec()), &key(), manifest);
-    open()?.verify(2, &key(), manifest, &schema.validator().unwrap())?;
+    open()?.verify(2, &key(), manifest, &schema.validator().unwrap(), &Stop::default())?;
     let mut text = Vec::new();
     open()?.read(|frame| {
         text.extend_from_slice(frame);
@@ -272,5 +272,29 @@ proptest! {
         csv.extend(&bytes);
         let _ = seal(&csv, Format::Csv, &built_in()[2]);
         let _ = seal(&bytes, Format::Ndjson, &built_in()[2]);
+    }
+}
+
+#[test]
+fn a_verification_stops_when_told_and_at_the_stated_size() {
+    let schema = &built_in()[2];
+    let line = "{\"area\":\"CHN\",\"period\":\"2024\",\"value\":1}\n";
+    let (sealed, manifest) = seal(line.repeat(100_000).as_bytes(), Format::Ndjson, schema).unwrap();
+    let verify = |manifest: &Manifest, stop: &Stop| {
+        let package = Package::open(Cursor::new(sealed.clone()), &key(), manifest).unwrap();
+        package.verify(2, &key(), manifest, &schema.validator().unwrap(), stop)
+    };
+    verify(&manifest, &Stop::default()).unwrap();
+    let stop = Stop::default();
+    stop.stop();
+    assert!(matches!(verify(&manifest, &stop), Err(OpenError::Stopped)));
+    let mut less = manifest;
+    less.text.size = 10;
+    // The first frames of text are enough to know it.
+    match verify(&less, &Stop::default()) {
+        Err(OpenError::Contradiction { what: "bytes of text", found, .. }) => {
+            assert!(found.parse::<usize>().unwrap() < line.len() * 100_000, "{found}");
+        }
+        other => panic!("{other:?}"),
     }
 }

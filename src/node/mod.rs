@@ -5,6 +5,7 @@ mod counterparty;
 mod decisions;
 mod error;
 mod facts;
+mod gate;
 mod identity;
 mod message;
 mod peer;
@@ -27,6 +28,7 @@ pub use trust::{Trust, TrustState};
 pub use user::{Role as UserRole, User};
 
 use crate::audit::entry::{Draft, Facts, Kind};
+use crate::blob::Space;
 use crate::core::id::{EntryId, KeyId, LogOrigin, ParticipantId};
 use crate::core::random::Random;
 use crate::core::time::{Clock, NodeClock, Timestamp};
@@ -35,15 +37,18 @@ use crate::identity::endpoint::Endpoint;
 use crate::identity::key::{PublicKey, SigningKey};
 use crate::storage::interceptor::Intercepted;
 use crate::storage::{ReadOnlyMode, Store, StoreError};
+use gate::Gate;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Time and randomness, passed in so that tests can repeat a run.
+/// Time, randomness and disk, passed in so that tests can repeat a run.
 pub struct Environment {
     /// The clock.
     pub clock: Arc<NodeClock>,
     /// The source of random bytes.
     pub random: Arc<dyn Random>,
+    /// The space of the disk that holds the node's folder.
+    pub space: Arc<Space>,
 }
 
 /// The context of the use cases.
@@ -66,7 +71,8 @@ impl Node {
         read_only: Arc<ReadOnlyMode>,
         refusals: Refusals,
     ) -> Arc<Self> {
-        let store = Arc::new(Intercepted::new(store, read_only.clone()));
+        let gate = Gate { read_only: read_only.clone(), space: environment.space.clone() };
+        let store = Arc::new(Intercepted::new(store, gate));
         Arc::new(Self { identity, trust, environment, store, read_only, refusals })
     }
 
@@ -127,9 +133,14 @@ impl Node {
         &self.read_only
     }
 
-    /// Why no changes are accepted now: read-only mode, or a clock that is behind.
+    /// The space of the disk that holds this node's folder.
+    pub fn space(&self) -> &Space {
+        &self.environment.space
+    }
+
+    /// Why no changes are accepted now: read-only mode, a clock that is behind, or a full disk.
     pub fn closed(&self) -> Option<String> {
-        self.read_only.reason().or_else(|| self.clock().behind())
+        self.read_only.reason().or_else(|| self.clock().behind()).or_else(|| self.space().exhausted())
     }
 
     /// Fails if no changes are accepted: data that may be outdated must not be served or decided on.

@@ -142,6 +142,11 @@ impl Health {
             stats,
         };
         report.warnings = report.warnings_now(age(report.stats.signed_at));
+        if report.read_only.is_none()
+            && let Err(full) = self.node.space().check()
+        {
+            report.warnings.push(format!("{full}: no data is received or published until there is more"));
+        }
         report.warnings.extend(self.membership_warning());
         report.warnings.extend(self.admin_token_warning(now).await?);
         report.warnings.extend(self.alarms().await?);

@@ -13,7 +13,7 @@ use crate::core::random;
 use crate::dataset::assemble::{self, Assembled};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{
-    ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data,
+    ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data, is_too_dense,
 };
 use crate::idempotency::IdempotencyKey;
 use crate::identity::document;
@@ -168,6 +168,14 @@ impl Publishing {
         let sealed =
             sealed.await.map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))?;
         let (assembled, hashing) = sealed?;
+        if is_too_dense(assembled.text_size, assembled.size) {
+            self.remove_unused(&assembled.digest);
+            let (text, sealed) = (assembled.text_size >> 20, assembled.size >> 10);
+            let reason = format!(
+                "{text} MiB of text become {sealed} KiB sealed, which no node accepts: divide it into several datasets"
+            );
+            return Err(Error::invalid("source", reason));
+        }
         let once = once.map(|once| once.with_records(hashing));
         let once = once.as_ref();
 
@@ -224,7 +232,10 @@ impl Publishing {
         if let Err(error) = self.commit_version(user, row, remembered).await {
             // These errors guarantee that nothing was committed. After any other the version may turn out to be
             // committed; if it is not, the sweep at the next start removes the blob.
-            if matches!(error, StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_)) {
+            if matches!(
+                error,
+                StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_) | StoreError::Full(_)
+            ) {
                 self.remove_unused(&assembled.digest);
             }
             if matches!(error, StoreError::Conflict(Conflict::Dataset)) {

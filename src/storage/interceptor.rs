@@ -94,6 +94,7 @@ pass_through! {
     holding(id: &HoldingId) -> Found<Holding>;
     holding_of(transfer: &ProcessId) -> Found<Holding>;
     holding_with(provider: &ParticipantId, blob: &Digest) -> Found<Holding>;
+    received_bytes(provider: Option<&ParticipantId>) -> Result<u64, StoreError>;
     holdings(limit: usize) -> Listed<Holding>;
     token(hash: &Digest) -> Found<TokenRow>;
     idempotent_request(token: &TokenId, key: &str) -> Found<IdempotencyRow>;

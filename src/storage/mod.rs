@@ -316,6 +316,9 @@ pub enum StoreError {
     /// handle both cases.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The disk is full, and the change does not end a process; nothing was changed.
+    #[error("{0}")]
+    Full(String),
     /// The node is in read-only mode, or its clock is behind; nothing was changed.
     #[error("this node is read-only: {0}")]
     ReadOnly(String),
@@ -405,6 +408,8 @@ pub trait Store: Send + Sync {
     async fn holding_of(&self, transfer: &ProcessId) -> Result<Option<Holding>, StoreError>;
     /// A dataset of this provider with this container, whose sealed bytes are complete.
     async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Result<Option<Holding>, StoreError>;
+    /// Sealed bytes of peers' datasets, of one provider or of all; a container that was delivered twice counts once.
+    async fn received_bytes(&self, provider: Option<&ParticipantId>) -> Result<u64, StoreError>;
     /// Peers' datasets, last updated first.
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError>;
 

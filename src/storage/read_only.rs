@@ -1,9 +1,5 @@
 //! Read-only mode: while it is active, writes are rejected with its reason.
 
-use super::interceptor::Interceptor;
-use super::{Change, Logged, Maintenance, Store, StoreError};
-use async_trait::async_trait;
-use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Read-only mode of a store; initially inactive.
@@ -36,22 +32,5 @@ impl ReadOnlyMode {
     pub async fn left(&self) {
         // `self` owns the sender, so the channel cannot be closed.
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
-    }
-
-    fn pass(&self) -> Result<(), StoreError> {
-        self.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly(reason)))
-    }
-}
-
-#[async_trait]
-impl Interceptor for Arc<ReadOnlyMode> {
-    async fn commit(&self, inner: &Arc<dyn Store>, change: Change) -> Result<Vec<Logged>, StoreError> {
-        self.pass()?;
-        inner.commit(change).await
-    }
-
-    async fn maintain(&self, inner: &Arc<dyn Store>, tasks: Vec<Maintenance>) -> Result<(), StoreError> {
-        self.pass()?;
-        inner.maintain(tasks).await
     }
 }

@@ -6,6 +6,7 @@ mod backup;
 mod cli;
 mod clocks;
 mod conflicts;
+mod disk;
 mod dsp;
 mod edc;
 mod find;

@@ -191,17 +191,18 @@ async fn a_full_disk_refuses_and_recovers() {
     let small = records(500);
     let (published, code) = a.publish("economic-indicator", &small, "ndjson", &research()).await;
     assert_eq!(code, 0, "{published}");
+    let (withdrawn, _) = a.publish("economic-indicator", &records(50), "ndjson", &research()).await;
     let blobs = || std::fs::read_dir(a.folder.join("blobs")).unwrap().count();
     // The records are incompressible and larger than the disk.
     let noise: String = (0..400_000u64)
         .map(|n| format!("{{\"area\":\"{:x}\",\"period\":\"2024\",\"value\":{n}}}\n", noise_of(n)))
         .collect();
     let (said, code) = a.publish("economic-indicator", &noise, "ndjson", &research()).await;
-    assert!(code == 1 && said.to_string().contains("No space left"), "{code} {said}");
-    assert_eq!(blobs(), 2, "the refused publication left files");
+    assert!(code == 1 && said.to_string().contains("less than the reserve"), "{code} {said}");
+    assert_eq!(blobs(), 3, "the refused publication left files");
     // Now the disk has no space for the log.
-    let ballast = a.folder.join("ballast");
-    let _ = std::fs::write(&ballast, vec![1; 4 << 20]);
+    let filler = a.folder.join("filler");
+    let _ = std::fs::write(&filler, vec![1; 4 << 20]);
     let mut refused = 0;
     for _ in 0..300 {
         let body = json!({"role": "auditor", "person": "x", "enterprise": null, "days": 1});
@@ -213,9 +214,14 @@ async fn a_full_disk_refuses_and_recovers() {
         }
     }
     assert!(refused > 3, "the disk was never full");
+    // What ends something is still written.
+    let path = format!("/v1/datasets/{}/withdrawal", dataset_of(&withdrawn));
+    let body = Some(json!({"reason": "no longer needed"}));
+    let (status, said) = a.call("POST", &path, &a.token_of("publisher").await, body).await;
+    assert_eq!(status, 200, "{said}");
     let pending = b.try_request(&a, dataset_of(&published), "research").await;
     assert!(!a.get("publisher", "/v1/datasets").await["datasets"].as_array().unwrap().is_empty(), "reading works");
-    std::fs::remove_file(&ballast).unwrap();
+    std::fs::remove_file(&filler).unwrap();
     let end = match pending {
         Some(view) => b.wait(&view, 60).await,
         None => b.request(&a, dataset_of(&published), "research").await,

@@ -48,6 +48,7 @@ const LAST_PURE: &str = "audit";
 /// The rooms of the use cases: only they change state, and so does what makes a node's folder.
 const COMMITS: &[&str] = &[
     "src/storage/",
+    "src/node/gate.rs",
     "src/node/refusals.rs",
     "src/evidence/",
     "src/membership/",

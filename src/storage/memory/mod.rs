@@ -284,6 +284,14 @@ impl Store for MemoryStore {
         Ok(state.holdings.values().find(complete).cloned())
     }
 
+    async fn received_bytes(&self, provider: Option<&ParticipantId>) -> Result<u64, StoreError> {
+        let state = self.disk.state();
+        let kept = state.holdings.values().filter(|holding| holding.state != crate::storage::HoldingState::Failed);
+        let kept = kept.filter(|holding| provider.is_none_or(|provider| holding.provider == *provider));
+        let once: BTreeMap<_, u64> = kept.map(|h| ((h.provider.clone(), h.blob), h.bytes)).collect();
+        Ok(once.values().sum())
+    }
+
     async fn holdings(&self, limit: usize) -> Listed<Holding> {
         let mut all: Vec<Holding> = self.disk.state().holdings.values().cloned().collect();
         all.sort_by_key(|holding| std::cmp::Reverse(holding.updated));

@@ -266,6 +266,16 @@ impl Store for SqliteStore {
         self.readers.point(move |c| body(c, sql, [blob, provider])).await
     }
 
+    async fn received_bytes(&self, provider: Option<&ParticipantId>) -> Result<u64, StoreError> {
+        let provider = provider.map(ToString::to_string);
+        let sql = "SELECT COALESCE(SUM(bytes), 0) FROM (
+                       SELECT MAX(json_extract(body, '$.bytes')) AS bytes FROM holding
+                       WHERE json_extract(body, '$.state') <> 'failed'
+                         AND (?1 IS NULL OR json_extract(body, '$.provider') = ?1)
+                       GROUP BY json_extract(body, '$.provider'), json_extract(body, '$.blob'))";
+        self.readers.read(move |c| Ok(c.query_row(sql, [provider], |row| row.get::<_, i64>(0))? as u64)).await
+    }
+
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError> {
         let sql = "SELECT body FROM holding ORDER BY updated DESC LIMIT ?1";
         self.readers.read(move |c| bodies(c, sql, [rows_max(limit)])).await

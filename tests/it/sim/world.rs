@@ -8,7 +8,7 @@ use crosspark::assembly;
 use crosspark::audit::check::{Check, Held, Row};
 use crosspark::audit::checkpoint::Checkpoint;
 use crosspark::audit::entry::{Draft, Facts, Kind};
-use crosspark::blob::Blobs;
+use crosspark::blob::{Blobs, Space};
 use crosspark::contracts::RequestStage;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::json;
@@ -307,6 +307,7 @@ impl World {
             roots: RootChain::new(root),
             quarantine: Default::default(),
         };
+        let space = Arc::new(Space::new(site.received.path(), 0));
         Services::new(Parts {
             identity: Identity {
                 participant: self.id(park),
@@ -319,8 +320,9 @@ impl World {
             stores: Stores {
                 store: Arc::new(Intercepted::new(self.store(park), strikes)),
                 read_only: Arc::default(),
-                published: Blobs::open(&site.received.path().join("own")).unwrap(),
-                received: Blobs::open(&site.received.path().join("received")).unwrap(),
+                space: space.clone(),
+                published: Blobs::open(&site.received.path().join("own"), &space).unwrap(),
+                received: Blobs::open(&site.received.path().join("received"), &space).unwrap(),
                 index: Index::in_memory().unwrap(),
             },
             secrets: Secrets { kek: made.kek(), token_key: made.kek().token_key().clone() },
@@ -332,6 +334,7 @@ impl World {
             },
             schemas: SchemaRegistry::new(schema::built_in()).unwrap(),
             writes_per_member_per_minute: 12_000,
+            received_max: Default::default(),
         })
     }
 
