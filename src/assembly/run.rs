@@ -44,6 +44,7 @@ fn peer_rules(services: &Services, acceptor: TlsAcceptor) -> Rules {
         per_key_max: limits::CONNECTIONS_PER_MEMBER_MAX,
         in_flight_per_caller_max: limits::REQUESTS_PER_MEMBER_MAX,
         in_flight_unauthenticated_max: limits::REQUESTS_UNAUTHENTICATED_MAX,
+        always: &[],
         is_known: Arc::new(move |pin| known.trust().register.member_by_pin(pin, known.now()).is_some()),
         open: services.operations.health.peer_connections(),
     }
@@ -57,6 +58,7 @@ fn user_rules(peer_rules: &Rules) -> Rules {
         per_address_max: limits::CONNECTIONS_MAX,
         in_flight_per_caller_max: limits::REQUESTS_IN_FLIGHT_MAX,
         in_flight_unauthenticated_max: limits::REQUESTS_IN_FLIGHT_MAX,
+        always: &["/healthz", "/readyz", "/metrics"],
         open: Arc::default(),
         ..peer_rules.clone()
     }

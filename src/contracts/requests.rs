@@ -234,7 +234,8 @@ impl Requests {
 
     /// Waits until the request is settled or `wait` has passed, and returns it.
     pub async fn wait(&self, user: &User, id: &ProcessId, wait: Duration) -> Result<RequestView, Error> {
-        let deadline = tokio::time::Instant::now() + wait.min(limits::WAIT_TIME_MAX);
+        let begun = tokio::time::Instant::now();
+        let deadline = begun + wait.min(limits::WAIT_TIME_MAX);
         // The store counts its commits: unless it is empty, the first wait returns immediately.
         let mut seen = 0;
         let first = self.view(user, id).await?;
@@ -247,6 +248,8 @@ impl Requests {
                 Ok(commits) => seen = commits,
                 Err(_) => return Ok(view),
             }
+            // Each commit wakes every wait: the longer one lasts, the more rarely it looks.
+            tokio::time::sleep((begun.elapsed() / 10).min(limits::WAIT_PAUSE_MAX)).await;
         }
     }
 

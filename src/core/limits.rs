@@ -86,6 +86,14 @@ pub const IDLE_SHED_INTERVAL: Duration = Duration::from_millis(500);
 pub const CONNECTIONS_PER_MEMBER_MAX: usize = 256;
 /// Requests in flight on one listener, from the request head to the last byte of the response.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
+/// Requests in flight for the health of the node, which need no other permit.
+pub const REQUESTS_ALWAYS_MAX: usize = 16;
+/// Requests in flight with one token.
+pub const REQUESTS_PER_TOKEN_MAX: usize = 256;
+/// Requests with one token that wait for a change.
+pub const WAITS_PER_TOKEN_MAX: usize = 64;
+/// Longest pause between two looks at a request that is waited for.
+pub const WAIT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Requests in flight per caller on the peer listener.
 pub const REQUESTS_PER_MEMBER_MAX: usize = 128;
 /// Requests in flight of all unauthenticated callers together.
@@ -130,8 +138,18 @@ pub const RANGE_TIME_MAX: Duration = Duration::from_secs(600);
 pub const DELIVERIES_PER_PROVIDER_MAX: usize = 8;
 /// Concurrent verifications of deliveries; each uses all cores.
 pub const VERIFICATIONS_MAX: usize = 2;
-/// Concurrent publications being sealed; each uses all cores.
+/// Concurrent publications being sealed; each uses all cores. One that waits for data does not count.
 pub const PUBLICATIONS_MAX: usize = 4;
+/// Concurrent uploads of publications.
+pub const UPLOADS_MAX: usize = 16;
+/// Concurrent uploads of publications with one token.
+pub const UPLOADS_PER_TOKEN_MAX: usize = 4;
+/// Waiting time for the place of an upload.
+pub const UPLOAD_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Time of waiting for an upload in which [`UPLOAD_PROGRESS_BYTES_MIN`] must arrive.
+pub const UPLOAD_PROGRESS_TIME: Duration = Duration::from_secs(30);
+/// Bytes of an upload that must arrive per [`UPLOAD_PROGRESS_TIME`].
+pub const UPLOAD_PROGRESS_BYTES_MIN: usize = 64 * KIB;
 /// Time limit for one plain download from another connector.
 pub const PULL_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Concurrent plain downloads served; each decrypts its frames again.

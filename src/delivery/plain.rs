@@ -65,7 +65,7 @@ impl DataPlane {
         row: AgreementRow,
         facts: &mut Facts,
     ) -> Result<Plain, Error> {
-        let permits = self.pulls.permits(&to.participant).await?;
+        let permits = self.pulls.places.take(&to.participant).await?;
         let manifest =
             row.agreement.manifest.ok_or_else(|| Error::Internal("the agreement names no manifest".into()))?;
         let version = self.node.store().version_by_manifest(&manifest).await?;

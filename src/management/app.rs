@@ -1,5 +1,7 @@
 //! What the handlers of the management API share.
 
+use crate::core::id::TokenId;
+use crate::node::Places;
 use crate::services::Services;
 use aide::openapi::OpenApi;
 use std::sync::Arc;
@@ -14,4 +16,6 @@ pub struct App {
     pub stop: watch::Receiver<bool>,
     /// The OpenAPI document.
     pub document: Arc<OpenApi>,
+    /// Places for requests that wait for a change.
+    pub waits: Arc<Places<TokenId>>,
 }

@@ -87,7 +87,9 @@ fn describe_body(context: &mut GenContext, operation: &mut Operation, kind: &str
 }
 
 async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, app).await.map_err(|error| {
+    let read = tokio::time::timeout(limits::REQUEST_TIME_MAX, Bytes::from_request(request, app)).await;
+    let slow = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time");
+    read.map_err(slow)?.map_err(|error| {
         let code = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "body" };
         Problem::new(error.status(), code, error.body_text())
     })

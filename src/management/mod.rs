@@ -3,7 +3,6 @@
 
 mod app;
 mod inputs;
-mod linger;
 mod metrics;
 mod operations;
 mod outputs;
@@ -14,8 +13,8 @@ mod routes;
 
 use crate::core::limits;
 use crate::core::trace::TraceId;
-use crate::node::{CountedRefusal, trace};
-use crate::protocol::TRACE_HEADER;
+use crate::node::{CountedRefusal, Places, trace};
+use crate::protocol::{TRACE_HEADER, linger};
 use crate::services::Services;
 use app::App;
 use axum::Router;
@@ -26,17 +25,20 @@ use axum::response::Response;
 use problem::Problem;
 use routes::Routes;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// All routes; long polls end when `stop` turns true.
 pub fn router(services: Services, stop: watch::Receiver<bool>) -> Router {
     let (router, document) = operations::all(Routes::new(services.clone())).finish();
-    let app = App { services, stop, document: Arc::new(document) };
+    let (all, per_token) = (limits::REQUESTS_IN_FLIGHT_MAX, limits::WAITS_PER_TOKEN_MAX);
+    let waits = Arc::new(Places::new(all, per_token, Duration::ZERO, "waiting requests"));
+    let app = App { services, stop, document: Arc::new(document), waits };
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(app.clone(), traced))
-        .layer(from_fn_with_state(Arc::new(Semaphore::new(limits::LINGERING_MAX)), linger::linger))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(limits::LINGERING_MAX)), linger))
         .with_state(app)
 }
 

@@ -3,7 +3,9 @@
 use super::app::App;
 use super::problem::Problem;
 use crate::node::{CountedRefusal, User, UserRole};
+use crate::protocol::{Held, Presence};
 use crate::services::Services;
+use std::sync::Arc;
 use aide::OperationInput;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -44,8 +46,14 @@ pub async fn authorize(
         let asked = format!("{} {}", request.method(), request.uri().path());
         return Err(services.operations.tokens.refuse_role(&user, &names(roles), &asked).await.into());
     }
+    let Ok(place) = services.operations.tokens.place(&user).await else {
+        let detail = "too many requests with this token at the same time";
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail));
+    };
     request.extensions_mut().insert(user);
-    Ok(next.run(request).await)
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(Held(Arc::new(place)));
+    Ok(response)
 }
 
 /// The user that `authorize` found.
@@ -62,3 +70,16 @@ impl FromRequestParts<App> for Caller {
 }
 
 impl OperationInput for Caller {}
+
+/// Whether the caller still waits.
+pub struct CallerPresence(pub Presence);
+
+impl FromRequestParts<App> for CallerPresence {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        Ok(Self(parts.extensions.get::<Presence>().cloned().unwrap_or_default()))
+    }
+}
+
+impl OperationInput for CallerPresence {}

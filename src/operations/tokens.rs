@@ -2,17 +2,19 @@
 
 use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
+use crate::core::limits;
 use crate::core::id::{Text, TokenId};
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
 use crate::idempotency::{Idempotency, IdempotencyKey};
 use crate::identity::key::base64url;
-use crate::node::{Error, Node, User, UserRole as Role, details};
+use crate::node::{Error, Node, Place, Places, User, UserRole as Role, details};
 use crate::storage::{Change, TokenRow, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// A request for a token.
@@ -84,12 +86,19 @@ pub fn mint(
 pub struct Tokens {
     node: Arc<Node>,
     idempotency: Arc<Idempotency>,
+    places: Places<TokenId>,
 }
 
 impl Tokens {
     /// The tokens of this node.
     pub fn new(node: Arc<Node>, idempotency: Arc<Idempotency>) -> Self {
-        Self { node, idempotency }
+        let (all, per_token) = (limits::REQUESTS_IN_FLIGHT_MAX, limits::REQUESTS_PER_TOKEN_MAX);
+        Self { node, idempotency, places: Places::new(all, per_token, Duration::ZERO, "requests with this token") }
+    }
+
+    /// A place for a request of a user, without waiting.
+    pub async fn place(&self, user: &User) -> Result<Place, Error> {
+        self.places.take(&user.token).await
     }
 
     /// Creates a token; its secret is returned only once.

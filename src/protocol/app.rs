@@ -1,10 +1,11 @@
 //! Shared state of the handlers of the peer listener.
 
 use crate::identity::x509::Presented;
+use crate::node::Place;
 use crate::services::Services;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// State of the handlers.
 #[derive(Clone)]
@@ -14,6 +15,24 @@ pub struct App {
     /// Permits to read offered registers, which are large.
     pub register_permits: Arc<Semaphore>,
 }
+
+/// Whether the caller still waits for the response; the listener puts it into the request's extensions.
+#[derive(Clone, Default)]
+pub struct Presence(pub Option<watch::Receiver<()>>);
+
+impl Presence {
+    /// Completes when the caller has hung up.
+    pub async fn gone(self) {
+        match self.0 {
+            Some(mut here) => while here.changed().await.is_ok() {},
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What a request holds until its response is sent; a handler puts it into the response's extensions.
+#[derive(Clone)]
+pub struct Held(pub Arc<Place>);
 
 /// The connection of a request; the listener puts it into the request's extensions.
 #[derive(Clone, Default)]

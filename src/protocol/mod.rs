@@ -4,11 +4,13 @@ mod app;
 mod client;
 mod dataplane;
 mod guard;
+mod linger;
 mod routes;
 mod wire;
 
-pub use app::Connection;
+pub use app::{Connection, Held, Presence};
 pub use client::HttpPeer;
+pub use linger::linger;
 pub use routes::router;
 pub use wire::{BASE, Incoming, outgoing as wire_message};
 

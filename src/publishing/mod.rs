@@ -2,20 +2,23 @@
 
 mod publish;
 mod sealing;
+mod source;
 mod unchanged;
 mod withdraw;
 
 pub use publish::{Publication, Published};
+pub use source::Source;
 
 use crate::blob::Blobs;
 use crate::contracts::Negotiations;
 use crate::core::digest::Digest;
+use crate::core::id::TokenId;
 use crate::core::limits;
 use crate::delivery::Transfers;
 use crate::discovery::Discovery;
 use crate::idempotency::Idempotency;
 use crate::keys::Kek;
-use crate::node::{Error, Node};
+use crate::node::{Error, Node, Place, Places, User};
 use crate::schema::SchemaRegistry;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -30,7 +33,9 @@ pub struct Publishing {
     schemas: Arc<SchemaRegistry>,
     kek: Arc<Kek>,
     published: Blobs,
-    permits: Semaphore,
+    uploads: Places<TokenId>,
+    /// For publications that have data to work on; those that wait for data have none.
+    working: Arc<Semaphore>,
 }
 
 impl Publishing {
@@ -45,8 +50,26 @@ impl Publishing {
         kek: Arc<Kek>,
         published: Blobs,
     ) -> Arc<Self> {
-        let permits = Semaphore::new(limits::PUBLICATIONS_MAX);
-        Arc::new(Self { node, idempotency, discovery, negotiations, transfers, schemas, kek, published, permits })
+        let (all, per_token) = (limits::UPLOADS_MAX, limits::UPLOADS_PER_TOKEN_MAX);
+        let uploads = Places::new(all, per_token, limits::UPLOAD_WAIT_MAX, "publications");
+        let working = Arc::new(Semaphore::new(limits::PUBLICATIONS_MAX));
+        Arc::new(Self {
+            node,
+            idempotency,
+            discovery,
+            negotiations,
+            transfers,
+            schemas,
+            kek,
+            published,
+            uploads,
+            working,
+        })
+    }
+
+    /// A place for the upload of a publication, before any of it is read.
+    pub async fn place(&self, user: &User) -> Result<Place, Error> {
+        self.uploads.take(&user.token).await
     }
 
     /// Names of the stored sealed bytes.

@@ -2,6 +2,7 @@
 
 use super::Publishing;
 use super::sealing::Sealing;
+use super::source::{Source, Working};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
 use crate::catalog::About;
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Metadata of a publication.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -89,7 +91,7 @@ impl Publishing {
         user: &User,
         publication: Publication,
         once: Option<&IdempotencyKey>,
-        source: impl Read + Send + 'static,
+        source: impl Source,
     ) -> Result<Published, Error> {
         let source = match self.published_before(user, once, source).await? {
             Ok(published) => return Ok(published),
@@ -141,7 +143,7 @@ impl Publishing {
         user: &User,
         publication: Publication,
         once: Option<&IdempotencyKey>,
-        source: impl Read + Send + 'static,
+        source: impl Source,
     ) -> Result<Published, Error> {
         if publication.description.chars().count() > limits::DESCRIPTION_CHARS_MAX {
             let max = limits::DESCRIPTION_CHARS_MAX;
@@ -160,8 +162,7 @@ impl Publishing {
             aad: associated_data(self.node.me(), &dataset, version, &compiled.schema.digest()),
             key: key.clone(),
         };
-        // Further publications wait, and so do their uploads.
-        let _permit = self.permits.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
+        let source = Working::new(source, self.working.clone(), Handle::current());
         let mut hashing = self.idempotency.hashing(source, once.is_some());
         let sealed =
             tokio::task::spawn_blocking(move || sealing.run(&mut hashing).map(|assembled| (assembled, hashing)));

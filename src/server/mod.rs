@@ -6,7 +6,7 @@ mod permits;
 use crate::core::digest::Digest;
 use crate::core::limits;
 use crate::identity::x509::Presented;
-use crate::protocol::Connection;
+use crate::protocol::{Connection, Held, Presence};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
@@ -43,6 +43,8 @@ pub struct Rules {
     pub in_flight_per_caller_max: usize,
     /// Requests in flight of all unauthenticated callers together.
     pub in_flight_unauthenticated_max: usize,
+    /// Paths that are served even if all other requests in flight are taken.
+    pub always: &'static [&'static str],
     /// Whether this key is a member's. Keys alone are no basis for limits, since anyone can create any number of them.
     pub is_known: Arc<dyn Fn(&Digest) -> bool + Send + Sync>,
     /// Called for every connection or request that is rejected before it reaches a handler.
@@ -60,6 +62,8 @@ struct ListenerState {
     permits: Arc<Semaphore>,
     keys: Permits<Caller>,
     in_flight: InFlight,
+    /// Requests in flight for the paths that are always served.
+    always: InFlight,
     idle_shedding: Arc<IdleShedding>,
 }
 
@@ -92,6 +96,7 @@ pub async fn serve(listener: TcpListener, router: Router, rules: Rules, mut stop
             rules.in_flight_unauthenticated_max,
             rules.in_flight_per_caller_max,
         ),
+        always: InFlight::new(limits::REQUESTS_ALWAYS_MAX, limits::REQUESTS_ALWAYS_MAX, limits::REQUESTS_ALWAYS_MAX),
         rules,
         stop: stop.clone(),
         keys: Permits::default(),
@@ -256,10 +261,12 @@ impl Drop for Busy {
 async fn respond(
     state: &ListenerState,
     caller: &Caller,
-    request: Request<Body>,
+    mut request: Request<Body>,
     busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
-    let request_permit = match state.in_flight.take(caller) {
+    // Whoever watches the node must see that it is busy.
+    let in_flight = if state.rules.always.contains(&request.uri().path()) { &state.always } else { &state.in_flight };
+    let request_permit = match in_flight.take(caller) {
         Ok(request_permit) => Arc::new(request_permit),
         Err(full) => {
             (state.rules.shed)();
@@ -272,6 +279,9 @@ async fn respond(
     // The handler runs in a separate task: a disconnect or a timeout abandons the response, never the work between a
     // commit and its follow-up. The task keeps its permit until it ends.
     let (router, working) = (state.router.clone(), request_permit.clone());
+    // Dropped with this future when the caller hangs up.
+    let (_present, presence) = watch::channel(());
+    request.extensions_mut().insert(Presence(Some(presence)));
     let work = tokio::spawn(async move {
         let answer = router.oneshot(request).await;
         drop(working);
@@ -282,7 +292,10 @@ async fn respond(
         None => Ok(work.await),
     };
     match answer {
-        Ok(Ok(Ok(answer))) => Ok(answer.map(|body| GuardedBody::body(body, (request_permit, busy)))),
+        Ok(Ok(Ok(mut answer))) => {
+            let held = answer.extensions_mut().remove::<Held>();
+            Ok(answer.map(|body| GuardedBody::body(body, (request_permit, busy, held))))
+        }
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(error)) => {
             tracing::error!(%error, "a request handler failed");

@@ -157,6 +157,7 @@ async fn publish(
     key: IdempotencyHeader,
     mut upload: Upload,
 ) -> Result<Created<Published>, Problem> {
+    let _place = app.services.publishing.place(&user).await?;
     let (publication, text) = upload.metadata().await?;
     let key = key.of(&[b"publish", &text])?;
     let records = upload.records().await?;

@@ -11,7 +11,7 @@ use crate::management::inputs::{IdempotencyHeader, Json as JsonBody, PathId, Que
 use crate::management::outputs::{Accepted, Body, Media, Status};
 use crate::management::paging::{Paging, cursor};
 use crate::management::problem::Problem;
-use crate::management::roles::Caller;
+use crate::management::roles::{Caller, CallerPresence};
 use crate::management::routes::{Operation, Routes};
 use crate::node::{Error, PlainData, UserRole};
 use axum::Json;
@@ -136,6 +136,7 @@ struct Wait {
 async fn one(
     State(mut app): State<App>,
     Caller(user): Caller,
+    CallerPresence(presence): CallerPresence,
     PathId(id): PathId<ProcessId>,
     Query(query): Query<Wait>,
 ) -> Result<Json<RequestView>, Problem> {
@@ -143,10 +144,16 @@ async fn one(
     let seconds = seconds.map_err(|_| Error::invalid("query", "`wait` must be a number of seconds"))?;
     let wait = Duration::from_secs(seconds).min(limits::WAIT_TIME_MAX);
     let requests = app.services.contracts.requests.clone();
+    if wait.is_zero() {
+        return Ok(Json(requests.view(&user, &id).await?));
+    }
+    let _place = app.waits.take(&user.token).await?;
     let stopping = async { drop(app.stop.wait_for(|stop| *stop).await) };
     let view = tokio::select! {
         view = requests.wait(&user, &id, wait) => view?,
         () = stopping => requests.view(&user, &id).await?,
+        // Nobody reads this response any more.
+        () = presence.gone() => requests.view(&user, &id).await?,
     };
     Ok(Json(view))
 }

@@ -5,7 +5,7 @@ use crate::management::app::App;
 use crate::management::inputs::expect;
 use crate::management::problem::Problem;
 use crate::node::Error;
-use crate::publishing::Publication;
+use crate::publishing::{Publication, Source};
 use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody, SchemaObject};
@@ -15,7 +15,9 @@ use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use schemars::JsonSchema;
 use std::io::{self, Read};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// The multipart form of a publication.
 pub struct Upload(Multipart);
@@ -33,6 +35,32 @@ struct Form {
 
 fn broken(error: MultipartError) -> Error {
     Error::invalid("multipart", error.body_text())
+}
+
+/// The next part or piece, unless nothing arrives for too long.
+async fn in_time<T>(next: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Error> {
+    match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, next).await {
+        Ok(next) => next.map_err(broken),
+        Err(_) => Err(Error::invalid("multipart", "no data arrived for too long")),
+    }
+}
+
+/// The rate of an upload, over the time that was spent waiting for it.
+#[derive(Default)]
+struct Rate {
+    waited: Duration,
+    bytes: usize,
+}
+
+impl Rate {
+    /// Counts a piece and the time until it came; false if too little arrives.
+    fn is_enough(&mut self, waited: Duration, bytes: usize) -> bool {
+        (self.waited, self.bytes) = (self.waited + waited, self.bytes + bytes);
+        if self.waited < limits::UPLOAD_PROGRESS_TIME {
+            return true;
+        }
+        std::mem::take(self).bytes >= limits::UPLOAD_PROGRESS_BYTES_MIN
+    }
 }
 
 impl FromRequest<App> for Upload {
@@ -58,12 +86,12 @@ impl OperationInput for Upload {
 impl Upload {
     /// The publication, and its text as it was sent.
     pub async fn metadata(&mut self) -> Result<(Publication, Vec<u8>), Error> {
-        let first = self.0.next_field().await.map_err(broken)?;
+        let first = in_time(self.0.next_field()).await?;
         let Some(mut first) = first.filter(|part| part.name() == Some("metadata")) else {
             return Err(Error::invalid("multipart", "the first part must be `metadata`, the second `records`"));
         };
         let mut text = Vec::new();
-        while let Some(piece) = first.chunk().await.map_err(broken)? {
+        while let Some(piece) = in_time(first.chunk()).await? {
             text.extend_from_slice(&piece);
             if text.len() > limits::PUBLICATION_METADATA_BYTES_MAX {
                 let max = limits::PUBLICATION_METADATA_BYTES_MAX;
@@ -76,7 +104,7 @@ impl Upload {
 
     /// The records.
     pub async fn records(&mut self) -> Result<Field<'_>, Error> {
-        let part = self.0.next_field().await.map_err(broken)?;
+        let part = in_time(self.0.next_field()).await?;
         let part = part.filter(|part| part.name() == Some("records"));
         part.ok_or_else(|| Error::invalid("multipart", "the second part must be `records`"))
     }
@@ -84,8 +112,13 @@ impl Upload {
 
 /// Passes the pieces of a part on until its end, or until nobody reads them any more.
 pub async fn pass_on(mut records: Field<'_>, sender: mpsc::Sender<Piece>) {
+    let mut rate = Rate::default();
     loop {
+        let begun = Instant::now();
         let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, records.chunk()).await {
+            Ok(Ok(Some(piece))) if !rate.is_enough(begun.elapsed(), piece.len()) => {
+                Piece::Broken("the upload is too slow".into())
+            }
             Err(_) => Piece::Broken("no data arrived for too long".into()),
             Ok(Ok(Some(piece))) => Piece::Bytes(piece),
             Ok(Ok(None)) => Piece::End,
@@ -102,6 +135,7 @@ pub async fn pass_on(mut records: Field<'_>, sender: mpsc::Sender<Piece>) {
 /// A body that arrives asynchronously, read synchronously by the threads that validate.
 pub struct Arriving {
     pieces: mpsc::Receiver<Piece>,
+    next: Option<Piece>,
     current: Bytes,
     ended: bool,
 }
@@ -119,14 +153,23 @@ pub enum Piece {
 impl Arriving {
     /// Reads what is sent to the other half of the channel.
     pub fn new(pieces: mpsc::Receiver<Piece>) -> Self {
-        Self { pieces, current: Bytes::new(), ended: false }
+        Self { pieces, next: None, current: Bytes::new(), ended: false }
+    }
+}
+
+impl Source for Arriving {
+    fn would_wait(&mut self) -> bool {
+        if self.current.is_empty() && !self.ended && self.next.is_none() {
+            self.next = self.pieces.try_recv().ok();
+        }
+        self.current.is_empty() && !self.ended && self.next.is_none()
     }
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() && !self.ended {
-            match self.pieces.blocking_recv() {
+            match self.next.take().or_else(|| self.pieces.blocking_recv()) {
                 Some(Piece::Bytes(piece)) => self.current = piece,
                 Some(Piece::End) => self.ended = true,
                 Some(Piece::Broken(reason)) => return Err(io::Error::other(reason)),
