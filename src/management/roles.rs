@@ -5,13 +5,13 @@ use super::problem::Problem;
 use crate::node::{CountedRefusal, User, UserRole};
 use crate::protocol::{Held, Presence};
 use crate::services::Services;
-use std::sync::Arc;
 use aide::OperationInput;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use std::sync::Arc;
 
 /// The roles that may call an operation; empty for operations that need no token.
 pub type Roles = &'static [UserRole];

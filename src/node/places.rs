@@ -39,9 +39,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
     fn permits_of(&self, holder: &K) -> Arc<Semaphore> {
         let mut of_holders = self.of_holders.lock().unwrap_or_else(PoisonError::into_inner);
         // Holders without a place or a wait are forgotten.
-        of_holders.retain(|_, permits| {
-            Arc::strong_count(permits) > 1 || permits.available_permits() < self.per_holder
-        });
+        of_holders.retain(|_, permits| Arc::strong_count(permits) > 1 || permits.available_permits() < self.per_holder);
         of_holders.entry(holder.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_holder))).clone()
     }
 }
@@ -55,7 +53,9 @@ mod tests {
         let places = Places::new(4, 2, Duration::from_secs(10), "downloads");
         let mut held = vec![places.take(&"a").await.unwrap(), places.take(&"a").await.unwrap()];
         match places.take(&"a").await {
-            Err(Error::Unavailable(reason)) => assert_eq!(reason, "too many downloads at the same time; try again later"),
+            Err(Error::Unavailable(reason)) => {
+                assert_eq!(reason, "too many downloads at the same time; try again later")
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(places.all.available_permits(), 2);

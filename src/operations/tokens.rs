@@ -2,8 +2,8 @@
 
 use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::core::digest::Digest;
-use crate::core::limits;
 use crate::core::id::{Text, TokenId};
+use crate::core::limits;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
 use crate::idempotency::{Idempotency, IdempotencyKey};

@@ -26,3 +26,4 @@ mod sim;
 mod syscalls;
 mod texts;
 mod tidy;
+mod users;

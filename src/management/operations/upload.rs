@@ -181,3 +181,20 @@ impl Read for Arriving {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_slow_is_told_from_slow() {
+        let second = Duration::from_secs(1);
+        for (bytes_per_second, enough) in [(1, false), (1_000, false), (2_300, true), (1 << 20, true)] {
+            let mut rate = Rate::default();
+            assert_eq!((0..300).all(|_| rate.is_enough(second, bytes_per_second)), enough, "{bytes_per_second}");
+        }
+        // The time in which the node works does not count.
+        let mut rate = Rate::default();
+        assert!((0..10_000).all(|_| rate.is_enough(Duration::from_millis(1), 10)));
+    }
+}
