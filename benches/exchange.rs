@@ -266,7 +266,9 @@ async fn main() {
     for park in [&a, &b] {
         let path = park.folder.join("crosspark.toml");
         let toml = std::fs::read_to_string(&path).unwrap();
-        let free = toml.replace("writes_per_member_per_minute = 12000", "writes_per_member_per_minute = 4000000000");
+        let free = toml
+            .replace("writes_per_member_per_minute = 3000", "writes_per_member_per_minute = 4000000000")
+            .replace("stored_mib_per_member_per_day = 256", "stored_mib_per_member_per_day = 1000000");
         assert_ne!(toml, free);
         std::fs::write(&path, free).unwrap();
     }

@@ -355,6 +355,7 @@ async fn found(
             endpoint: Endpoint::parse(&format!("https://localhost:{}", listen.port()))?,
             allow_private_addresses: true,
             writes_per_member_per_minute: 12_000,
+            stored_mib_per_member_per_day: 256,
         },
         management: ManagementListener { listen },
         alliance: None,

@@ -78,6 +78,13 @@ pub struct PeerListener {
     /// Log entries that one member may cause per minute; further messages are refused and counted.
     #[serde(default = "writes_usual")]
     pub writes_per_member_per_minute: u32,
+    /// What one member may cause to be stored per day, in MiB.
+    #[serde(default = "stored_usual")]
+    pub stored_mib_per_member_per_day: u64,
+}
+
+fn stored_usual() -> u64 {
+    limits::STORED_MIB_PER_MEMBER_PER_DAY
 }
 
 fn writes_usual() -> u32 {

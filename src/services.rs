@@ -12,7 +12,7 @@ use crate::identity::key::PublicKey;
 use crate::index::Index;
 use crate::keys::Kek;
 use crate::membership::Membership;
-use crate::node::{DecisionMaker, Environment, Identity, Node, Peer, Refusals, TrustState};
+use crate::node::{DecisionMaker, Environment, Identity, Node, Peer, Quotas, Refusals, TrustState};
 use crate::operations::{Clocks, Health, Outbox, Recovery, Tokens};
 use crate::publishing::Publishing;
 use crate::schema::SchemaRegistry;
@@ -73,7 +73,7 @@ pub struct Parts {
     /// Known schemas.
     pub schemas: SchemaRegistry,
     /// Quota of log entries per member and minute.
-    pub writes_per_member_per_minute: u32,
+    pub quotas: Quotas,
     /// What is kept of peers' datasets.
     pub received_max: ReceivedMax,
 }
@@ -139,22 +139,12 @@ pub struct Services {
 impl Services {
     /// Assembles the use cases, without starting anything.
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            identity,
-            trust,
-            log_keys,
-            stores,
-            secrets,
-            ports,
-            schemas,
-            writes_per_member_per_minute,
-            received_max,
-        } = parts;
+        let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, quotas, received_max } = parts;
         let Ports { clock, random, peer, decisions } = ports;
         let (kek, schemas) = (Arc::new(secrets.kek), Arc::new(schemas));
         let tokens = Arc::new(TransferTokens::new(secrets.token_key.clone()));
 
-        let refusals = Refusals::new(writes_per_member_per_minute);
+        let refusals = Refusals::new(quotas);
         let environment = Environment { clock, random, space: stores.space };
         let node = Node::new(identity, trust, environment, stores.store, stores.read_only, refusals);
         let idempotency = Idempotency::new(node.clone(), secrets.token_key);

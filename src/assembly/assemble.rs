@@ -15,7 +15,7 @@ use crate::identity::register::Member;
 use crate::index::Index;
 use crate::keys::{Kek, KeyFile};
 use crate::net::{AddressRule, CertificateResolver, MemberClients};
-use crate::node::{DecisionMaker, DocumentKey, Identity, Peer, PolicyDecides, TrustState};
+use crate::node::{DecisionMaker, DocumentKey, Identity, Peer, PolicyDecides, Quotas, TrustState};
 use crate::protocol::HttpPeer;
 use crate::schema::{self, SchemaRegistry};
 use crate::services::{Parts, Ports, Secrets, Services, Stores};
@@ -168,7 +168,10 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
             decisions: overrides.decisions.unwrap_or_else(|| Arc::new(PolicyDecides)),
         },
         schemas: schemas.map_err(|error| file_error(Path::new("schemas"), error))?,
-        writes_per_member_per_minute: config.peer.writes_per_member_per_minute,
+        quotas: Quotas {
+            writes_per_minute: config.peer.writes_per_member_per_minute,
+            bytes_per_day: config.peer.stored_mib_per_member_per_day.saturating_mul(MIB),
+        },
         received_max: received_max(&config.disk),
     });
     services.operations.health.set_certificate_end(keys.certificate_until);

@@ -158,6 +158,7 @@ async fn init(args: Init, json: bool) -> Outcome {
             endpoint: args.endpoint,
             allow_private_addresses: args.allow_private_addresses,
             writes_per_member_per_minute: limits::WRITES_PER_MEMBER_PER_MINUTE,
+            stored_mib_per_member_per_day: limits::STORED_MIB_PER_MEMBER_PER_DAY,
         },
         management: ManagementListener { listen: args.management },
         alliance: args.alliance_url.map(|url| AllianceSource { url, ca_file: None }),

@@ -293,23 +293,16 @@ impl Requests {
         before: Option<(Timestamp, ProcessId)>,
         limit: usize,
     ) -> Result<(Vec<RequestView>, Option<(Timestamp, ProcessId)>), Error> {
-        let (mut views, mut before) = (Vec::new(), before);
-        loop {
-            let found = self.node.store().requests(before.as_ref(), limits::PAGE_ROWS_MAX).await?;
-            let last = found.len() < limits::PAGE_ROWS_MAX;
-            for negotiation in found {
-                if views.len() == limit {
-                    return Ok((views, before));
-                }
-                before = Some((negotiation.started, negotiation.id.clone()));
-                if is_own(user, &negotiation) {
-                    views.push(self.view_of(negotiation).await?);
-                }
-            }
-            if last {
-                return Ok((views, None));
-            }
+        let Some(enterprise) = &user.enterprise else { return Ok((Vec::new(), None)) };
+        let mut found = self.node.store().requests(enterprise, before.as_ref(), limit + 1).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().filter(|_| more).map(|last| (last.started, last.id.clone()));
+        let mut views = Vec::with_capacity(found.len());
+        for negotiation in found {
+            views.push(self.view_of(negotiation).await?);
         }
+        Ok((views, last))
     }
 
     async fn view_of(&self, negotiation: Negotiation) -> Result<RequestView, Error> {

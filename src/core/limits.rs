@@ -191,7 +191,13 @@ pub const NEGOTIATION_TRANSITIONS_MAX: u64 = 64;
 /// Open negotiations and transfers per member.
 pub const OPEN_PROCESSES_PER_MEMBER_MAX: u64 = 1_000;
 /// Default limit of log entries that one member may cause per minute; further requests are refused and counted.
-pub const WRITES_PER_MEMBER_PER_MINUTE: u32 = 12_000;
+pub const WRITES_PER_MEMBER_PER_MINUTE: u32 = 3_000;
+/// Default limit of what one member may cause to be stored per day, in MiB.
+pub const STORED_MIB_PER_MEMBER_PER_DAY: u64 = 256;
+/// What a log entry is charged besides the message that causes it.
+pub const ENTRY_BYTES_CHARGED: u64 = 2 * KIB as u64;
+/// Refusals of one kind, for one member and minute, with a log entry each; further ones are counted.
+pub const REFUSALS_SINGLE_PER_MINUTE: u32 = 20;
 /// Changes that the writer commits in one transaction.
 pub const COMMIT_BATCH_MAX: usize = 512;
 /// Changes waiting for the writer.

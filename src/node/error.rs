@@ -5,6 +5,17 @@ use crate::storage::{Logged, StoreError};
 /// Code of a refusal because the transfer is suspended; it may be resumed.
 pub const TRANSFER_SUSPENDED: &str = "transfer-suspended";
 
+/// How a refusal was recorded.
+#[derive(Debug, Clone)]
+pub enum Recorded {
+    /// Not yet.
+    Not,
+    /// In a count, which is logged every minute.
+    Counted,
+    /// In a log entry of its own.
+    Entry(Logged),
+}
+
 /// Why a use case failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -15,16 +26,16 @@ pub enum Error {
         code: &'static str,
         /// Reason for people.
         reason: String,
-        /// Log entry of the refusal.
-        logged: Option<Logged>,
+        /// How the refusal was recorded.
+        recorded: Recorded,
     },
     /// Not found, or not visible to this caller.
     #[error("{reason}")]
     NotFound {
         /// Reason for people.
         reason: String,
-        /// Log entry of the refusal.
-        logged: Option<Logged>,
+        /// How the refusal was recorded.
+        recorded: Recorded,
     },
     /// Not permitted.
     #[error("{reason}")]
@@ -33,8 +44,8 @@ pub enum Error {
         code: &'static str,
         /// Reason for people.
         reason: String,
-        /// Log entry of the refusal.
-        logged: Option<Logged>,
+        /// How the refusal was recorded.
+        recorded: Recorded,
     },
     /// A publication with invalid records.
     #[error("{} of {} records are invalid; nothing was published", .0.invalid, .0.records)]
@@ -53,17 +64,17 @@ pub enum Error {
 impl Error {
     /// An invalid request; not logged yet.
     pub fn invalid(code: &'static str, reason: impl Into<String>) -> Self {
-        Self::Invalid { code, reason: reason.into(), logged: None }
+        Self::Invalid { code, reason: reason.into(), recorded: Recorded::Not }
     }
 
     /// Not found; not logged yet.
     pub fn not_found(reason: impl Into<String>) -> Self {
-        Self::NotFound { reason: reason.into(), logged: None }
+        Self::NotFound { reason: reason.into(), recorded: Recorded::Not }
     }
 
     /// Not permitted; not logged yet.
     pub fn forbidden(code: &'static str, reason: impl Into<String>) -> Self {
-        Self::Forbidden { code, reason: reason.into(), logged: None }
+        Self::Forbidden { code, reason: reason.into(), recorded: Recorded::Not }
     }
 
     /// Code for programs.
@@ -93,22 +104,36 @@ impl Error {
         }
     }
 
-    /// Log entry of the refusal.
-    pub fn logged(&self) -> Option<&Logged> {
+    fn recorded_mut(&mut self) -> Option<&mut Recorded> {
         match self {
-            Self::Invalid { logged, .. } | Self::NotFound { logged, .. } | Self::Forbidden { logged, .. } => {
-                logged.as_ref()
+            Self::Invalid { recorded, .. } | Self::NotFound { recorded, .. } | Self::Forbidden { recorded, .. } => {
+                Some(recorded)
             }
             _ => None,
         }
     }
 
-    pub(super) fn with(mut self, entry: Logged) -> Self {
-        match &mut self {
-            Self::Invalid { logged, .. } | Self::NotFound { logged, .. } | Self::Forbidden { logged, .. } => {
-                *logged = Some(entry);
+    /// How the refusal was recorded.
+    pub fn recorded(&self) -> &Recorded {
+        match self {
+            Self::Invalid { recorded, .. } | Self::NotFound { recorded, .. } | Self::Forbidden { recorded, .. } => {
+                recorded
             }
-            _ => {}
+            _ => &Recorded::Not,
+        }
+    }
+
+    /// Log entry of the refusal.
+    pub fn logged(&self) -> Option<&Logged> {
+        match self.recorded() {
+            Recorded::Entry(logged) => Some(logged),
+            _ => None,
+        }
+    }
+
+    pub(super) fn with(mut self, how: Recorded) -> Self {
+        if let Some(recorded) = self.recorded_mut() {
+            *recorded = how;
         }
         self
     }

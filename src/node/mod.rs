@@ -18,14 +18,14 @@ mod user;
 
 pub use counterparty::Counterparty;
 pub use decisions::{Assessment, DecisionMaker, NegotiationStep, PolicyDecides, TransferStep};
-pub use error::{Error, TRANSFER_SUSPENDED};
+pub use error::{Error, Recorded, TRANSFER_SUSPENDED};
 pub use facts::{detail, details};
 pub use identity::{DocumentKey, Identity};
 pub use message::{Message, Termination};
 pub use peer::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PlainData};
 pub use places::{Place, Places};
 pub use process::{Inbound, Transition, run_steps};
-pub use refusals::{CountedRefusal, Refusals};
+pub use refusals::{CountedRefusal, Quotas, Refusals};
 pub use trust::{Trust, TrustState};
 pub use user::{Role as UserRole, User};
 

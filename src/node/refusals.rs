@@ -1,10 +1,12 @@
-//! Every refusal is recorded: those of members and users in a log entry each, those of other callers as counts, so that
-//! callers without credentials cannot fill the log.
+//! Every refusal is recorded: those of members and users in a log entry each, or as counts if one member causes many of
+//! the same kind; those of other callers as counts. Nobody can fill the log: each member has a quota of entries and bytes.
 
+use super::error::Recorded;
 use super::{Counterparty, Error, Node};
 use crate::audit::entry::{Decision, Facts, Kind};
 use crate::core::id::ParticipantId;
 use crate::core::limits;
+use crate::core::time::Timestamp;
 use crate::storage::Change;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -47,18 +49,51 @@ impl CountedRefusal {
     }
 }
 
-/// Log entries that one member caused in the current minute.
-struct Quota {
-    minute: i64,
-    writes: u32,
+/// What each member may cause to be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Quotas {
+    /// Log entries per minute.
+    pub writes_per_minute: u32,
+    /// Bytes per day.
+    pub bytes_per_day: u64,
 }
 
-/// Counts refusals, and enforces each member's quota of log entries.
+/// What one member caused in the current minute and day.
+#[derive(Default)]
+struct Used {
+    minute: i64,
+    writes: u32,
+    /// Refusals of this minute, by kind of entry and rule.
+    refused: BTreeMap<(Kind, String), u32>,
+    day: i64,
+    bytes: u64,
+}
+
+impl Used {
+    fn at(&mut self, now: Timestamp) -> &mut Self {
+        let (minute, day) = (now.ms().div_euclid(60_000), now.ms().div_euclid(DAY_MS));
+        if self.minute != minute {
+            (self.minute, self.writes) = (minute, 0);
+            self.refused.clear();
+        }
+        if self.day != day {
+            (self.day, self.bytes) = (day, 0);
+        }
+        self
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Counts of refusals, by reason, of one member or of all other callers.
+type Counts = BTreeMap<Option<ParticipantId>, BTreeMap<String, u64>>;
+
+/// Counts refusals, and enforces each member's quotas.
 pub struct Refusals {
-    writes_per_member_per_minute: u32,
-    quotas: Mutex<HashMap<ParticipantId, Quota>>,
+    quotas: Quotas,
+    used: Mutex<HashMap<ParticipantId, Used>>,
     /// Counted, and not yet in the log.
-    pending: Mutex<BTreeMap<CountedRefusal, u64>>,
+    pending: Mutex<Counts>,
     /// Since the start, by kind of log entry or by reason.
     totals: Mutex<BTreeMap<String, u64>>,
 }
@@ -68,14 +103,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Refusals {
-    /// `writes_per_member_per_minute` is the quota of log entries for each member.
-    pub fn new(writes_per_member_per_minute: u32) -> Self {
-        Self {
-            writes_per_member_per_minute,
-            quotas: Mutex::default(),
-            pending: Mutex::default(),
-            totals: Mutex::default(),
-        }
+    /// `quotas` are those of each member.
+    pub fn new(quotas: Quotas) -> Self {
+        Self { quotas, used: Mutex::default(), pending: Mutex::default(), totals: Mutex::default() }
     }
 
     /// Refusals since the start, by kind of log entry or by reason.
@@ -88,29 +118,45 @@ impl Refusals {
     }
 
     /// Counts; true if nothing was pending before.
-    fn count(&self, reason: CountedRefusal) -> bool {
-        self.add_to_total(reason.name().to_owned());
+    fn count(&self, of: Option<&ParticipantId>, reason: String) -> bool {
         let mut pending = lock(&self.pending);
         let first = pending.is_empty();
-        *pending.entry(reason).or_default() += 1;
+        *pending.entry(of.cloned()).or_default().entry(reason).or_default() += 1;
         first
     }
 
-    fn charge(&self, member: &ParticipantId, minute: i64) -> bool {
-        let mut quotas = lock(&self.quotas);
-        let quota = quotas.entry(member.clone()).or_insert(Quota { minute, writes: 0 });
-        if quota.minute != minute {
-            *quota = Quota { minute, writes: 0 };
-        }
-        quota.writes = quota.writes.saturating_add(1);
-        quota.writes <= self.writes_per_member_per_minute
+    fn used<T>(&self, member: &ParticipantId, now: Timestamp, work: impl FnOnce(&mut Used) -> T) -> T {
+        work(lock(&self.used).entry(member.clone()).or_default().at(now))
+    }
+
+    /// Charges writes and bytes; false if a quota is exceeded.
+    fn charge(&self, member: &ParticipantId, now: Timestamp, writes: u32, bytes: u64) -> bool {
+        self.used(member, now, |used| {
+            used.writes = used.writes.saturating_add(writes);
+            used.bytes = used.bytes.saturating_add(bytes);
+            used.writes <= self.quotas.writes_per_minute && used.bytes <= self.quotas.bytes_per_day
+        })
+    }
+
+    /// Whether a member's refusal gets an entry of its own: the first ones of a kind in each minute do.
+    fn is_single(&self, member: &ParticipantId, now: Timestamp, kind: Kind, rule: &str) -> bool {
+        self.used(member, now, |used| {
+            let count = used.refused.entry((kind, cut(rule))).or_default();
+            *count += 1;
+            *count <= limits::REFUSALS_SINGLE_PER_MINUTE
+        })
     }
 }
 
 impl Node {
     /// Counts a refusal. The first one starts a timer that logs the counts.
     pub fn count_refusal(self: &Arc<Self>, reason: CountedRefusal) {
-        if self.refusals.count(reason) {
+        self.refusals.add_to_total(reason.name().to_owned());
+        self.count_refusal_of(None, reason.name().to_owned());
+    }
+
+    fn count_refusal_of(self: &Arc<Self>, member: Option<&ParticipantId>, reason: String) {
+        if self.refusals.count(member, reason) {
             let node = self.clone();
             tokio::spawn(async move {
                 loop {
@@ -126,26 +172,43 @@ impl Node {
     /// Logs the counted refusals; false if that failed and they stay pending.
     pub async fn flush_counted_refusals(&self) -> bool {
         let counts = std::mem::take(&mut *lock(&self.refusals.pending));
-        if counts.is_empty() {
-            return true;
-        }
-        let detail = counts.iter().map(|(reason, count)| (reason.name().to_owned(), Value::from(*count))).collect();
-        let facts = Facts { decision: Some(Decision::Refused), detail, ..Facts::default() };
-        if let Err(error) = self.store().commit(Change::new(self.draft(Kind::RefusalsCounted, facts))).await {
+        let entry = |(of, counts): (&Option<ParticipantId>, &BTreeMap<String, u64>)| {
+            let detail = counts.iter().map(|(reason, count)| (reason.clone(), Value::from(*count))).collect();
+            let parties = of.iter().cloned().collect();
+            let facts = Facts { decision: Some(Decision::Refused), parties, detail, ..Facts::default() };
+            self.draft(Kind::RefusalsCounted, facts)
+        };
+        let mut entries = counts.iter().map(entry);
+        let Some(first) = entries.next() else { return true };
+        let change = entries.fold(Change::new(first), Change::entry);
+        if let Err(error) = self.store().commit(change).await {
             tracing::error!(%error, "counted refusals could not be logged; trying again later");
             let mut pending = lock(&self.refusals.pending);
-            counts.into_iter().for_each(|(reason, count)| *pending.entry(reason).or_default() += count);
+            for (of, counts) in counts {
+                let of = pending.entry(of).or_default();
+                counts.into_iter().for_each(|(reason, count)| *of.entry(reason).or_default() += count);
+            }
             return false;
         }
         true
     }
 
-    /// Charges a log entry to the member's quota, or refuses.
+    /// Charges a log entry to the member's quotas, or refuses.
     pub fn charge_quota(self: &Arc<Self>, member: &ParticipantId) -> Result<(), Error> {
-        if self.refusals.charge(member, self.now().ms() / 60_000) {
+        self.charge(member, 1, limits::ENTRY_BYTES_CHARGED)
+    }
+
+    /// Charges the bytes of a message, parts of which are stored, or refuses.
+    pub fn charge_bytes(self: &Arc<Self>, member: &ParticipantId, bytes: usize) -> Result<(), Error> {
+        self.charge(member, 0, bytes as u64)
+    }
+
+    fn charge(self: &Arc<Self>, member: &ParticipantId, writes: u32, bytes: u64) -> Result<(), Error> {
+        if self.refusals.charge(member, self.now(), writes, bytes) {
             return Ok(());
         }
-        self.count_refusal(CountedRefusal::OverQuota);
+        self.refusals.add_to_total(CountedRefusal::OverQuota.name().to_owned());
+        self.count_refusal_of(Some(member), CountedRefusal::OverQuota.name().to_owned());
         Err(Error::TooMany)
     }
 
@@ -157,6 +220,12 @@ impl Node {
         }
         if !error.is_refusal() {
             return error;
+        }
+        let rule = facts.rule.as_deref().unwrap_or(error.code()).to_owned();
+        if !self.refusals.is_single(&from.participant, self.now(), kind, &rule) {
+            self.refusals.add_to_total(kind.name());
+            self.count_refusal_of(Some(&from.participant), format!("{}: {}", kind.name(), cut(&rule)));
+            return error.with(Recorded::Counted);
         }
         if let Err(over) = self.charge_quota(&from.participant) {
             return over;
@@ -186,7 +255,7 @@ impl Node {
         tracing::info!(peer = ?facts.parties.first(), rule = facts.rule, reason, "refused");
         self.refusals.add_to_total(kind.name());
         match self.store().commit(Change::new(self.draft(kind, facts))).await {
-            Ok(mut logged) => logged.pop().map_or(error.clone(), |entry| error.with(entry)),
+            Ok(mut logged) => logged.pop().map_or(error.clone(), |entry| error.with(Recorded::Entry(entry))),
             // Without a log entry there can be no promise: the caller gets the store's error instead.
             Err(store) => store.into(),
         }

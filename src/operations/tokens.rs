@@ -9,7 +9,7 @@ use crate::core::time::Timestamp;
 use crate::idempotency::{Idempotency, IdempotencyKey};
 use crate::identity::key::base64url;
 use crate::node::{Error, Node, Place, Places, User, UserRole as Role, details};
-use crate::storage::{Change, TokenRow, Write};
+use crate::storage::{Change, Guard, StoreError, TokenRow, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -134,16 +134,27 @@ impl Tokens {
         if row.revoked {
             return Ok(());
         }
-        let mut others = rows.iter().filter(|other| other.id != *id && !other.revoked && now < other.expires);
-        if row.role == Role::Admin.name() && !others.any(|other| other.role == Role::Admin.name()) {
-            let reason =
-                "this is the last administrator's token, and only administrators create tokens: create another first";
-            return Err(Error::invalid("conflict", reason));
-        }
         let facts = Facts { detail: details(json!({"token": id, "role": row.role})), ..Facts::default() };
-        let change = Change::new(self.node.draft(Kind::TokenRevoked, facts)).write(Write::RevokeToken(id.clone()));
-        self.node.store().commit(change).await?;
-        Ok(())
+        let mut change = Change::new(self.node.draft(Kind::TokenRevoked, facts)).write(Write::RevokeToken(id.clone()));
+        if row.role == Role::Admin.name() {
+            // A guard, since all administrators' tokens may be revoked at the same time.
+            change = change.guard(Guard::OtherAdmin(id.clone(), now));
+        }
+        match self.node.store().commit(change).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::Conflict(_)) => self.not_revoked(id).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Why a token was not revoked, if it was not revoked in the meantime.
+    async fn not_revoked(&self, id: &TokenId) -> Result<(), Error> {
+        if self.node.store().tokens().await?.iter().any(|row| row.id == *id && row.revoked) {
+            return Ok(());
+        }
+        let reason =
+            "this is the last administrator's token, and only administrators create tokens: create another first";
+        Err(Error::invalid("conflict", reason))
     }
 
     /// The user of a token, if it is known, not expired and not revoked.

@@ -5,12 +5,12 @@ use super::REGISTER_HEADER;
 use super::app::{App, Connection};
 use super::wire::with_context;
 use crate::audit::promise;
-use crate::core::id::ProcessId;
+use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::evidence::Evidence;
 use crate::identity::bearer;
-use crate::node::{Counterparty, Error};
+use crate::node::{Counterparty, Error, Recorded};
 use crate::storage::Logged;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -70,11 +70,18 @@ impl FromRequestParts<App> for ActiveMember {
         let AnyMember(from) = AnyMember::from_request_parts(parts, app).await?;
         let what = format!("{} {}", parts.method, parts.uri.path());
         match app.services.membership.require_active(&from, &what).await {
-            Ok(()) => Ok(Self(from)),
+            Ok(()) => {
+                parts.extensions.insert(Charged(from.participant.clone()));
+                Ok(Self(from))
+            }
             Err(error) => Err(Failure::of(Family::of(parts.uri.path()), error).promised(&app.services.evidence, &from)),
         }
     }
 }
+
+/// The member whose quota the body of a request is charged to.
+#[derive(Clone)]
+struct Charged(ParticipantId);
 
 /// A JSON body within its limit; the handler parses it.
 pub struct JsonBody(pub Bytes);
@@ -82,8 +89,9 @@ pub struct JsonBody(pub Bytes);
 impl FromRequest<App> for JsonBody {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         let family = Family::of(request.uri().path());
+        let charged = request.extensions().get::<Charged>().cloned();
         let json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let json =
             json.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"));
@@ -91,10 +99,14 @@ impl FromRequest<App> for JsonBody {
             let error = Error::invalid("content-type", "the body must be application/json");
             return Err(Failure { status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), ..Failure::of(family, error) });
         }
-        read_body(request.into_body(), limits::PEER_BODY_BYTES_MAX).await.map(Self).map_err(|status| {
+        let body = read_body(request.into_body(), limits::PEER_BODY_BYTES_MAX).await.map_err(|status| {
             let reason = format!("the body could not be read, or is longer than {} bytes", limits::PEER_BODY_BYTES_MAX);
             Failure { status: Some(status), ..Failure::of(family, Error::invalid("body", reason)) }
-        })
+        })?;
+        if let Some(Charged(member)) = charged {
+            app.services.node.charge_bytes(&member, body.len()).map_err(|error| Failure::of(family, error))?;
+        }
+        Ok(Self(body))
     }
 }
 
@@ -219,7 +231,7 @@ impl IntoResponse for Failure {
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body.to_string()).into_response();
         // `authenticate` has counted unauthenticated callers; refusals of members carry their log entry.
         let counted = matches!(self.error, Error::TooMany) || matches!(self.error.code(), "membership" | "register");
-        if self.error.logged().is_some() || counted {
+        if !matches!(self.error.recorded(), Recorded::Not) || counted {
             response.extensions_mut().insert(Traced);
         }
         add_promise(response.headers_mut(), self.promise.as_deref());

@@ -8,7 +8,7 @@ use super::{
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
 };
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
@@ -86,7 +86,7 @@ pass_through! {
     open_processes() -> Result<(Vec<ProcessId>, Vec<ProcessId>), StoreError>;
     open_negotiations(after: Option<&ProcessId>, limit: usize) -> Listed<Negotiation>;
     transfer_of(negotiation: &ProcessId) -> Found<Transfer>;
-    requests(before: Option<&(Timestamp, ProcessId)>, limit: usize) -> Listed<Negotiation>;
+    requests(enterprise: &Text, before: Option<&(Timestamp, ProcessId)>, limit: usize) -> Listed<Negotiation>;
     agreement(id: &AgreementId) -> Found<AgreementRow>;
     has_agreement_on(peer: &ParticipantId, manifest: &Digest) -> Result<bool, StoreError>;
     release(request: &Digest) -> Found<ReleaseRow>;

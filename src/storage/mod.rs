@@ -24,7 +24,7 @@ pub use rows::{
 use crate::audit::entry::{Draft, FieldOpening, Kind, Opening};
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
 };
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
@@ -47,6 +47,8 @@ pub enum Guard {
     Count(AgreementId, u64),
     /// The member has fewer open processes than this.
     OpenProcesses(ParticipantId, u64),
+    /// An administrator's token other than this one is valid at this time.
+    OtherAdmin(TokenId, Timestamp),
 }
 
 /// A change of state. Inserting an existing row or updating a row with another revision is a conflict.
@@ -387,9 +389,11 @@ pub trait Store: Send + Sync {
     async fn open_negotiations(&self, after: Option<&ProcessId>, limit: usize) -> Result<Vec<Negotiation>, StoreError>;
     /// The transfer that followed a negotiation.
     async fn transfer_of(&self, negotiation: &ProcessId) -> Result<Option<Transfer>, StoreError>;
-    /// Negotiations started by this node, newest first, before `before` (start time and identifier).
+    /// Negotiations started by this node on behalf of an enterprise, newest first, before `before` (start time and
+    /// identifier).
     async fn requests(
         &self,
+        enterprise: &Text,
         before: Option<&(Timestamp, ProcessId)>,
         limit: usize,
     ) -> Result<Vec<Negotiation>, StoreError>;

@@ -110,3 +110,42 @@ async fn slow_uploads_stop_nobody() {
     tokio::task::block_in_place(|| good(&args));
     run.stop();
 }
+
+/// A member that is refused again and again, and one that sends much: the log does not grow with it, the counts are in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_one_kind_are_summed() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let configuration = a.folder.join("crosspark.toml");
+    let original = std::fs::read_to_string(&configuration).unwrap();
+    assert!(original.contains("stored_mib_per_member_per_day = 256"), "{original}");
+    std::fs::write(&configuration, original.replace("per_day = 256", "per_day = 1")).unwrap();
+    let run = a.start().await;
+    let client = a.client(&alliance, b.identity());
+    let url = format!("{}/dsp/2025-1/transfers/urn:uuid:00000000-0000-4000-8000-000000000000", a.endpoint);
+    let mut promised = 0;
+    for _ in 0..300 {
+        let response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        promised += usize::from(response.headers().contains_key("crosspark-promise"));
+    }
+    // Two minutes at most have begun.
+    let entries = a.entries().await;
+    let own = entries.iter().filter(|row| row["entry"]["kind"] == "access.refused").count();
+    assert!((20..=40).contains(&own) && promised == own, "{own} {promised}");
+    let counted = entries.iter().filter(|row| row["entry"]["kind"] == "refusals.counted");
+    let counts = counted.filter(|row| row["entry"]["parties"] == json!([b.id]));
+    let counts: u64 = counts.filter_map(|row| row["entry"]["detail"]["access.refused: not-found"].as_u64()).sum();
+    assert_eq!(counts as usize + own, 300);
+
+    // The quota of bytes: a message that is refused costs what it is long.
+    let message = json!({"@context": [CONTEXT], "@type": "ContractRequestMessage", "padding": "x".repeat(400_000)});
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let sent = client.post(format!("{}/dsp/2025-1/negotiations/request", a.endpoint)).json(&message);
+        statuses.push(sent.send().await.unwrap().status().as_u16());
+    }
+    assert_eq!((statuses[0], statuses[3]), (400, 429), "{statuses:?}");
+    assert!(std::fs::metadata(a.folder.join("state.db")).unwrap().len() < 2 << 20);
+    run.stop();
+}

@@ -11,7 +11,7 @@ use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
 };
 use crate::core::limits;
 use crate::core::time::{Clock, NodeClock, Timestamp};
@@ -239,10 +239,16 @@ impl Store for MemoryStore {
         Ok(self.disk.state().transfers.values().find(|t| t.negotiation == *negotiation).cloned())
     }
 
-    async fn requests(&self, before: Option<&(Timestamp, ProcessId)>, limit: usize) -> Listed<Negotiation> {
+    async fn requests(
+        &self,
+        enterprise: &Text,
+        before: Option<&(Timestamp, ProcessId)>,
+        limit: usize,
+    ) -> Listed<Negotiation> {
         let state = self.disk.state();
         let mut own: Vec<Negotiation> =
             state.negotiations.values().filter(|n| n.role == Role::Consumer).cloned().collect();
+        own.retain(|n| n.subject.enterprise.as_ref() == Some(enterprise));
         let key = |n: &Negotiation| (n.started, n.id.clone());
         own.retain(|n| before.is_none_or(|before| key(n) < *before));
         own.sort_by_key(|n| std::cmp::Reverse(key(n)));

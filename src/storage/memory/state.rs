@@ -89,6 +89,11 @@ impl State {
                 let transfer = self.transfers.get(id).map(|t| t.revision);
                 (Conflict::Process, negotiation.or(transfer) == Some(*revision))
             }
+            Guard::OtherAdmin(token, at) => {
+                let is_other =
+                    |row: &&TokenRow| row.id != *token && !row.revoked && row.role == "admin" && *at < row.expires;
+                (Conflict::Token, self.tokens.values().any(|row| is_other(&row)))
+            }
             Guard::Count(id, used) => {
                 (Conflict::UseCount, self.agreements.get(id).is_some_and(|row| row.used == *used))
             }

@@ -66,6 +66,13 @@ pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreErro
                 peer.to_string(),
                 max.to_string(),
             ),
+            Guard::OtherAdmin(token, at) => (
+                Conflict::Token,
+                "SELECT 1 FROM token WHERE id <> ?1 AND revoked = 0 AND json_extract(body, '$.role') = 'admin'
+                 AND json_extract(body, '$.expires') > ?2 LIMIT 1",
+                token.to_string(),
+                at.to_string(),
+            ),
         };
         let holds = connection.prepare_cached(sql)?.query_row([first, second], |_| Ok(())).optional()?;
         holds.ok_or(StoreError::Conflict(what))?;

@@ -7,7 +7,8 @@ use super::{catalog, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, IdError, KeyId, MessageId, OfferId, ParticipantId, ProcessId, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, IdError, KeyId, MessageId, OfferId, ParticipantId, ProcessId, Text,
+    TokenId,
 };
 use crate::core::limits;
 use crate::core::time::Timestamp;
@@ -22,7 +23,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 fn rows_max(limit: usize) -> i64 {
-    limit.min(limits::PAGE_ROWS_MAX) as i64
+    // One more than a page shows whether there is another.
+    limit.min(limits::PAGE_ROWS_MAX + 1) as i64
 }
 
 fn entry_row(connection: &Connection, row: (i64, String, [u8; 32], [u8; 32])) -> Result<EntryRow, StoreError> {
@@ -210,14 +212,16 @@ impl Store for SqliteStore {
 
     async fn requests(
         &self,
+        enterprise: &Text,
         before: Option<&(Timestamp, ProcessId)>,
         limit: usize,
     ) -> Result<Vec<Negotiation>, StoreError> {
         let (started, id) = before.map_or((i64::MAX, String::new()), |(started, id)| (started.ms(), id.to_string()));
-        let sql =
-            "SELECT body FROM process WHERE kind = 'negotiation' AND role = 'consumer' AND (started, id) < (?1, ?2)
+        let enterprise = enterprise.to_string();
+        let sql = "SELECT body FROM process WHERE kind = 'negotiation' AND role = 'consumer'
+                   AND json_extract(body, '$.subject.enterprise') = ?4 AND (started, id) < (?1, ?2)
                    ORDER BY started DESC, id DESC LIMIT ?3";
-        self.readers.read(move |c| bodies(c, sql, params![started, id, rows_max(limit)])).await
+        self.readers.read(move |c| bodies(c, sql, params![started, id, rows_max(limit), enterprise])).await
     }
 
     async fn agreement(&self, id: &AgreementId) -> Result<Option<AgreementRow>, StoreError> {

@@ -86,6 +86,10 @@ CREATE TABLE recalled (
 CREATE INDEX version_blob ON version (json_extract(body, '$.blob'));
 CREATE INDEX holding_blob ON holding (json_extract(body, '$.blob'));
 CREATE INDEX entry_alarm ON entry (n) WHERE json_extract(body, '$.kind') = 'peer.alarm';
+", "
+DROP INDEX process_requests;
+CREATE INDEX process_requests ON process (json_extract(body, '$.subject.enterprise'), started, id)
+  WHERE kind = 'negotiation' AND role = 'consumer';
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

@@ -3,7 +3,7 @@
 
 use super::faults::{Fault, Plan};
 use super::seeds::run;
-use super::world::{A, B, World, user};
+use super::world::{A, B, World, enterprise, user};
 use crosspark::contracts::RequestStage;
 use crosspark::core::id::Text;
 use crosspark::delivery::Opened;
@@ -61,7 +61,7 @@ impl Use {
             },
             Self::Seal => node.evidence.seal().await,
             Self::Open => {
-                let request = world.store(B).requests(None, 1).await.unwrap().pop().unwrap();
+                let request = world.store(B).requests(&enterprise(), None, 1).await.unwrap().pop().unwrap();
                 let Opened::Kept(mut kept) = node.contracts.requests.open(&user(), &request.id).await? else {
                     panic!("expected a stored dataset")
                 };

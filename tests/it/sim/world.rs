@@ -20,7 +20,7 @@ use crosspark::identity::root::RootChain;
 use crosspark::identity::x509::Presented;
 use crosspark::index::Index;
 use crosspark::ingest::Format;
-use crosspark::node::{DecisionMaker, DocumentKey, Identity, PolicyDecides, Trust, TrustState, User, UserRole};
+use crosspark::node::{DecisionMaker, DocumentKey, Identity, PolicyDecides, Quotas, Trust, TrustState, User, UserRole};
 use crosspark::protocol::{self, Connection};
 use crosspark::publishing::Publication;
 use crosspark::schema::{self, SchemaRegistry};
@@ -333,7 +333,7 @@ impl World {
                 decisions: self.decisions.get_or_init(|| Arc::new(PolicyDecides)).clone(),
             },
             schemas: SchemaRegistry::new(schema::built_in()).unwrap(),
-            writes_per_member_per_minute: 12_000,
+            quotas: Quotas { writes_per_minute: 12_000, bytes_per_day: 1 << 30 },
             received_max: Default::default(),
         })
     }
@@ -395,7 +395,7 @@ impl World {
     pub async fn request(&self) -> ProcessId {
         let purpose = Text::parse("research").unwrap();
         loop {
-            if let Some(own) = self.store(B).requests(None, 1).await.unwrap().pop() {
+            if let Some(own) = self.store(B).requests(&enterprise(), None, 1).await.unwrap().pop() {
                 return own.id;
             }
             if let Some(node) = self.node(B) {
@@ -466,4 +466,9 @@ impl World {
         assert!(report.is_good() && report.covered == report.entries, "{report:?}");
         rows.into_iter().map(|row| row.entry).collect()
     }
+}
+
+/// The enterprise of [`user`].
+pub fn enterprise() -> Text {
+    Text::parse(ENTERPRISE).unwrap()
 }
