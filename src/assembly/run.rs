@@ -35,7 +35,7 @@ fn listen(socket: TcpSocket) -> Result<TcpListener, AssemblyError> {
 
 /// Rules of the peer listener.
 fn peer_rules(services: &Services, acceptor: TlsAcceptor) -> Rules {
-    let (counting, known) = (services.node.clone(), services.node.clone());
+    let (counting, known, tokens) = (services.node.clone(), services.node.clone(), services.membership.clone());
     Rules {
         shed: Arc::new(move || counting.count_refusal(CountedRefusal::Shed)),
         tls: Some(acceptor),
@@ -45,6 +45,7 @@ fn peer_rules(services: &Services, acceptor: TlsAcceptor) -> Rules {
         in_flight_per_caller_max: limits::REQUESTS_PER_MEMBER_MAX,
         in_flight_unauthenticated_max: limits::REQUESTS_UNAUTHENTICATED_MAX,
         always: &[],
+        connector: Arc::new(move |headers| tokens.connector_of(protocol::bearer_of(headers)?)),
         is_known: Arc::new(move |pin| known.trust().register.member_by_pin(pin, known.now()).is_some()),
         open: services.operations.health.peer_connections(),
     }
@@ -54,6 +55,7 @@ fn peer_rules(services: &Services, acceptor: TlsAcceptor) -> Rules {
 fn user_rules(peer_rules: &Rules) -> Rules {
     Rules {
         tls: None,
+        connector: Arc::new(|_| None),
         request_time_max: None,
         per_address_max: limits::CONNECTIONS_MAX,
         in_flight_per_caller_max: limits::REQUESTS_IN_FLIGHT_MAX,

@@ -128,6 +128,10 @@ pub fn run(cli: Cli) -> ExitCode {
             return ExitCode::from(exit::FAILED);
         }
     };
+    // What a node holds is of no concern to other users of the machine. What an alliance publishes is.
+    if !matches!(cli.command, Command::Alliance(_)) {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     let json = cli.json;
     let outcome = runtime.block_on(async {
         match cli.command {

@@ -19,7 +19,7 @@ use crate::services::Services;
 use app::App;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use problem::Problem;
@@ -46,7 +46,10 @@ pub fn router(services: Services, stop: watch::Receiver<bool>) -> Router {
 async fn traced(State(app): State<App>, request: Request, next: Next) -> Response {
     let header = request.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let trace = header.and_then(TraceId::from_header).unwrap_or_else(|| app.services.node.new_trace());
-    trace::within(Some(trace), next.run(request)).await
+    let mut response = trace::within(Some(trace), next.run(request)).await;
+    // Some responses hold secrets, all of them the park's own affairs.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn no_route(State(app): State<App>) -> Problem {

@@ -4,7 +4,7 @@
 use super::Membership;
 use crate::audit::entry::{Facts, Kind};
 use crate::core::id::{KeyId, ParticipantId};
-use crate::identity::bearer;
+use crate::identity::bearer::{self, BearerError};
 use crate::identity::key::KeyUse;
 use crate::identity::register::{Member, Proof, Status};
 use crate::identity::x509::{Presented, Side};
@@ -45,13 +45,8 @@ impl Membership {
 
     /// The connector that presents a bearer token; only for connectors that the register lists with tokens.
     pub async fn authenticate_bearer(&self, token: &str) -> Result<Counterparty, Error> {
-        let (trust, now) = (self.node.trust(), self.node.now());
-        let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
-        let keys = |kid: &KeyId| {
-            let member = trust.register.member(&kid.participant()).filter(by_token)?;
-            member.key(kid, KeyUse::Document, now)
-        };
-        let member = bearer::verify(token, self.node.me(), now, keys).map(|id| trust.register.member(&id));
+        let trust = self.node.trust();
+        let member = self.verify_bearer(&trust, token).map(|id| trust.register.member(&id));
         match member {
             Ok(Some(member)) => self.ensure_register_current(Counterparty::new(member, &trust), &trust),
             Ok(None) | Err(_) => {
@@ -64,6 +59,21 @@ impl Membership {
                 Err(Error::forbidden("membership", reason))
             }
         }
+    }
+
+    fn verify_bearer(&self, trust: &Trust, token: &str) -> Result<ParticipantId, BearerError> {
+        let now = self.node.now();
+        let by_token = |member: &&Member| member.connector.as_ref().is_some_and(|c| c.proof == Proof::Token);
+        let keys = |kid: &KeyId| {
+            let member = trust.register.member(&kid.participant()).filter(by_token)?;
+            member.key(kid, KeyUse::Document, now)
+        };
+        bearer::verify(token, self.node.me(), now, keys)
+    }
+
+    /// The connector that a bearer token proves, for limits only.
+    pub fn connector_of(&self, token: &str) -> Option<ParticipantId> {
+        self.verify_bearer(&self.node.trust(), token).ok()
     }
 
     fn ensure_register_current(&self, counterparty: Counterparty, trust: &Trust) -> Result<Counterparty, Error> {

@@ -10,6 +10,7 @@ mod wire;
 
 pub use app::{Connection, Held, Presence};
 pub use client::HttpPeer;
+pub use guard::bearer_of;
 pub use linger::linger;
 pub use routes::router;
 pub use wire::{BASE, Incoming, outgoing as wire_message};

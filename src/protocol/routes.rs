@@ -3,6 +3,7 @@
 use super::app::App;
 use super::dataplane;
 use super::guard::{ActiveMember, AnyMember, Failure, Family, JsonBody, Names, Traced, answer};
+use super::linger::linger;
 use super::wire::{self, BASE, Incoming};
 use super::{REGISTER_HEADER, TRACE_HEADER};
 use crate::catalog::Filter;
@@ -16,7 +17,7 @@ use crate::services::Services;
 use crate::storage::Logged;
 use crate::transfer::Transfer;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -59,6 +60,7 @@ pub fn router(services: Services) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(axum::middleware::from_fn_with_state(app.clone(), tell_register))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(Semaphore::new(limits::LINGERING_MAX)), linger))
         .with_state(app)
 }
 
@@ -70,7 +72,12 @@ async fn tell_register(
 ) -> Response {
     let header = request.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let trace = header.and_then(TraceId::from_header);
+    let post = request.method() == Method::POST;
     let mut response = trace::within(trace, next.run(request)).await;
+    if post {
+        // Keys, tokens and claims.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     // Refusals that no handler logged or counted, such as an unreadable path, query or range, are counted here.
     if response.status().is_client_error() && response.extensions().get::<Traced>().is_none() {
         app.services.node.count_refusal(CountedRefusal::NoRoute);

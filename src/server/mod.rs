@@ -4,12 +4,13 @@ mod write_timeout;
 mod permits;
 
 use crate::core::digest::Digest;
+use crate::core::id::ParticipantId;
 use crate::core::limits;
 use crate::identity::x509::Presented;
 use crate::protocol::{Connection, Held, Presence};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -47,6 +48,8 @@ pub struct Rules {
     pub always: &'static [&'static str],
     /// Whether this key is a member's. Keys alone are no basis for limits, since anyone can create any number of them.
     pub is_known: Arc<dyn Fn(&Digest) -> bool + Send + Sync>,
+    /// The connector whose token a request carries, if any.
+    pub connector: Arc<dyn Fn(&HeaderMap) -> Option<ParticipantId> + Send + Sync>,
     /// Called for every connection or request that is rejected before it reaches a handler.
     pub shed: Arc<dyn Fn() + Send + Sync>,
     /// Number of open connections, for metrics.
@@ -266,7 +269,11 @@ async fn respond(
 ) -> Result<Response<Body>, Infallible> {
     // Whoever watches the node must see that it is busy.
     let in_flight = if state.rules.always.contains(&request.uri().path()) { &state.always } else { &state.in_flight };
-    let request_permit = match in_flight.take(caller) {
+    // A connector that proves itself by a token has permits of its own, which a flood of other callers does not take.
+    let unknown = matches!(caller, Caller::Network(_));
+    let connector = if unknown { (state.rules.connector)(request.headers()) } else { None };
+    let taken = in_flight.take(&connector.map_or_else(|| caller.clone(), Caller::Connector));
+    let request_permit = match taken {
         Ok(request_permit) => Arc::new(request_permit),
         Err(full) => {
             (state.rules.shed)();

@@ -1,6 +1,7 @@
 //! Limits on connections and requests in flight, in total and per caller.
 
 use crate::core::digest::Digest;
+use crate::core::id::ParticipantId;
 use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub enum Caller {
     /// Pin of a member's TLS key.
     Key(Digest),
+    /// A connector that proves itself by a token in each request.
+    Connector(ParticipantId),
     /// IPv4 address, or IPv6 /64, since one caller usually controls the whole /64.
     Network(IpAddr),
 }
@@ -186,6 +189,8 @@ mod tests {
         let unauthenticated = in_flight.take(&Caller::at([10, 0, 0, 1].into())).unwrap();
         assert_eq!(in_flight.take(&Caller::at([10, 0, 0, 2].into())).unwrap_err(), Overload::Node);
         assert!(in_flight.take(&Caller::Key(Digest::of(b"member"))).is_ok());
+        let connector = ParticipantId::parse("did:web:edc.example").unwrap();
+        assert!(in_flight.take(&Caller::Connector(connector)).is_ok());
         drop(unauthenticated);
         assert!(in_flight.take(&Caller::at([10, 0, 0, 2].into())).is_ok());
     }

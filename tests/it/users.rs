@@ -149,3 +149,70 @@ async fn refusals_of_one_kind_are_summed() {
     assert!(std::fs::metadata(a.folder.join("state.db")).unwrap().len() < 2 << 20);
     run.stop();
 }
+
+/// Revoking all administrators' tokens at the same time leaves one; secrets are not cached; files are the owner's only.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_remains_and_nothing_is_left_open() {
+    use std::os::unix::fs::PermissionsExt;
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run, run_b) = (a.start().await, b.start().await);
+    let client = crosspark::net::own_node_client().unwrap();
+    for _ in 0..7 {
+        let request = client.post(format!("{}/v1/tokens", a.management)).bearer_auth(a.admin_token());
+        let response = request.json(&json!({"role": "admin", "person": "x", "days": 1})).send().await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["cache-control"]),
+            (StatusCode::CREATED, &"no-store".parse().unwrap())
+        );
+    }
+    let all = a.get("admin", "/v1/tokens").await["tokens"].as_array().unwrap().clone();
+    let admins = all.iter().filter(|token| token["role"] == "admin").map(|token| token["id"].as_str().unwrap());
+    let revoke = admins.map(|id| {
+        let request = client.delete(format!("{}/v1/tokens/{id}", a.management)).bearer_auth(a.admin_token());
+        async move { request.send().await.unwrap().status().as_u16() }
+    });
+    let statuses = futures_util::future::join_all(revoke).await;
+    // Those that come after the caller's own token is revoked are unauthorized.
+    let database = rusqlite::Connection::open(a.folder.join("state.db")).unwrap();
+    let sql = "SELECT count(*) FROM token WHERE revoked = 0 AND json_extract(body, '$.role') = 'admin'";
+    let left: i64 = database.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert!(left >= 1, "{statuses:?}");
+
+    let (published, _) = b.publish("economic-indicator", &records(3), "ndjson", &research()).await;
+    assert_eq!(a.request(&b, dataset_of(&published), "research").await["stage"], "verified");
+    let mut folders = vec![a.folder.clone(), b.folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+            }
+        }
+    }
+    run_b.settle().await;
+    run.stop();
+    run_b.stop();
+}
+
+/// The folder of a node that was killed: its last entries are not covered yet, which is no tampering.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_is_not_a_forger() {
+    let alliance = Alliance::new();
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    for _ in 0..20 {
+        a.publish("economic-indicator", &records(2), "ndjson", &research()).await;
+    }
+    run.kill();
+    let (code, report) = a.verify(&[]);
+    assert!(code == 5 || code == 0, "{code} {report}");
+    // What was altered is still found.
+    let database = rusqlite::Connection::open(a.folder.join("state.db")).unwrap();
+    database.execute("UPDATE entry SET body = replace(body, 'dataset.published', 'dataset.withdrawn')", []).unwrap();
+    drop(database);
+    assert_eq!(a.verify(&[]).0, 4);
+}
