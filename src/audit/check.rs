@@ -253,7 +253,7 @@ impl Check {
             // A node signs a checkpoint soon after an entry. A longer end without one is not that of a running node:
             // somebody may have altered entries and removed the checkpoints that would show it.
             let short = self.time.ms().saturating_sub(self.uncovered_since.ms()) <= limits::UNCOVERED_MS_MAX;
-            let artifact = if short { UNCOVERED } else { "checkpoint" };
+            let artifact = if short && self.last_good > 0 { UNCOVERED } else { "checkpoint" };
             let reason = format!(
                 "no signed checkpoint covers the entries {} to {}: they are no evidence",
                 self.last_good,

@@ -29,6 +29,9 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use write_timeout::WriteTimeout;
 
+/// Finds the connector whose token a request carries.
+pub type ConnectorOf = Arc<dyn Fn(&HeaderMap) -> Option<ParticipantId> + Send + Sync>;
+
 /// Settings of one listener.
 #[derive(Clone)]
 pub struct Rules {
@@ -49,7 +52,7 @@ pub struct Rules {
     /// Whether this key is a member's. Keys alone are no basis for limits, since anyone can create any number of them.
     pub is_known: Arc<dyn Fn(&Digest) -> bool + Send + Sync>,
     /// The connector whose token a request carries, if any.
-    pub connector: Arc<dyn Fn(&HeaderMap) -> Option<ParticipantId> + Send + Sync>,
+    pub connector: ConnectorOf,
     /// Called for every connection or request that is rejected before it reaches a handler.
     pub shed: Arc<dyn Fn() + Send + Sync>,
     /// Number of open connections, for metrics.

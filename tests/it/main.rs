@@ -23,6 +23,7 @@ mod publishing;
 mod release;
 mod seeing;
 mod sim;
+mod soak;
 mod syscalls;
 mod texts;
 mod tidy;
