@@ -2,8 +2,9 @@
 //! so that a repeated request gets the first answer.
 
 use crate::core::digest::{Digest, KeyedHasher};
+use crate::core::id::TokenId;
 use crate::core::limits;
-use crate::node::{Error, Node, User};
+use crate::node::{Error, Node, Place, Places, User};
 use crate::storage::{Conflict, IdempotencyRow, StoreError, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,12 +63,24 @@ impl<R: Read> Read for HashingReader<R> {
 pub struct Idempotency {
     node: Arc<Node>,
     secret: Zeroizing<[u8; 32]>,
+    /// One place for each key: the same request at the same time waits for the answer of the first one.
+    alone: Places<(TokenId, String)>,
 }
 
 impl Idempotency {
     /// Digests of records are keyed by `secret`, so that a copied database does not confirm guesses.
     pub fn new(node: Arc<Node>, secret: Zeroizing<[u8; 32]>) -> Arc<Self> {
-        Arc::new(Self { node, secret })
+        let wait_max = limits::PEER_ANSWER_TIME_MAX;
+        let alone = Places::new(limits::REQUESTS_IN_FLIGHT_MAX, 1, wait_max, "requests with one idempotency key");
+        Arc::new(Self { node, secret, alone })
+    }
+
+    /// Held while the first request with a key is carried out.
+    pub async fn alone(&self, user: &User, key: Option<&IdempotencyKey>) -> Result<Option<Place>, Error> {
+        match key {
+            Some(key) => self.alone.take(&(user.token.clone(), key.key.clone())).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Wraps `source`, which is hashed if `wanted`.

@@ -139,6 +139,7 @@ impl Requests {
         purpose: &Text,
         once: Option<&IdempotencyKey>,
     ) -> Result<ProcessId, Error> {
+        let _alone = self.idempotency.alone(user, once).await?;
         if let Some(id) = self.idempotency.answered(user, once).await? {
             return Ok(id);
         }

@@ -114,6 +114,7 @@ impl Tokens {
             );
             Error::invalid("conflict", format!("{reason}; revoke it, and create another with a new key"))
         };
+        let _alone = self.idempotency.alone(user, once).await?;
         if let Some(id) = self.idempotency.answered(user, once).await? {
             return Err(already_returned(id));
         }

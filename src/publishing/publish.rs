@@ -93,6 +93,7 @@ impl Publishing {
         once: Option<&IdempotencyKey>,
         source: impl Source,
     ) -> Result<Published, Error> {
+        let _alone = self.idempotency.alone(user, once).await?;
         let source = match self.published_before(user, once, source).await? {
             Ok(published) => return Ok(published),
             Err(source) => source,

@@ -13,6 +13,8 @@ use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, NodeClock, SystemClock, Timestamp};
 use crate::dataset::manifest::SchemaRef;
 use crate::identity::key::SigningKey;
+use crate::negotiation::{Negotiation, Role, State, Subject};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -214,6 +216,61 @@ async fn tells_every_change(store: &dyn Store) {
     assert_eq!(pages, seen.collect::<Vec<_>>());
 }
 
+fn negotiation(n: u64, state: State, revision: u64) -> Negotiation {
+    Negotiation {
+        id: ProcessId::parse(&format!("urn:uuid:00000000-0000-4000-8000-{n:012}")).unwrap(),
+        role: Role::Provider,
+        peer: park(),
+        peer_pid: None,
+        state,
+        revision,
+        subject: Subject {
+            dataset: dataset(n),
+            offer: OfferId::parse("urn:uuid:offer").unwrap(),
+            policy: json!({}),
+            asked: None,
+            written: None,
+            claim: None,
+            purpose: None,
+            enterprise: None,
+        },
+        callback: None,
+        approval: None,
+        agreement: None,
+        reason: None,
+        cancelled: false,
+        seen: Vec::new(),
+        trace: None,
+        started: SystemClock.now(),
+        updated: SystemClock.now(),
+    }
+}
+
+/// The guards that limit what one holder has, and keep the last administrator.
+async fn guards_limits(store: &dyn Store) {
+    let put = |n: u64, state: State, revision: u64| Write::PutNegotiation(Box::new(negotiation(n, state, revision)));
+    let limited = || change().guard(Guard::OpenProcesses(park(), 2));
+    store.commit(limited().write(put(1, State::Requested, 1))).await.unwrap();
+    store.commit(limited().write(put(2, State::Requested, 1))).await.unwrap();
+    let third = store.commit(limited().write(put(3, State::Requested, 1))).await;
+    assert_eq!(third.unwrap_err(), StoreError::Conflict(Conflict::OpenProcesses));
+    store.commit(change().write(put(1, State::Terminated, 2))).await.unwrap();
+    store.commit(limited().write(put(3, State::Requested, 1))).await.unwrap();
+
+    let admin = |n: u8, expires: Timestamp| TokenRow { role: "admin".into(), expires, ..token(n) };
+    let (now, later) = (SystemClock.now(), SystemClock.now().plus_ms(60_000));
+    for (n, expires) in [(101, later), (102, later), (103, now.plus_ms(-1))] {
+        store.commit(change().write(Write::InsertToken(admin(n, expires)))).await.unwrap();
+    }
+    let revoke = |n: u8| {
+        let id = token(n).id;
+        store.commit(change().guard(Guard::OtherAdmin(id.clone(), now)).write(Write::RevokeToken(id)))
+    };
+    revoke(101).await.unwrap();
+    // The third one has expired.
+    assert_eq!(revoke(102).await.unwrap_err(), StoreError::Conflict(Conflict::Token));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_backend() {
     let key = || Arc::new(SigningKey::from_seed(park().key(3), &Zeroizing::new([7; 32])));
@@ -224,5 +281,6 @@ async fn every_backend() {
     for store in [&sqlite as &dyn Store, &memory] {
         conforms(store).await;
         tells_every_change(store).await;
+        guards_limits(store).await;
     }
 }
