@@ -118,7 +118,6 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
     // The node's own keys are trusted without confirmation: otherwise it could not start with new keys in quarantine.
     let own = identity::held_keys(&config.data, &kek)?;
     let trust = load_trust(&config, store.as_ref(), &own).await?;
-    clock.observe(trust.register.body().issued);
     let member = own_member(&config.participant, &trust)?;
     check_member(&config, member)?;
     let keys = OwnKeys::load(&config.data, &kek, member, clock.now())?;

@@ -55,6 +55,31 @@ pub struct Held {
     pub source: String,
 }
 
+/// Notes of one kind; those beyond the limit are counted.
+#[derive(Default)]
+struct Limited {
+    notes: Vec<String>,
+    more: u64,
+}
+
+impl Limited {
+    fn add(&mut self, note: String) {
+        if self.notes.len() < limits::FAULTS_REPORTED_MAX { self.notes.push(note) } else { self.more += 1 }
+    }
+
+    fn all(self) -> impl Iterator<Item = String> {
+        let more = (self.more > 0).then(|| format!("and {} more like the last one", self.more));
+        self.notes.into_iter().chain(more)
+    }
+}
+
+/// What is no fault. The kinds are apart, so that many of one do not hide the other.
+#[derive(Default)]
+struct Notes {
+    corrections: Limited,
+    unchecked: Limited,
+}
+
 /// Verifies a log from its first entry.
 pub struct Check {
     origin: LogOrigin,
@@ -67,7 +92,7 @@ pub struct Check {
     /// Time of the first entry that no checkpoint covers.
     uncovered_since: Timestamp,
     faults: Vec<Fault>,
-    notes: Vec<String>,
+    notes: Notes,
     releases: Releases,
     /// How far the indices differ from the positions: each difference is reported once.
     shift: i64,
@@ -89,7 +114,7 @@ impl Check {
             last_good: 0,
             uncovered_since: time,
             faults,
-            notes: Vec::new(),
+            notes: Notes::default(),
             releases: Releases::default(),
             shift: 0,
         };
@@ -159,7 +184,7 @@ impl Check {
         }
         match self.releases.examine(&entry) {
             Some(Finding::Contradiction(reason)) => self.fault(index, id, "entry", reason),
-            Some(Finding::Unchecked(reason)) => self.note(format!("entry {index}: {reason}")),
+            Some(Finding::Unchecked(reason)) => self.notes.unchecked.add(format!("entry {index}: {reason}")),
             None => {}
         }
         self.time = self.time.max(entry.time);
@@ -177,18 +202,12 @@ impl Check {
     /// the log had reached.
     fn note_correction(&mut self, index: u64, entry: &Entry) {
         let before = self.time;
-        self.note(format!(
+        self.notes.corrections.add(format!(
             "entry {index}: the park set its clock back from {before} to {}, as these peers confirmed: {}",
             entry.time,
             entry.facts.detail.get("peers").map(Value::to_string).unwrap_or_default()
         ));
         self.time = entry.time;
-    }
-
-    fn note(&mut self, note: String) {
-        if self.notes.len() < limits::FAULTS_REPORTED_MAX {
-            self.notes.push(note);
-        }
     }
 
     /// Compares a stored tile with the one computed from the entries.
@@ -273,7 +292,7 @@ impl Check {
             root: Digest::from_bytes(self.edge.root()),
             checkpoints: self.held.len(),
             faults: self.faults,
-            notes: self.notes,
+            notes: self.notes.corrections.all().chain(self.notes.unchecked.all()).collect(),
         }
     }
 }

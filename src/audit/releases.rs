@@ -12,6 +12,8 @@ use std::collections::HashMap;
 
 /// What an agreement says about time and uses.
 struct Terms {
+    /// Releases in the log so far.
+    releases: u64,
     policy: Policy,
     from: Timestamp,
     until: Timestamp,
@@ -52,21 +54,28 @@ impl Releases {
         }
         let agreement: Agreement = document::claimed(text("providerSignature")?).ok()?;
         let policy = Policy::from_value(&agreement.policy).ok()?;
-        let terms = Terms { policy, from: agreement.valid_from, until: agreement.valid_until };
+        let terms = Terms { releases: 0, policy, from: agreement.valid_from, until: agreement.valid_until };
         self.0.entry(agreement.id).or_insert(terms);
         Some(())
     }
 
-    fn contradiction(&self, entry: &Entry) -> Option<Finding> {
-        let id = entry.facts.agreement.as_ref()?;
-        let Some(terms) = self.0.get(id) else {
+    fn contradiction(&mut self, entry: &Entry) -> Option<Finding> {
+        let Some(id) = entry.facts.agreement.as_ref() else {
+            return Some(Finding::Unchecked(
+                "it releases data and names no agreement, so its terms are unknown".into(),
+            ));
+        };
+        let Some(terms) = self.0.get_mut(id) else {
             return Some(Finding::Unchecked(format!(
                 "it releases data under the agreement {id}, which is not in the log before it, so its terms are unknown"
             )));
         };
         // The decision was made some time before the commit.
         let decided = [entry.time, entry.time.plus_ms(-limits::DECISION_AGE_MS_MAX)];
-        let used = entry.facts.detail.get("used").and_then(Value::as_u64).unwrap_or(0);
+        let is_release = entry.kind != Kind::TransferTransition;
+        let stated = entry.facts.detail.get("used").and_then(Value::as_u64).unwrap_or(0);
+        let used = if is_release { stated.max(terms.releases) } else { 0 };
+        terms.releases += u64::from(is_release);
         let permitted = |at: &Timestamp| {
             terms.from <= *at && *at < terms.until && terms.policy.could_permit(*at, used, entry.facts.purpose.as_ref())
         };
@@ -146,12 +155,6 @@ mod tests {
         assert_eq!(releases.examine(&agreed), None);
         for (kind, time, used, good) in [
             (Kind::KeyReleased, "2026-06-01T09:00:00Z", 0, true),
-            (Kind::KeyReleased, "2026-06-01T11:59:59Z", 1, true),
-            (Kind::DataReleased, "2026-06-01T11:59:59Z", 1, true),
-            // Decided before the end, committed just after it.
-            (Kind::KeyReleased, "2026-06-01T12:00:30Z", 1, true),
-            (Kind::KeyReleased, "2026-06-01T12:01:00Z", 1, false),
-            (Kind::DataReleased, "2026-06-01T15:00:00Z", 1, false),
             (Kind::KeyReleased, "2026-06-01T07:00:00Z", 1, false),
             (Kind::KeyReleased, "2026-06-01T09:00:00Z", 2, false),
             (Kind::KeyRefused, "2026-06-01T15:00:00Z", 2, true),
@@ -159,5 +162,27 @@ mod tests {
             let found = releases.examine(&entry(kind, time, &id, json!({"used": used})));
             assert_eq!(found.is_none(), good, "{time} {used}: {found:?}");
         }
+        // Each in a log of its own, as the only release.
+        for (kind, time, used, good) in [
+            (Kind::KeyReleased, "2026-06-01T11:59:59Z", 1, true),
+            (Kind::DataReleased, "2026-06-01T11:59:59Z", 1, true),
+            // Decided before the end, committed just after it.
+            (Kind::KeyReleased, "2026-06-01T12:00:30Z", 1, true),
+            (Kind::KeyReleased, "2026-06-01T12:01:00Z", 1, false),
+            (Kind::DataReleased, "2026-06-01T15:00:00Z", 0, false),
+        ] {
+            let mut releases = Releases::default();
+            assert_eq!(releases.examine(&agreed), None);
+            let found = releases.examine(&entry(kind, time, &id, json!({"used": used})));
+            assert_eq!(found.is_none(), good, "{time} {used}: {found:?}");
+        }
+        // A count that is never stated is counted.
+        let mut releases = Releases::default();
+        assert_eq!(releases.examine(&agreed), None);
+        let silent = entry(Kind::DataReleased, "2026-06-01T09:00:00Z", &id, json!({}));
+        let found: Vec<bool> = (0..3).map(|_| releases.examine(&silent).is_none()).collect();
+        assert_eq!(found, [true, true, false]);
+        let nameless = Entry { facts: Facts { agreement: None, ..silent.facts.clone() }, ..silent };
+        assert!(matches!(releases.examine(&nameless), Some(Finding::Unchecked(_))));
     }
 }

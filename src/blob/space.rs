@@ -30,6 +30,8 @@ pub struct TooFull {
     needed: u64,
     available: u64,
     reserve: u64,
+    /// Whether it would be too little even without the downloads in progress.
+    pub without_others: bool,
 }
 
 impl Space {
@@ -84,7 +86,10 @@ impl Space {
         };
         match self.promised.fetch_update(Ordering::SeqCst, Ordering::SeqCst, enough) {
             Ok(_) => Ok(Promised { space: self, left: needed }),
-            Err(_) => Err(TooFull { needed, available, reserve }),
+            Err(_) => {
+                let without_others = needed > free.saturating_sub(reserve);
+                Err(TooFull { needed, available, reserve, without_others })
+            }
         }
     }
 
@@ -92,17 +97,22 @@ impl Space {
     pub fn exhausted(&self) -> Option<String> {
         let (free, total) = self.bytes().ok()?;
         let ballast = ballast_of(total);
-        if free >= 2 * ballast || (free >= ballast && self.ballast.exists()) {
+        if free >= 2 * ballast || (free >= ballast && self.has_ballast(total)) {
             return None;
         }
         let _ = fs::remove_file(&self.ballast);
         Some(format!("the disk is full: {} MiB are free; make room", free >> 20))
     }
 
+    /// A file without its size is a leftover that occupies nothing.
+    fn has_ballast(&self, total: u64) -> bool {
+        fs::metadata(&self.ballast).is_ok_and(|file| file.len() == ballast_of(total))
+    }
+
     /// Creates the ballast, if there is room for it.
     pub fn hold_ballast(&self) {
         let Ok((free, total)) = self.bytes() else { return };
-        if self.ballast.exists() || free < self.reserve_of(total) {
+        if self.has_ballast(total) || free < self.reserve_of(total) {
             return;
         }
         let written = File::create(&self.ballast).and_then(|file| {
@@ -110,6 +120,7 @@ impl Space {
             allocated.map_err(io::Error::from)
         });
         if let Err(error) = written {
+            let _ = fs::remove_file(&self.ballast);
             tracing::info!(%error, "no space could be set aside for a full disk");
         }
     }

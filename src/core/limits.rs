@@ -284,6 +284,8 @@ pub const DISK_WARNED_FRACTION: u64 = 20;
 pub const SKEW_MS_MAX: i64 = 60_000;
 /// Longest time between a decision and the commit of its log entry, for the verification of logs.
 pub const DECISION_AGE_MS_MAX: i64 = 60_000;
+/// Interval between two times of the node that are stored, so that a clock set back is noticed after a restart.
+pub const CLOCK_STORED_INTERVAL: Duration = Duration::from_secs(60);
 /// Validity of a key request.
 pub const KEY_REQUEST_LIFE_MS: i64 = 10 * 60_000;
 /// Validity of a bearer token between connectors.

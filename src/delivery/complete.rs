@@ -105,6 +105,9 @@ impl Downloads {
         let Some(row) = self.node.store().agreement(&transfer.agreement).await? else { return Ok(()) };
         let now = self.node.now();
         let holding = self.node.store().holding_of(id).await?;
+        if holding.is_none() && transfer.state.is_final() {
+            return Ok(());
+        }
         let mut facts = transition_facts(&transfer, Role::Consumer, Some(&row));
         facts.decision = Some(Decision::Refused);
         facts.detail = details(json!({"reason": reason}));

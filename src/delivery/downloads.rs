@@ -138,11 +138,7 @@ impl Downloads {
             |error: std::io::Error| Error::Unavailable(format!("received datasets cannot be cleaned up: {error}"));
         for name in stored {
             let Ok(id) = HoldingId::parse(&name) else { continue };
-            let needed = match self.node.store().holding(&id).await? {
-                Some(holding) => self.needs(&holding).await?,
-                None => false,
-            };
-            if !needed {
+            if !self.needs(&id).await? {
                 self.received.remove(&name).map_err(disk)?;
             }
         }
@@ -150,18 +146,20 @@ impl Downloads {
     }
 
     /// Whether the received bytes are kept: they are verified, or the transfer may still complete.
-    async fn needs(&self, holding: &Holding) -> Result<bool, StoreError> {
-        match holding.state {
-            HoldingState::Verified => Ok(true),
-            HoldingState::Failed => Ok(false),
-            _ => Ok(self.node.store().transfer(&holding.transfer).await?.is_some_and(|t| !t.state.is_final())),
+    async fn needs(&self, id: &HoldingId) -> Result<bool, StoreError> {
+        let store = self.node.store();
+        let Some(holding) = store.holding(id).await? else { return Ok(false) };
+        if store.transfer(&holding.transfer).await?.is_some_and(|transfer| !transfer.state.is_final()) {
+            return Ok(holding.state != HoldingState::Failed);
         }
+        // Read after the transfer, which ends in the commit that makes the holding verified.
+        Ok(store.holding(id).await?.is_some_and(|holding| holding.state == HoldingState::Verified))
     }
 
     /// Removes the received bytes of a transfer that has ended, unless they are verified.
     pub(super) async fn clean_up(&self, ended: &ProcessId) -> Result<(), StoreError> {
         let Some(holding) = self.node.store().holding_of(ended).await? else { return Ok(()) };
-        if !self.needs(&holding).await?
+        if !self.needs(&holding.id).await?
             && let Err(error) = self.received.remove(holding.id.as_str())
         {
             tracing::warn!(%error, process = %ended, "the bytes of an ended transfer could not be removed");

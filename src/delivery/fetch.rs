@@ -2,12 +2,19 @@
 
 use super::downloads::{Delivery, Downloads, Failure, permanent};
 use super::facts::token_cell;
+use crate::blob::TooFull;
 use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::dataset::manifest::{Manifest, is_too_dense};
 use crate::storage::Holding;
 use crate::transfer::State;
 use futures_util::StreamExt;
+
+/// Other downloads end, and then there may be room.
+fn no_room(full: TooFull) -> Failure {
+    let reason = format!("there is no room: {full}");
+    if full.without_others { Failure::Permanent(reason) } else { Failure::Transient(reason) }
+}
 
 impl Downloads {
     /// Fails if a delivery is larger than this node's operator or disk allows, before any of it is fetched.
@@ -38,7 +45,7 @@ impl Downloads {
                 }
             }
         }
-        self.received.space().promise(sealed).map(drop).map_err(|error| permanent(format!("there is no room: {error}")))
+        self.received.space().promise(sealed).map(drop).map_err(no_room)
     }
 
     /// Fails if the transfer is no longer under way: a provider that ends it may go on sending.
@@ -85,10 +92,12 @@ impl Downloads {
         if part.size() > holding.bytes {
             part.restart()?;
         }
-        let mut promised = blobs.space().promise(holding.bytes - part.size()).map_err(|error| {
-            // What was fetched so far makes room for others.
-            let _ = blobs.remove(&name);
-            permanent(format!("there is no room: {error}"))
+        let mut promised = blobs.space().promise(holding.bytes - part.size()).map_err(|full| {
+            if full.without_others {
+                // What was fetched so far makes room for others.
+                let _ = blobs.remove(&name);
+            }
+            no_room(full)
         })?;
         while part.size() < holding.bytes {
             self.must_be_started(&delivery.transfer.id).await?;

@@ -1,4 +1,4 @@
-//! The clock of this node and those of its peers: a clock that was ahead is followed again only if the peers agree.
+//! The clock of this node and those of its peers: a clock that was ahead is followed again only if most peers agree.
 
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::core::id::ParticipantId;
@@ -22,7 +22,9 @@ pub struct ClockReport {
     pub node: Timestamp,
     /// What is wrong, if the machine's clock is behind.
     pub behind: Option<String>,
-    /// The peers that answered.
+    /// Active peers that were asked.
+    pub asked: usize,
+    /// Those that answered.
     pub peers: Vec<PeerTime>,
 }
 
@@ -59,25 +61,30 @@ impl Clocks {
             let ahead_seconds = (time.ms() - self.node.clock().system_now().ms()).div_euclid(1_000);
             Some(PeerTime { peer: member.id.clone(), time, ahead_seconds })
         });
-        let peers = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+        let answers = futures_util::future::join_all(asked).await;
+        let (asked, peers) = (answers.len(), answers.into_iter().flatten().collect());
         let (clock, node) = (self.node.clock(), self.node.now());
-        ClockReport { system: clock.system_now(), node, behind: clock.behind(), peers }
+        ClockReport { system: clock.system_now(), node, behind: clock.behind(), asked, peers }
     }
 
-    /// Lets the node follow a machine's clock that was ahead and is right now: at least one peer must confirm its time,
-    /// and none may contradict it. The log states the correction, and every later verification reports it.
+    /// Lets the node follow a machine's clock that was ahead and is right now: more than half of the active peers must
+    /// confirm its time. The log states the correction, and every later verification reports it.
     pub async fn correct(&self, user: &User) -> Result<ClockReport, Error> {
         let report = self.report().await;
         if report.behind.is_none() {
             return Err(Error::invalid("conflict", "the clock is not behind; there is nothing to correct"));
         }
-        let differs = |peer: &&PeerTime| peer.ahead_seconds.abs() > limits::SKEW_MS_MAX / 1_000;
-        if let Some(PeerTime { peer, time, .. }) = report.peers.iter().find(differs) {
-            let reason = format!("the clock of {peer} shows {time}: set this machine's clock right first");
+        let agrees = |peer: &&PeerTime| peer.ahead_seconds.abs() <= limits::SKEW_MS_MAX / 1_000;
+        let (asked, agreeing) = (report.asked, report.peers.iter().filter(agrees).count());
+        // One peer alone, which may be an accomplice or wrong itself, neither confirms nor prevents it among many.
+        if agreeing * 2 <= asked {
+            let others = report.peers.iter().filter(|peer| !agrees(peer));
+            let others: Vec<String> = others.map(|peer| format!("; {} shows {}", peer.peer, peer.time)).collect();
+            let reason = format!(
+                "{agreeing} of {asked} parks confirm this machine's time, and more than half must{}",
+                others.concat()
+            );
             return Err(Error::invalid("conflict", reason));
-        }
-        if report.peers.is_empty() {
-            return Err(Error::Unavailable("no peer could be asked for its time; try again later".into()));
         }
         let facts = Facts {
             detail: details(json!({"before": report.node, "peers": report.peers, "token": user.token})),

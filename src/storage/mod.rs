@@ -412,7 +412,8 @@ pub trait Store: Send + Sync {
     async fn holding_of(&self, transfer: &ProcessId) -> Result<Option<Holding>, StoreError>;
     /// A dataset of this provider with this container, whose sealed bytes are complete.
     async fn holding_with(&self, provider: &ParticipantId, blob: &Digest) -> Result<Option<Holding>, StoreError>;
-    /// Sealed bytes of peers' datasets, of one provider or of all; a container that was delivered twice counts once.
+    /// Sealed bytes of peers' datasets that are kept or under way, of one provider or of all; a container that was
+    /// delivered twice counts once.
     async fn received_bytes(&self, provider: Option<&ParticipantId>) -> Result<u64, StoreError>;
     /// Peers' datasets, last updated first.
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError>;

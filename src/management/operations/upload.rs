@@ -84,8 +84,13 @@ impl OperationInput for Upload {
 }
 
 impl Upload {
-    /// The publication, and its text as it was sent.
+    /// The publication, and its text as it was sent, if it arrives in time.
     pub async fn metadata(&mut self) -> Result<(Publication, Vec<u8>), Error> {
+        let read = tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, self.read_metadata()).await;
+        read.map_err(|_| Error::invalid("multipart", "the part `metadata` did not arrive in time"))?
+    }
+
+    async fn read_metadata(&mut self) -> Result<(Publication, Vec<u8>), Error> {
         let first = in_time(self.0.next_field()).await?;
         let Some(mut first) = first.filter(|part| part.name() == Some("metadata")) else {
             return Err(Error::invalid("multipart", "the first part must be `metadata`, the second `records`"));

@@ -292,7 +292,11 @@ impl Store for MemoryStore {
 
     async fn received_bytes(&self, provider: Option<&ParticipantId>) -> Result<u64, StoreError> {
         let state = self.disk.state();
-        let kept = state.holdings.values().filter(|holding| holding.state != crate::storage::HoldingState::Failed);
+        let is_open = |id| state.transfers.get(id).is_some_and(|transfer: &Transfer| !transfer.state.is_final());
+        let kept = state
+            .holdings
+            .values()
+            .filter(|holding| holding.state == crate::storage::HoldingState::Verified || is_open(&holding.transfer));
         let kept = kept.filter(|holding| provider.is_none_or(|provider| holding.provider == *provider));
         let once: BTreeMap<_, u64> = kept.map(|h| ((h.provider.clone(), h.blob), h.bytes)).collect();
         Ok(once.values().sum())

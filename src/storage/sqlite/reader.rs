@@ -274,7 +274,8 @@ impl Store for SqliteStore {
         let provider = provider.map(ToString::to_string);
         let sql = "SELECT COALESCE(SUM(bytes), 0) FROM (
                        SELECT MAX(json_extract(body, '$.bytes')) AS bytes FROM holding
-                       WHERE json_extract(body, '$.state') <> 'failed'
+                       WHERE (json_extract(body, '$.state') = 'verified' OR EXISTS (
+                                SELECT 1 FROM process WHERE process.id = json_extract(holding.body, '$.transfer') AND open = 1))
                          AND (?1 IS NULL OR json_extract(body, '$.provider') = ?1)
                        GROUP BY json_extract(body, '$.provider'), json_extract(body, '$.blob'))";
         self.readers.read(move |c| Ok(c.query_row(sql, [provider], |row| row.get::<_, i64>(0))? as u64)).await

@@ -90,6 +90,7 @@ CREATE INDEX entry_alarm ON entry (n) WHERE json_extract(body, '$.kind') = 'peer
 DROP INDEX process_requests;
 CREATE INDEX process_requests ON process (json_extract(body, '$.subject.enterprise'), started, id)
   WHERE kind = 'negotiation' AND role = 'consumer';
+CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), ms INTEGER NOT NULL) STRICT;
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

@@ -31,6 +31,8 @@ pub struct Writer {
     commits: watch::Sender<u64>,
     outbox: Arc<Notify>,
     signed: Signed,
+    /// The latest time of the node that is stored: a quiet log alone would not know it after a restart.
+    stored: Timestamp,
     /// Whether the last transaction failed.
     failed: bool,
 }
@@ -72,8 +74,10 @@ impl Writer {
             return Err(StoreError::Corrupt(reason));
         }
         sequencer.check_signed(&connection)?;
-        clock.observe(sequencer.time());
-        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, failed: false })
+        let stored = connection.query_row("SELECT COALESCE(MAX(ms), ?1) FROM clock", [i64::MIN], |row| row.get(0))?;
+        let stored = Timestamp::from_ms(stored);
+        clock.observe(sequencer.time().max(stored));
+        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, stored, failed: false })
     }
 
     /// Runs until all senders are dropped, then signs the remaining entries.
@@ -105,7 +109,7 @@ impl Writer {
     /// Waits for a job, at most until a checkpoint for the unsigned entries of an idle log is due.
     fn wait(&self, queue: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
         if self.signed.size == self.sequencer.size() {
-            return queue.recv().map_err(|_| RecvTimeoutError::Disconnected);
+            return queue.recv_timeout(limits::CLOCK_STORED_INTERVAL);
         }
         // A minimum wait prevents a busy loop if the clock stands still or the disk is full.
         let least = if self.failed || !self.signer.is_ready() { 1_000 } else { 5 };
@@ -115,13 +119,13 @@ impl Writer {
 
     fn batch(&mut self, jobs: Vec<Job>, last: bool) {
         let mut outcomes = Vec::with_capacity(jobs.len());
-        let before = (self.sequencer.clone(), self.signed);
+        let before = (self.sequencer.clone(), self.signed, self.stored);
         let result = self.transact(jobs, last, &mut outcomes);
         let mut sent = false;
         let failed = result.as_ref().err().cloned();
         self.failed = failed.is_some();
         if failed.is_some() {
-            (self.sequencer, self.signed) = before;
+            (self.sequencer, self.signed, self.stored) = before;
         }
         for outcome in outcomes {
             match (outcome, &failed) {
@@ -174,11 +178,13 @@ impl Writer {
                 }
                 Job::Commit(change, reply) => {
                     let now = if change.corrects_clock() { self.clock.system_now() } else { now };
-                    corrected |= change.corrects_clock();
                     let before = self.sequencer.clone();
                     let result = apply_change(&mut transaction, &mut self.sequencer, &change, now);
                     match &result {
-                        Ok(_) => outbox_filled |= !change.outbox.is_empty(),
+                        Ok(_) => {
+                            outbox_filled |= !change.outbox.is_empty();
+                            corrected |= change.corrects_clock();
+                        }
                         // Dropping the savepoint has rolled it back.
                         Err(_) => self.sequencer = before,
                     }
@@ -209,6 +215,12 @@ impl Writer {
             )?;
             Ok(Signed { size: checkpoint.size, time: signing })
         })?;
+        let seen = if corrected { self.clock.system_now() } else { now };
+        let due = seen.ms() - self.stored.ms() >= limits::CLOCK_STORED_INTERVAL.as_millis() as i64;
+        if corrected || (behind.is_none() && (due || last)) {
+            transaction.execute("INSERT OR REPLACE INTO clock (one, ms) VALUES (1, ?1)", [seen.ms()])?;
+            self.stored = seen;
+        }
         transaction.commit()?;
         if corrected {
             self.clock.follow_system();
