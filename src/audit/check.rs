@@ -284,11 +284,10 @@ impl Check {
         let rank =
             |artifact: &str| ["entry", "tile", "checkpoint", UNCOVERED].iter().position(|known| *known == artifact);
         self.faults.sort_by_key(|fault| (rank(fault.artifact), fault.index));
-        let checkpoint = self.held.iter().map(|held| held.checkpoint.size).max().unwrap_or(0);
         Report {
             origin: self.origin,
             entries: size,
-            covered: checkpoint.min(size),
+            covered: self.last_good,
             root: Digest::from_bytes(self.edge.root()),
             checkpoints: self.held.len(),
             faults: self.faults,
@@ -304,7 +303,7 @@ pub struct Report {
     pub origin: LogOrigin,
     /// Number of entries read.
     pub entries: u64,
-    /// Number of these entries covered by a signed checkpoint.
+    /// Number of these entries covered by a signed checkpoint that matches.
     pub covered: u64,
     /// Root over all entries.
     pub root: Digest,

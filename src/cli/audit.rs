@@ -5,7 +5,7 @@ use super::files;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, say};
 use crate::audit::check::{Check, Held, Report, UNCOVERED};
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::checkpoint::{Checkpoint, CheckpointError};
 use crate::audit::entry::Entry;
 use crate::backup;
 use crate::core::digest::Digest;
@@ -182,9 +182,14 @@ fn verify_folder(args: &Verify, folder: &Path) -> anyhow::Result<Report> {
 
     // What is not a checkpoint of this log is a fault of the report, like a checkpoint that does not match.
     let (mut held, mut wrong) = (Vec::new(), Vec::new());
-    let mut read = |note: &str, source: String| match Checkpoint::verify(note, &origin, &keys) {
+    let mut read = |note: &str, source: String| {
+        match Checkpoint::verify(note, &origin, &keys) {
         Ok(checkpoint) => held.push(Held { checkpoint, source }),
+        Err(error @ CheckpointError::Unsigned(_)) => wrong.push(format!(
+            "{source}: {error}; if the log's key was changed after this copy was made, give --register with a newer register"
+        )),
         Err(error) => wrong.push(format!("{source}: {error}")),
+    }
     };
     for note in log.checkpoints()? {
         read(&note, "a checkpoint stored by the node itself".to_owned());

@@ -1,8 +1,8 @@
 //! `crosspark fetch`
 
 use super::api::{Api, NodeArgs};
-use super::outcome::{Outcome, done};
-use super::output::{self, say};
+use super::outcome::{Outcome, done, exit};
+use super::output::{self, note, say};
 use crate::contracts::RequestStage;
 use crate::core::id::ProcessId;
 use crate::ingest::Format;
@@ -128,8 +128,18 @@ pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -
 /// The exit code of a request whose data cannot be fetched, unless they can be.
 async fn unavailable(api: &Api, request: &ProcessId, as_json: bool) -> anyhow::Result<Option<ExitCode>> {
     let view = super::request::show(api, request, 0).await?;
-    match view.stage {
-        RequestStage::Verified | RequestStage::Ready => Ok(None),
-        _ => super::request::print(&view, as_json).map(Some),
+    let code = match view.stage {
+        RequestStage::Verified | RequestStage::Ready => return Ok(None),
+        RequestStage::Refused | RequestStage::Cancelled => exit::REFUSED,
+        _ => exit::PENDING,
+    };
+    let stage = format!("{:?}", view.stage).to_lowercase();
+    let why = view.reason.or(view.waits_for).map(|why| format!(": {why}")).unwrap_or_default();
+    let detail = format!("the request is {stage}{why}; nothing was written");
+    if as_json {
+        note!("{}", json!({"detail": detail}))
+    } else {
+        note!("error: {detail}")
     }
+    Ok(Some(ExitCode::from(code)))
 }

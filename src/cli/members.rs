@@ -70,9 +70,17 @@ async fn install(args: Install, json: bool) -> Outcome {
     let known = api.get("/v1/members").await?["sequence"].as_u64().unwrap_or(0);
     let mut installed = Vec::new();
     for (path, document) in documents(&args.file, known)? {
-        let response = api.send(api.request(Method::POST, path).body(document)).await?;
-        let answer: Value = response.json().await?;
-        installed.push(answer);
+        let sequence = sequence_of(&document);
+        match api.send(api.request(Method::POST, path).body(document)).await {
+            Ok(response) => installed.push(response.json::<Value>().await?),
+            // The node may have got a newer one from a peer in the meantime.
+            Err(error) => {
+                let now = api.get("/v1/members").await?["sequence"].as_u64().unwrap_or(0);
+                if now == known || sequence.is_none_or(|sequence| sequence > now) {
+                    return Err(error);
+                }
+            }
+        }
     }
     let newest = api.get("/v1/members").await?;
     let new = installed.iter().any(|answer| answer["installed"] == true);

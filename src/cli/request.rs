@@ -130,8 +130,7 @@ pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::R
     Ok(view)
 }
 
-/// Prints a request, and returns its exit code.
-pub fn print(view: &RequestView, as_json: bool) -> Outcome {
+fn print(view: &RequestView, as_json: bool) -> Outcome {
     let code = match view.stage {
         RequestStage::Verified | RequestStage::Ready => ExitCode::SUCCESS,
         RequestStage::Refused | RequestStage::Cancelled => ExitCode::from(exit::REFUSED),

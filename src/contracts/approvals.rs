@@ -142,6 +142,10 @@ impl Approvals {
     /// Records a person's decision. The negotiation continues immediately.
     pub async fn decide(&self, user: &User, id: &ProcessId, decision: &ApprovalDecision) -> Result<Negotiation, Error> {
         let (old, now) = (self.waiting(id).await?, self.node.now());
+        if old.role == Role::Provider && (decision.purpose.is_some() || decision.enterprise.is_some()) {
+            let reason = "`purpose` and `enterprise` are for offers; a request states its own";
+            return Err(Error::invalid("conflict", reason));
+        }
         let (revision, terms) = (old.revision, old.subject.policy.clone());
         let mut next = Negotiation { revision: revision + 1, updated: now, ..old };
         next.approval = Some(Approval { approved: decision.approve, comment: decision.comment.clone(), at: now });

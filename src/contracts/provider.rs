@@ -11,6 +11,7 @@ use crate::core::time::Timestamp;
 use crate::identity::document;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
+use crate::identity::register::Status;
 use crate::negotiation::{Event, Negotiation, Role, Signatures, State, Subject};
 use crate::node::{Counterparty, Error, Inbound, Message, Transition, Trust, User, details};
 use crate::policy::{Channel, Policy};
@@ -251,6 +252,9 @@ impl Negotiations {
         let trust = self.node.trust();
         if consumer == self.node.me() {
             return Err(Error::invalid("consumer", "a park cannot offer a dataset to itself; name another member"));
+        }
+        if trust.member(consumer)?.status == Status::Suspended {
+            return Err(Error::invalid("conflict", format!("{consumer} is suspended by the alliance")));
         }
         let version = self.node.store().dataset(dataset).await?;
         let version = version.ok_or_else(|| Error::not_found(format!("there is no dataset {dataset} here")))?;
