@@ -5,7 +5,7 @@
 
 mod space;
 
-pub use space::{Measure, Promised, Space, TooFull, of as space_of};
+pub use space::{Measure, Promised, Space, TooFull};
 
 use crate::core::digest::{Digest, Hasher};
 use crate::durable::sync_folder;

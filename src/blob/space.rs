@@ -132,7 +132,7 @@ fn ballast_of(total: u64) -> u64 {
 }
 
 /// Free and total bytes of the file system that holds `folder`.
-pub fn of(folder: &Path) -> io::Result<(u64, u64)> {
+fn of(folder: &Path) -> io::Result<(u64, u64)> {
     let found = rustix::fs::statvfs(folder)?;
     Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
 }

@@ -4,6 +4,7 @@
 use super::outcome::{Outcome, exit};
 use super::output::{self, say};
 use crate::assembly::{self, OwnKeys, load_root, own_entry};
+use crate::blob::Space;
 use crate::config::{self, Config};
 use crate::core::limits;
 use crate::core::time::{Clock, SystemClock, Timestamp};
@@ -199,20 +200,13 @@ fn keys(config: &Config, kek: &Kek, member: &Member, findings: &mut Findings, no
 }
 
 fn space(config: &Config, findings: &mut Findings) {
-    let found = crate::blob::space_of(&config.data);
-    let Some((free, total)) = findings.take(
-        "disk",
-        |(free, total)| format!("{} of {} free", output::bytes(*free), output::bytes(*total)),
-        found,
-    ) else {
-        return;
-    };
-    let reserve = config.disk.reserve_mib.saturating_mul(1 << 20);
-    if free < reserve {
+    let space = Space::new(&config.data, config.disk.reserve_mib.saturating_mul(1 << 20));
+    let good = |(free, total): &(u64, u64)| format!("{} of {} free", output::bytes(*free), output::bytes(*total));
+    let Some((free, total)) = findings.take("disk", good, space.bytes()) else { return };
+    if let Err(full) = space.check() {
         let answer = format!(
-            "less than the reserve of {} is free, so no data is received or published: make room, or change \
-             `disk.reserve_mib`; transfers can be ended (`crosspark transfers terminate`, `crosspark request cancel`)",
-            output::bytes(reserve)
+            "{full}: no data is received or published; make room, or change `disk.reserve_mib`; transfers can be ended \
+             (`crosspark transfers terminate`, `crosspark request cancel`)"
         );
         findings.add("disk: free space", Verdict::Bad, answer);
     } else if free < total / limits::DISK_WARNED_FRACTION {
