@@ -2,6 +2,7 @@
 
 use super::entry::{Decision, Entry, Kind};
 use crate::agreement::Agreement;
+use crate::core::digest::Digest;
 use crate::core::id::AgreementId;
 use crate::core::limits;
 use crate::core::time::Timestamp;
@@ -9,12 +10,13 @@ use crate::identity::document;
 use crate::policy::Policy;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What an agreement says about time and uses.
 struct Terms {
     /// Releases in the log so far.
     releases: u64,
-    policy: Policy,
+    policy: Arc<Policy>,
     from: Timestamp,
     until: Timestamp,
 }
@@ -28,13 +30,16 @@ pub(super) enum Finding {
     Unchecked(String),
 }
 
-/// The agreements in the log so far.
+/// The agreements in the log so far. Many agreements have one policy, which is kept once.
 #[derive(Default)]
-pub(super) struct Releases(HashMap<AgreementId, Terms>);
+pub(super) struct Releases {
+    agreements: HashMap<AgreementId, Terms>,
+    policies: HashMap<Digest, Arc<Policy>>,
+}
 
 impl Releases {
-    /// Examines the next entry. The signatures of agreements are not
-    /// verified here: the parties verify them, and an altered one is an altered entry.
+    /// Examines the next entry. The signatures of agreements are not verified here: the parties verify them, and an
+    /// altered one is an altered entry.
     pub(super) fn examine(&mut self, entry: &Entry) -> Option<Finding> {
         match entry.kind {
             Kind::NegotiationTransition => {
@@ -54,8 +59,9 @@ impl Releases {
         }
         let agreement: Agreement = document::claimed(text("providerSignature")?).ok()?;
         let policy = Policy::from_value(&agreement.policy).ok()?;
+        let policy = self.policies.entry(policy.digest()).or_insert_with(|| Arc::new(policy)).clone();
         let terms = Terms { releases: 0, policy, from: agreement.valid_from, until: agreement.valid_until };
-        self.0.entry(agreement.id).or_insert(terms);
+        self.agreements.entry(agreement.id).or_insert(terms);
         Some(())
     }
 
@@ -65,7 +71,7 @@ impl Releases {
                 "it releases data and names no agreement, so its terms are unknown".into(),
             ));
         };
-        let Some(terms) = self.0.get_mut(id) else {
+        let Some(terms) = self.agreements.get_mut(id) else {
             return Some(Finding::Unchecked(format!(
                 "it releases data under the agreement {id}, which is not in the log before it, so its terms are unknown"
             )));
@@ -102,7 +108,6 @@ mod tests {
     use super::*;
     use crate::agreement::Versions;
     use crate::audit::entry::{Draft, Facts};
-    use crate::core::digest::Digest;
     use crate::core::id::ParticipantId;
     use crate::core::json;
     use crate::core::random::SystemRandomness;

@@ -68,7 +68,7 @@ pub struct List {
     limit: u64,
 }
 
-/// Rows read in one step, so that memory use does not depend on the length of the log.
+/// Rows read in one step, so that memory use depends on the number of agreements, not on the length of the log.
 const ROWS: usize = 1_000;
 
 pub async fn run(command: Command, json: bool) -> Outcome {

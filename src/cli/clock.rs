@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub enum Command {
     /// Compare the clock with the node's log and with its peers.
     Show(NodeArgs),
-    /// Follow the machine's clock again after it was ahead; the peers must confirm its time.
+    /// Follow the machine's clock again after it was ahead; most peers must confirm its time.
     Correct(NodeArgs),
 }
 

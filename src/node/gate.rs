@@ -1,4 +1,4 @@
-//! What stands before the store: read-only mode, and a full disk, on which only what ends processes is written.
+//! What stands before the store: read-only mode, and a full disk, on which only what ends something is written.
 
 use crate::blob::Space;
 use crate::negotiation;
@@ -19,13 +19,13 @@ impl Gate {
     }
 }
 
-/// Whether a change only ends processes, which may free space.
+/// Whether a change only ends processes, offers or tokens.
 fn is_ending(change: &Change) -> bool {
     let ends = |write: &Write| match write {
         Write::PutNegotiation(next) => next.state == negotiation::State::Terminated,
         Write::PutTransfer(next) => next.state.is_final(),
         Write::PutHolding(next) => next.state == HoldingState::Failed,
-        Write::Withdraw { .. } | Write::DropMessage(_) => true,
+        Write::Withdraw { .. } | Write::RevokeToken(_) | Write::DropMessage(_) => true,
         _ => false,
     };
     !change.writes.is_empty() && change.writes.iter().all(ends)

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct HealthReport {
-    /// Why no changes are accepted: the reason of read-only mode, or a clock that is behind.
+    /// Why no changes are accepted: the reason of read-only mode, a clock that is behind, or a full disk.
     pub read_only: Option<String>,
     /// Expiry of the register, certificate and keys.
     pub expiries: Vec<Expiry>,

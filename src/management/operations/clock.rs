@@ -19,7 +19,7 @@ pub fn add(routes: Routes) -> Routes {
     let post = Operation {
         path: "/v1/clock/correction",
         id: "correctClock",
-        summary: "Follows the machine's clock again after it was ahead; the peers must confirm its time.",
+        summary: "Follows the machine's clock again after it was ahead; most peers must confirm its time.",
         roles: &[UserRole::Admin],
     };
     routes.get(get, clock).post(post, correct)
