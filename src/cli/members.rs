@@ -148,7 +148,7 @@ async fn list(args: List, json: bool) -> Outcome {
         output::json(&found)?;
         return done();
     }
-    say!("register {} (expires {})", output::text(&found, "sequence"), output::text(&found, "expires"));
+    say!("register {} (expires {})", output::text(&found, "sequence"), output::time(&found, "expires"));
     let rows = |name: &str| found.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let members = rows("members");
     let members = members.iter().map(|member| {

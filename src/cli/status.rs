@@ -24,7 +24,8 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     };
     say!("node        {} (crosspark {})", of("/participant"), of("/version"));
     say!("endpoint    {}", of("/endpoint"));
-    say!("register    {}, until {}", of("/register/sequence"), of("/register/expires"));
+    let register = status.get("register").cloned().unwrap_or_default();
+    say!("register    {}, until {}", of("/register/sequence"), output::time(&register, "expires"));
     say!(
         "log         {} entries, {} of them not yet under a checkpoint",
         of("/health/log/entries"),
@@ -42,7 +43,7 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     let expiries = status.pointer("/health/expiries").and_then(Value::as_array).cloned().unwrap_or_default();
     for expiry in expiries {
         let (what, until, days) =
-            (output::text(&expiry, "what"), output::text(&expiry, "until"), output::text(&expiry, "days"));
+            (output::text(&expiry, "what"), output::time(&expiry, "until"), output::text(&expiry, "days"));
         say!("{what:<12} until {until} ({days} days)");
     }
     let warnings = status.pointer("/health/warnings").and_then(Value::as_array).cloned().unwrap_or_default();
