@@ -206,6 +206,8 @@ pub const COMMIT_QUEUE_MAX: usize = 4_096;
 pub const CONFLICT_RETRIES_MAX: usize = 8;
 /// Delivery attempts per outgoing message: about two weeks at the longest interval.
 pub const OUTBOX_ATTEMPTS_MAX: u32 = 4_032;
+/// Conflicts with which a member may answer a message before it counts as refused: about a minute of attempts.
+pub const OUTBOX_CONFLICTS_MAX: u32 = 8;
 /// Concurrent deliveries of the outbox, each of a different process.
 pub const OUTBOX_DELIVERIES_MAX: usize = 64;
 /// Concurrent deliveries of messages per member, so that a hanging one does not delay the others.

@@ -8,8 +8,9 @@ use crate::core::limits;
 use crate::core::time::{Timestamp, backoff};
 use crate::delivery::{TransferTokens, Transfers};
 use crate::evidence::Evidence;
+use crate::identity::register::Member;
 use crate::negotiation::{self, Negotiation};
-use crate::node::{Envelope, Message, Node, Peer, PeerError, trace};
+use crate::node::{Answer, Envelope, Message, Node, Peer, PeerError, trace};
 use crate::storage::{Change, Due, Maintenance, Outgoing, StoreError, Write};
 use crate::transfer::{self, Transfer};
 use std::collections::HashSet;
@@ -167,7 +168,7 @@ impl Outbox {
         };
         let callback = row.callback.as_ref().filter(|address| member.callbacks.iter().any(|all| all.covers(address)));
         let envelope = Envelope { id: &row.id, callback, message: &message, token: token.as_deref() };
-        let delivered = self.peer.deliver(member, &envelope).await;
+        let delivered = self.deliver(member, &envelope).await;
         if let Err(PeerError::Refused { promise, .. }) = &delivered {
             self.evidence.store_promise(&row.to, promise.clone()).await;
         }
@@ -177,6 +178,21 @@ impl Outbox {
             self.learn_peer_pid(&message, &row.process, peer_pid).await;
         }
         Ok(())
+    }
+
+    /// Delivers a message. A conflict (RFC 9110 section 15.5.10) can pass: EDC answers so while another of its threads has
+    /// leased the process, at most a minute.
+    async fn deliver(&self, to: &Member, envelope: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
+        let mut earlier = 0;
+        loop {
+            match self.peer.deliver(to, envelope).await {
+                Err(PeerError::Refused { status: 409, .. }) if earlier < limits::OUTBOX_CONFLICTS_MAX => {
+                    tokio::time::sleep(backoff(earlier)).await;
+                    earlier += 1;
+                }
+                delivered => return delivered,
+            }
+        }
     }
 
     /// Stores the peer's process id, which this side's next message needs. If this fails, the peer's next message

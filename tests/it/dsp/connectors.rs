@@ -295,6 +295,33 @@ async fn a_refused_agreement_ends_the_negotiation() {
     run.stop();
 }
 
+/// A consumer that answers a message with a conflict gets it again: EDC does so while it works on the process. A conflict
+/// that stays is a refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_are_tried_again() {
+    let alliance = Alliance::new();
+    let connector = Connector::start(&alliance, "edc", false).await;
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    a.publish("economic-indicator", &records(1), "ndjson", &plain(1)).await;
+    let caller = Caller::new(&alliance, &connector, &a);
+    let dataset = caller.catalog().await.remove(0);
+    for end in ["/agreement", "/events", "/start", "/termination"] {
+        connector.refuses_times(end, 409, "is already leased", 2);
+    }
+    let agreement = caller.agree(&dataset, "urn:x:n1", 0).await;
+    let (_, endpoint, token) = caller.transfer(&agreement, "urn:x:t1", 0).await;
+    assert_eq!(caller.fetch(&endpoint, &token, None).await.status(), 200);
+    let body = json!({"consumerPid": "urn:x:t2", "agreementId": agreement, "format": "HttpData-PULL", "callbackAddress": connector.endpoint});
+    assert_eq!(caller.post("/transfers/request", &message("TransferRequestMessage", body)).await.0, 201);
+    let end = connector.hears("TransferTerminationMessage", 2).await.body;
+    assert!(end["reason"][0].as_str().unwrap().contains("1 use"), "{end}");
+    run.settle().await;
+    let entries = a.entries().await;
+    assert!(!kinds(&entries).iter().any(|kind| kind == "message.abandoned"), "{entries:#?}");
+    run.stop();
+}
+
 /// Agreements repeat the rules as the consumer wrote them, if everybody reads them alike; ids may be anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_are_repeated_as_written() {

@@ -34,15 +34,23 @@ pub struct Heard {
     pub token: Option<String>,
 }
 
-/// Prepared responses (end of the path, status, body, content type), used before those of the protocol.
-type Answers = Arc<Mutex<Vec<(String, u16, Vec<u8>, &'static str)>>>;
+/// A prepared response, used before those of the protocol.
+struct Prepared {
+    /// End of the path.
+    end: String,
+    status: u16,
+    body: Vec<u8>,
+    kind: &'static str,
+    /// How often it is used.
+    times: usize,
+}
 
 #[derive(Clone, Default)]
 struct Ears {
     heard: Arc<Mutex<Vec<Heard>>>,
     /// Violations of the protocol's rules in received messages.
     wrong: Arc<Mutex<Vec<String>>>,
-    answers: Answers,
+    answers: Arc<Mutex<Vec<Prepared>>>,
 }
 
 pub struct Connector {
@@ -63,10 +71,13 @@ async fn hear(State(ears): State<Ears>, request: Request) -> Response {
         ears.wrong.lock().unwrap().extend(super::broken(&body));
     }
     ears.heard.lock().unwrap().push(Heard { path: path.clone(), body: body.clone(), token });
-    if let Some((_, status, answer, kind)) = ears.answers.lock().unwrap().iter().find(|(end, ..)| path.ends_with(end)) {
-        let status = StatusCode::from_u16(*status).unwrap();
-        return (status, [("content-type", *kind)], Bytes::from(answer.clone())).into_response();
+    let mut answers = ears.answers.lock().unwrap();
+    if let Some(answer) = answers.iter_mut().find(|answer| path.ends_with(&answer.end) && answer.times > 0) {
+        answer.times -= 1;
+        let status = StatusCode::from_u16(answer.status).unwrap();
+        return (status, [("content-type", answer.kind)], Bytes::from(answer.body.clone())).into_response();
     }
+    drop(answers);
     let opens = ["/negotiations/request", "/negotiations/offers", "/transfers/request"];
     if !opens.iter().any(|known| path.ends_with(known)) {
         return StatusCode::OK.into_response();
@@ -148,14 +159,25 @@ impl Connector {
     /// Prepares the response to requests for a path below the connector's base, or for a complete path below `/data`.
     pub fn answers(&self, path: &str, body: impl Into<Vec<u8>>, kind: &'static str) {
         let base = if path.starts_with("/data") { "" } else { "/protocol/2025-1" };
-        self.ears.answers.lock().unwrap().push((format!("{base}{path}"), 200, body.into(), kind));
+        self.prepares(Prepared { end: format!("{base}{path}"), status: 200, body: body.into(), kind, times: usize::MAX });
     }
 
     /// Refuses messages whose path ends like this, as the protocol's error with a reason.
     pub fn refuses(&self, end: &str, reason: &str) {
-        let error =
-            json!({"@context": [CONTEXT], "@type": "ContractNegotiationError", "code": "400", "reason": [reason]});
-        self.ears.answers.lock().unwrap().push((end.to_owned(), 400, error.to_string().into(), "application/json"));
+        self.refuses_times(end, 400, reason, usize::MAX);
+    }
+
+    /// Refuses so many messages with a status.
+    pub fn refuses_times(&self, end: &str, status: u16, reason: &str, times: usize) {
+        let error = json!({
+            "@context": [CONTEXT], "@type": "ContractNegotiationError", "code": status.to_string(), "reason": [reason],
+        });
+        let (end, body) = (end.to_owned(), error.to_string().into());
+        self.prepares(Prepared { end, status, body, kind: "application/json", times });
+    }
+
+    fn prepares(&self, answer: Prepared) {
+        self.ears.answers.lock().unwrap().push(answer);
     }
 
     /// Waits for a message of this `@type`, skipping the first `skip` ones.
