@@ -107,7 +107,7 @@ impl Assembled {
             serve(users, management::router(services.clone(), stop.clone()), user_rules, stop),
         );
         background.iter().for_each(tokio::task::JoinHandle::abort);
-        if let Err(error) = services.evidence.seal().await {
+        if let Err(error) = services.evidence.close().await {
             tracing::error!(%error, "the last checkpoint could not be signed");
         }
         tracing::info!("stopped");

@@ -144,6 +144,7 @@ impl DataPlane {
                 .guard(Guard::Register(trust.register.body().sequence))
                 .guard(Guard::Count(row.id.clone(), row.used))
                 .guard(Guard::NotWithdrawn(manifest))
+                .guard(Guard::DecidedAt(now))
                 .write(Write::CountUse { agreement: row.id.clone(), max })
                 .write(Write::PutTransfer(Box::new(next)));
             match self.node.store().commit(change).await {

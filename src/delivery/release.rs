@@ -181,6 +181,7 @@ impl DataPlane {
             .guard(Guard::Process(case.transfer.id, case.transfer.revision))
             .guard(Guard::Count(case.row.id.clone(), case.row.used))
             .guard(Guard::NotWithdrawn(manifest))
+            .guard(Guard::DecidedAt(now))
             .write(Write::CountUse { agreement: case.row.id, max: count_max })
             .write(Write::InsertRelease(Box::new(release)));
         match self.node.store().commit(change).await {

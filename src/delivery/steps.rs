@@ -53,8 +53,10 @@ impl Transfers {
             false => self.decisions.transfer(&old, said.as_ref()),
         };
         let Some(change) = self.step_change(old, step, said, &row, now) else { return Ok(false) };
-        let change =
-            change.guard(Guard::Register(trust.register.body().sequence)).guard(Guard::Count(row.id.clone(), row.used));
+        let change = change
+            .guard(Guard::Register(trust.register.body().sequence))
+            .guard(Guard::Count(row.id.clone(), row.used))
+            .guard(Guard::DecidedAt(now));
         self.node.store().commit(change).await.map(|_| true)
     }
 

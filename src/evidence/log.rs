@@ -55,10 +55,10 @@ impl Evidence {
         Ok(complete.then(|| bundle.collect()))
     }
 
-    /// Signs a checkpoint over all entries, before the node stops or its log is exported.
-    pub async fn seal(&self) -> Result<(), Error> {
+    /// Signs a checkpoint over all entries and accepts no more, before the node stops.
+    pub async fn close(&self) -> Result<(), Error> {
         self.node.flush_counted_refusals().await;
-        Ok(self.node.store().maintain(vec![Maintenance::Checkpoint]).await?)
+        Ok(self.node.store().maintain(vec![Maintenance::Checkpoint, Maintenance::Close]).await?)
     }
 
     /// Logs the refusals counted since the last call.

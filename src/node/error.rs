@@ -148,9 +148,11 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(what) => Self::Unavailable(format!("{what} keeps changing; try again")),
-            StoreError::Busy | StoreError::Unavailable(_) | StoreError::ReadOnly(_) | StoreError::Full(_) => {
-                Self::Unavailable(error.to_string())
-            }
+            StoreError::Busy
+            | StoreError::Unavailable(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::Full(_)
+            | StoreError::Closed => Self::Unavailable(error.to_string()),
             StoreError::Corrupt(reason) => Self::Internal(reason),
         }
     }

@@ -234,10 +234,7 @@ impl Publishing {
         if let Err(error) = self.commit_version(user, row, remembered).await {
             // These errors guarantee that nothing was committed. After any other the version may turn out to be
             // committed; if it is not, the sweep at the next start removes the blob.
-            if matches!(
-                error,
-                StoreError::Conflict(_) | StoreError::Busy | StoreError::ReadOnly(_) | StoreError::Full(_)
-            ) {
+            if error.changed_nothing() {
                 self.remove_unused(&assembled.digest);
             }
             if matches!(error, StoreError::Conflict(Conflict::Dataset)) {

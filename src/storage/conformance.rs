@@ -9,6 +9,7 @@ use crate::audit::entry::{Draft, Facts, Kind};
 use crate::catalog::About;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, KeyId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
+use crate::core::limits;
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, NodeClock, SystemClock, Timestamp};
 use crate::dataset::manifest::SchemaRef;
@@ -269,6 +270,23 @@ async fn guards_limits(store: &dyn Store) {
     revoke(101).await.unwrap();
     // The third one has expired.
     assert_eq!(revoke(102).await.unwrap_err(), StoreError::Conflict(Conflict::Token));
+
+    // A decision that waited too long is made again: its entry would contradict it.
+    let decided = |ago: i64| store.commit(change().guard(Guard::DecidedAt(SystemClock.now().plus_ms(-ago))));
+    decided(limits::DECISION_AGE_MS_MAX / 2).await.unwrap();
+    let old = decided(limits::DECISION_AGE_MS_MAX + 1_000).await;
+    assert_eq!(old.unwrap_err(), StoreError::Conflict(Conflict::DecisionAge));
+}
+
+/// After the last checkpoint the log does not grow.
+async fn closes(store: &dyn Store) {
+    let racing = (0..20).map(|_| store.commit(change())).collect::<Vec<_>>();
+    let closing = store.maintain(vec![Maintenance::Checkpoint, Maintenance::Close]);
+    let (_, closed) = tokio::join!(futures_util::future::join_all(racing), closing);
+    closed.unwrap();
+    assert_eq!(store.commit(change()).await.unwrap_err(), StoreError::Closed);
+    let size = store.stats().await.unwrap().entries;
+    assert!(store.checkpoint_at(size).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,5 +300,6 @@ async fn every_backend() {
         conforms(store).await;
         tells_every_change(store).await;
         guards_limits(store).await;
+        closes(store).await;
     }
 }

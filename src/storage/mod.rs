@@ -26,6 +26,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{
     AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
 };
+use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
@@ -49,6 +50,15 @@ pub enum Guard {
     OpenProcesses(ParticipantId, u64),
     /// An administrator's token other than this one is valid at this time.
     OtherAdmin(TokenId, Timestamp),
+    /// The decision was made at this time, at most [`limits::DECISION_AGE_MS_MAX`] before its entry.
+    DecidedAt(Timestamp),
+}
+
+impl Guard {
+    /// Whether a decision is too old for an entry of this time.
+    fn is_too_old(&self, now: Timestamp) -> bool {
+        matches!(self, Self::DecidedAt(at) if at.plus_ms(limits::DECISION_AGE_MS_MAX) < now)
+    }
 }
 
 /// A change of state. Inserting an existing row or updating a row with another revision is a conflict.
@@ -228,6 +238,8 @@ pub enum Maintenance {
     },
     /// Signs a checkpoint now, if the log has grown since the last one.
     Checkpoint,
+    /// Accepts no more changes, so that the log does not grow after the last checkpoint.
+    Close,
     /// Stores a verified checkpoint of a peer.
     PeerCheckpoint {
         /// Peer.
@@ -257,6 +269,9 @@ pub enum Conflict {
     /// The dataset has another version, or is withdrawn.
     #[error("the dataset")]
     Dataset,
+    /// The decision is too old.
+    #[error("the time")]
+    DecisionAge,
     /// The holding has another revision.
     #[error("the holding")]
     Holding,
@@ -324,9 +339,19 @@ pub enum StoreError {
     /// The node is in read-only mode, or its clock is behind; nothing was changed.
     #[error("this node is read-only: {0}")]
     ReadOnly(String),
+    /// The node is stopping; nothing was changed.
+    #[error("this node is stopping")]
+    Closed,
     /// Stored data cannot be parsed.
     #[error("the database contains data that this version cannot read: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether certainly nothing was changed.
+    pub fn changed_nothing(&self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::Busy | Self::ReadOnly(_) | Self::Full(_) | Self::Closed)
+    }
 }
 
 /// A transactional store of a node's state, log and outbox.

@@ -21,6 +21,7 @@ use crate::transfer::Transfer;
 use async_trait::async_trait;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -47,6 +48,8 @@ pub struct MemoryStore {
     clock: Arc<NodeClock>,
     commits: watch::Sender<u64>,
     outbox: Notify,
+    /// Whether no more changes are accepted.
+    closed: AtomicBool,
 }
 
 impl MemoryStore {
@@ -54,7 +57,15 @@ impl MemoryStore {
     pub fn open(disk: &Disk, origin: LogOrigin, signer: Arc<dyn CheckpointSigner>, clock: Arc<NodeClock>) -> Self {
         let commits = watch::Sender::new(0);
         clock.observe(disk.state().log.time);
-        Self { disk: disk.clone(), origin, signer, clock, commits, outbox: Notify::new() }
+        Self {
+            disk: disk.clone(),
+            origin,
+            signer,
+            clock,
+            commits,
+            outbox: Notify::new(),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// Runs a transaction: all of `work` is applied, or nothing.
@@ -95,10 +106,13 @@ impl Store for MemoryStore {
         if let Some(reason) = behind {
             return Err(StoreError::ReadOnly(reason));
         }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
         let corrects = change.corrects_clock();
         let now = if corrects { self.clock.system_now() } else { self.clock.now() };
         let logged = self.transact(|state| {
-            change.guards.iter().try_for_each(|guard| state.holds(guard))?;
+            change.guards.iter().try_for_each(|guard| state.holds(guard, now))?;
             change.writes.iter().try_for_each(|write| state.apply(write))?;
             for message in &change.outbox {
                 state.messages += 1;
@@ -120,7 +134,9 @@ impl Store for MemoryStore {
             tasks.iter().for_each(|task| state.task(task));
             self.sign(state, tasks.contains(&Maintenance::Checkpoint));
             Ok(())
-        })
+        })?;
+        self.closed.fetch_or(tasks.contains(&Maintenance::Close), Ordering::SeqCst);
+        Ok(())
     }
 
     async fn register(&self, sequence: u64) -> Found<String> {

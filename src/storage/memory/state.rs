@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    pub fn holds(&self, guard: &Guard) -> Result<(), StoreError> {
+    pub fn holds(&self, guard: &Guard, now: Timestamp) -> Result<(), StoreError> {
         let (what, holds) = match guard {
             Guard::Register(sequence) => (Conflict::Register, self.register_sequence() == *sequence),
             Guard::Offer(offer, policy) => {
@@ -94,6 +94,7 @@ impl State {
                     |row: &&TokenRow| row.id != *token && !row.revoked && row.role == "admin" && *at < row.expires;
                 (Conflict::Token, self.tokens.values().any(|row| is_other(&row)))
             }
+            Guard::DecidedAt(_) => (Conflict::DecisionAge, !guard.is_too_old(now)),
             Guard::Count(id, used) => {
                 (Conflict::UseCount, self.agreements.get(id).is_some_and(|row| row.used == *used))
             }
@@ -278,7 +279,7 @@ impl State {
 
     pub fn task(&mut self, task: &Maintenance) {
         match task {
-            Maintenance::Checkpoint => {}
+            Maintenance::Checkpoint | Maintenance::Close => {}
             Maintenance::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
             Maintenance::PeerPid { process, peer_pid } => {
                 let negotiations = self.negotiations.values().map(|n| (&n.peer, n.peer_pid.as_ref()));

@@ -27,8 +27,11 @@ fn one(connection: &Connection, what: Conflict, sql: &str, params: impl Params) 
 }
 
 /// Checks all guards.
-pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreError> {
+pub fn guards(connection: &Connection, guards: &[Guard], now: Timestamp) -> Result<(), StoreError> {
     for guard in guards {
+        if guard.is_too_old(now) {
+            return Err(StoreError::Conflict(Conflict::DecisionAge));
+        }
         let (what, sql, first, second) = match guard {
             Guard::Register(sequence) => (
                 Conflict::Register,
@@ -73,6 +76,7 @@ pub fn guards(connection: &Connection, guards: &[Guard]) -> Result<(), StoreErro
                 token.to_string(),
                 at.to_string(),
             ),
+            Guard::DecidedAt(_) => continue,
         };
         let holds = connection.prepare_cached(sql)?.query_row([first, second], |_| Ok(())).optional()?;
         holds.ok_or(StoreError::Conflict(what))?;
@@ -366,7 +370,7 @@ pub fn outbox(connection: &Connection, messages: &[Outgoing], now: Timestamp) ->
 pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), StoreError> {
     for task in tasks {
         match task {
-            Maintenance::Checkpoint => {}
+            Maintenance::Checkpoint | Maintenance::Close => {}
             Maintenance::Sent(id) => {
                 connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_str()])?;
             }

@@ -35,6 +35,8 @@ pub struct Writer {
     stored: Timestamp,
     /// Whether the last transaction failed.
     failed: bool,
+    /// Whether no more changes are accepted.
+    closed: bool,
 }
 
 /// The last checkpoint.
@@ -77,7 +79,7 @@ impl Writer {
         let stored = connection.query_row("SELECT COALESCE(MAX(ms), ?1) FROM clock", [i64::MIN], |row| row.get(0))?;
         let stored = Timestamp::from_ms(stored);
         clock.observe(sequencer.time().max(stored));
-        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, stored, failed: false })
+        Ok(Self { connection, sequencer, signer, clock, commits, outbox, signed, stored, failed: false, closed: false })
     }
 
     /// Runs until all senders are dropped, then signs the remaining entries.
@@ -176,6 +178,9 @@ impl Writer {
                     let reason = behind.clone().unwrap_or_default();
                     outcomes.push(Outcome::Commit(reply, Err(StoreError::ReadOnly(reason))));
                 }
+                Job::Commit(_, reply) if self.closed => {
+                    outcomes.push(Outcome::Commit(reply, Err(StoreError::Closed)));
+                }
                 Job::Commit(change, reply) => {
                     let now = if change.corrects_clock() { self.clock.system_now() } else { now };
                     let before = self.sequencer.clone();
@@ -192,6 +197,7 @@ impl Writer {
                 }
                 Job::Maintain(tasks, reply) => {
                     force_checkpoint |= tasks.contains(&Maintenance::Checkpoint);
+                    self.closed |= tasks.contains(&Maintenance::Close);
                     // The next message of the same process may now be due.
                     outbox_filled |=
                         tasks.iter().any(|task| matches!(task, Maintenance::Sent(_) | Maintenance::Retry { .. }));
@@ -239,7 +245,7 @@ fn apply_change(
     now: Timestamp,
 ) -> Result<Vec<Logged>, StoreError> {
     let savepoint = transaction.savepoint()?;
-    apply::guards(&savepoint, &change.guards)?;
+    apply::guards(&savepoint, &change.guards, now)?;
     apply::writes(&savepoint, &change.writes)?;
     apply::outbox(&savepoint, &change.outbox, now)?;
     let logged = sequencer.append(&savepoint, change.entries(), now)?;

@@ -159,7 +159,13 @@ impl Connector {
     /// Prepares the response to requests for a path below the connector's base, or for a complete path below `/data`.
     pub fn answers(&self, path: &str, body: impl Into<Vec<u8>>, kind: &'static str) {
         let base = if path.starts_with("/data") { "" } else { "/protocol/2025-1" };
-        self.prepares(Prepared { end: format!("{base}{path}"), status: 200, body: body.into(), kind, times: usize::MAX });
+        self.prepares(Prepared {
+            end: format!("{base}{path}"),
+            status: 200,
+            body: body.into(),
+            kind,
+            times: usize::MAX,
+        });
     }
 
     /// Refuses messages whose path ends like this, as the protocol's error with a reason.

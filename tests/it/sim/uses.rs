@@ -22,12 +22,12 @@ enum Use {
     RevokeToken,
     InstallRegister,
     Refuse,
-    Seal,
+    Close,
     Open,
 }
 
 const ALL: [Use; 7] =
-    [Use::Publish, Use::CreateToken, Use::RevokeToken, Use::InstallRegister, Use::Refuse, Use::Seal, Use::Open];
+    [Use::Publish, Use::CreateToken, Use::RevokeToken, Use::InstallRegister, Use::Refuse, Use::Close, Use::Open];
 
 fn new_token() -> NewToken {
     NewToken { role: UserRole::Auditor, person: Text::parse("x").unwrap(), enterprise: None, days: 1 }
@@ -59,7 +59,7 @@ impl Use {
                 }
                 other => panic!("{other:?}"),
             },
-            Self::Seal => node.evidence.seal().await,
+            Self::Close => node.evidence.close().await,
             Self::Open => {
                 let request = world.store(B).requests(&enterprise(), None, 1).await.unwrap().pop().unwrap();
                 let Opened::Kept(mut kept) = node.contracts.requests.open(&user(), &request.id).await? else {
@@ -98,7 +98,7 @@ impl Use {
                 let sequence = world.living(A).await.node.trust().register.body().sequence;
                 assert_eq!(store.register_sequence().await.unwrap(), sequence.max(4));
             }
-            Self::Refuse | Self::Seal | Self::Open => {}
+            Self::Refuse | Self::Close | Self::Open => {}
         }
         let log = world.log(self.park()).await;
         let opened = log.iter().filter(|entry| entry["kind"] == "dataset.opened").count();
