@@ -10,7 +10,7 @@ use crate::core::id::ParticipantId;
 use crate::core::json;
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::durable::{sync_folder, write_whole};
+use crate::durable::{make_folder, rename, sync_folder, write_whole};
 use crate::storage::sqlite;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -91,9 +91,7 @@ pub fn make(config: &Config, out: &Path, now: Timestamp, seen: &dyn Fn(u64)) -> 
     let made = write(config, &beside, &snapshot, now, seen);
     let _ = std::fs::remove_file(&snapshot);
     let renamed = made.and_then(|contents| {
-        std::fs::rename(&beside, out).map_err(|error| file_error(out, error))?;
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_folder(folder).map_err(|error| file_error(folder, error))?;
+        rename(&beside, out).map_err(|error| file_error(out, error))?;
         Ok(contents)
     });
     if renamed.is_err() {
@@ -203,19 +201,32 @@ pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Cont
         return Err(file_error(folder, "this path already exists; a backup is restored into a new folder"));
     }
     let beside = behind(folder, ".restoring");
-    if beside.exists() {
-        return Err(file_error(&beside, "this is left from an interrupted restore; remove it"));
-    }
+    let _held = begin(&beside)?;
     let contents = unpack(archive, &beside, &|_| true, seen).and_then(|contents| {
         let marker = beside.join(files::RESTORED);
         write_whole(&marker, &json::to_canonical(&contents.made)).map_err(|error| file_error(&marker, error))?;
-        std::fs::rename(&beside, folder).map_err(|error| file_error(folder, error))?;
+        rename(&beside, folder).map_err(|error| file_error(folder, error))?;
         Ok(contents)
     });
     if contents.is_err() {
         let _ = std::fs::remove_dir_all(&beside);
     }
     contents
+}
+
+/// Creates the folder of a restore, in place of one that an interrupted restore left, and locks it.
+fn begin(folder: &Path) -> Result<File, BackupError> {
+    let locked = |folder: &Path| {
+        let opened = File::open(folder).map_err(|error| file_error(folder, error))?;
+        opened.try_lock().map_err(|_| file_error(folder, "another restore into this folder is running"))?;
+        Ok(opened)
+    };
+    if folder.exists() {
+        let _held = locked(folder)?;
+        std::fs::remove_dir_all(folder).map_err(|error| file_error(folder, error))?;
+    }
+    make_folder(folder).map_err(|error| file_error(folder, error))?;
+    locked(folder)
 }
 
 /// Unpacks what the verification of a log needs: the database and the root document, with their digests checked.
@@ -232,7 +243,7 @@ fn unpack(
 ) -> Result<Contents, BackupError> {
     let broken = |reason: String| BackupError::Archive { path: archive.to_owned(), reason };
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::create_dir_all(folder)
+    make_folder(folder)
         .and_then(|()| std::fs::set_permissions(folder, private))
         .map_err(|error| file_error(folder, error))?;
     let file = File::open(archive).map_err(|error| file_error(archive, error))?;
@@ -282,7 +293,7 @@ fn unpack(
 
 fn put(mut entry: impl Read, path: &Path) -> io::Result<Digest> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     let mut options = File::options();
     options.write(true).create_new(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

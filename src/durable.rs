@@ -1,4 +1,4 @@
-//! Atomic file writes that are durable when the function returns.
+//! Changes of files and folders that are atomic, and durable when the function returns.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,13 +13,34 @@ fn beside(path: &Path) -> PathBuf {
 fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => sync_folder(folder),
-        None => Ok(()),
+        None => sync_folder(Path::new(".")),
     }
 }
 
 /// Makes renames and removals in a folder durable.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Creates a folder and those above it that do not exist.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
+        make_folder(above)?;
+    }
+    match fs::create_dir(path) {
+        // Another attempt created it, and may have been interrupted before the sync.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            let _ = sync_parent(path);
+            Ok(())
+        }
+        made => made.and_then(|()| sync_parent(path)),
+    }
+}
+
+/// Renames a file or folder.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
 }
 
 fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
@@ -41,15 +62,13 @@ fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
 /// Writes a file atomically: to a temporary file, fsynced, then renamed over the target.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes, 0o644)?;
-    fs::rename(&beside, path)?;
-    sync_parent(path)
+    rename(&beside, path)
 }
 
 /// Atomically replaces a file that only its owner may read.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes, 0o600)?;
-    fs::rename(&beside, path)?;
-    sync_parent(path)
+    rename(&beside, path)
 }
 
 /// Creates a file that only its owner may read; fails if it exists.

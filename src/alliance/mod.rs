@@ -20,7 +20,7 @@ use crate::core::json;
 use crate::core::limits;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
-use crate::durable::{create_private, write_whole};
+use crate::durable::{create_private, make_folder, write_whole};
 use crate::identity::document::{self, MultiSigned};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::join;
@@ -86,7 +86,7 @@ impl Alliance {
         }
         clear_interrupted(folder).map_err(|error| file_error(folder, error))?;
         for path in [&keys, &folder.join("registers")] {
-            std::fs::create_dir_all(path).map_err(|error| file_error(path, error))?;
+            make_folder(path).map_err(|error| file_error(path, error))?;
         }
         let make = |usage: &str, n: u32| -> Result<SigningKey, AllianceError> {
             let seed = Zeroizing::new(random::bytes::<32>(random));

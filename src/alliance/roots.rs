@@ -7,7 +7,7 @@ use crate::core::id::KeyId;
 use crate::core::json;
 use crate::core::random::{self, Random};
 use crate::core::time::Timestamp;
-use crate::durable::write_whole;
+use crate::durable::{make_folder, write_whole};
 use crate::identity::document::MultiSigned;
 use crate::identity::key::{Bytes, SigningKey};
 use crate::identity::root::{self, NamedKey, Root, RootChain};
@@ -34,7 +34,7 @@ pub struct Proposal {
 
 /// Creates a root signer's key in `folder`, which may be on any machine. Returns the public key for the operator.
 pub fn make_signer(folder: &Path, id: &KeyId, kek: &Kek, random: &dyn Random) -> Result<NamedKey, AllianceError> {
-    std::fs::create_dir_all(folder).map_err(|error| file_error(folder, error))?;
+    make_folder(folder).map_err(|error| file_error(folder, error))?;
     let seed = Zeroizing::new(random::bytes::<32>(random));
     KeyFile::add(folder, id, "root", &seed[..], kek, random)?;
     Ok(named(&SigningKey::from_seed(id.clone(), &seed)))
@@ -106,7 +106,7 @@ impl Alliance {
         self.register_key(newest)?;
         let path = self.folder.join(format!("roots/{version}.json"));
         let folder = self.folder.join("roots");
-        std::fs::create_dir_all(&folder).map_err(|error| file_error(&folder, error))?;
+        make_folder(&folder).map_err(|error| file_error(&folder, error))?;
         write_whole(&path, &json).map_err(|error| file_error(&path, error))?;
         self.roots = roots;
         self.next(now, |_| {})

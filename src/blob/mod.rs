@@ -8,18 +8,21 @@ mod space;
 pub use space::{Measure, Promised, Space, TooFull};
 
 use crate::core::digest::{Digest, Hasher};
-use crate::durable::sync_folder;
+use crate::durable::{make_folder, sync_folder};
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A folder of blobs.
 #[derive(Clone)]
 pub struct Blobs {
     folder: PathBuf,
     space: Arc<Space>,
+    /// Partial downloads of an earlier run: after a loss of power, any of their bytes may be missing.
+    doubtful: Arc<Mutex<HashSet<String>>>,
 }
 
 /// The name of a blob that this node sealed: the hexadecimal digest.
@@ -58,8 +61,9 @@ impl Blobs {
     /// Opens the folder, creates it if necessary and removes the remains of interrupted publications. `space` is that of
     /// its disk.
     pub fn open(folder: &Path, space: &Arc<Space>) -> io::Result<Self> {
-        fs::create_dir_all(folder.join("parts"))?;
-        let blobs = Self { folder: folder.to_owned(), space: space.clone() };
+        make_folder(&folder.join("parts"))?;
+        let blobs = Self { folder: folder.to_owned(), space: space.clone(), doubtful: Arc::default() };
+        blobs.doubtful.lock().unwrap_or_else(PoisonError::into_inner).extend(blobs.parts()?);
         for file in fs::read_dir(folder)? {
             let path = file?.path();
             if path.extension().is_some_and(|ending| ending == "new") {
@@ -168,16 +172,17 @@ impl Blobs {
         let path = self.folder.join("parts").join(name);
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let size = file.metadata()?.len();
-        Ok(Part { file, path, size, space: self.checked() })
+        let doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).contains(name);
+        Ok(Part { file, path, size, doubtful, space: self.checked() })
     }
 
-    /// Makes a complete download permanent under `name` if its digest is `expected`; otherwise removes it and returns
-    /// its actual digest.
-    pub fn keep_part(&self, part: Part, name: &str, expected: &Digest) -> io::Result<Result<(), Digest>> {
+    /// Makes a complete download permanent under `name` if its digest is `expected`; otherwise removes it.
+    pub fn keep_part(&self, part: Part, name: &str, expected: &Digest) -> io::Result<Result<(), Mismatch>> {
         let found = digest_of(&part.path)?;
         if found != *expected {
             fs::remove_file(&part.path)?;
-            return Ok(Err(found));
+            self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            return Ok(Err(if part.doubtful { Mismatch::Interrupted } else { Mismatch::Digest(found) }));
         }
         part.file.sync_all()?;
         fs::rename(&part.path, self.path(name))?;
@@ -205,11 +210,21 @@ impl Drop for Writing {
     }
 }
 
+/// Why a complete download is not what was expected.
+#[derive(Debug, PartialEq)]
+pub enum Mismatch {
+    /// It continued one of an earlier run, whose bytes may have been lost.
+    Interrupted,
+    /// It has this digest.
+    Digest(Digest),
+}
+
 /// A partial download.
 pub struct Part {
     file: File,
     path: PathBuf,
     size: u64,
+    doubtful: bool,
     space: Checked,
 }
 
@@ -275,13 +290,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap();
         blobs.part("x").unwrap().append(b"sea").unwrap();
-        let mut part = Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap().part("x").unwrap();
+        blobs.part("y").unwrap().append(b"\0\0\0").unwrap();
+        let blobs = Blobs::open(folder.path(), &Arc::new(Space::new(folder.path(), 0))).unwrap();
+        let mut part = blobs.part("x").unwrap();
         assert_eq!(part.size(), 3);
         part.append(b"led").unwrap();
-        assert_eq!(blobs.keep_part(part, "z", &Digest::of(b"sealed")).unwrap(), Ok(()));
-        let mut part = blobs.part("y").unwrap();
-        part.append(b"forged").unwrap();
-        assert_eq!(blobs.keep_part(part, "z", &Digest::of(b"sealed")).unwrap(), Err(Digest::of(b"forged")));
-        assert_eq!(blobs.part("y").unwrap().size(), 0);
+        let sealed = Digest::of(b"sealed");
+        assert_eq!(blobs.keep_part(part, "x", &sealed).unwrap(), Ok(()));
+        // Bytes of an earlier run that were lost do not speak against the provider; those of this run do.
+        for (lost, expected) in [(true, Mismatch::Interrupted), (false, Mismatch::Digest(Digest::of(b"forged")))] {
+            let mut part = blobs.part("y").unwrap();
+            part.append(if lost { b"led" } else { b"forged" }).unwrap();
+            assert_eq!(blobs.keep_part(part, "y", &sealed).unwrap(), Err(expected));
+            assert_eq!(blobs.part("y").unwrap().size(), 0);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, SystemClock};
-use crate::durable::write_whole;
+use crate::durable::{make_folder, write_whole};
 use crate::identity::join;
 use crate::identity::rotation::claimed_participant;
 use crate::keys::Kek;
@@ -126,7 +126,7 @@ fn init(args: &Init, json: bool) -> Outcome {
     // belongs to it.
     let kek_path = args.folder.kek_path();
     let interrupted = keys.exists() && kek_path.exists();
-    std::fs::create_dir_all(&keys).context("the folder could not be created")?;
+    make_folder(&keys).context("the folder could not be created")?;
     let kek = if interrupted { Kek::load(&kek_path)? } else { Kek::create(&kek_path, &random)? };
     let names: BTreeMap<String, Text> = args.names.iter().cloned().collect();
     let alliance = Alliance::init(&args.folder.folder, kek, &args.id, names, SystemClock.now(), &random)?;

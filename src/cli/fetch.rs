@@ -5,6 +5,7 @@ use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
 use crate::contracts::RequestStage;
 use crate::core::id::ProcessId;
+use crate::durable::rename;
 use crate::ingest::Format;
 use anyhow::Context;
 use reqwest::Method;
@@ -120,7 +121,7 @@ pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -
     let mut unfinished = Unfinished(Some(beside.clone()));
     let copied = copy(api, request, format, &mut file).await.context("nothing was written")?;
     file.sync_all().await?;
-    tokio::fs::rename(&beside, &out).await.with_context(|| format!("{}", out.display()))?;
+    rename(&beside, &out).with_context(|| format!("{}", out.display()))?;
     unfinished.0 = None;
     Ok(copied)
 }

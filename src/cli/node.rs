@@ -10,6 +10,7 @@ use crate::core::id::{ParticipantId, Text};
 use crate::core::limits;
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, NodeClock, SystemClock};
+use crate::durable::make_folder;
 use crate::enrol::{self, NewNode, Wanted};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::key::KeyUse;
@@ -145,8 +146,7 @@ async fn init(args: Init, json: bool) -> Outcome {
     anyhow::ensure!(args.management.ip().is_loopback(), "--management must be a loopback address");
     anyhow::ensure!(args.listen != args.management, "--listen and --management must be different addresses");
     let folder = std::path::absolute(&args.folder)?;
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("the folder {} could not be created", folder.display()))?;
+    make_folder(&folder).with_context(|| format!("the folder {} could not be created", folder.display()))?;
     let kek_file = std::path::absolute(args.kek_file.unwrap_or_else(|| kek_beside(&folder)))?;
     anyhow::ensure!(!kek_file.starts_with(&folder), "the key-encryption key must be outside the node's folder");
     let config = Config {

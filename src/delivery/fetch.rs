@@ -2,7 +2,7 @@
 
 use super::downloads::{Delivery, Downloads, Failure, permanent};
 use super::facts::token_cell;
-use crate::blob::TooFull;
+use crate::blob::{Mismatch, TooFull};
 use crate::core::id::{ParticipantId, ProcessId};
 use crate::core::limits;
 use crate::dataset::manifest::{Manifest, is_too_dense};
@@ -129,7 +129,10 @@ impl Downloads {
         let kept = tokio::task::spawn_blocking(move || blobs.keep_part(part, &name, &expected));
         match kept.await.map_err(|error| Failure::Transient(error.to_string()))?? {
             Ok(()) => Ok(()),
-            Err(found) => {
+            Err(Mismatch::Interrupted) => {
+                Err(Failure::Transient("the bytes received before the last start are damaged".into()))
+            }
+            Err(Mismatch::Digest(found)) => {
                 Err(permanent(format!("the sealed bytes have the digest {found}, but the manifest states {expected}")))
             }
         }

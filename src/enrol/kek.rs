@@ -49,6 +49,7 @@ pub async fn change_kek(
         }
         store.commit(change).await.map_err(AssemblyError::from)?;
     }
+    store.close().await.map_err(AssemblyError::from)?;
     let previous = Kek::end_change(&config.kek_file).map_err(AssemblyError::from)?;
     Ok((count, previous))
 }

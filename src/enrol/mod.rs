@@ -17,7 +17,7 @@ use crate::core::id::{ParticipantId, Text};
 use crate::core::json;
 use crate::core::random::{self, Random};
 use crate::core::time::{Clock, NodeClock, Timestamp};
-use crate::durable::{create_private, write_whole};
+use crate::durable::{create_private, make_folder, write_whole};
 use crate::identity::document::{self, MultiSigned};
 use crate::identity::join::JoinRequest;
 use crate::identity::key::{Bytes, KeyUse, SigningKey};
@@ -100,7 +100,7 @@ pub async fn init(
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(folder, private).map_err(|error| file_error(folder, error))?;
     let keys = folder.join(files::KEYS);
-    std::fs::create_dir_all(&keys).map_err(|error| file_error(&keys, error))?;
+    make_folder(&keys).map_err(|error| file_error(&keys, error))?;
     let kek_path = &new.config.kek_file;
     let kek = if interrupted && kek_path.exists() { Kek::load(kek_path) } else { Kek::create(kek_path, random) };
     let kek = kek.map_err(AssemblyError::from)?;
@@ -118,6 +118,7 @@ pub async fn init(
     };
     let change = Change::new(Draft::new(Kind::LogBegun, facts, random)).entry(entry).write(Write::InsertToken(row));
     store.commit(change).await.map_err(AssemblyError::from)?;
+    store.close().await.map_err(AssemblyError::from)?;
     // Last: a folder with a configuration is complete.
     create_private(&configuration, toml.as_bytes()).map_err(|error| file_error(&configuration, error))?;
     Ok((fingerprint, secret))
@@ -249,6 +250,7 @@ pub async fn join(
     } else if load_root(folder).is_ok_and(|known| known.digest() != root.digest()) {
         return Err(refuse("this node has joined another alliance".into()));
     }
+    store.close().await.map_err(AssemblyError::from)?;
     for (name, bytes) in [
         (files::CERTIFICATE, welcome.certificate.into_bytes()),
         (files::ROOT_FINGERPRINT, format!("{}\n", root.digest()).into_bytes()),

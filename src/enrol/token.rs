@@ -29,5 +29,6 @@ pub async fn admin_token(
     let (row, secret, entry) = minted.map_err(|error| file_error(&config.data, error))?;
     let (store, _) = open_store(config, &kek, clock, Arc::default())?;
     store.commit(Change::new(entry).write(Write::InsertToken(row))).await.map_err(AssemblyError::from)?;
+    store.close().await.map_err(AssemblyError::from)?;
     Ok(secret)
 }

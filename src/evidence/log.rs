@@ -7,7 +7,7 @@ use crate::audit::tile::{TileId, WIDTH};
 use crate::core::id::EntryId;
 use crate::core::limits;
 use crate::node::{Counterparty, Error, detail};
-use crate::storage::{EntryRow, Maintenance};
+use crate::storage::EntryRow;
 use serde_json::Value;
 
 /// Bytes of one hash in a tile.
@@ -58,7 +58,7 @@ impl Evidence {
     /// Signs a checkpoint over all entries and accepts no more, before the node stops.
     pub async fn close(&self) -> Result<(), Error> {
         self.node.flush_counted_refusals().await;
-        Ok(self.node.store().maintain(vec![Maintenance::Checkpoint, Maintenance::Close]).await?)
+        Ok(self.node.store().close().await?)
     }
 
     /// Logs the refusals counted since the last call.

@@ -281,7 +281,7 @@ async fn guards_limits(store: &dyn Store) {
 /// After the last checkpoint the log does not grow.
 async fn closes(store: &dyn Store) {
     let racing = (0..20).map(|_| store.commit(change())).collect::<Vec<_>>();
-    let closing = store.maintain(vec![Maintenance::Checkpoint, Maintenance::Close]);
+    let closing = store.close();
     let (_, closed) = tokio::join!(futures_util::future::join_all(racing), closing);
     closed.unwrap();
     assert_eq!(store.commit(change()).await.unwrap_err(), StoreError::Closed);

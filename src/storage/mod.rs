@@ -361,6 +361,10 @@ pub trait Store: Send + Sync {
     async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError>;
     /// Performs maintenance tasks.
     async fn maintain(&self, tasks: Vec<Maintenance>) -> Result<(), StoreError>;
+    /// Signs a checkpoint over all entries and accepts no more changes.
+    async fn close(&self) -> Result<(), StoreError> {
+        self.maintain(vec![Maintenance::Checkpoint, Maintenance::Close]).await
+    }
 
     /// The register with exactly this sequence.
     async fn register(&self, sequence: u64) -> Result<Option<String>, StoreError>;

@@ -19,6 +19,7 @@ mod keys;
 mod kills;
 mod load;
 mod operator;
+mod power;
 mod publishing;
 mod release;
 mod seeing;

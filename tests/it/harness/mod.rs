@@ -321,6 +321,16 @@ impl Park {
         self.admin.clone()
     }
 
+    /// The tokens used so far: role and secret.
+    pub fn tokens(&self) -> Vec<(String, String)> {
+        self.tokens.lock().unwrap().clone()
+    }
+
+    /// Uses only these tokens, and new ones for other roles.
+    pub fn use_tokens(&self, tokens: &[(String, String)]) {
+        *self.tokens.lock().unwrap() = tokens.to_vec();
+    }
+
     pub async fn token_of(&self, role: &str) -> String {
         self.token(role).await
     }
