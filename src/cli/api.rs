@@ -142,11 +142,11 @@ impl Api {
     /// Sends a request; unsuccessful responses become errors.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| {
-            anyhow::anyhow!(
-                "the node at {} does not answer: {}; is `crosspark serve` running?",
-                self.base,
-                in_words(&error)
-            )
+            let hint = match self.base.starts_with("https://") {
+                true => "is this the address of the TLS proxy in front of the node?",
+                false => "is `crosspark serve` running?",
+            };
+            anyhow::anyhow!("the node at {} does not answer: {}; {hint}", self.base, in_words(&error))
         })?;
         if response.status().is_success() {
             return Ok(response);

@@ -2,9 +2,12 @@
 
 use super::outcome::{Outcome, done};
 use super::output::{self, say};
+use crate::assembly::files;
 use crate::backup;
 use crate::config::{self, Config};
 use crate::core::time::{Clock, SystemClock};
+use crate::identity::key::KeyUse;
+use crate::keys::{Kek, KeyFile};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -40,6 +43,14 @@ pub fn backup(args: &Backup, json: bool) -> Outcome {
     done()
 }
 
+/// Checks that the key-encryption key opens the node's keys.
+fn opens(config: &Config) -> anyhow::Result<()> {
+    let kek = Kek::load(&config.kek_file)?;
+    let path = config.data.join(files::KEYS).join(format!("{}.key", KeyUse::Tls.name()));
+    KeyFile::load(&path, KeyUse::Tls.name(), &kek)?;
+    Ok(())
+}
+
 pub fn restore(args: &Restore, json: bool) -> Outcome {
     let bar = output::bytes_bar(None, "restoring");
     let contents = backup::restore(&args.archive, &args.into, &|bytes| bar.inc(bytes))?;
@@ -57,7 +68,11 @@ pub fn restore(args: &Restore, json: bool) -> Outcome {
         return done();
     }
     say!("{} as of {}, with {} log entries.", contents.participant, contents.made, contents.entries);
-    if !config.kek_file.exists() {
+    if config.kek_file.exists() {
+        if let Err(error) = opens(&config) {
+            say!("Before the start: {error}");
+        }
+    } else {
         say!("Copy its key-encryption key to {} (mode 600).", config.kek_file.display());
     }
     say!("Start the node: crosspark serve {}", args.into.display());

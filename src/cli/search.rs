@@ -48,6 +48,7 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("q", &words).append_pair("sort", &args.sort).append_pair("limit", &args.limit.to_string());
     let park = args.park.map(|park| park.to_string());
+    let filtered = park.is_some() || args.schema.is_some() || args.theme.is_some() || args.max_age.is_some();
     for (name, value) in [("park", park), ("schema", args.schema), ("theme", args.theme), ("maxAge", args.max_age)] {
         if let Some(value) = value {
             query.append_pair(name, &value);
@@ -65,7 +66,14 @@ pub async fn search(args: Search, as_json: bool) -> Outcome {
         let (title, details) = output::dataset(&offered, &output::text(hit, "participant"));
         (title, [details, vec![note.to_owned()]].concat())
     });
-    output::entries(rows, "Nothing was found. Use fewer words; only datasets that this park may see are searched.");
+    let nothing = match filtered {
+        true => {
+            "Nothing was found. Leave out --park, --schema, --theme or --max-age, or use fewer words; only datasets \
+                 that this park may see are searched."
+        }
+        false => "Nothing was found. Use fewer words; only datasets that this park may see are searched.",
+    };
+    output::entries(rows, nothing);
     let more = if found.get("more") == Some(&Value::Bool(true)) { "more than " } else { "" };
     if !output::list(&found, "datasets").is_empty() {
         say!("{more}{} found", output::text(&found, "total"));

@@ -187,7 +187,11 @@ impl Approvals {
     ) -> Result<(), Error> {
         let policy = Policy::from_value(&next.subject.policy).map_err(|error| Error::Internal(error.to_string()))?;
         let purpose = decision.purpose.as_ref().or(policy.sole_purpose());
-        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "`purpose` is missing"))?.clone();
+        let purpose = purpose
+            .ok_or_else(|| {
+                Error::invalid("purpose", "the terms do not say for which purpose: state it (`purpose`; --purpose)")
+            })?
+            .clone();
         self.would_be_permitted(&policy, &purpose, now)?;
         let enterprise = match &user.enterprise {
             Some(own) => own.clone(),
@@ -232,7 +236,12 @@ impl Approvals {
 
     /// The named enterprise, if it has a valid token here: only its requesters can fetch the data later.
     async fn enterprise_here(&self, named: Option<&Text>, now: Timestamp) -> Result<Text, Error> {
-        let missing = || Error::invalid("enterprise", "`enterprise` is missing");
+        let missing = || {
+            Error::invalid(
+                "enterprise",
+                "state for which enterprise of this park the data is (`enterprise`; --enterprise)",
+            )
+        };
         let named = named.ok_or_else(missing)?;
         let tokens = self.node.store().tokens().await?;
         let good = tokens.iter().filter(|token| !token.revoked && now < token.expires);

@@ -272,11 +272,12 @@ impl Requests {
         let policy = Policy::from_value(&negotiation.subject.policy).ok();
         let consent = policy.is_some_and(|policy| policy.permissions().iter().any(|permission| permission.consent));
         let waits_for = match negotiation.state {
-            State::Requested | State::Accepted => match self.node.store().attempts(&negotiation.id).await? {
-                Some(0) => "the request is being sent to the provider".to_owned(),
-                Some(attempts) => format!(
-                    "the provider has not accepted the request yet, after {attempts} attempts; it is sent again until it is \
-                     accepted"
+            State::Requested | State::Accepted => match self.node.store().first_outgoing(&negotiation.id).await? {
+                Some(sending) if sending.attempts == 0 => "the request is being sent to the provider".to_owned(),
+                Some(sending) => format!(
+                    "the provider has not accepted the request yet, after {} attempts; it is sent again until it is \
+                     accepted. The provider {}",
+                    sending.attempts, sending.failure
                 ),
                 None if consent => "a person at the provider decides".to_owned(),
                 None => "the provider decides".to_owned(),

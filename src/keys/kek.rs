@@ -45,7 +45,7 @@ pub enum KekError {
     },
     /// The secret was wrapped under another key, altered or moved.
     #[error(
-        "the key-encryption key does not decrypt {secret}, which needs the key {needed}: it belongs to another node, or has been changed since"
+        "the key-encryption key does not decrypt {secret}, which needs the key {needed}: it belongs to another node, or has been changed since (`rotate-kek` keeps the old one in a file that ends with .{needed})"
     )]
     Unwrap {
         /// The secret.
@@ -61,7 +61,12 @@ impl Kek {
     /// Generates a key and writes it to `path`, readable only by the owner. Fails if the file exists.
     pub fn create(path: &Path, random: &dyn Random) -> Result<Self, KekError> {
         let line = new_line(random);
-        create_private(path, line.as_bytes()).map_err(|error| file_error(path, error))?;
+        create_private(path, line.as_bytes()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                file_error(path, "it exists already, and what it opens needs it: choose another file with --kek-file")
+            }
+            _ => file_error(path, error),
+        })?;
         Self::load(path)
     }
 

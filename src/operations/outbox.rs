@@ -131,7 +131,8 @@ impl Outbox {
             Err(error) if error.is_transient() && row.attempts + 1 < limits::OUTBOX_ATTEMPTS_MAX => {
                 tracing::debug!(%error, to = %row.to, process = %row.process, attempts = row.attempts, "message not delivered yet");
                 let at = self.node.now().plus_ms(backoff(row.attempts).as_millis() as i64);
-                self.node.store().maintain(vec![Maintenance::Retry { id: row.id.clone(), at }]).await
+                let task = Maintenance::Retry { id: row.id.clone(), at, failure: error.to_string() };
+                self.node.store().maintain(vec![task]).await
             }
             Err(error) => self.abandon(&row, &error).await,
         };

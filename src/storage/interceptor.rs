@@ -101,7 +101,7 @@ pass_through! {
     tokens() -> Listed<TokenRow>;
     outbox_due(now: Timestamp, limit: usize) -> Listed<Due>;
     outgoing(id: &MessageId) -> Found<Outgoing>;
-    attempts(process: &ProcessId) -> Result<Option<u32>, StoreError>;
+    first_outgoing(process: &ProcessId) -> Found<Outgoing>;
     outbox_next(now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
     stats() -> Result<StoreStats, StoreError>;
     checkpoint() -> Found<String>;

@@ -235,6 +235,8 @@ pub enum Maintenance {
         id: MessageId,
         /// Time of the next attempt.
         at: Timestamp,
+        /// Why this one failed, for people.
+        failure: String,
     },
     /// Signs a checkpoint now, if the log has grown since the last one.
     Checkpoint,
@@ -458,8 +460,8 @@ pub trait Store: Send + Sync {
     async fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError>;
     /// A message of the outbox.
     async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError>;
-    /// The attempts at delivering the first waiting message of a process; `None` if none waits.
-    async fn attempts(&self, process: &ProcessId) -> Result<Option<u32>, StoreError>;
+    /// The first waiting message of a process.
+    async fn first_outgoing(&self, process: &ProcessId) -> Result<Option<Outgoing>, StoreError>;
     /// The time after `now` at which the next message is due, and the number of all waiting messages.
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError>;
 

@@ -213,6 +213,9 @@ pub struct Outgoing {
     /// Number of delivery attempts; maintained by the store.
     #[serde(skip)]
     pub attempts: u32,
+    /// Why the last attempt failed, for people; maintained by the store.
+    #[serde(skip)]
+    pub failure: String,
 }
 
 /// A due message, with its recipient known before the message is read.

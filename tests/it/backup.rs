@@ -114,7 +114,10 @@ async fn a_node_behind_what_others_saw_stays_read_only() {
     assert!(code == 1 && said.to_string().contains("read-only"), "{said}");
     let pending = b.begin_request(&a, &dataset, "research").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(b.wait(&pending, 0).await["stage"], "requested");
+    let waiting = b.wait(&pending, 0).await;
+    assert_eq!(waiting["stage"], "requested");
+    let why = waiting["waitsFor"].as_str().unwrap();
+    assert!(why.contains("The provider refused (503): this node is read-only"), "the requester learns why: {why}");
     run_a.kill();
     // The node stays read-only when the peer with the newer checkpoint is unreachable.
     run_b.kill();

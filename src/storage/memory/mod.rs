@@ -352,9 +352,9 @@ impl Store for MemoryStore {
         Ok(self.disk.state().outbox.values().find(|(message, _)| message.id == *id).map(|(message, _)| message.clone()))
     }
 
-    async fn attempts(&self, process: &ProcessId) -> Result<Option<u32>, StoreError> {
+    async fn first_outgoing(&self, process: &ProcessId) -> Found<Outgoing> {
         let state = self.disk.state();
-        Ok(state.outbox.values().find(|(message, _)| message.process == *process).map(|(message, _)| message.attempts))
+        Ok(state.outbox.values().find(|(message, _)| message.process == *process).map(|(message, _)| message.clone()))
     }
 
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {

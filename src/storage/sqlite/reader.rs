@@ -39,6 +39,14 @@ fn entry_columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, [u8; 32], [u8;
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
 }
 
+/// A message of the outbox.
+fn message(connection: &Connection, which: &str, value: &str) -> Result<Option<Outgoing>, StoreError> {
+    let mut select = connection.prepare_cached(&format!("SELECT body, attempts, failure FROM outbox {which}"))?;
+    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
+    let found = select.query_row([value], row).optional()?;
+    found.map(|(text, attempts, failure)| Ok(Outgoing { attempts, failure, ..parse(&text)? })).transpose()
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, change: Change) -> Result<Vec<Logged>, StoreError> {
@@ -333,19 +341,12 @@ impl Store for SqliteStore {
 
     async fn outgoing(&self, id: &MessageId) -> Result<Option<Outgoing>, StoreError> {
         let id = id.to_string();
-        let read = move |c: &Connection| {
-            let sql = "SELECT body, attempts FROM outbox WHERE id = ?1";
-            let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?));
-            let found = c.prepare_cached(sql)?.query_row([id], row).optional()?;
-            found.map(|(text, attempts)| Ok(Outgoing { attempts, ..parse(&text)? })).transpose()
-        };
-        self.readers.point(read).await
+        self.readers.point(move |c| message(c, "WHERE id = ?1", &id)).await
     }
 
-    async fn attempts(&self, process: &ProcessId) -> Result<Option<u32>, StoreError> {
+    async fn first_outgoing(&self, process: &ProcessId) -> Result<Option<Outgoing>, StoreError> {
         let process = process.to_string();
-        let sql = "SELECT attempts FROM outbox WHERE process = ?1 ORDER BY n LIMIT 1";
-        self.readers.point(move |c| scalar(c, sql, [process])).await
+        self.readers.point(move |c| message(c, "WHERE process = ?1 ORDER BY n LIMIT 1", &process)).await
     }
 
     async fn outbox_next(&self, now: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {

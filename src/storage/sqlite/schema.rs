@@ -91,6 +91,8 @@ DROP INDEX process_requests;
 CREATE INDEX process_requests ON process (json_extract(body, '$.subject.enterprise'), started, id)
   WHERE kind = 'negotiation' AND role = 'consumer';
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), ms INTEGER NOT NULL) STRICT;
+", "
+ALTER TABLE outbox ADD COLUMN failure TEXT NOT NULL DEFAULT '';
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

@@ -25,9 +25,9 @@ struct Cut {
 }
 
 impl Recorded {
-    /// The power losses before each sync of what is below this name, in every kind; evenly some of them, unless all are
-    /// asked for.
-    fn cuts(&self, name: &str) -> Vec<Cut> {
+    /// The power losses in every kind, at these moments and at the end, and before each sync of what is below this name:
+    /// evenly some of the latter, unless all are asked for.
+    fn cuts(&self, name: &str, moments: &[usize]) -> Vec<Cut> {
         let below = self.before.below(&self.steps, name);
         let syncs = self.steps.iter().enumerate();
         let syncs = syncs.filter(|(_, step)| matches!(step, Step::Sync(inode) if below.contains(inode)));
@@ -35,14 +35,15 @@ impl Recorded {
             let all = [Loss::All, Loss::Contents, Loss::Names, Loss::Sectors(at as u64), Loss::Some(at as u64)];
             all.map(|loss| Cut { at, loss })
         };
-        let mut cuts: Vec<Cut> = syncs.flat_map(|(at, _)| kinds(at)).collect();
-        cuts.extend(kinds(self.steps.len()));
+        let cuts: Vec<Cut> = syncs.map(|(at, _)| at).flat_map(kinds).collect();
         let all = std::env::var("CROSSPARK_POWER").is_ok_and(|which| which == "all");
         // Never a multiple of the number of kinds, so that each kind is among those tested.
         let each = if all { 1 } else { cuts.len().div_ceil(TESTED) };
         let each = each + usize::from(each.is_multiple_of(5));
-        eprintln!("{name}: {} power losses of {}", cuts.len().div_ceil(each), cuts.len());
-        cuts.into_iter().step_by(each).collect()
+        let told = moments.iter().copied().chain([self.steps.len()]).flat_map(kinds);
+        let tested: Vec<Cut> = cuts.iter().copied().step_by(each).chain(told).collect();
+        eprintln!("{name}: {} power losses, {} syncs", tested.len(), cuts.len() / 5);
+        tested
     }
 
     /// The disk after a cut that hits only what is below this name: the other machine keeps its power.
@@ -88,7 +89,8 @@ async fn an_exchange_survives_the_loss_of_power() {
     let kept = [a.tokens(), b.tokens()];
 
     for name in ["park-a", "park-b"] {
-        for cut in recorded.cuts(name) {
+        let moments = [told.tokens, told.published.0, told.requested.0, told.verified];
+        for cut in recorded.cuts(name, &moments) {
             recorded.after(cut, name).write(alliance.folder.path());
             let known = cut.at >= told.tokens;
             a.use_tokens(if known { &kept[0] } else { &[] });
@@ -187,7 +189,7 @@ async fn commands_survive_the_loss_of_power() {
         ended.push(recording.steps());
     }
     let recorded = recording.end();
-    for cut in recorded.cuts("all") {
+    for cut in recorded.cuts("all", &ended) {
         recorded.after(cut, "all").write(folder.path());
         for (command, _) in SETUP.iter().zip(&ended).filter(|(_, ended)| **ended > cut.at) {
             let args = command(&base);
