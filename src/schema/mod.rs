@@ -1,6 +1,7 @@
 //! Shared schemas (JSON Schema 2020-12): the built-in registry, strict parsing and compiled validators.
 
 mod error;
+mod formats;
 mod lint;
 mod registry;
 mod validator;

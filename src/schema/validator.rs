@@ -1,6 +1,7 @@
 //! The only instantiation of the generic validator, which is expensive to compile.
 
 use super::SchemaError;
+use super::formats::{self, FORMATS};
 use crate::core::json::{self, Tape, TapeJson};
 use crate::core::limits;
 use jsonschema::error::ValidationErrorKind;
@@ -32,18 +33,19 @@ const POINTER_CHARS_MAX: usize = 500;
 
 impl Validator {
     pub(super) fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        jsonschema::options_for::<TapeJson>()
+        let options = jsonschema::options_for::<TapeJson>()
             .with_draft(Draft::Draft202012)
             .offline()
             .should_validate_formats(true)
             .should_ignore_unknown_formats(false)
-            .with_pattern_options(PatternOptions::regex())
-            .build(schema)
-            .map(Self)
-            .map_err(|error| SchemaError::Invalid {
-                pointer: error.instance_path().to_string(),
-                problem: format!("{} ({})", error, error.schema_path()),
-            })
+            .with_pattern_options(PatternOptions::regex());
+        let with_ours = FORMATS
+            .iter()
+            .fold(options, |options, (name, check)| options.with_format(*name, move |text: &str| check(text).is_ok()));
+        with_ours.build(schema).map(Self).map_err(|error| SchemaError::Invalid {
+            pointer: error.instance_path().to_string(),
+            problem: format!("{} ({})", error, error.schema_path()),
+        })
     }
 
     /// Whether the record on `tape` conforms to the schema.
@@ -76,6 +78,13 @@ fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
             let names = unexpected.iter().take(limits::VIOLATIONS_RECORD_MAX);
             names.map(|name| at(&json::pointer_part(name), &format!("the schema has no property {name:?}"))).collect()
+        }
+        ValidationErrorKind::Format { format } => {
+            let ours = error.instance().as_str().and_then(|text| formats::problem(format, text));
+            match ours {
+                Some(problem) => vec![at("", &format!("{}: {problem}", error.instance()))],
+                None => vec![at("", &error.to_string())],
+            }
         }
         _ => vec![at("", &error.to_string())],
     }

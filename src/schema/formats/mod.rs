@@ -1,0 +1,125 @@
+//! Named formats of schemas beyond JSON Schema's own: identifiers with check characters, codes and units.
+
+mod codes;
+mod identifiers;
+mod units;
+
+/// Checks a text; the error says what would be right.
+type Check = fn(&str) -> Result<(), String>;
+
+/// The formats by name.
+pub const FORMATS: &[(&str, Check)] = &[
+    ("decimal", decimal),
+    ("gbt-4754", codes::sector),
+    ("isin", identifiers::isin),
+    ("iso-3166-1", codes::country),
+    ("iso-3166-2", codes::subdivision),
+    ("iso-4217", codes::currency),
+    ("lei", identifiers::lei),
+    ("period", period),
+    ("text", text),
+    ("ucum", units::ucum),
+    ("uscc", identifiers::uscc),
+];
+
+/// What is wrong with a text in one of our formats; `None` if nothing is, or the format is another one.
+pub fn problem(format: &str, text: &str) -> Option<String> {
+    let (_, check) = FORMATS.iter().find(|(name, _)| *name == format)?;
+    check(text).err()
+}
+
+/// Text that people read: it shows something, and nothing in it changes the order in which it is shown.
+fn text(text: &str) -> Result<(), String> {
+    if let Some(c) = text.chars().find(|c| is_override(*c) || (c.is_control() && !matches!(c, '\n' | '\t'))) {
+        return Err(format!("it contains the invisible character U+{:04X}; remove it", c as u32));
+    }
+    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+        return Err("it is empty, or nothing of it is visible; leave the field out".into());
+    }
+    Ok(())
+}
+
+/// Unicode Standard Annex 9, explicit directional formatting characters.
+fn is_override(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{AD}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{FEFF}')
+}
+
+/// A number of any length as text, for those that a double cannot hold.
+fn decimal(text: &str) -> Result<(), String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, part) = digits.split_once('.').map_or((digits, None), |(whole, part)| (whole, Some(part)));
+    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let good = all_digits(whole) && part.is_none_or(all_digits) && (whole.len() == 1 || !whole.starts_with('0'));
+    if good { Ok(()) } else { Err("write a decimal number, as in -1234.50".into()) }
+}
+
+/// A year, a quarter or a month.
+fn period(text: &str) -> Result<(), String> {
+    let (year, rest) = text.split_at_checked(4).unwrap_or((text, ""));
+    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u8>().ok()).flatten();
+    let good = year.len() == 4
+        && year.bytes().all(|b| b.is_ascii_digit())
+        && match rest.as_bytes() {
+            [] => true,
+            [b'-', b'Q', quarter] => (b'1'..=b'4').contains(quarter),
+            [b'-', _, _] => number(&rest[1..]).is_some_and(|month| (1..=12).contains(&month)),
+            _ => false,
+        };
+    if good { Ok(()) } else { Err("write a year, quarter or month, as in 2024, 2024-Q1 or 2024-01".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fails(format: &str, text: &str, part: &str) {
+        let problem = problem(format, text).unwrap_or_else(|| panic!("{format} accepts {text:?}"));
+        assert!(problem.contains(part), "{format} {text:?}: {problem}");
+    }
+
+    #[test]
+    fn texts_show_something() {
+        for good in ["a", "中关村", "line\nline", "مجمع", "👩‍🚀"] {
+            assert_eq!(problem("text", good), None, "{good:?}");
+        }
+        for empty in ["", " ", "\u{3000}", "\u{200B}\u{FEFF}", "\u{3164}"] {
+            fails("text", empty, "nothing of it is visible");
+        }
+        fails("text", "a\u{202E}b", "U+202E");
+        fails("text", "a\0", "U+0000");
+    }
+
+    #[test]
+    fn numbers_and_periods() {
+        for (format, good, bad) in [
+            (
+                "decimal",
+                &["0", "-1", "12.50", "123456789012345678901234567890.1"][..],
+                &["", "-", "01", "1.", ".5", "1e3", "１"][..],
+            ),
+            (
+                "period",
+                &["2024", "2024-Q4", "2024-12"],
+                &["24", "2024-13", "2024-00", "2024-Q5", "2024-1", "2024-+1", "年年", "2024-Q"],
+            ),
+        ] {
+            good.iter().for_each(|text| assert_eq!(problem(format, text), None, "{text}"));
+            bad.iter().for_each(|text| fails(format, text, "write"));
+        }
+    }
+
+    proptest! {
+        /// No text makes a format panic.
+        #[test]
+        fn any_text_has_a_verdict(text in "\\PC{0,40}|[0-9A-Z.\\-]{0,22}|[a-zA-Z0-9*\\[\\]{}()./%^+-]{0,20}") {
+            for (_, check) in FORMATS {
+                let _ = check(&text);
+            }
+        }
+    }
+}
