@@ -6,9 +6,10 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use crosspark::core::json::Tape;
-use crosspark::dataset::assemble::{Chunk, assemble};
+use crosspark::dataset::assemble::{Chunk, Job, assemble};
 use crosspark::dataset::container::{DataKey, Sealer};
 use crosspark::dataset::frame::Compressor;
+use crosspark::dataset::unique::in_memory;
 use crosspark::ingest::{Chunks, Format};
 use crosspark::schema::{Schema, built_in};
 use std::io::{Cursor, Write};
@@ -62,9 +63,16 @@ fn best(mut work: impl FnMut()) -> f64 {
 fn publish(text: &[u8], schema: &Schema, threads: usize) {
     let (mut chunks, decoder) = Chunks::open(Cursor::new(text), Format::Ndjson, schema).unwrap();
     let (validator, key) = (schema.validator().unwrap(), DataKey::from_bytes([1; 32]));
-    let next = || chunks.next_chunk();
-    let progress = AtomicU64::new(0);
-    let out = assemble(threads, next, decoder.as_ref(), &validator, &key, b"{}", std::io::sink(), &progress);
+    let job = Job {
+        threads,
+        decoder: decoder.as_ref(),
+        validator: &validator,
+        key: &key,
+        associated_data: b"{}",
+        scratch: &in_memory,
+        progress: &AtomicU64::new(0),
+    };
+    let out = assemble(job, || chunks.next_chunk(), std::io::sink());
     assert!(out.unwrap().1.records > 0);
 }
 

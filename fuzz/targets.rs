@@ -20,6 +20,7 @@ use crosspark::dataset::frame;
 use crosspark::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
 use crosspark::dataset::open::{Package, Stop};
 use crosspark::dataset::release::{KeyAnswer, KeyRequest};
+use crosspark::dataset::unique::in_memory;
 use crosspark::identity::bearer;
 use crosspark::identity::document::{self, Document, MultiSigned};
 use crosspark::identity::endpoint::Endpoint;
@@ -203,7 +204,7 @@ fn container(data: &[u8]) {
                 Ok(())
             });
             let again = Package::open(Cursor::new(sealed), &key, manifest).unwrap();
-            let _ = again.verify(1, &key, manifest, validator, &Stop::default());
+            let _ = again.verify(1, &key, manifest, validator, &in_memory, &Stop::default());
         }
     };
     try_open(data.to_vec(), &example_manifest(1, 1));
@@ -250,7 +251,16 @@ fn ingest(data: &[u8], format: Format) {
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);
     let none = std::sync::atomic::AtomicU64::new(0);
-    let _ = assemble::assemble(1, || chunks.next_chunk(), decoder, &validator, &key, b"", Vec::new(), &none);
+    let job = assemble::Job {
+        threads: 1,
+        decoder,
+        validator: &validator,
+        key: &key,
+        associated_data: b"",
+        scratch: &in_memory,
+        progress: &none,
+    };
+    let _ = assemble::assemble(job, || chunks.next_chunk(), Vec::new());
 }
 
 fn records(data: &[u8]) {

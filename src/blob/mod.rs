@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A folder of blobs.
@@ -23,6 +24,8 @@ pub struct Blobs {
     space: Arc<Space>,
     /// Partial downloads of an earlier run: after a loss of power, any of their bytes may be missing.
     doubtful: Arc<Mutex<HashSet<String>>>,
+    /// Temporary files made so far.
+    scratches: Arc<AtomicU64>,
 }
 
 /// The name of a blob that this node sealed: the hexadecimal digest.
@@ -62,7 +65,12 @@ impl Blobs {
     /// its disk.
     pub fn open(folder: &Path, space: &Arc<Space>) -> io::Result<Self> {
         make_folder(&folder.join("parts"))?;
-        let blobs = Self { folder: folder.to_owned(), space: space.clone(), doubtful: Arc::default() };
+        let blobs = Self {
+            folder: folder.to_owned(),
+            space: space.clone(),
+            doubtful: Arc::default(),
+            scratches: Arc::default(),
+        };
         blobs.doubtful.lock().unwrap_or_else(PoisonError::into_inner).extend(blobs.parts()?);
         for file in fs::read_dir(folder)? {
             let path = file?.path();
@@ -112,6 +120,15 @@ impl Blobs {
         fs::rename(&writing.path, self.path(name))?;
         writing.kept = true;
         sync_folder(&self.folder)
+    }
+
+    /// A temporary file, which has no name and so disappears when it is closed.
+    pub fn scratch(&self) -> io::Result<File> {
+        self.space.check()?;
+        let path = self.folder.join(format!("{:x}.new", self.scratches.fetch_add(1, Ordering::Relaxed)));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
     }
 
     /// Opens a blob for reading.

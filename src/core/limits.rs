@@ -50,6 +50,8 @@ pub const VIOLATIONS_REPORTED_MAX: usize = 100;
 pub const VIOLATIONS_RECORD_MAX: usize = 8;
 /// Columns of a CSV file.
 pub const CSV_COLUMNS_MAX: usize = 4_096;
+/// Keys of records that a publication or a verification holds in memory, 24 bytes each; more go to temporary files.
+pub const KEYS_IN_MEMORY_MAX: usize = 1 << 20;
 /// Size of a JSON Schema.
 pub const SCHEMA_BYTES_MAX: usize = 512 * KIB;
 /// Size of a policy.

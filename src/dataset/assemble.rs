@@ -3,6 +3,7 @@
 use super::container::{DataKey, Sealer};
 use super::frame::{self, Compressor, Frame};
 use super::ordered;
+use super::unique::{KeyHasher, Scratch, Seen, Unique};
 use crate::core::digest::{Digest, KeyedDigest, KeyedHasher};
 use crate::core::json::Tape;
 use crate::core::limits;
@@ -102,6 +103,8 @@ struct Worked {
     pieces: Vec<Piece>,
     invalid: u64,
     first: Vec<InvalidRecord>,
+    /// Keys of the valid records.
+    keys: Vec<Seen>,
 }
 
 struct Piece {
@@ -110,29 +113,44 @@ struct Piece {
     records: u32,
 }
 
+/// What a publication needs besides its source and its sink.
+pub struct Job<'a> {
+    /// Threads that work.
+    pub threads: usize,
+    /// Decoder of the source's format.
+    pub decoder: &'a dyn Decoder,
+    /// Validator of the records.
+    pub validator: &'a Validator,
+    /// Seals the container.
+    pub key: &'a DataKey,
+    /// Associated data of the container.
+    pub associated_data: &'a [u8],
+    /// For keys that need more memory than there is.
+    pub scratch: &'a Scratch<'a>,
+    /// Counts the processed bytes of the source.
+    pub progress: &'a AtomicU64,
+}
+
 /// Reads chunks from `source`, validates all records and seals them into `out`; returns `out` if all are valid.
-/// `progress` counts the processed bytes of the source.
 pub fn assemble<W: Write>(
-    threads: usize,
+    job: Job<'_>,
     mut source: impl FnMut() -> io::Result<Option<Chunk>> + Send,
-    decoder: &dyn Decoder,
-    validator: &Validator,
-    key: &DataKey,
-    associated_data: &[u8],
     out: W,
-    progress: &AtomicU64,
 ) -> Result<(W, Assembled), AssembleError> {
+    let Job { threads, decoder, validator, key, associated_data, scratch, progress } = job;
     let mut sealer = Sealer::new(out, key, associated_data).map_err(AssembleError::Sink)?;
     let mut text_hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
     let mut source_hash = KeyedHasher::new(key.expose(), SOURCE_LABEL);
     let mut frames: Vec<Frame> = Vec::new();
     let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
+    let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
     // After an invalid record nothing will be published; the remaining records are only validated, for the report.
     let doomed = AtomicBool::new(false);
 
     let worker = || {
-        let mut worker = Worker { tape: Tape::default(), compressor: Compressor::new().map_err(AssembleError::Sink)? };
+        let compressor = Compressor::new().map_err(AssembleError::Sink)?;
+        let mut worker = Worker { tape: Tape::default(), compressor, hasher: hasher.clone() };
         let doomed = &doomed;
         Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, doomed))
     };
@@ -142,6 +160,7 @@ pub fn assemble<W: Write>(
         progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
         rejection.records += worked.records;
         rejection.invalid += worked.invalid;
+        unique.add(&worked.keys).map_err(AssembleError::Sink)?;
         let room = limits::VIOLATIONS_REPORTED_MAX - rejection.first.len();
         rejection.first.extend(worked.first.into_iter().take(room));
         if rejection.invalid > 0 {
@@ -163,7 +182,15 @@ pub fn assemble<W: Write>(
     };
     ordered::run(threads, || source().map_err(AssembleError::Source), worker, sink)?;
 
+    let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX).map_err(AssembleError::Sink)?;
+    rejection.invalid += count;
+    rejection.first.extend(repeated.into_iter().map(|repeated| InvalidRecord {
+        line: repeated.at,
+        violation: validator.repeats(&format!("line {}", repeated.first)),
+    }));
     if rejection.invalid > 0 {
+        rejection.first.sort_by_key(|invalid| invalid.line);
+        rejection.first.truncate(limits::VIOLATIONS_REPORTED_MAX);
         return Err(AssembleError::Invalid(rejection));
     }
     if rejection.records == 0 {
@@ -186,6 +213,7 @@ pub fn assemble<W: Write>(
 struct Worker {
     tape: Tape,
     compressor: Compressor,
+    hasher: KeyHasher,
 }
 
 impl Worker {
@@ -197,11 +225,13 @@ impl Worker {
             pieces: Vec::new(),
             invalid: 0,
             first: Vec::new(),
+            keys: Vec::new(),
         };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
         let mut in_frame = 0u32;
         let mut broken: Vec<(u64, Violation)> = Vec::new();
-        let (tape, compressor) = (&mut self.tape, &mut self.compressor);
+        let (tape, compressor, hasher) = (&mut self.tape, &mut self.compressor, &self.hasher);
+        let mut key = Vec::new();
         let mut record = |line: u64, json: &[u8]| {
             worked.records += 1;
             let mut found = check(tape, json, validator);
@@ -220,6 +250,9 @@ impl Worker {
                 let room = limits::VIOLATIONS_REPORTED_MAX.saturating_sub(worked.first.len());
                 worked.first.extend(found.into_iter().take(room).map(|violation| InvalidRecord { line, violation }));
                 return;
+            }
+            if !validator.key().is_empty() {
+                worked.keys.push(hasher.seen(tape, validator.key(), line, &mut key));
             }
             if doomed.load(Ordering::Relaxed) {
                 return;

@@ -7,3 +7,4 @@ pub mod manifest;
 pub mod open;
 pub mod ordered;
 pub mod release;
+pub mod unique;

@@ -5,9 +5,10 @@ use super::container::{DataKey, Opened};
 use super::frame::{self, Decompressor, Frame, FrameError};
 use super::manifest::{ALGORITHM, Manifest, SEGMENT_BYTES};
 use super::ordered;
+use super::unique::{KeyHasher, Scratch, Seen, Unique};
 use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
-use crate::schema::Validator;
+use crate::schema::{Validator, Violation};
 use std::io::{self, Read, Seek};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,8 +118,10 @@ impl<R: Read + Seek + Send> Package<R> {
         key: &DataKey,
         manifest: &Manifest,
         validator: &Validator,
+        scratch: &Scratch<'_>,
         stop: &Stop,
     ) -> Result<(), OpenError> {
+        let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
         let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
         let mut size = 0u64;
         let mut frames = std::mem::take(&mut self.frames).into_iter();
@@ -133,20 +136,25 @@ impl<R: Read + Seek + Send> Package<R> {
         };
         let worker = || {
             let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
-            let mut tape = Tape::default();
-            Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<Vec<u8>, OpenError> {
+            let (mut tape, hasher) = (Tape::default(), hasher.clone());
+            Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<(Vec<u8>, Vec<Seen>), OpenError> {
                 let text = decompressor.decompress(&bytes)?;
-                check_frame(&frame, &text, &mut tape, validator)?;
-                Ok(text)
+                let keys = check_frame(&frame, &text, &mut tape, validator, &hasher)?;
+                Ok((text, keys))
             })
         };
-        ordered::run(threads, source, worker, |text: Result<Vec<u8>, OpenError>| {
-            let text = text?;
+        ordered::run(threads, source, worker, |checked: Result<(Vec<u8>, Vec<Seen>), OpenError>| {
+            let (text, keys) = checked?;
+            unique.add(&keys).map_err(OpenError::Sink)?;
             hash.update(&text);
             size += text.len() as u64;
             // More text than stated is not worked through to its end.
             if size > manifest.text.size { compare("bytes of text", manifest.text.size, size) } else { Ok(()) }
         })?;
+        if let Some(repeated) = unique.finish(1).map_err(OpenError::Sink)?.1.first() {
+            let Violation { pointer, rule, reason } = validator.repeats(&format!("record {}", repeated.first));
+            return Err(OpenError::Record { number: repeated.at, pointer, rule, reason });
+        }
         compare("bytes of text", manifest.text.size, size)?;
         compare("the text's keyed digest", manifest.text.digest, hash.finish())
     }
@@ -174,8 +182,15 @@ fn compare<T: PartialEq + ToString>(what: &'static str, stated: T, found: T) -> 
     Err(OpenError::Contradiction { what, stated: stated.to_string(), found: found.to_string() })
 }
 
-fn check_frame(frame: &Frame, text: &[u8], tape: &mut Tape, validator: &Validator) -> Result<(), OpenError> {
-    let mut canonical = Vec::new();
+/// Checks the records of a frame, and returns their keys.
+fn check_frame(
+    frame: &Frame,
+    text: &[u8],
+    tape: &mut Tape,
+    validator: &Validator,
+    hasher: &KeyHasher,
+) -> Result<Vec<Seen>, OpenError> {
+    let (mut canonical, mut key, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     let mut number = frame.first_record;
     let body = text.strip_suffix(b"\n").unwrap_or_default();
     let mut begin = 0;
@@ -193,6 +208,9 @@ fn check_frame(frame: &Frame, text: &[u8], tape: &mut Tape, validator: &Validato
         if canonical != line {
             return invalid(String::new(), "json".into(), "it is not in canonical form".into());
         }
+        if !validator.key().is_empty() {
+            keys.push(hasher.seen(tape, validator.key(), number, &mut key));
+        }
     }
-    compare("records of a frame", u64::from(frame.records), number - frame.first_record)
+    compare("records of a frame", u64::from(frame.records), number - frame.first_record).map(|()| keys)
 }

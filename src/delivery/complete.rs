@@ -9,6 +9,7 @@ use crate::core::parallelism;
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::{OpenError, Package, Stop};
+use crate::dataset::unique::Temporary;
 use crate::identity::document::{self, Signed};
 use crate::negotiation::Role;
 use crate::node::{Error, Message, details};
@@ -39,7 +40,10 @@ impl Downloads {
         let stopped = stop.clone();
         let verifying = tokio::task::spawn_blocking(move || {
             let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(permanent)?;
-            match package.verify(parallelism(), &data_key, &body, &schema.validator, &stopped) {
+            let scratch = || Ok(Box::new(blobs.scratch()?) as Box<dyn Temporary>);
+            match package.verify(parallelism(), &data_key, &body, &schema.validator, &scratch, &stopped) {
+                // The disk, not the data.
+                Err(OpenError::Sink(error)) => Err(Failure::from(error)),
                 Err(OpenError::Stopped) => Err(Failure::Transient("the transfer was suspended or ended".into())),
                 verified => verified.map_err(permanent),
             }

@@ -1,9 +1,10 @@
 use super::*;
 use crate::core::id::{DatasetId, ParticipantId};
-use crate::dataset::assemble::{AssembleError, Assembled, Rejection, assemble};
+use crate::dataset::assemble::{AssembleError, Assembled, Job, Rejection, assemble};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
 use crate::dataset::open::{OpenError, Package, Stop};
+use crate::dataset::unique::in_memory;
 use crate::schema::built_in;
 use proptest::prelude::*;
 use std::io::Cursor;
@@ -48,23 +49,23 @@ fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manife
             size: 0,
         },
     );
-    let (sealed, assembled) = assemble(
-        2,
-        || chunks.next_chunk(),
-        decoder.as_ref(),
-        &schema.validator().unwrap(),
-        &key(),
-        &draft.associated_data(),
-        Vec::new(),
-        &AtomicU64::new(0),
-    )?;
+    let job = Job {
+        threads: 2,
+        decoder: decoder.as_ref(),
+        validator: &schema.validator().unwrap(),
+        key: &key(),
+        associated_data: &draft.associated_data(),
+        scratch: &in_memory,
+        progress: &AtomicU64::new(0),
+    };
+    let (sealed, assembled) = assemble(job, || chunks.next_chunk(), Vec::new())?;
     let manifest = manifest(schema, &assembled);
     Ok((sealed, manifest))
 }
 
 fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, OpenError> {
     let open = || Package::open(Cursor::new(sealed.to_vec()), &key(), manifest);
-    open()?.verify(2, &key(), manifest, &schema.validator().unwrap(), &Stop::default())?;
+    open()?.verify(2, &key(), manifest, &schema.validator().unwrap(), &in_memory, &Stop::default())?;
     let mut text = Vec::new();
     open()?.read(|frame| {
         text.extend_from_slice(frame);
@@ -74,7 +75,7 @@ fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, O
 }
 
 fn rejection(text: &[u8], format: Format) -> Rejection {
-    match seal(text, format, &built_in()[2]) {
+    match seal(text, format, &built_in()[16]) {
         Err(AssembleError::Invalid(rejection)) => rejection,
         other => panic!("{:?}", other.map(|(_, m)| m)),
     }
@@ -82,7 +83,7 @@ fn rejection(text: &[u8], format: Format) -> Rejection {
 
 #[test]
 fn csv_becomes_typed_canonical_records() {
-    let schema = &built_in()[2];
+    let schema = &built_in()[16];
     let csv = "\u{feff}period,area,value,note,estimated\r\n2024,CHN,1.50,\"a \"\"quoted\"\",\r\nnote\",true\r\n\r\n2023,DEU,-7,,\r\n";
     let (sealed, manifest) = seal(csv.as_bytes(), Format::Csv, schema).unwrap();
     let expected = "{\"area\":\"CHN\",\"estimated\":true,\"note\":\"a \\\"quoted\\\",\\r\\nnote\",\"period\":\"2024\",\"value\":1.5}\n{\"area\":\"DEU\",\"period\":\"2023\",\"value\":-7}\n";
@@ -146,11 +147,11 @@ fn what_is_no_such_file_is_an_error() {
         ("PK\x03\x04...", Format::Csv, "an Office document (xlsx, ods); save it as CSV"),
         ("%PDF-1.7", Format::Ndjson, "a PDF"),
     ] {
-        let error = seal(text.as_bytes(), format, &built_in()[2]).unwrap_err().to_string();
+        let error = seal(text.as_bytes(), format, &built_in()[16]).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
     let huge = format!("{{\"area\":\"{}\"}}\n", "x".repeat(6 << 20));
-    assert!(seal(huge.as_bytes(), Format::Ndjson, &built_in()[2]).unwrap_err().to_string().contains("longer than"));
+    assert!(seal(huge.as_bytes(), Format::Ndjson, &built_in()[16]).unwrap_err().to_string().contains("longer than"));
 }
 
 /// Lists and objects in cells: what was exported can be published again, in the order in which the schema was written.
@@ -192,7 +193,7 @@ fn only_the_first_hundred_are_described_and_all_are_counted() {
 
 #[test]
 fn many_frames_and_a_manifest_that_lies() {
-    let schema = &built_in()[2];
+    let schema = &built_in()[16];
     let text: String = (0..60_000)
         .map(|i| {
             format!("{{\"area\":\"A{i}\",\"note\":\"{}\",\"period\":\"2024\",\"value\":{i}}}\n", "n".repeat(i % 90))
@@ -224,7 +225,7 @@ fn real_files_survive_unchanged() {
     let Ok(gdp) = std::fs::read_to_string(folder.join("economy-gdp.csv")) else {
         return eprintln!("skipped: data not present");
     };
-    let schema = &built_in()[2];
+    let schema = &built_in()[16];
     let renamed = gdp.replacen("Country Name,Country Code,Year,Value", "area_name,area,period,value", 1);
     let (sealed, manifest) = seal(renamed.as_bytes(), Format::Csv, schema).unwrap();
     let text = open(&sealed, &manifest, schema).unwrap();
@@ -249,7 +250,7 @@ fn real_files_survive_unchanged() {
 proptest! {
     #[test]
     fn any_table_survives_csv(rows in prop::collection::vec(("[^\u{0}]{1,12}", "[a-z\",\r\n é数]{0,20}", any::<i32>()), 1..30)) {
-        let schema = &built_in()[2];
+        let schema = &built_in()[16];
         let mut writer = ::csv::Writer::from_writer(Vec::new());
         writer.write_record(["area", "period", "note", "value"]).unwrap();
         for (area, note, value) in &rows {
@@ -270,19 +271,19 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..100)) {
         let mut csv = b"area,period,value\n".to_vec();
         csv.extend(&bytes);
-        let _ = seal(&csv, Format::Csv, &built_in()[2]);
-        let _ = seal(&bytes, Format::Ndjson, &built_in()[2]);
+        let _ = seal(&csv, Format::Csv, &built_in()[16]);
+        let _ = seal(&bytes, Format::Ndjson, &built_in()[16]);
     }
 }
 
 #[test]
 fn a_verification_stops_when_told_and_at_the_stated_size() {
-    let schema = &built_in()[2];
+    let schema = &built_in()[16];
     let line = "{\"area\":\"CHN\",\"period\":\"2024\",\"value\":1}\n";
     let (sealed, manifest) = seal(line.repeat(100_000).as_bytes(), Format::Ndjson, schema).unwrap();
     let verify = |manifest: &Manifest, stop: &Stop| {
         let package = Package::open(Cursor::new(sealed.clone()), &key(), manifest).unwrap();
-        package.verify(2, &key(), manifest, &schema.validator().unwrap(), stop)
+        package.verify(2, &key(), manifest, &schema.validator().unwrap(), &in_memory, stop)
     };
     verify(&manifest, &Stop::default()).unwrap();
     let stop = Stop::default();
@@ -294,6 +295,34 @@ fn a_verification_stops_when_told_and_at_the_stated_size() {
     match verify(&less, &Stop::default()) {
         Err(OpenError::Contradiction { what: "bytes of text", found, .. }) => {
             assert!(found.parse::<usize>().unwrap() < line.len() * 100_000, "{found}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A record whose key an earlier one has is a violation: at the publisher, and at a consumer whose publisher did not look.
+#[test]
+fn a_key_stands_once() {
+    let schema = &built_in()[2];
+    let line = |area: &str| format!("{{\"area\":\"{area}\",\"indicator\":\"GDP\",\"period\":\"2024\",\"value\":1}}\n");
+    let text = [line("A"), line("B"), line("A"), line("C"), line("B"), line("A")].concat();
+    match seal(text.as_bytes(), Format::Ndjson, schema) {
+        Err(AssembleError::Invalid(Rejection { records: 6, invalid: 3, first })) => {
+            let found: Vec<_> = first.iter().map(|one| (one.line, one.violation.reason.as_str())).collect();
+            let same = |line: u64| format!("line {line} has the same indicator, area, period");
+            assert_eq!(found, [(3, same(1).as_str()), (5, same(2).as_str()), (6, same(1).as_str())]);
+            assert!(first.iter().all(|one| one.violation.rule == "x-key" && one.violation.pointer.is_empty()));
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut without_key = schema.value().clone();
+    without_key.as_object_mut().unwrap().remove("x-key");
+    let without_key = Schema::parse(&serde_json::to_vec(&without_key).unwrap()).unwrap();
+    let (sealed, manifest) = seal(text.as_bytes(), Format::Ndjson, &without_key).unwrap();
+    assert!(open(&sealed, &manifest, &without_key).is_ok());
+    match open(&sealed, &manifest, schema) {
+        Err(OpenError::Record { number: 3, rule, reason, .. }) => {
+            assert_eq!((rule.as_str(), reason.as_str()), ("x-key", "record 1 has the same indicator, area, period"));
         }
         other => panic!("{other:?}"),
     }

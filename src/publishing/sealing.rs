@@ -2,7 +2,7 @@
 
 use crate::blob::{Blobs, name_of};
 use crate::core::{parallelism, random};
-use crate::dataset::assemble::{self, AssembleError, Assembled};
+use crate::dataset::assemble::{self, AssembleError, Assembled, Job};
 use crate::dataset::container::DataKey;
 use crate::ingest::{Chunks, Format};
 use crate::node::{Error, Node};
@@ -32,22 +32,23 @@ impl Sealing {
             |error: std::io::Error| Error::Unavailable(format!("the sealed bytes could not be written: {error}"));
         let name = hex::encode(random::bytes::<16>(self.node.random()));
         let writing = self.blobs.create(&name).map_err(disk)?;
-        let (writing, assembled) = assemble::assemble(
-            parallelism(),
-            || chunks.next_chunk(),
-            decoder.as_ref(),
-            &self.compiled.validator,
-            &self.key,
-            &self.aad,
-            writing,
-            &AtomicU64::new(0),
-        )
-        .map_err(|error| match error {
-            AssembleError::Invalid(rejection) => Error::InvalidRecords(rejection),
-            AssembleError::Sink(error) => disk(error),
-            AssembleError::Source(error) => source_error(error),
-            AssembleError::Empty | AssembleError::TooLarge(_) => Error::invalid("source", error.to_string()),
-        })?;
+        let blobs = self.blobs.clone();
+        let job = Job {
+            threads: parallelism(),
+            decoder: decoder.as_ref(),
+            validator: &self.compiled.validator,
+            key: &self.key,
+            associated_data: &self.aad,
+            scratch: &move || Ok(Box::new(blobs.scratch()?)),
+            progress: &AtomicU64::new(0),
+        };
+        let (writing, assembled) =
+            assemble::assemble(job, || chunks.next_chunk(), writing).map_err(|error| match error {
+                AssembleError::Invalid(rejection) => Error::InvalidRecords(rejection),
+                AssembleError::Sink(error) => disk(error),
+                AssembleError::Source(error) => source_error(error),
+                AssembleError::Empty | AssembleError::TooLarge(_) => Error::invalid("source", error.to_string()),
+            })?;
         self.blobs.keep(writing, &name_of(&assembled.digest)).map_err(disk)?;
         Ok(assembled)
     }

@@ -1,11 +1,13 @@
 //! Shared schemas (JSON Schema 2020-12): the built-in registry, strict parsing and compiled validators.
 
+mod built_in;
 mod error;
 mod formats;
 mod lint;
 mod registry;
 mod validator;
 
+pub use built_in::built_in;
 pub use error::SchemaError;
 pub use registry::{CompiledSchema, SchemaRegistry};
 pub use validator::{Validator, Violation};
@@ -24,6 +26,8 @@ pub struct Schema {
     value: Value,
     /// The properties in the order in which they were written.
     properties: Vec<String>,
+    /// The properties that name a record: no two records of a dataset have the same ones.
+    key: Vec<String>,
 }
 
 /// How a CSV cell of a property is converted.
@@ -58,7 +62,8 @@ impl Schema {
         let version = text_of("x-version").filter(|version| is_semantic(version));
         let version = version.ok_or_else(|| invalid("/x-version", "must be a semantic version, as in 1.0.0"))?;
         let digest = Digest::labelled("crosspark/schema/v1", &[&json::to_canonical(&value)]);
-        let schema = Self { id, version, digest, value, properties: written_order(text)? };
+        let key = key_of(&value)?;
+        let schema = Self { id, version, digest, value, properties: written_order(text)?, key };
         schema.validator().map(|_| schema)
     }
 
@@ -82,19 +87,27 @@ impl Schema {
         &self.value
     }
 
-    /// The title, or the `$id` if there is none.
-    pub fn title(&self) -> &str {
-        self.value.get("title").and_then(Value::as_str).unwrap_or(&self.id)
+    /// The version's numbers.
+    fn order(&self) -> Vec<u32> {
+        self.version.split('.').filter_map(|part| part.parse().ok()).collect()
+    }
+
+    /// The title in English and Chinese, as far as there is one; or the `$id`.
+    pub fn title(&self) -> String {
+        let title = |value: Option<&Value>| value?.get("title")?.as_str().map(str::to_owned);
+        let titles = [title(Some(&self.value)), title(self.value.get("x-zh"))];
+        let titles: Vec<String> = titles.into_iter().flatten().collect();
+        if titles.is_empty() { self.id.clone() } else { titles.join(" / ") }
     }
 
     /// Compiles a validator.
     pub fn validator(&self) -> Result<Validator, SchemaError> {
-        Validator::compile(&self.value)
+        Ok(Validator::compile(&self.value)?.with_key(self.key.clone()))
     }
 
     /// The properties that may be columns of a CSV file, in the order in which the schema was written.
     pub fn columns(&self) -> Vec<(&str, ColumnType)> {
-        let kind = |name: &str| Some(column_type(self.value.get("properties")?.get(name)?));
+        let kind = |name: &str| Some(column_type(&self.value, self.value.get("properties")?.get(name)?));
         self.properties.iter().filter_map(|name| Some((name.as_str(), kind(name)?))).collect()
     }
 }
@@ -107,7 +120,26 @@ fn written_order(text: &[u8]) -> Result<Vec<String>, SchemaError> {
     Ok(names.map(|(name, _)| name.to_owned()).collect())
 }
 
-fn column_type(property: &Value) -> ColumnType {
+/// The properties that `x-key` names.
+fn key_of(schema: &Value) -> Result<Vec<String>, SchemaError> {
+    let Some(stated) = schema.get("x-key") else { return Ok(Vec::new()) };
+    let invalid = |problem: &str| SchemaError::Invalid { pointer: "/x-key".into(), problem: problem.into() };
+    let names: Option<Vec<&str>> = stated.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+    let names = names.filter(|names| !names.is_empty()).ok_or_else(|| invalid("must be a list of property names"))?;
+    let known = |name: &str| schema.get("properties").is_some_and(|properties| properties.get(name).is_some());
+    match names.iter().find(|name| !known(name)) {
+        Some(name) => Err(invalid(&format!("the schema has no property `{name}`"))),
+        None => Ok(names.into_iter().map(str::to_owned).collect()),
+    }
+}
+
+/// How a column of this property is read; its definition may be elsewhere in the schema.
+fn column_type(schema: &Value, property: &Value) -> ColumnType {
+    let target = property.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
+    if let Some(found) = target.and_then(|pointer| schema.pointer(pointer)).filter(|found| found.get("$ref").is_none())
+    {
+        return column_type(schema, found);
+    }
     let types: Vec<&str> = match property.get("type") {
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
@@ -130,16 +162,6 @@ fn is_semantic(version: &str) -> bool {
     parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok_and(|n| n.to_string() == *part))
 }
 
-/// The schemas built into the program; an alliance's first register lists them.
-pub fn built_in() -> Vec<Schema> {
-    let texts = [
-        include_str!("../../schemas/enterprise.schema.json"),
-        include_str!("../../schemas/compute-resource.schema.json"),
-        include_str!("../../schemas/economic-indicator.schema.json"),
-    ];
-    texts.iter().map(|text| Schema::parse(text.as_bytes()).expect("the built-in schemas are tested")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,10 +179,9 @@ mod tests {
 
     #[test]
     fn built_in_schemas_are_strict() {
-        assert_eq!(built_in().len(), 3);
         for (record, rule) in [
             (r#"{"area":"CHN","period":"2024-02","value":1.5}"#, ""),
-            (r#"{"area":"CHN","period":"2024-13","value":1.5}"#, "pattern"),
+            (r#"{"area":"CHN","period":"2024-13","value":1.5}"#, "format"),
             (r#"{"area":"CHN","period":"2024","value":"1.5"}"#, "type"),
             (r#"{"area":"CHN","value":1.5}"#, "required"),
             (r#"{"area":"CHN","period":"2024","value":1,"extra":1}"#, "additionalProperties"),

@@ -3,6 +3,7 @@
 use super::{Schema, SchemaError, Validator};
 use crate::core::digest::Digest;
 use crate::identity::register::VerifiedRegister;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,16 +29,19 @@ impl SchemaRegistry {
         Ok(Self(compiled))
     }
 
-    /// The schemas that a register lists.
+    /// The schemas that a register lists, by `$id`, the newest version of each first.
     pub fn listed(&self, register: &VerifiedRegister) -> Vec<Arc<CompiledSchema>> {
         let listed = |compiled: &&Arc<CompiledSchema>| {
             register.body().schemas.iter().any(|entry| entry.digest == compiled.schema.digest())
         };
-        self.0.values().filter(listed).cloned().collect()
+        let mut found: Vec<_> = self.0.values().filter(listed).cloned().collect();
+        found.sort_by_cached_key(|compiled| (compiled.schema.id().to_owned(), Reverse(compiled.schema.order())));
+        found
     }
 
     /// The schema with this digest, if the register lists it.
     pub fn listed_with(&self, digest: &Digest, register: &VerifiedRegister) -> Option<Arc<CompiledSchema>> {
-        self.listed(register).into_iter().find(|compiled| compiled.schema.digest() == *digest)
+        let listed = register.body().schemas.iter().any(|entry| entry.digest == *digest);
+        self.0.get(digest).filter(|_| listed).cloned()
     }
 }

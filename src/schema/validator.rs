@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A compiled schema.
-pub struct Validator(jsonschema::Validator<TapeJson>);
+pub struct Validator {
+    rules: jsonschema::Validator<TapeJson>,
+    key: Vec<String>,
+}
 
 /// Why a record does not conform to the schema, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,20 +45,38 @@ impl Validator {
         let with_ours = FORMATS
             .iter()
             .fold(options, |options, (name, check)| options.with_format(*name, move |text: &str| check(text).is_ok()));
-        with_ours.build(schema).map(Self).map_err(|error| SchemaError::Invalid {
+        with_ours.build(schema).map(|rules| Self { rules, key: Vec::new() }).map_err(|error| SchemaError::Invalid {
             pointer: error.instance_path().to_string(),
             problem: format!("{} ({})", error, error.schema_path()),
         })
     }
 
+    pub(super) fn with_key(self, key: Vec<String>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The properties that name a record; no two records of a dataset have the same ones.
+    pub fn key(&self) -> &[String] {
+        &self.key
+    }
+
+    /// The violation of a record whose key another one has, which stands at `first`, such as "line 5".
+    pub fn repeats(&self, first: &str) -> Violation {
+        let pointer = match self.key.as_slice() {
+            [one] => json::pointer_part(one),
+            _ => String::new(),
+        };
+        Violation { pointer, rule: "x-key".into(), reason: format!("{first} has the same {}", self.key.join(", ")) }
+    }
+
     /// Whether the record on `tape` conforms to the schema.
     pub fn is_valid(&self, tape: &Tape) -> bool {
-        self.0.is_valid(tape.root())
+        self.rules.is_valid(tape.root())
     }
 
     /// The violations of the record on `tape`; empty if it conforms.
     pub fn validate(&self, tape: &Tape) -> Vec<Violation> {
-        let errors = self.0.iter_errors(tape.root());
+        let errors = self.rules.iter_errors(tape.root());
         errors.flat_map(|error| violations(&error)).take(limits::VIOLATIONS_RECORD_MAX).collect()
     }
 }

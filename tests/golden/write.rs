@@ -11,12 +11,13 @@ use crosspark::core::digest::Digest;
 use crosspark::core::id::{AgreementId, DatasetId, EntryId, KeyId, LogOrigin, OfferId, ParticipantId, ProcessId, Text};
 use crosspark::core::json;
 use crosspark::core::time::Timestamp;
-use crosspark::dataset::assemble::{Assembled, assemble};
+use crosspark::dataset::assemble::{Assembled, Job, assemble};
 use crosspark::dataset::container::DataKey;
 use crosspark::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data,
 };
 use crosspark::dataset::release::{self, HPKE, KeyAnswer, KeyRequest, OneTimeKey};
+use crosspark::dataset::unique::in_memory;
 use crosspark::identity::document::{self, Document, MultiSigned, Signed};
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::join::JoinRequest;
@@ -227,8 +228,16 @@ fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
     let context = associated_data(&a.id, &dataset, 1, &schema.digest());
     let (mut chunks, decoder) = Chunks::open(Cursor::new(SOURCE), Format::Ndjson, schema).unwrap();
     let validator = schema.validator().unwrap();
-    let next = || chunks.next_chunk();
-    assemble(1, next, &*decoder, &validator, key, &context, Vec::new(), &AtomicU64::new(0)).unwrap()
+    let job = Job {
+        threads: 1,
+        decoder: &*decoder,
+        validator: &validator,
+        key,
+        associated_data: &context,
+        scratch: &in_memory,
+        progress: &AtomicU64::new(0),
+    };
+    assemble(job, || chunks.next_chunk(), Vec::new()).unwrap()
 }
 
 fn manifest(a: &Park, schema: &Schema, assembled: &Assembled, policy: &Policy) -> Signed<Manifest> {
@@ -510,7 +519,10 @@ impl Folder<'_> {
 pub fn write(path: &Path) {
     std::fs::create_dir_all(path.join("log")).unwrap();
     let folder = Folder(path);
-    let schema = built_in().into_iter().find(|s| s.id() == "urn:crosspark:schema:economic-indicator").unwrap();
+    let schema = built_in()
+        .into_iter()
+        .find(|s| s.id() == "urn:crosspark:schema:economic-indicator" && s.version() == "1.0.0")
+        .unwrap();
     let (alliance, a, b) = (Alliance::new(), Park::new("park-a", 0x10), Park::new("park-b", 0x20));
 
     let (root, signed_root) = alliance.root();

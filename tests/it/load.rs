@@ -107,7 +107,7 @@ async fn run(shape: Shape) {
     let noise: String = (0..shape.records as u64)
         .map(|n| {
             let digest = crosspark::core::digest::Digest::of(&n.to_le_bytes());
-            format!("{{\"area\":\"A\",\"note\":\"{digest}\",\"period\":\"2024\",\"value\":{n}}}\n")
+            format!("{{\"area\":\"A{n}\",\"note\":\"{digest}\",\"period\":\"2024\",\"value\":{n}}}\n")
         })
         .collect();
     let (large, _) = a.publish("economic-indicator", &noise, "ndjson", &research()).await;

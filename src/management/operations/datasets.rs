@@ -92,7 +92,7 @@ async fn schemas(State(app): State<App>) -> Json<Schemas> {
         id: schema.id().to_owned(),
         version: schema.version().to_owned(),
         digest: schema.digest(),
-        title: schema.title().to_owned(),
+        title: schema.title(),
     };
     let schemas = app.services.discovery.schemas().iter().map(|compiled| summary(&compiled.schema)).collect();
     Json(Schemas { schemas })

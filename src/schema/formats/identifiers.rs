@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     /// Codes that their holders publish: in the registers of companies, of GLEIF, and of the exchanges.
-    const PUBLISHED: &[(fn(&str) -> Result<(), String>, &[&str])] = &[
+    const PUBLISHED: &[(super::super::Check, &[&str])] = &[
         (uscc, &["9144030071526726XG", "91330100799655058B", "914403001922038216"]),
         (lei, &["HWUPKR0MPOU8FGXBT394", "7LTWFZYICNSX8D621K86", "5493001KJTIIGC8Y1R12", "300300C1030211000384"]),
         (isin, &["US0378331005", "AU0000XVGZA3", "GB0002634946", "CNE000001R84"]),

@@ -28,13 +28,13 @@ pub fn problem(format: &str, text: &str) -> Option<String> {
     check(text).err()
 }
 
-/// Text that people read: it shows something, and nothing in it changes the order in which it is shown.
+/// Text that people read: unless it is empty, it shows something, and nothing in it changes the order in which it is shown.
 fn text(text: &str) -> Result<(), String> {
-    if let Some(c) = text.chars().find(|c| is_override(*c) || (c.is_control() && !matches!(c, '\n' | '\t'))) {
+    if let Some(c) = text.chars().find(|c| is_override(*c) || (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))) {
         return Err(format!("it contains the invisible character U+{:04X}; remove it", c as u32));
     }
-    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
-        return Err("it is empty, or nothing of it is visible; leave the field out".into());
+    if !text.is_empty() && text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
+        return Err("nothing of it is visible; leave the field out".into());
     }
     Ok(())
 }
@@ -84,10 +84,10 @@ mod tests {
 
     #[test]
     fn texts_show_something() {
-        for good in ["a", "中关村", "line\nline", "مجمع", "👩‍🚀"] {
+        for good in ["", "a", "中关村", "line\nline", "مجمع", "👩‍🚀"] {
             assert_eq!(problem("text", good), None, "{good:?}");
         }
-        for empty in ["", " ", "\u{3000}", "\u{200B}\u{FEFF}", "\u{3164}"] {
+        for empty in [" ", "\u{3000}", "\u{200B}\u{FEFF}", "\u{3164}"] {
             fails("text", empty, "nothing of it is visible");
         }
         fails("text", "a\u{202E}b", "U+202E");

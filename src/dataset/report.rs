@@ -1,0 +1,138 @@
+//! What is wrong with a file's records: counts by field and rule, with the first examples.
+
+use crate::core::limits;
+use crate::schema::Violation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An invalid record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InvalidRecord {
+    /// Line in the source, from 1.
+    pub line: u64,
+    /// The violation.
+    #[serde(flatten)]
+    pub violation: Violation,
+}
+
+/// Violations of one rule by one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Group {
+    /// JSON pointer (RFC 6901) of the field, with `*` for the places of a list.
+    pub pointer: String,
+    /// The rule, as in a violation.
+    pub rule: String,
+    /// Violations.
+    pub count: u64,
+    /// Lines of the first of them.
+    pub lines: Vec<u64>,
+    /// Why the first one is a violation.
+    pub reason: String,
+}
+
+/// The records of a file, and the violations of its invalid ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Rejection {
+    /// All records.
+    pub records: u64,
+    /// Invalid records.
+    pub invalid: u64,
+    /// The first violations.
+    pub first: Vec<InvalidRecord>,
+    /// All violations by field and rule, the most frequent first. Those of the rarest fields are left out if there are
+    /// very many fields.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+}
+
+/// The pointer with `*` for the places of lists. A member whose name is a number reads the same.
+fn field(pointer: &str) -> String {
+    let places = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let parts = pointer.split('/').map(|part| if places(part) { "*" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+impl Rejection {
+    /// Adds a record's violations; none if it is valid.
+    pub fn add(&mut self, line: u64, violations: Vec<Violation>) {
+        self.records += 1;
+        self.invalid += u64::from(!violations.is_empty());
+        violations.into_iter().for_each(|violation| self.violation(line, violation));
+    }
+
+    /// Makes a valid record invalid.
+    pub fn reject(&mut self, line: u64, violation: Violation) {
+        self.invalid += 1;
+        self.violation(line, violation);
+    }
+
+    fn violation(&mut self, line: u64, violation: Violation) {
+        let reason = violation.reason.clone();
+        self.count(Group { pointer: field(&violation.pointer), rule: violation.rule.clone(), count: 1, lines: vec![line], reason });
+        if self.first.len() < limits::VIOLATIONS_REPORTED_MAX {
+            self.first.push(InvalidRecord { line, violation });
+        }
+    }
+
+    fn count(&mut self, new: Group) {
+        match self.groups.iter_mut().find(|group| group.pointer == new.pointer && group.rule == new.rule) {
+            Some(group) => {
+                group.count += new.count;
+                let room = limits::VIOLATION_LINES_MAX - group.lines.len();
+                group.lines.extend(new.lines.into_iter().take(room));
+            }
+            None if self.groups.len() < limits::VIOLATION_GROUPS_MAX => self.groups.push(new),
+            None => {}
+        }
+    }
+
+    /// Adds what was found in the next part of the file.
+    pub fn append(&mut self, next: Self) {
+        self.records += next.records;
+        self.invalid += next.invalid;
+        let room = limits::VIOLATIONS_REPORTED_MAX - self.first.len();
+        self.first.extend(next.first.into_iter().take(room));
+        next.groups.into_iter().for_each(|group| self.count(group));
+    }
+
+    /// Puts everything in order: violations by line, groups by their number of violations.
+    pub fn sort(&mut self) {
+        self.first.sort_by_key(|invalid| invalid.line);
+        self.groups.iter_mut().for_each(|group| group.lines.sort_unstable());
+        self.groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.lines.first().copied()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violation(pointer: &str, rule: &str) -> Violation {
+        Violation { pointer: pointer.into(), rule: rule.into(), reason: format!("{pointer} {rule}") }
+    }
+
+    #[test]
+    fn violations_are_counted_by_field_and_rule() {
+        let mut all = Rejection::default();
+        for part in 0..10u64 {
+            let mut next = Rejection::default();
+            for line in part * 100..(part + 1) * 100 {
+                next.add(line, if line % 2 == 0 { vec![violation(&format!("/a/{line}/b"), "type")] } else { Vec::new() });
+            }
+            next.reject(part * 100 + 1, violation("/id", "x-key"));
+            all.append(next);
+        }
+        all.sort();
+        assert_eq!((all.records, all.invalid, all.first.len()), (1_000, 510, limits::VIOLATIONS_REPORTED_MAX));
+        let seen: Vec<_> = all.groups.iter().map(|group| (group.pointer.as_str(), group.count, &group.lines[..2])).collect();
+        assert_eq!(seen, [("/a/*/b", 500, &[0, 2][..]), ("/id", 10, &[1, 101][..])]);
+        assert!(all.groups[0].lines.len() == limits::VIOLATION_LINES_MAX && all.groups[0].reason == "/a/0/b type");
+        // Names that nobody expected do not use up the memory.
+        for n in 0..10_000 {
+            all.add(n, vec![violation(&format!("/x{n}"), "additionalProperties")]);
+        }
+        assert_eq!(all.groups.len(), limits::VIOLATION_GROUPS_MAX);
+    }
+}
