@@ -67,12 +67,10 @@ fn publish(text: &[u8], schema: &Schema, threads: usize) {
         threads,
         decoder: decoder.as_ref(),
         validator: &validator,
-        key: &key,
-        associated_data: b"{}",
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
-    let out = assemble(job, || chunks.next_chunk(), std::io::sink());
+    let out = assemble(&job, &key, b"{}", || chunks.next_chunk(), std::io::sink());
     assert!(out.unwrap().1.records > 0);
 }
 

@@ -251,16 +251,8 @@ fn ingest(data: &[u8], format: Format) {
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);
     let none = std::sync::atomic::AtomicU64::new(0);
-    let job = assemble::Job {
-        threads: 1,
-        decoder,
-        validator: &validator,
-        key: &key,
-        associated_data: b"",
-        scratch: &in_memory,
-        progress: &none,
-    };
-    let _ = assemble::assemble(job, || chunks.next_chunk(), Vec::new());
+    let job = assemble::Job { threads: 1, decoder, validator: &validator, scratch: &in_memory, progress: &none };
+    let _ = assemble::assemble(&job, &key, b"", || chunks.next_chunk(), Vec::new());
 }
 
 fn records(data: &[u8]) {

@@ -20,6 +20,7 @@ mod node;
 mod outcome;
 mod output;
 mod publish;
+mod report;
 mod request;
 mod root;
 mod search;
@@ -27,6 +28,7 @@ mod serve;
 mod status;
 mod token;
 mod transfers;
+mod validate;
 
 pub use outcome::{Outcome, exit};
 
@@ -67,6 +69,8 @@ enum Command {
     Status(status::Args),
     /// Publish a file of records as a dataset.
     Publish(publish::Args),
+    /// Validate a file of records without publishing it; needs no node.
+    Validate(validate::Args),
     /// List the datasets of this node or of a peer.
     Catalog(catalog::Args),
     /// Search the datasets of all peers that are visible to this node.
@@ -141,6 +145,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Doctor(args) => doctor::run(args, json).await,
             Command::Status(args) => status::run(args, json).await,
             Command::Publish(args) => publish::run(args, json).await,
+            Command::Validate(args) => validate::run(args, json),
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Search(args) => search::search(args, json).await,
             Command::Withdraw(args) => search::withdraw(args, json).await,

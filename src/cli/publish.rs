@@ -3,9 +3,11 @@
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
+use super::report;
 use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
+use crate::dataset::report::Rejection;
 use crate::ingest::{self, Format};
 use crate::policy::Policy;
 use crate::publishing::{Publication, Published};
@@ -184,16 +186,8 @@ fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
         output::json(&rejection)?;
         return Ok(ExitCode::from(exit::REFUSED));
     }
-    let list = rejection.get("first").and_then(Value::as_array).cloned().unwrap_or_default();
-    for invalid in &list {
-        let pointer = output::text(invalid, "pointer");
-        let pointer = if pointer.is_empty() { pointer } else { format!("{pointer}: ") };
-        let (line, rule, reason) =
-            (output::text(invalid, "line"), output::text(invalid, "rule"), output::text(invalid, "reason"));
-        say!("{file}:{line}: {pointer}{reason} [{rule}]");
-    }
-    let (invalid, records) = (output::text(&rejection, "invalid"), output::text(&rejection, "records"));
-    let problems = output::count(list.len() as u64, "problem is", "problems are");
-    note!("error: {invalid} of {records} records are invalid; the first {problems} above. Nothing was published.");
+    let found: Rejection = serde_json::from_value(rejection)?;
+    report::print(&found, None, file);
+    report::nothing_published(&found);
     Ok(ExitCode::from(exit::REFUSED))
 }

@@ -46,6 +46,10 @@ pub const BACKUP_LIST_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const FAULTS_REPORTED_MAX: usize = 100;
 /// Invalid records described individually; further ones are only counted.
 pub const VIOLATIONS_REPORTED_MAX: usize = 100;
+/// Fields and rules of which violations are counted in one file.
+pub const VIOLATION_GROUPS_MAX: usize = 200;
+/// Lines stated for the violations of one rule by one field.
+pub const VIOLATION_LINES_MAX: usize = 5;
 /// Violations described for one record.
 pub const VIOLATIONS_RECORD_MAX: usize = 8;
 /// Columns of a CSV file.

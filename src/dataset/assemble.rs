@@ -3,13 +3,12 @@
 use super::container::{DataKey, Sealer};
 use super::frame::{self, Compressor, Frame};
 use super::ordered;
+use super::report::Rejection;
 use super::unique::{KeyHasher, Scratch, Seen, Unique};
 use crate::core::digest::{Digest, KeyedDigest, KeyedHasher};
 use crate::core::json::Tape;
 use crate::core::limits;
 use crate::schema::{Validator, Violation};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -32,28 +31,6 @@ pub struct Chunk {
 pub trait Decoder: Sync {
     /// Decodes a chunk: calls `record` with the line and JSON text of each record, and `broken` for malformed ones.
     fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), broken: &mut dyn FnMut(u64, Violation));
-}
-
-/// An invalid record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct InvalidRecord {
-    /// Line in the source, from 1.
-    pub line: u64,
-    /// The violation.
-    #[serde(flatten)]
-    pub violation: Violation,
-}
-
-/// Why a publication is refused: the number of invalid records, and a description of the first ones.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Rejection {
-    /// All records.
-    pub records: u64,
-    /// Invalid records.
-    pub invalid: u64,
-    /// Descriptions of the first invalid records.
-    pub first: Vec<InvalidRecord>,
 }
 
 /// The result of a publication.
@@ -99,10 +76,8 @@ pub enum AssembleError {
 struct Worked {
     head: Vec<u8>,
     bytes: Vec<u8>,
-    records: u64,
     pieces: Vec<Piece>,
-    invalid: u64,
-    first: Vec<InvalidRecord>,
+    found: Rejection,
     /// Keys of the valid records.
     keys: Vec<Seen>,
 }
@@ -113,7 +88,7 @@ struct Piece {
     records: u32,
 }
 
-/// What a publication needs besides its source and its sink.
+/// How the records of a source are examined.
 pub struct Job<'a> {
     /// Threads that work.
     pub threads: usize,
@@ -121,48 +96,69 @@ pub struct Job<'a> {
     pub decoder: &'a dyn Decoder,
     /// Validator of the records.
     pub validator: &'a Validator,
-    /// Seals the container.
-    pub key: &'a DataKey,
-    /// Associated data of the container.
-    pub associated_data: &'a [u8],
     /// For keys that need more memory than there is.
     pub scratch: &'a Scratch<'a>,
     /// Counts the processed bytes of the source.
     pub progress: &'a AtomicU64,
 }
 
-/// Reads chunks from `source`, validates all records and seals them into `out`; returns `out` if all are valid.
+/// Reads chunks from `source` and validates all records.
+pub fn examine(
+    job: &Job<'_>,
+    mut source: impl FnMut() -> io::Result<Option<Chunk>> + Send,
+) -> Result<Rejection, AssembleError> {
+    let (mut found, mut unique) = (Rejection::default(), Unique::new(job.scratch));
+    let (hasher, doomed) = (KeyHasher::default(), AtomicBool::new(true));
+    let worker = || worker(job, &hasher, &doomed);
+    let sink = |worked: Worked| {
+        job.progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
+        found.append(worked.found);
+        unique.add(&worked.keys).map_err(AssembleError::Sink)
+    };
+    ordered::run(job.threads, || source().map_err(AssembleError::Source), worker, sink)?;
+    let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX).map_err(AssembleError::Sink)?;
+    found.repeat(count, &repeated, job.validator);
+    found.sort();
+    if found.records == 0 { Err(AssembleError::Empty) } else { Ok(found) }
+}
+
+/// A worker of its own thread.
+fn worker<'a>(
+    job: &Job<'a>,
+    hasher: &KeyHasher,
+    doomed: &'a AtomicBool,
+) -> Result<impl FnMut(Chunk) -> Worked + use<'a>, AssembleError> {
+    let compressor = Compressor::new().map_err(AssembleError::Sink)?;
+    let mut worker = Worker { tape: Tape::default(), compressor, hasher: hasher.clone() };
+    let (decoder, validator) = (job.decoder, job.validator);
+    Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, doomed))
+}
+
+/// Reads chunks from `source`, validates all records and seals them into `out` with `key`; returns `out` if all are valid.
 pub fn assemble<W: Write>(
-    job: Job<'_>,
+    job: &Job<'_>,
+    key: &DataKey,
+    associated_data: &[u8],
     mut source: impl FnMut() -> io::Result<Option<Chunk>> + Send,
     out: W,
 ) -> Result<(W, Assembled), AssembleError> {
-    let Job { threads, decoder, validator, key, associated_data, scratch, progress } = job;
     let mut sealer = Sealer::new(out, key, associated_data).map_err(AssembleError::Sink)?;
     let mut text_hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
     let mut source_hash = KeyedHasher::new(key.expose(), SOURCE_LABEL);
     let mut frames: Vec<Frame> = Vec::new();
     let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
-    let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
+    let (hasher, mut unique) = (KeyHasher::default(), Unique::new(job.scratch));
     // After an invalid record nothing will be published; the remaining records are only validated, for the report.
     let doomed = AtomicBool::new(false);
 
-    let worker = || {
-        let compressor = Compressor::new().map_err(AssembleError::Sink)?;
-        let mut worker = Worker { tape: Tape::default(), compressor, hasher: hasher.clone() };
-        let doomed = &doomed;
-        Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, doomed))
-    };
+    let worker = || worker(job, &hasher, &doomed);
     let sink = |worked: Worked| {
         source_hash.update(&worked.head);
         source_hash.update(&worked.bytes);
-        progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
-        rejection.records += worked.records;
-        rejection.invalid += worked.invalid;
+        job.progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
+        rejection.append(worked.found);
         unique.add(&worked.keys).map_err(AssembleError::Sink)?;
-        let room = limits::VIOLATIONS_REPORTED_MAX - rejection.first.len();
-        rejection.first.extend(worked.first.into_iter().take(room));
         if rejection.invalid > 0 {
             return Ok(());
         }
@@ -180,17 +176,12 @@ pub fn assemble<W: Write>(
         }
         Ok(())
     };
-    ordered::run(threads, || source().map_err(AssembleError::Source), worker, sink)?;
+    ordered::run(job.threads, || source().map_err(AssembleError::Source), worker, sink)?;
 
     let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX).map_err(AssembleError::Sink)?;
-    rejection.invalid += count;
-    rejection.first.extend(repeated.into_iter().map(|repeated| InvalidRecord {
-        line: repeated.at,
-        violation: validator.repeats(&format!("line {}", repeated.first)),
-    }));
+    rejection.repeat(count, &repeated, job.validator);
     if rejection.invalid > 0 {
-        rejection.first.sort_by_key(|invalid| invalid.line);
-        rejection.first.truncate(limits::VIOLATIONS_REPORTED_MAX);
+        rejection.sort();
         return Err(AssembleError::Invalid(rejection));
     }
     if rejection.records == 0 {
@@ -221,10 +212,8 @@ impl Worker {
         let mut worked = Worked {
             head: Vec::new(),
             bytes: Vec::new(),
-            records: 0,
             pieces: Vec::new(),
-            invalid: 0,
-            first: Vec::new(),
+            found: Rejection::default(),
             keys: Vec::new(),
         };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
@@ -233,7 +222,6 @@ impl Worker {
         let (tape, compressor, hasher) = (&mut self.tape, &mut self.compressor, &self.hasher);
         let mut key = Vec::new();
         let mut record = |line: u64, json: &[u8]| {
-            worked.records += 1;
             let mut found = check(tape, json, validator);
             let before = text.len();
             if found.is_empty() && !doomed.load(Ordering::Relaxed) {
@@ -244,11 +232,10 @@ impl Worker {
                     found = vec![too_long()];
                 }
             }
-            if !found.is_empty() {
-                worked.invalid += 1;
+            let valid = found.is_empty();
+            worked.found.add(line, found);
+            if !valid {
                 doomed.store(true, Ordering::Relaxed);
-                let room = limits::VIOLATIONS_REPORTED_MAX.saturating_sub(worked.first.len());
-                worked.first.extend(found.into_iter().take(room).map(|violation| InvalidRecord { line, violation }));
                 return;
             }
             if !validator.key().is_empty() {
@@ -274,11 +261,8 @@ impl Worker {
         }
         if !broken.is_empty() {
             doomed.store(true, Ordering::Relaxed);
-            worked.records += broken.len() as u64;
-            worked.invalid += broken.len() as u64;
-            worked.first.extend(broken.into_iter().map(|(line, violation)| InvalidRecord { line, violation }));
-            worked.first.sort_by_key(|invalid| invalid.line);
-            worked.first.truncate(limits::VIOLATIONS_REPORTED_MAX);
+            broken.into_iter().for_each(|(line, violation)| worked.found.add(line, vec![violation]));
+            worked.found.sort();
         }
         for piece in &mut worked.pieces {
             // Compression in memory fails only if memory runs out.

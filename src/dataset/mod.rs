@@ -7,4 +7,5 @@ pub mod manifest;
 pub mod open;
 pub mod ordered;
 pub mod release;
+pub mod report;
 pub mod unique;

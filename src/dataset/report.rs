@@ -1,7 +1,8 @@
 //! What is wrong with a file's records: counts by field and rule, with the first examples.
 
+use super::unique::Repeated;
 use crate::core::limits;
-use crate::schema::Violation;
+use crate::schema::{RULE_KEY, Validator, Violation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,13 @@ pub struct Group {
     pub lines: Vec<u64>,
     /// Why the first one is a violation.
     pub reason: String,
+}
+
+impl Group {
+    fn of(line: u64, violation: &Violation) -> Self {
+        let (rule, reason) = (violation.rule.clone(), violation.reason.clone());
+        Self { pointer: field(&violation.pointer), rule, count: 1, lines: vec![line], reason }
+    }
 }
 
 /// The records of a file, and the violations of its invalid ones.
@@ -62,28 +70,38 @@ impl Rejection {
         violations.into_iter().for_each(|violation| self.violation(line, violation));
     }
 
-    /// Makes a valid record invalid.
-    pub fn reject(&mut self, line: u64, violation: Violation) {
-        self.invalid += 1;
-        self.violation(line, violation);
+    /// Adds records that are valid, but whose key an earlier one has: their number, and the first of them.
+    pub fn repeat(&mut self, count: u64, first: &[Repeated], validator: &Validator) {
+        self.invalid += count;
+        // Those beyond the first ones are only counted.
+        let more = count - first.len() as u64;
+        for repeated in first {
+            let (line, violation) = (repeated.at, validator.repeats(&format!("line {}", repeated.first)));
+            self.count(Group::of(line, &violation));
+            // It may stand before those that were found earlier.
+            self.first.push(InvalidRecord { line, violation });
+        }
+        if let Some(group) = self.groups.iter_mut().find(|group| group.rule == RULE_KEY) {
+            group.count += more;
+        }
     }
 
     fn violation(&mut self, line: u64, violation: Violation) {
-        let reason = violation.reason.clone();
-        self.count(Group { pointer: field(&violation.pointer), rule: violation.rule.clone(), count: 1, lines: vec![line], reason });
+        self.count(Group::of(line, &violation));
         if self.first.len() < limits::VIOLATIONS_REPORTED_MAX {
             self.first.push(InvalidRecord { line, violation });
         }
     }
 
     fn count(&mut self, new: Group) {
+        let known = self.groups.len();
         match self.groups.iter_mut().find(|group| group.pointer == new.pointer && group.rule == new.rule) {
             Some(group) => {
                 group.count += new.count;
                 let room = limits::VIOLATION_LINES_MAX - group.lines.len();
                 group.lines.extend(new.lines.into_iter().take(room));
             }
-            None if self.groups.len() < limits::VIOLATION_GROUPS_MAX => self.groups.push(new),
+            None if known < limits::VIOLATION_GROUPS_MAX => self.groups.push(new),
             None => {}
         }
     }
@@ -92,7 +110,7 @@ impl Rejection {
     pub fn append(&mut self, next: Self) {
         self.records += next.records;
         self.invalid += next.invalid;
-        let room = limits::VIOLATIONS_REPORTED_MAX - self.first.len();
+        let room = limits::VIOLATIONS_REPORTED_MAX.saturating_sub(self.first.len());
         self.first.extend(next.first.into_iter().take(room));
         next.groups.into_iter().for_each(|group| self.count(group));
     }
@@ -100,6 +118,7 @@ impl Rejection {
     /// Puts everything in order: violations by line, groups by their number of violations.
     pub fn sort(&mut self) {
         self.first.sort_by_key(|invalid| invalid.line);
+        self.first.truncate(limits::VIOLATIONS_REPORTED_MAX);
         self.groups.iter_mut().for_each(|group| group.lines.sort_unstable());
         self.groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.lines.first().copied()));
     }
@@ -119,15 +138,18 @@ mod tests {
         for part in 0..10u64 {
             let mut next = Rejection::default();
             for line in part * 100..(part + 1) * 100 {
-                next.add(line, if line % 2 == 0 { vec![violation(&format!("/a/{line}/b"), "type")] } else { Vec::new() });
+                next.add(
+                    line,
+                    if line % 2 == 0 { vec![violation(&format!("/a/{line}/b"), "type")] } else { Vec::new() },
+                );
             }
-            next.reject(part * 100 + 1, violation("/id", "x-key"));
             all.append(next);
         }
         all.sort();
-        assert_eq!((all.records, all.invalid, all.first.len()), (1_000, 510, limits::VIOLATIONS_REPORTED_MAX));
-        let seen: Vec<_> = all.groups.iter().map(|group| (group.pointer.as_str(), group.count, &group.lines[..2])).collect();
-        assert_eq!(seen, [("/a/*/b", 500, &[0, 2][..]), ("/id", 10, &[1, 101][..])]);
+        assert_eq!((all.records, all.invalid, all.first.len()), (1_000, 500, limits::VIOLATIONS_REPORTED_MAX));
+        let seen: Vec<_> =
+            all.groups.iter().map(|group| (group.pointer.as_str(), group.count, &group.lines[..2])).collect();
+        assert_eq!(seen, [("/a/*/b", 500, &[0, 2][..])]);
         assert!(all.groups[0].lines.len() == limits::VIOLATION_LINES_MAX && all.groups[0].reason == "/a/0/b type");
         // Names that nobody expected do not use up the memory.
         for n in 0..10_000 {

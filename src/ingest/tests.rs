@@ -1,9 +1,10 @@
 use super::*;
 use crate::core::id::{DatasetId, ParticipantId};
-use crate::dataset::assemble::{AssembleError, Assembled, Job, Rejection, assemble};
+use crate::dataset::assemble::{AssembleError, Assembled, Job, assemble};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
 use crate::dataset::open::{OpenError, Package, Stop};
+use crate::dataset::report::Rejection;
 use crate::dataset::unique::in_memory;
 use crate::schema::built_in;
 use proptest::prelude::*;
@@ -53,12 +54,10 @@ fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manife
         threads: 2,
         decoder: decoder.as_ref(),
         validator: &schema.validator().unwrap(),
-        key: &key(),
-        associated_data: &draft.associated_data(),
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
-    let (sealed, assembled) = assemble(job, || chunks.next_chunk(), Vec::new())?;
+    let (sealed, assembled) = assemble(&job, &key(), &draft.associated_data(), || chunks.next_chunk(), Vec::new())?;
     let manifest = manifest(schema, &assembled);
     Ok((sealed, manifest))
 }
@@ -307,7 +306,7 @@ fn a_key_stands_once() {
     let line = |area: &str| format!("{{\"area\":\"{area}\",\"indicator\":\"GDP\",\"period\":\"2024\",\"value\":1}}\n");
     let text = [line("A"), line("B"), line("A"), line("C"), line("B"), line("A")].concat();
     match seal(text.as_bytes(), Format::Ndjson, schema) {
-        Err(AssembleError::Invalid(Rejection { records: 6, invalid: 3, first })) => {
+        Err(AssembleError::Invalid(Rejection { records: 6, invalid: 3, first, .. })) => {
             let found: Vec<_> = first.iter().map(|one| (one.line, one.violation.reason.as_str())).collect();
             let same = |line: u64| format!("line {line} has the same indicator, area, period");
             assert_eq!(found, [(3, same(1).as_str()), (5, same(2).as_str()), (6, same(1).as_str())]);

@@ -1,7 +1,7 @@
 //! Errors as problem details (RFC 9457).
 
 use crate::core::limits;
-use crate::dataset::assemble::Rejection;
+use crate::dataset::report::Rejection;
 use crate::node::{Error, trace};
 use aide::OperationOutput;
 use aide::generate::GenContext;

@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// A publication with invalid records.
     #[error("{} of {} records are invalid; nothing was published", .0.invalid, .0.records)]
-    InvalidRecords(crate::dataset::assemble::Rejection),
+    InvalidRecords(crate::dataset::report::Rejection),
     /// Too many requests.
     #[error("too many requests; try again in a minute")]
     TooMany,

@@ -37,13 +37,11 @@ impl Sealing {
             threads: parallelism(),
             decoder: decoder.as_ref(),
             validator: &self.compiled.validator,
-            key: &self.key,
-            associated_data: &self.aad,
             scratch: &move || Ok(Box::new(blobs.scratch()?)),
             progress: &AtomicU64::new(0),
         };
-        let (writing, assembled) =
-            assemble::assemble(job, || chunks.next_chunk(), writing).map_err(|error| match error {
+        let (writing, assembled) = assemble::assemble(&job, &self.key, &self.aad, || chunks.next_chunk(), writing)
+            .map_err(|error| match error {
                 AssembleError::Invalid(rejection) => Error::InvalidRecords(rejection),
                 AssembleError::Sink(error) => disk(error),
                 AssembleError::Source(error) => source_error(error),

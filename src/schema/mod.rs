@@ -2,6 +2,7 @@
 
 mod built_in;
 mod error;
+mod explain;
 mod formats;
 mod lint;
 mod registry;
@@ -9,8 +10,9 @@ mod validator;
 
 pub use built_in::built_in;
 pub use error::SchemaError;
+pub use explain::Language;
 pub use registry::{CompiledSchema, SchemaRegistry};
-pub use validator::{Validator, Violation};
+pub use validator::{RULE_KEY, Validator, Violation};
 
 use crate::core::digest::Digest;
 use crate::core::json::{self, ReadError, Tape};

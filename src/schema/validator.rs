@@ -28,6 +28,9 @@ pub struct Violation {
     pub reason: String,
 }
 
+/// The rule of a record whose key another one has.
+pub const RULE_KEY: &str = "x-key";
+
 /// Characters shown of a reason, which quotes the value.
 const REASON_CHARS_MAX: usize = 160;
 
@@ -66,7 +69,7 @@ impl Validator {
             [one] => json::pointer_part(one),
             _ => String::new(),
         };
-        Violation { pointer, rule: "x-key".into(), reason: format!("{first} has the same {}", self.key.join(", ")) }
+        Violation { pointer, rule: RULE_KEY.into(), reason: format!("{first} has the same {}", self.key.join(", ")) }
     }
 
     /// Whether the record on `tape` conforms to the schema.

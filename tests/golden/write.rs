@@ -232,12 +232,10 @@ fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
         threads: 1,
         decoder: &*decoder,
         validator: &validator,
-        key,
-        associated_data: &context,
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
-    assemble(job, || chunks.next_chunk(), Vec::new()).unwrap()
+    assemble(&job, key, &context, || chunks.next_chunk(), Vec::new()).unwrap()
 }
 
 fn manifest(a: &Park, schema: &Schema, assembled: &Assembled, policy: &Policy) -> Signed<Manifest> {

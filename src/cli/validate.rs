@@ -1,0 +1,104 @@
+//! `crosspark validate`
+
+use super::outcome::{Outcome, exit};
+use super::output::{self, note, say};
+use super::{publish, report};
+use crate::core::parallelism;
+use crate::dataset::assemble::{self, Job};
+use crate::dataset::unique::Temporary;
+use crate::durable::write_whole;
+use crate::ingest::{Chunks, Format};
+use crate::schema::{Language, Schema, built_in};
+use anyhow::Context;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// File of records: NDJSON, or CSV whose header names the schema's properties.
+    file: PathBuf,
+    /// A schema file, or the $id or name of a built-in schema, such as enterprise.
+    #[arg(long)]
+    schema: String,
+    /// Format, ndjson or csv; by default from the file name.
+    #[arg(long, value_parser = publish::parse_format)]
+    format: Option<Format>,
+    /// Language of the report.
+    #[arg(long, default_value = "en", value_parser = parse_language)]
+    language: Language,
+    /// Write the report as an HTML page, in both languages.
+    #[arg(long)]
+    html: Option<PathBuf>,
+}
+
+fn parse_language(text: &str) -> Result<Language, String> {
+    match text {
+        "en" => Ok(Language::English),
+        "zh" => Ok(Language::Chinese),
+        _ => Err("expected en or zh".into()),
+    }
+}
+
+/// A schema from a file, or the newest built-in one with this `$id` or name.
+pub fn schema(name: &str) -> anyhow::Result<Schema> {
+    if Path::new(name).is_file() {
+        let text = std::fs::read(name).with_context(|| format!("the schema {name}"))?;
+        return Schema::parse(&text).with_context(|| format!("the schema {name}"));
+    }
+    let known = built_in();
+    let names = |schema: &Schema| schema.id() == name || schema.id().rsplit(':').next() == Some(name);
+    let all: Vec<&str> = known.iter().map(Schema::id).collect();
+    let unknown = format!("`{name}` is neither a file nor a built-in schema; there are {}", all.join(", "));
+    known.iter().find(|schema| names(schema)).cloned().context(unknown)
+}
+
+/// A temporary file without a name.
+fn temporary() -> io::Result<Box<dyn Temporary>> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let name = format!("crosspark-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(Box::new(file))
+}
+
+pub fn run(args: Args, as_json: bool) -> Outcome {
+    let name = args.file.display().to_string();
+    let schema = schema(&args.schema)?;
+    let format = args.format.or_else(|| Format::of_file(&name));
+    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
+    let file = File::open(&args.file).with_context(|| name.clone())?;
+    let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "validating");
+    let source = bar.wrap_read(BufReader::with_capacity(1 << 20, file));
+    let (mut chunks, decoder) = Chunks::open(source, format, &schema).with_context(|| name.clone())?;
+    let job = Job {
+        threads: parallelism(),
+        decoder: decoder.as_ref(),
+        validator: &schema.validator()?,
+        scratch: &temporary,
+        progress: &AtomicU64::new(0),
+    };
+    let found = assemble::examine(&job, || chunks.next_chunk()).with_context(|| name.clone())?;
+    bar.finish_and_clear();
+    if let Some(html) = &args.html {
+        let page = report::page(&found, &schema, &name);
+        write_whole(html, page.as_bytes()).with_context(|| html.display().to_string())?;
+    }
+    if as_json {
+        output::json(&found)?;
+    } else {
+        report::print(&found, Some((&schema, args.language)), &name);
+        let (id, version) = (schema.id(), schema.version());
+        match found.invalid {
+            0 => {
+                say!("{name}: {} valid under {id} {version}.", output::count(found.records, "record is", "records are"))
+            }
+            invalid => note!("error: {invalid} of {} records are invalid under {id} {version}", found.records),
+        }
+    }
+    Ok(ExitCode::from(if found.invalid == 0 { 0 } else { exit::REFUSED }))
+}
