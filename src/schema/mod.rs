@@ -1,6 +1,7 @@
 //! Shared schemas (JSON Schema 2020-12): the built-in registry, strict parsing and compiled validators.
 
 mod built_in;
+mod compatible;
 mod error;
 mod explain;
 mod formats;
@@ -9,6 +10,7 @@ mod registry;
 mod validator;
 
 pub use built_in::built_in;
+pub use compatible::{Breaking, breaking};
 pub use error::SchemaError;
 pub use explain::Language;
 pub use registry::{CompiledSchema, SchemaRegistry};
