@@ -23,6 +23,8 @@ mod publish;
 mod report;
 mod request;
 mod root;
+mod schema;
+mod schema_page;
 mod search;
 mod serve;
 mod status;
@@ -69,6 +71,9 @@ enum Command {
     Status(status::Args),
     /// Publish a file of records as a dataset.
     Publish(publish::Args),
+    /// List, describe, check and compare schemas; needs no node.
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Validate a file of records without publishing it; needs no node.
     Validate(validate::Args),
     /// List the datasets of this node or of a peer.
@@ -145,6 +150,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Doctor(args) => doctor::run(args, json).await,
             Command::Status(args) => status::run(args, json).await,
             Command::Publish(args) => publish::run(args, json).await,
+            Command::Schema(command) => schema::run(command, json),
             Command::Validate(args) => validate::run(args, json),
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Search(args) => search::search(args, json).await,

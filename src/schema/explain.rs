@@ -41,13 +41,13 @@ impl Schema {
     }
 
     /// The schema that a reference leads to, or the schema itself.
-    fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
+    pub(super) fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
         target.and_then(|pointer| self.value().pointer(pointer)).unwrap_or(schema)
     }
 
     /// The value of a keyword for the field at a JSON pointer.
-    fn keyword(&self, pointer: &str, name: &str) -> Option<&Value> {
+    pub fn keyword(&self, pointer: &str, name: &str) -> Option<&Value> {
         let field = self.field(pointer)?;
         field.get(name).or_else(|| self.resolved(field).get(name))
     }

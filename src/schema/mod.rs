@@ -1,5 +1,6 @@
 //! Shared schemas (JSON Schema 2020-12): the built-in registry, strict parsing and compiled validators.
 
+mod advice;
 mod built_in;
 mod compatible;
 mod error;
@@ -9,6 +10,7 @@ mod lint;
 mod registry;
 mod validator;
 
+pub use advice::{Advice, Succession, advice, succession};
 pub use built_in::built_in;
 pub use compatible::{Breaking, breaking};
 pub use error::SchemaError;
@@ -102,6 +104,11 @@ impl Schema {
         let titles = [title(Some(&self.value)), title(self.value.get("x-zh"))];
         let titles: Vec<String> = titles.into_iter().flatten().collect();
         if titles.is_empty() { self.id.clone() } else { titles.join(" / ") }
+    }
+
+    /// A property.
+    pub fn property(&self, name: &str) -> &Value {
+        self.value.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null)
     }
 
     /// Compiles a validator.
