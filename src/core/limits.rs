@@ -58,6 +58,10 @@ pub const CSV_COLUMNS_MAX: usize = 4_096;
 pub const KEYS_IN_MEMORY_MAX: usize = 1 << 20;
 /// Pairs of parts that are compared to prove that a schema is compatible.
 pub const COMPATIBILITY_STEPS_MAX: usize = 200_000;
+/// Checks that a schema may ask for on the way to one value of a record.
+pub const SCHEMA_COST_MAX: u64 = 10_000;
+/// Additions to find that out.
+pub const SCHEMA_STEPS_MAX: usize = 5_000_000;
 /// Size of a JSON Schema.
 pub const SCHEMA_BYTES_MAX: usize = 512 * KIB;
 /// Size of a policy.

@@ -15,7 +15,7 @@ enum Holds {
 /// The keywords of JSON Schema 2020-12 (core, applicator, unevaluated, validation, meta-data, format, content).
 fn keyword(name: &str) -> Option<Holds> {
     Some(match name {
-        "$schema" | "$id" | "$anchor" | "$ref" | "$comment" | "type" | "const" | "enum" | "multipleOf" | "maximum"
+        "$schema" | "$id" | "$ref" | "$comment" | "type" | "const" | "enum" | "multipleOf" | "maximum"
         | "exclusiveMaximum" | "minimum" | "exclusiveMinimum" | "maxLength" | "minLength" | "pattern" | "maxItems"
         | "minItems" | "uniqueItems" | "maxContains" | "minContains" | "maxProperties" | "minProperties"
         | "required" | "dependentRequired" | "title" | "description" | "default" | "deprecated" | "readOnly"

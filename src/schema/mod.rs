@@ -3,6 +3,7 @@
 mod advice;
 mod built_in;
 mod compatible;
+mod cost;
 mod error;
 mod explain;
 mod formats;
@@ -57,6 +58,7 @@ impl Schema {
         }
         let value = json::read_value(text)?;
         lint::lint(&value)?;
+        cost::check(&value)?;
         let invalid =
             |pointer: &str, problem: &str| SchemaError::Invalid { pointer: pointer.into(), problem: problem.into() };
         let text_of = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
