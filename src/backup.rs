@@ -206,28 +206,40 @@ pub fn restore(archive: &Path, folder: &Path, seen: &dyn Fn(u64)) -> Result<Cont
         let marker = beside.join(files::RESTORED);
         write_whole(&marker, &json::to_canonical(&contents.made)).map_err(|error| file_error(&marker, error))?;
         rename(&beside, folder).map_err(|error| file_error(folder, error))?;
+        // Only now: without it, an interrupted restore could not be given again. If it stays, it does no harm.
+        let _ = std::fs::remove_file(folder.join(RESTORING));
         Ok(contents)
     });
     if contents.is_err() {
         let _ = std::fs::remove_dir_all(&beside);
     }
+    let _ = std::fs::remove_file(behind(&beside, ".lock"));
     contents
 }
 
 /// Creates the folder of a restore, in place of one that an interrupted restore left, and locks it.
 fn begin(folder: &Path) -> Result<File, BackupError> {
-    let locked = |folder: &Path| {
-        let opened = File::open(folder).map_err(|error| file_error(folder, error))?;
-        opened.try_lock().map_err(|_| file_error(folder, "another restore into this folder is running"))?;
-        Ok(opened)
-    };
+    let path = behind(folder, ".lock");
+    let held = File::options().create(true).truncate(false).write(true).open(&path);
+    let held = held.map_err(|error| file_error(&path, error))?;
+    held.try_lock().map_err(|_| file_error(folder, "another restore into this folder is running"))?;
     if folder.exists() {
-        let _held = locked(folder)?;
+        let mut inside = std::fs::read_dir(folder).map_err(|error| file_error(folder, error))?;
+        if inside.next().is_some() && !folder.join(RESTORING).exists() {
+            return Err(file_error(folder, "this folder is not left from a restore; move it to another place"));
+        }
         std::fs::remove_dir_all(folder).map_err(|error| file_error(folder, error))?;
     }
+    let marker = folder.join(RESTORING);
     make_folder(folder).map_err(|error| file_error(folder, error))?;
-    locked(folder)
+    // It is there before anything else is, under this name alone.
+    let marked = File::create(&marker).and_then(|_| sync_folder(folder));
+    marked.map_err(|error| file_error(&marker, error))?;
+    Ok(held)
 }
+
+/// Marks a folder that a restore has begun.
+const RESTORING: &str = "restoring";
 
 /// Unpacks what the verification of a log needs: the database and the root document, with their digests checked.
 pub fn unpack_log(archive: &Path, folder: &Path) -> Result<(), BackupError> {

@@ -189,7 +189,7 @@ impl Blobs {
         let path = self.folder.join("parts").join(name);
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let size = file.metadata()?.len();
-        let doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).contains(name);
+        let doubtful = size > 0 && self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).contains(name);
         Ok(Part { file, path, size, doubtful, space: self.checked() })
     }
 
@@ -262,6 +262,7 @@ impl Part {
     /// Discards the content, which belongs to another download.
     pub fn restart(&mut self) -> io::Result<()> {
         self.size = 0;
+        self.doubtful = false;
         self.file.set_len(0)
     }
 }

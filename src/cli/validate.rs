@@ -4,6 +4,7 @@ use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
 use super::{publish, report};
 use crate::core::parallelism;
+use crate::core::random::{self, SystemRandomness};
 use crate::dataset::assemble::{self, Job};
 use crate::dataset::unique::Temporary;
 use crate::durable::write_whole;
@@ -15,7 +16,7 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,9 +59,8 @@ pub fn schema(name: &str) -> anyhow::Result<Schema> {
 
 /// A temporary file without a name.
 fn temporary() -> io::Result<Box<dyn Temporary>> {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let name = format!("crosspark-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
+    let name = hex::encode(random::bytes::<16>(&SystemRandomness::new()));
+    let path = std::env::temp_dir().join(format!("crosspark-{name}"));
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(Box::new(file))

@@ -56,6 +56,8 @@ pub const VIOLATIONS_RECORD_MAX: usize = 8;
 pub const CSV_COLUMNS_MAX: usize = 4_096;
 /// Keys of records that a publication or a verification holds in memory, 24 bytes each; more go to temporary files.
 pub const KEYS_IN_MEMORY_MAX: usize = 1 << 20;
+/// Size of a key in a temporary file.
+pub const KEY_BYTES: u64 = 24;
 /// Pairs of parts that are compared to prove that a schema is compatible.
 pub const COMPATIBILITY_STEPS_MAX: usize = 200_000;
 /// Checks that a schema may ask for on the way to one value of a record.

@@ -116,7 +116,7 @@ pub fn examine(
         unique.add(&worked.keys).map_err(AssembleError::Sink)
     };
     ordered::run(job.threads, || source().map_err(AssembleError::Source), worker, sink)?;
-    let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX).map_err(AssembleError::Sink)?;
+    let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX, &|| false).map_err(AssembleError::Sink)?;
     found.repeat(count, &repeated, job.validator);
     found.sort();
     if found.records == 0 { Err(AssembleError::Empty) } else { Ok(found) }
@@ -178,7 +178,7 @@ pub fn assemble<W: Write>(
     };
     ordered::run(job.threads, || source().map_err(AssembleError::Source), worker, sink)?;
 
-    let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX).map_err(AssembleError::Sink)?;
+    let (count, repeated) = unique.finish(limits::VIOLATIONS_REPORTED_MAX, &|| false).map_err(AssembleError::Sink)?;
     rejection.repeat(count, &repeated, job.validator);
     if rejection.invalid > 0 {
         rejection.sort();
@@ -280,8 +280,17 @@ fn too_long() -> Violation {
 
 /// Parses and validates one record; returns no violations if it is valid.
 pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violation> {
+    match read(tape, json) {
+        Err(violation) => vec![violation],
+        Ok(()) if validator.is_valid(tape) => Vec::new(),
+        Ok(()) => validator.validate(tape),
+    }
+}
+
+/// Parses one record.
+pub fn read(tape: &mut Tape, json: &[u8]) -> Result<(), Violation> {
     if json.len() > limits::RECORD_BYTES_MAX {
-        return vec![too_long()];
+        return Err(too_long());
     }
     match tape.parse(json) {
         Err(error) => {
@@ -290,13 +299,12 @@ pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violati
                 true => format!("{} (column {})", error.problem, error.offset + 1),
                 false => error.problem,
             };
-            vec![Violation { pointer: error.pointer, rule: "json".into(), reason }]
+            Err(Violation { pointer: error.pointer, rule: "json".into(), reason })
         }
         Ok(()) if tape.root().kind() != crate::core::json::Kind::Object => {
             let reason = "a record must be a JSON object".into();
-            vec![Violation { pointer: String::new(), rule: "json".into(), reason }]
+            Err(Violation { pointer: String::new(), rule: "json".into(), reason })
         }
-        Ok(()) if validator.is_valid(tape) => Vec::new(),
-        Ok(()) => validator.validate(tape),
+        Ok(()) => Ok(()),
     }
 }

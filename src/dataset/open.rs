@@ -5,7 +5,7 @@ use super::container::{DataKey, Opened};
 use super::frame::{self, Decompressor, Frame, FrameError};
 use super::manifest::{ALGORITHM, Manifest, SEGMENT_BYTES};
 use super::ordered;
-use super::unique::{KeyHasher, Scratch, Seen, Unique};
+use super::unique::{KeyHasher, Repeated, Scratch, Seen, Unique};
 use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
 use crate::schema::{Validator, Violation};
@@ -146,14 +146,18 @@ impl<R: Read + Seek + Send> Package<R> {
         ordered::run(threads, source, worker, |checked: Result<(Vec<u8>, Vec<Seen>), OpenError>| {
             let (text, keys) = checked?;
             unique.add(&keys).map_err(OpenError::Sink)?;
+            if let Some(repeated) = unique.early() {
+                return Err(repeats(validator, &repeated));
+            }
             hash.update(&text);
             size += text.len() as u64;
             // More text than stated is not worked through to its end.
             if size > manifest.text.size { compare("bytes of text", manifest.text.size, size) } else { Ok(()) }
         })?;
-        if let Some(repeated) = unique.finish(1).map_err(OpenError::Sink)?.1.first() {
-            let Violation { pointer, rule, reason } = validator.repeats(&format!("record {}", repeated.first));
-            return Err(OpenError::Record { number: repeated.at, pointer, rule, reason });
+        match unique.finish(1, &|| stop.is_set()) {
+            Err(_) if stop.is_set() => return Err(OpenError::Stopped),
+            Err(error) => return Err(OpenError::Sink(error)),
+            Ok((_, found)) => found.first().map_or(Ok(()), |repeated| Err(repeats(validator, repeated)))?,
         }
         compare("bytes of text", manifest.text.size, size)?;
         compare("the text's keyed digest", manifest.text.digest, hash.finish())
@@ -182,6 +186,11 @@ fn compare<T: PartialEq + ToString>(what: &'static str, stated: T, found: T) -> 
     Err(OpenError::Contradiction { what, stated: stated.to_string(), found: found.to_string() })
 }
 
+fn repeats(validator: &Validator, repeated: &Repeated) -> OpenError {
+    let Violation { pointer, rule, reason } = validator.repeats(&format!("record {}", repeated.first));
+    OpenError::Record { number: repeated.at, pointer, rule, reason }
+}
+
 /// Checks the records of a frame, and returns their keys.
 fn check_frame(
     frame: &Frame,
@@ -200,7 +209,11 @@ fn check_frame(
         number += 1;
         let invalid =
             |pointer: String, rule: String, reason: String| Err(OpenError::Record { number, pointer, rule, reason });
-        if let Some(first) = assemble::check(tape, line, validator).into_iter().next() {
+        let violation = match assemble::read(tape, line) {
+            Ok(()) => (!validator.is_valid(tape)).then(|| validator.first(tape)).flatten(),
+            Err(violation) => Some(violation),
+        };
+        if let Some(first) = violation {
             return invalid(first.pointer, first.rule, first.reason);
         }
         canonical.clear();

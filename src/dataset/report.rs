@@ -49,8 +49,8 @@ pub struct Rejection {
     pub invalid: u64,
     /// The first violations.
     pub first: Vec<InvalidRecord>,
-    /// All violations by field and rule, the most frequent first. Those of the rarest fields are left out if there are
-    /// very many fields.
+    /// The violations by field and rule, the most frequent first: of each record the first few, of very many fields
+    /// those that came first.
     #[serde(default)]
     pub groups: Vec<Group>,
 }
@@ -98,8 +98,11 @@ impl Rejection {
         match self.groups.iter_mut().find(|group| group.pointer == new.pointer && group.rule == new.rule) {
             Some(group) => {
                 group.count += new.count;
-                let room = limits::VIOLATION_LINES_MAX - group.lines.len();
-                group.lines.extend(new.lines.into_iter().take(room));
+                for line in new.lines {
+                    if group.lines.len() < limits::VIOLATION_LINES_MAX && group.lines.last() != Some(&line) {
+                        group.lines.push(line);
+                    }
+                }
             }
             None if known < limits::VIOLATION_GROUPS_MAX => self.groups.push(new),
             None => {}

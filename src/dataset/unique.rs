@@ -26,6 +26,8 @@ pub fn in_memory() -> io::Result<Box<dyn Temporary>> {
 pub type Seen = (u64, u64, u64);
 
 const SEEN_BYTES: usize = 24;
+/// Keys merged between two looks whether to stop.
+const STOP_CHECK_KEYS: u64 = 1 << 16;
 
 /// Computes digests of keys. They are seeded at random, so that nobody can prepare keys with the same one.
 #[derive(Clone, Default)]
@@ -61,12 +63,13 @@ pub struct Unique<'a> {
     in_memory_max: usize,
     seen: Vec<Seen>,
     parts: Vec<BufReader<Box<dyn Temporary>>>,
+    early: Option<Repeated>,
 }
 
 impl<'a> Unique<'a> {
     /// No keys. `scratch` is called when they need more memory than [`limits::KEYS_IN_MEMORY_MAX`] of them.
     pub fn new(scratch: &'a Scratch<'a>) -> Self {
-        Self { scratch, in_memory_max: limits::KEYS_IN_MEMORY_MAX, seen: Vec::new(), parts: Vec::new() }
+        Self { scratch, in_memory_max: limits::KEYS_IN_MEMORY_MAX, seen: Vec::new(), parts: Vec::new(), early: None }
     }
 
     /// Adds keys.
@@ -76,6 +79,9 @@ impl<'a> Unique<'a> {
             return Ok(());
         }
         self.seen.sort_unstable();
+        let same = |pair: &&[Seen]| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1);
+        let repeated = self.seen.windows(2).find(same);
+        self.early = self.early.or(repeated.map(|pair| Repeated { at: pair[1].2, first: pair[0].2 }));
         let mut file = BufWriter::new((self.scratch)()?);
         for (high, low, at) in self.seen.drain(..) {
             let all = [high, low, at].map(u64::to_le_bytes);
@@ -87,8 +93,13 @@ impl<'a> Unique<'a> {
         Ok(())
     }
 
-    /// The number of records whose key an earlier one has, and the first `most` of them.
-    pub fn finish(mut self, most: usize) -> io::Result<(u64, Vec<Repeated>)> {
+    /// A repetition that was found before the end, so that who needs no others can stop.
+    pub fn early(&self) -> Option<Repeated> {
+        self.early
+    }
+
+    /// The number of records whose key an earlier one has, and the first `most` of them. Fails if `stopped`.
+    pub fn finish(mut self, most: usize, stopped: &dyn Fn() -> bool) -> io::Result<(u64, Vec<Repeated>)> {
         self.seen.sort_unstable();
         let mut rest = self.seen.drain(..);
         let mut heads = BinaryHeap::new();
@@ -99,7 +110,11 @@ impl<'a> Unique<'a> {
         heads.extend(rest.next().map(|seen| Reverse((seen, in_memory))));
         let (mut count, mut found) = (0, BinaryHeap::new());
         let mut first: Option<Seen> = None;
-        while let Some(Reverse((seen, part))) = heads.pop() {
+        for n in 0u64.. {
+            let Some(Reverse((seen, part))) = heads.pop() else { break };
+            if n.is_multiple_of(STOP_CHECK_KEYS) && stopped() {
+                return Err(io::Error::other("stopped"));
+            }
             let next = match self.parts.get_mut(part) {
                 Some(file) => read(file)?,
                 None => rest.next(),
@@ -157,7 +172,7 @@ mod tests {
                     None => drop(known.insert(*key, at)),
                 }
             }
-            let (count, found) = unique.finish(most).unwrap();
+            let (count, found) = unique.finish(most, &|| false).unwrap();
             prop_assert_eq!(count as usize, expected.len());
             prop_assert_eq!(found, expected.into_iter().take(most).collect::<Vec<_>>());
         }

@@ -11,7 +11,7 @@ use crate::transfer::State;
 use futures_util::StreamExt;
 
 /// Other downloads end, and then there may be room.
-fn no_room(full: TooFull) -> Failure {
+pub(super) fn no_room(full: TooFull) -> Failure {
     let reason = format!("there is no room: {full}");
     if full.without_others { Failure::Permanent(reason) } else { Failure::Transient(reason) }
 }

@@ -152,7 +152,11 @@ impl Transfers {
                 return Err(Error::invalid("conflict", reason));
             };
             let person = FieldOpening::new("person", user.person.clone(), self.node.random());
-            let change = change.by(person).guard(Guard::Register(trust.register.body().sequence));
+            let change = change
+                .by(person)
+                .guard(Guard::Register(trust.register.body().sequence))
+                .guard(Guard::Count(row.id.clone(), row.used))
+                .guard(Guard::DecidedAt(now));
             match self.node.store().commit(change).await {
                 Ok(_) => {
                     self.advance(id);

@@ -161,7 +161,7 @@ impl Message {
         message["v"] = 1.into();
         let (to, process) = (to.clone(), process.clone());
         let (id, trace) = (MessageId::generate(random), super::trace::current());
-        Outgoing { id, to, process, message, callback: None, trace, attempts: 0, failure: String::new() }
+        Outgoing { id, to, process, message, callback: None, trace, attempts: 0, conflicts: 0, failure: String::new() }
     }
 
     /// Whether this is a crosspark message, not one of DSP.

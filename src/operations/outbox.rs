@@ -8,9 +8,8 @@ use crate::core::limits;
 use crate::core::time::{Timestamp, backoff};
 use crate::delivery::{TransferTokens, Transfers};
 use crate::evidence::Evidence;
-use crate::identity::register::Member;
 use crate::negotiation::{self, Negotiation};
-use crate::node::{Answer, Envelope, Message, Node, Peer, PeerError, trace};
+use crate::node::{Envelope, Message, Node, Peer, PeerError, trace};
 use crate::storage::{Change, Due, Maintenance, Outgoing, StoreError, Write};
 use crate::transfer::{self, Transfer};
 use std::collections::HashSet;
@@ -128,10 +127,12 @@ impl Outbox {
         let outcome = self.try_send(&row).await;
         let done = match outcome {
             Ok(()) => self.node.store().maintain(vec![Maintenance::Sent(row.id.clone())]).await,
-            Err(error) if error.is_transient() && row.attempts + 1 < limits::OUTBOX_ATTEMPTS_MAX => {
+            Err(error) if self.may_pass(&row, &error) => {
                 tracing::debug!(%error, to = %row.to, process = %row.process, attempts = row.attempts, "message not delivered yet");
-                let at = self.node.now().plus_ms(backoff(row.attempts).as_millis() as i64);
-                let task = Maintenance::Retry { id: row.id.clone(), at, failure: error.to_string() };
+                let conflict = is_conflict(&error);
+                let earlier = if conflict { row.conflicts } else { row.attempts };
+                let at = self.node.now().plus_ms(backoff(earlier).as_millis() as i64);
+                let task = Maintenance::Retry { id: row.id.clone(), at, failure: error.to_string(), conflict };
                 self.node.store().maintain(vec![task]).await
             }
             Err(error) => self.abandon(&row, &error).await,
@@ -139,6 +140,17 @@ impl Outbox {
         if let Err(error) = done {
             tracing::warn!(%error, "the outbox could not be updated; the message will be sent again");
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Whether the message is to be sent again after this failure. A conflict (RFC 9110 section 15.5.10) of another
+    /// connector can pass: EDC answers so while another of its threads has leased the process, at most a minute.
+    fn may_pass(&self, row: &Outgoing, error: &PeerError) -> bool {
+        let trust = self.node.trust();
+        let is_connector = || trust.register.member(&row.to).is_some_and(|member| member.connector.is_some());
+        match is_conflict(error) {
+            true => row.conflicts < limits::OUTBOX_CONFLICTS_MAX && is_connector(),
+            false => error.is_transient() && row.attempts + 1 < limits::OUTBOX_ATTEMPTS_MAX,
         }
     }
 
@@ -169,7 +181,7 @@ impl Outbox {
         };
         let callback = row.callback.as_ref().filter(|address| member.callbacks.iter().any(|all| all.covers(address)));
         let envelope = Envelope { id: &row.id, callback, message: &message, token: token.as_deref() };
-        let delivered = self.deliver(member, &envelope).await;
+        let delivered = self.peer.deliver(member, &envelope).await;
         if let Err(PeerError::Refused { promise, .. }) = &delivered {
             self.evidence.store_promise(&row.to, promise.clone()).await;
         }
@@ -179,21 +191,6 @@ impl Outbox {
             self.learn_peer_pid(&message, &row.process, peer_pid).await;
         }
         Ok(())
-    }
-
-    /// Delivers a message. A conflict (RFC 9110 section 15.5.10) can pass: EDC answers so while another of its threads has
-    /// leased the process, at most a minute.
-    async fn deliver(&self, to: &Member, envelope: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError> {
-        let mut earlier = 0;
-        loop {
-            match self.peer.deliver(to, envelope).await {
-                Err(PeerError::Refused { status: 409, .. }) if earlier < limits::OUTBOX_CONFLICTS_MAX => {
-                    tokio::time::sleep(backoff(earlier)).await;
-                    earlier += 1;
-                }
-                delivered => return delivered,
-            }
-        }
     }
 
     /// Stores the peer's process id, which this side's next message needs. If this fails, the peer's next message
@@ -250,6 +247,10 @@ impl Outbox {
         // After a conflict the process has changed: the message stays in the outbox and is tried again.
         self.node.store().commit(change).await.map(drop)
     }
+}
+
+fn is_conflict(error: &PeerError) -> bool {
+    matches!(error, PeerError::Refused { status: 409, .. })
 }
 
 /// The end of a negotiation whose message could not be delivered, and the message of it; `None` if it has ended.

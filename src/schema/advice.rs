@@ -97,16 +97,39 @@ fn examples(schema: &Schema, property: &Value, pointer: &str, say: &mut impl FnM
     let stated = property.get("examples").or_else(|| resolved.get("examples")).and_then(Value::as_array);
     let Some(all) = stated else { return };
     let mut alone = property.clone();
-    if let (Some(alone), Some(definitions)) = (alone.as_object_mut(), schema.value().get("$defs")) {
-        alone.insert("$defs".into(), definitions.clone());
+    let mut definitions = serde_json::Map::new();
+    reachable(schema, property, &mut definitions);
+    if let Some(alone) = alone.as_object_mut() {
+        alone.insert("$defs".into(), definitions.into());
     }
-    let Ok(validator) = Validator::compile(&alone) else { return };
+    let Ok(validator) = Validator::compile(&alone) else {
+        return say(&format!("{pointer}/examples"), "cannot be checked: the property refers to the whole schema");
+    };
     for (n, example) in all.iter().enumerate() {
         let mut tape = crate::core::json::Tape::default();
         let valid = tape.parse(example.to_string().as_bytes()).is_ok() && validator.is_valid(&tape);
         if !valid {
             say(&format!("{pointer}/examples/{n}"), "is not valid");
         }
+    }
+}
+
+/// Collects the definitions that a part of the schema uses.
+fn reachable(schema: &Schema, part: &Value, found: &mut serde_json::Map<String, Value>) {
+    match part {
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(Value::as_str).and_then(|to| to.strip_prefix("#/$defs/"));
+            let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
+            if let Some(name) = name.filter(|name| !found.contains_key(name))
+                && let Some(definition) = schema.value().get("$defs").and_then(|all| all.get(&name))
+            {
+                found.insert(name, definition.clone());
+                reachable(schema, definition, found);
+            }
+            members.values().for_each(|inner| reachable(schema, inner, found));
+        }
+        Value::Array(list) => list.iter().for_each(|inner| reachable(schema, inner, found)),
+        _ => {}
     }
 }
 

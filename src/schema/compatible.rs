@@ -28,7 +28,7 @@ pub fn breaking(new: &Schema, old: &Schema) -> Result<Vec<Breaking>, SchemaError
 }
 
 fn compare(new: &Value, old: &Value) -> Result<Vec<Breaking>, SchemaError> {
-    let same_definitions = new.get("$defs") == old.get("$defs");
+    let same_definitions = new == old || (new.get("$defs") == old.get("$defs") && !refers_to_all(new));
     let mut proof = Proof { new, old, same_definitions, found: Vec::new(), open: HashSet::new(), steps: 0 };
     proof.covers(&Part { schema: new, pointer: String::new() }, old);
     match proof.steps > limits::COMPATIBILITY_STEPS_MAX {
@@ -95,7 +95,9 @@ impl<'a> Proof<'a> {
         // What else stands beside a reference can only accept less than its target.
         let old_target = target(self.old, old).unwrap_or(old);
         if let Some(reference) = new.schema.get("$ref") {
-            match target(self.new, new.schema) {
+            // One step: what stands beside a reference on the way counts, too.
+            let target = reference.as_str().and_then(|reference| self.new.pointer(reference.strip_prefix('#')?));
+            match target {
                 Some(schema) => self.covers(&Part { schema, pointer: new.pointer.clone() }, old_target),
                 None => self.breaks(new, "$ref", format!("{reference} is not understood")),
             }
@@ -173,13 +175,14 @@ impl<'a> Proof<'a> {
 
     fn values(&mut self, part: &Part<'a>, new: &Members, old: &Members) {
         for name in ["enum", "const"].into_iter().filter(|name| new.contains_key(*name)) {
-            let accepted = list_of(new, name);
             let Some(before) = listed(old) else {
                 self.breaks(part, name, "accepts only certain values now".into());
                 continue;
             };
-            let gone: Vec<String> =
-                before.into_iter().filter(|value| !accepted.contains(value)).map(ToString::to_string).collect();
+            let accepted: HashSet<Vec<u8>> = list_of(new, name).into_iter().map(json::to_canonical).collect();
+            self.steps += accepted.len() + before.len();
+            let gone = before.into_iter().filter(|value| !accepted.contains(&json::to_canonical(value)));
+            let gone: Vec<String> = gone.map(ToString::to_string).collect();
             if !gone.is_empty() {
                 self.breaks(part, name, format!("refuses {} now", gone.join(", ")));
             }
@@ -247,9 +250,10 @@ impl<'a> Proof<'a> {
 
     fn objects(&mut self, part: &Part<'a>, new: &'a Members, old: &'a Members) {
         self.sizes(part, new, old, ["minProperties", "maxProperties"]);
-        let before = list_of(old, "required");
-        for name in list_of(new, "required").into_iter().filter(|name| !before.contains(name)) {
-            self.breaks(part, "required", format!("requires {name} now"));
+        let before: HashSet<&str> = list_of(old, "required").into_iter().filter_map(Value::as_str).collect();
+        let required = list_of(new, "required").into_iter().filter_map(Value::as_str);
+        for name in required.filter(|name| !before.contains(name)) {
+            self.breaks(part, "required", format!("requires `{name}` now"));
         }
         let (patterns, others) = (old.get("patternProperties"), old.get("additionalProperties").unwrap_or(&ANYTHING));
         let properties = |schema: &'a Members| schema.get("properties").and_then(Value::as_object);
@@ -319,6 +323,17 @@ fn has_reference(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => members.contains_key("$ref") || members.values().any(has_reference),
         Value::Array(list) => list.iter().any(has_reference),
+        _ => false,
+    }
+}
+
+/// Whether some reference leads to the whole schema.
+fn refers_to_all(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            members.get("$ref").is_some_and(|to| to == "#") || members.values().any(refers_to_all)
+        }
+        Value::Array(list) => list.iter().any(refers_to_all),
         _ => false,
     }
 }

@@ -107,7 +107,10 @@ impl<'a> Counting<'a> {
             return invalid("refers through too many schemas");
         }
         self.open.push(name.0);
-        let mut work = Work { checks: 1, ..Work::default() };
+        // Lists and objects are compared one by one.
+        let listed = members.get("enum").and_then(Value::as_array).into_iter().flatten();
+        let nested = listed.filter(|value| value.is_array() || value.is_object()).count() as u64;
+        let mut work = Work { checks: 1 + nested, ..Work::default() };
         if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
             let target = reference.strip_prefix('#').and_then(|target| self.root.pointer(target));
             let Some(target) = target else { return invalid(&format!("`{reference}` refers to nothing")) };

@@ -59,10 +59,12 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
         let Some(holds) = keyword(name) else {
             return invalid(here, format!("`{name}` is not a JSON Schema 2020-12 keyword; extensions begin with x-"));
         };
-        if let ("$ref", Some(target)) = (name.as_str(), value.as_str())
-            && !target.starts_with('#')
-        {
-            return invalid(here, format!("`{target}` refers to another schema; only internal references are allowed"));
+        if name == "$ref" && !value.as_str().is_some_and(is_internal) {
+            return invalid(here, format!("{value} is not understood; references are # and #/$defs/NAME"));
+        }
+        // They would change what the references below mean.
+        if depth > 0 && ["$id", "$schema", "$defs"].contains(&name.as_str()) {
+            return invalid(here, format!("`{name}` stands only at the top"));
         }
         match (holds, value) {
             (Holds::Value, _) => {}
@@ -82,6 +84,13 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
         }
     }
     Ok(())
+}
+
+/// Whether a reference leads to the whole schema or to one of its definitions. Percent-encoded names (RFC 6901 section 6)
+/// are not among them.
+fn is_internal(reference: &str) -> bool {
+    let name = reference.strip_prefix("#/$defs/");
+    reference == "#" || name.is_some_and(|name| !name.is_empty() && !name.contains(['/', '%']))
 }
 
 /// A name as a reference token of a JSON pointer (RFC 6901 section 3).

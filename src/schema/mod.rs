@@ -227,6 +227,12 @@ mod tests {
             (json!({"properties": {"a": {"pattern": "(?=x)"}}}), "pattern"),
             (json!({"x-version": "1"}), "/x-version"),
             (json!({"$id": "x"}), "/$id"),
+            // References that others would read differently.
+            (json!({"properties": {"a": {"$id": "urn:test:y"}}}), "/properties/a/$id"),
+            (json!({"properties": {"a": {"$defs": {}}}}), "/properties/a/$defs"),
+            (json!({"x-foo": {}, "properties": {"a": {"$ref": "#/x-foo"}}}), "/properties/a/$ref"),
+            (json!({"$defs": {"A": {}}, "properties": {"a": {"$ref": "#/$defs/%41"}}}), "/properties/a/$ref"),
+            (json!({"properties": {"a": {"$ref": "#/properties/b"}, "b": {}}}), "/properties/a/$ref"),
         ] {
             let error = schema(extra.clone()).unwrap_err().to_string();
             assert!(error.contains(part), "{extra}: {error}");

@@ -77,6 +77,12 @@ impl Validator {
         self.rules.is_valid(tape.root())
     }
 
+    /// A violation of the record on `tape`, found without looking for the others.
+    pub fn first(&self, tape: &Tape) -> Option<Violation> {
+        let error = self.rules.validate(tape.root()).err()?;
+        violations(&error).into_iter().next()
+    }
+
     /// The violations of the record on `tape`; empty if it conforms.
     pub fn validate(&self, tape: &Tape) -> Vec<Violation> {
         let errors = self.rules.iter_errors(tape.root());

@@ -51,6 +51,7 @@ fn message(n: u8, process: &str) -> Outgoing {
         callback: None,
         trace: None,
         attempts: 0,
+        conflicts: 0,
         failure: String::new(),
     }
 }
@@ -120,15 +121,20 @@ async fn conforms(store: &dyn Store) {
     assert_eq!(due().await, [1, 3]);
     let attempts = async |process: &str| {
         let first = store.first_outgoing(&ProcessId::parse(process).unwrap()).await.unwrap();
-        first.map(|first| (first.attempts, first.failure))
+        first.map(|first| (first.attempts, first.conflicts, first.failure))
     };
-    assert_eq!((attempts("urn:uuid:p").await, attempts("urn:uuid:x").await), (Some((0, String::new())), None));
+    assert_eq!((attempts("urn:uuid:p").await, attempts("urn:uuid:x").await), (Some((0, 0, String::new())), None));
     let later = SystemClock.now().plus_ms(60_000);
     store
-        .maintain(vec![Maintenance::Retry { id: message(1, "urn:uuid:p").id, at: later, failure: "busy".into() }])
+        .maintain(vec![Maintenance::Retry {
+            id: message(1, "urn:uuid:p").id,
+            at: later,
+            failure: "busy".into(),
+            conflict: true,
+        }])
         .await
         .unwrap();
-    assert_eq!((due().await, attempts("urn:uuid:p").await), (vec![3], Some((1, "busy".into()))));
+    assert_eq!((due().await, attempts("urn:uuid:p").await), (vec![3], Some((1, 1, "busy".into()))));
     assert_eq!(store.outbox_next(SystemClock.now().plus_ms(1_000)).await.unwrap(), (Some(later), 3));
     store.maintain(vec![Maintenance::Sent(message(1, "urn:uuid:p").id)]).await.unwrap();
     assert_eq!(due().await, [2, 3]);

@@ -237,6 +237,8 @@ pub enum Maintenance {
         at: Timestamp,
         /// Why this one failed, for people.
         failure: String,
+        /// Whether the peer answered with a conflict.
+        conflict: bool,
     },
     /// Signs a checkpoint now, if the log has grown since the last one.
     Checkpoint,

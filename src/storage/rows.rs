@@ -213,6 +213,9 @@ pub struct Outgoing {
     /// Number of delivery attempts; maintained by the store.
     #[serde(skip)]
     pub attempts: u32,
+    /// Number of attempts that the peer answered with a conflict; maintained by the store.
+    #[serde(skip)]
+    pub conflicts: u32,
     /// Why the last attempt failed, for people; maintained by the store.
     #[serde(skip)]
     pub failure: String,

@@ -9,17 +9,17 @@ const PREFIXES: &[&str] = &[
 /// Units that take prefixes. UCUM, tables 2 to 24.
 const METRIC: &str = "m s g rad K C cd mol sr Hz N Pa J W A V F Ohm S Wb Cel T H lm lx Bq Gy Sv l L ar t bar u eV pc g% gf Gal \
     dyn erg P Bi St Mx G Oe Gb sb Lmb ph Ci R RAD REM cal cal_IT cal_m cal_th tex B Np B[SPL] B[V] B[mV] B[uV] \
-    B[10.nV] B[W] B[kW] st mho b bit By Bd eq osm kat U [iU] [IU] m[H2O] m[Hg] [g] [c] [h] [k] [eps_0] [mu_0] [e] [m_e] \
+    B[10.nV] B[W] B[kW] st mho b bit By Bd Ky eq osm kat U [iU] [IU] m[H2O] m[Hg] [g] [c] [h] [k] [eps_0] [mu_0] [e] [m_e] \
     [m_p] [G] [ly] a_g a a_j a_t";
 
 /// Units that take none.
-const OTHER: &str = "10* 10^ [pi] % [ppth] [ppm] [ppb] [pptr] gon deg ' '' min h d wk mo mo_s mo_j mo_g AU [lbf_av] Ky \
+const OTHER: &str = "10* 10^ [pi] % [ppth] [ppm] [ppb] [pptr] gon deg ' '' min h d wk mo mo_s mo_j mo_g AU [lbf_av] \
     [in_i] [ft_i] [yd_i] [mi_i] [fth_i] [nmi_i] [kn_i] [sin_i] [sft_i] [syd_i] [cin_i] [cft_i] [cyd_i] [bf_i] [cr_i] \
     [mil_i] [cml_i] [hd_i] [ft_us] [yd_us] [in_us] [rd_us] [ch_us] [lk_us] [fth_us] [mi_us] [acr_us] [srd_us] [smi_us] \
     [sct] [twp] [acr_br] [gal_us] [bbl_us] [qt_us] [pt_us] [gil_us] [foz_us] [fdr_us] [min_us] [crd_us] [bu_us] [gal_wi] \
     [pk_us] [dqt_us] [dpt_us] [tbs_us] [tsp_us] [cup_us] [gal_br] [bu_br] [qt_br] [pt_br] [foz_br] [gr] [lb_av] [oz_av] \
     [dr_av] [scwt_av] [lcwt_av] [ston_av] [lton_av] [stone_av] [pwt_tr] [oz_tr] [lb_tr] [degF] [degR] [degRe] [Cal] [Btu] \
-    [Btu_IT] [HP] [den] [in_i'H2O] [in_i'Hg] [psi] [pH] [S] bit_s [car_m] [car_Au] [smgy] att sph circ [diop]";
+    [Btu_IT] [HP] [den] [in_i'H2O] [in_i'Hg] [psi] [pH] [S] [CFU] [PFU] [FFU] [TCID_50] [CCID_50] [EID_50] [LD_50] [arb'U] [USP'U] [Lf] [mesh_i] [lne] [pnt] [pca] [drp] [foz_m] [cup_m] [tsp_m] [tbs_m] %[slope] [hnsf'U] [wood'U] [Ch] [kn_br] [mi_br] [ft_br] [in_br] bit_s [car_m] [car_Au] [smgy] att sph circ [diop]";
 
 /// A unit as in kW.h, m2/s or {person}.
 pub fn ucum(text: &str) -> Result<(), String> {
@@ -80,6 +80,7 @@ impl Parser<'_> {
                 return Err(());
             }
             self.term()?;
+            self.depth -= 1;
             return if self.take(")") { Ok(()) } else { Err(()) };
         }
         if self.rest.starts_with('{') {
@@ -161,6 +162,9 @@ mod tests {
             "a",
             "mo",
             "u[IU]/mL",
+            "kKy",
+            "(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m).(m)",
+            "[CFU]/mL",
         ] {
             assert_eq!(ucum(good), Ok(()), "{good}");
         }

@@ -106,12 +106,12 @@ impl Store for MemoryStore {
         if let Some(reason) = behind {
             return Err(StoreError::ReadOnly(reason));
         }
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(StoreError::Closed);
-        }
         let corrects = change.corrects_clock();
         let now = if corrects { self.clock.system_now() } else { self.clock.now() };
         let logged = self.transact(|state| {
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(StoreError::Closed);
+            }
             change.guards.iter().try_for_each(|guard| state.holds(guard, now))?;
             change.writes.iter().try_for_each(|write| state.apply(write))?;
             for message in &change.outbox {
@@ -133,10 +133,9 @@ impl Store for MemoryStore {
         self.transact(|state| {
             tasks.iter().for_each(|task| state.task(task));
             self.sign(state, tasks.contains(&Maintenance::Checkpoint));
+            self.closed.fetch_or(tasks.contains(&Maintenance::Close), Ordering::SeqCst);
             Ok(())
-        })?;
-        self.closed.fetch_or(tasks.contains(&Maintenance::Close), Ordering::SeqCst);
-        Ok(())
+        })
     }
 
     async fn register(&self, sequence: u64) -> Found<String> {

@@ -296,9 +296,10 @@ impl State {
                     transfer.peer_pid.get_or_insert_with(|| peer_pid.clone());
                 }
             }
-            Maintenance::Retry { id, at, failure } => {
+            Maintenance::Retry { id, at, failure, conflict } => {
                 for (message, due) in self.outbox.values_mut().filter(|(message, _)| message.id == *id) {
                     message.attempts += 1;
+                    message.conflicts += u32::from(*conflict);
                     message.failure.clone_from(failure);
                     *due = *at;
                 }

@@ -379,9 +379,11 @@ pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), Store
                            WHERE id = ?1 AND peer_pid IS NULL";
                 connection.prepare_cached(sql)?.execute([process.as_str(), peer_pid.as_str()])?;
             }
-            Maintenance::Retry { id, at, failure } => {
-                let sql = "UPDATE outbox SET due = ?2, failure = ?3, attempts = attempts + 1 WHERE id = ?1";
-                connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms(), failure])?;
+            Maintenance::Retry { id, at, failure, conflict } => {
+                let sql =
+                    "UPDATE outbox SET due = ?2, failure = ?3, attempts = attempts + 1, conflicts = conflicts + ?4
+                           WHERE id = ?1";
+                connection.prepare_cached(sql)?.execute(params![id.as_str(), at.ms(), failure, conflict])?;
             }
             Maintenance::PeerCheckpoint { participant, size, note } => {
                 // All are kept, as two contradicting checkpoints are evidence.

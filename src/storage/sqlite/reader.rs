@@ -41,10 +41,14 @@ fn entry_columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, [u8; 32], [u8;
 
 /// A message of the outbox.
 fn message(connection: &Connection, which: &str, value: &str) -> Result<Option<Outgoing>, StoreError> {
-    let mut select = connection.prepare_cached(&format!("SELECT body, attempts, failure FROM outbox {which}"))?;
-    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
+    let mut select =
+        connection.prepare_cached(&format!("SELECT body, attempts, conflicts, failure FROM outbox {which}"))?;
+    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     let found = select.query_row([value], row).optional()?;
-    found.map(|(text, attempts, failure)| Ok(Outgoing { attempts, failure, ..parse(&text)? })).transpose()
+    let outgoing = |(text, attempts, conflicts, failure): (String, u32, u32, String)| {
+        Ok(Outgoing { attempts, conflicts, failure, ..parse(&text)? })
+    };
+    found.map(outgoing).transpose()
 }
 
 #[async_trait]

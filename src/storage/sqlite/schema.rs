@@ -93,6 +93,7 @@ CREATE INDEX process_requests ON process (json_extract(body, '$.subject.enterpri
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), ms INTEGER NOT NULL) STRICT;
 ", "
 ALTER TABLE outbox ADD COLUMN failure TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN conflicts INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

@@ -121,13 +121,13 @@ impl Writer {
 
     fn batch(&mut self, jobs: Vec<Job>, last: bool) {
         let mut outcomes = Vec::with_capacity(jobs.len());
-        let before = (self.sequencer.clone(), self.signed, self.stored);
+        let before = (self.sequencer.clone(), self.signed, self.stored, self.closed);
         let result = self.transact(jobs, last, &mut outcomes);
         let mut sent = false;
         let failed = result.as_ref().err().cloned();
         self.failed = failed.is_some();
         if failed.is_some() {
-            (self.sequencer, self.signed, self.stored) = before;
+            (self.sequencer, self.signed, self.stored, self.closed) = before;
         }
         for outcome in outcomes {
             match (outcome, &failed) {
