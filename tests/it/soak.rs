@@ -88,6 +88,11 @@ async fn everything_at_once() {
     let seconds = std::env::var("CROSSPARK_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
     let alliance = Alliance::new();
     let [a, b, hostile, d] = alliance.parks(["park-a", "park-b", "park-c", "park-d"]);
+    // The honest members do in an hour what others do in months.
+    let configuration = a.folder.join("crosspark.toml");
+    let original = std::fs::read_to_string(&configuration).unwrap();
+    assert!(original.contains("per_day = 256"), "{original}");
+    std::fs::write(&configuration, original.replace("per_day = 256", "per_day = 65536")).unwrap();
     let run_a = a.start().await;
     let clock = Arc::new(ShiftedClock(AtomicI64::new(0)));
     let here_d = d.start_here(Overrides { clock: Some(clock.clone()), ..Overrides::default() }).await;
