@@ -33,7 +33,7 @@ use crosspark::identity::x509::{self, Presented};
 use crosspark::ingest::{Chunks, Format};
 use crosspark::policy::Policy;
 use crosspark::protocol::Incoming;
-use crosspark::schema;
+use crosspark::schema::{self, Schema, Validator};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -192,10 +192,17 @@ fn example_manifest(frames: u64, records: u64) -> Manifest {
     }
 }
 
+/// A schema and its validator, compiled once.
+static SCHEMA: LazyLock<(Schema, Validator)> = LazyLock::new(|| {
+    let schema = schema::built_in().swap_remove(0);
+    let validator = schema.validator().unwrap();
+    (schema, validator)
+});
+
 /// Uses the bytes as a sealed container, and as the plaintext of one.
 fn container(data: &[u8]) {
     let key = DataKey::from_bytes([3; 32]);
-    let validator = &schema::built_in()[0].validator().unwrap();
+    let validator = &SCHEMA.1;
     let try_open = |sealed: Vec<u8>, manifest: &Manifest| {
         if let Ok(mut package) = Package::open(Cursor::new(sealed.clone()), &key, manifest) {
             let mut bytes = 0;
@@ -245,13 +252,12 @@ fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
 }
 
 fn ingest(data: &[u8], format: Format) {
-    let schema = &schema::built_in()[0];
-    let validator = schema.validator().unwrap();
+    let (schema, validator) = &*SCHEMA;
     let Ok((mut chunks, decoder)) = Chunks::open(Cursor::new(data), format, schema) else { return };
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);
     let none = std::sync::atomic::AtomicU64::new(0);
-    let job = assemble::Job { threads: 1, decoder, validator: &validator, scratch: &in_memory, progress: &none };
+    let job = assemble::Job { threads: 1, decoder, validator, scratch: &in_memory, progress: &none };
     let _ = assemble::assemble(&job, &key, b"", || chunks.next_chunk(), Vec::new());
 }
 

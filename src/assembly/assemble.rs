@@ -21,7 +21,6 @@ use crate::schema::{self, SchemaRegistry};
 use crate::services::{Parts, Ports, Secrets, Services, Stores};
 use crate::storage::{ReadOnlyMode, Store, sqlite};
 use std::fs::File;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use tokio::sync::mpsc;
@@ -166,7 +165,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
             peer: overrides.peer.unwrap_or_else(|| Arc::new(peer)),
             decisions: overrides.decisions.unwrap_or_else(|| Arc::new(PolicyDecides)),
         },
-        schemas: schemas.map_err(|error| file_error(Path::new("schemas"), error))?,
+        schemas,
         quotas: Quotas {
             writes_per_minute: config.peer.writes_per_member_per_minute,
             bytes_per_day: config.peer.stored_mib_per_member_per_day.saturating_mul(MIB),

@@ -42,11 +42,12 @@ impl Downloads {
         let verifying = tokio::task::spawn_blocking(move || {
             let package = Package::open(blobs.read(&name)?, &data_key, &body).map_err(permanent)?;
             // The keys of many records are sorted on the disk.
-            let sorted = body.records > limits::KEYS_IN_MEMORY_MAX as u64 && !schema.validator.key().is_empty();
+            let validator = schema.validator().map_err(permanent)?;
+            let sorted = body.records > limits::KEYS_IN_MEMORY_MAX as u64 && !validator.key().is_empty();
             let needed = if sorted { body.records.saturating_mul(limits::KEY_BYTES) } else { 0 };
             let _room = blobs.space().promise(needed).map_err(no_room)?;
             let scratch = || Ok(Box::new(blobs.scratch()?) as Box<dyn Temporary>);
-            match package.verify(parallelism(), &data_key, &body, &schema.validator, &scratch, &stopped) {
+            match package.verify(parallelism(), &data_key, &body, validator, &scratch, &stopped) {
                 // The disk, not the data.
                 Err(OpenError::Sink(error)) => Err(Failure::Transient(format!("it could not be verified: {error}"))),
                 Err(OpenError::Stopped) => Err(Failure::Transient("the transfer was suspended or ended".into())),

@@ -392,11 +392,12 @@ fn check_samples(samples: &[Value], compiled: &CompiledSchema) -> Result<(), Err
     if samples.len() > limits::SAMPLES_MAX {
         return refuse(format!("more than {} samples", limits::SAMPLES_MAX));
     }
+    let validator = compiled.validator().map_err(|error| Error::Internal(error.to_string()))?;
     let (mut bytes, mut tape) = (0, Tape::default());
     for (n, sample) in samples.iter().enumerate() {
         let line = canonical::to_canonical(sample);
         bytes += line.len();
-        if let Some(first) = assemble::check(&mut tape, &line, &compiled.validator).into_iter().next() {
+        if let Some(first) = assemble::check(&mut tape, &line, validator).into_iter().next() {
             return refuse(format!("sample {}: {}: {} ({})", n + 1, first.pointer, first.reason, first.rule));
         }
     }

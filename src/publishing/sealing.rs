@@ -36,7 +36,7 @@ impl Sealing {
         let job = Job {
             threads: parallelism(),
             decoder: decoder.as_ref(),
-            validator: &self.compiled.validator,
+            validator: self.compiled.validator().map_err(|error| Error::Internal(error.to_string()))?,
             scratch: &move || Ok(Box::new(blobs.scratch()?)),
             progress: &AtomicU64::new(0),
         };

@@ -1,32 +1,38 @@
-//! The schemas that this node has, compiled once.
+//! The schemas that this node has, each compiled when it is first used.
 
 use super::{Schema, SchemaError, Validator};
 use crate::core::digest::Digest;
 use crate::identity::register::VerifiedRegister;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A schema and its validator.
 pub struct CompiledSchema {
     /// Schema.
     pub schema: Schema,
-    /// Compiled validator.
-    pub validator: Validator,
+    compiled: OnceLock<Validator>,
 }
 
-/// Compiled schemas by digest.
+impl CompiledSchema {
+    /// The compiled validator.
+    pub fn validator(&self) -> Result<&Validator, SchemaError> {
+        if let Some(compiled) = self.compiled.get() {
+            return Ok(compiled);
+        }
+        let compiled = self.schema.validator()?;
+        Ok(self.compiled.get_or_init(|| compiled))
+    }
+}
+
+/// Schemas by digest.
 pub struct SchemaRegistry(BTreeMap<Digest, Arc<CompiledSchema>>);
 
 impl SchemaRegistry {
-    /// Compiles `schemas`.
-    pub fn new(schemas: Vec<Schema>) -> Result<Self, SchemaError> {
-        let mut compiled = BTreeMap::new();
-        for schema in schemas {
-            let entry = CompiledSchema { validator: schema.validator()?, schema };
-            compiled.insert(entry.schema.digest(), Arc::new(entry));
-        }
-        Ok(Self(compiled))
+    /// A registry of `schemas`.
+    pub fn new(schemas: Vec<Schema>) -> Self {
+        let entry = |schema: Schema| (schema.digest(), Arc::new(CompiledSchema { schema, compiled: OnceLock::new() }));
+        Self(schemas.into_iter().map(entry).collect())
     }
 
     /// The schemas that a register lists, by `$id`, the newest version of each first.

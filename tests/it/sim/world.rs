@@ -332,7 +332,7 @@ impl World {
                 peer: Arc::new(peer),
                 decisions: self.decisions.get_or_init(|| Arc::new(PolicyDecides)).clone(),
             },
-            schemas: SchemaRegistry::new(schema::built_in()).unwrap(),
+            schemas: SchemaRegistry::new(schema::built_in()),
             quotas: Quotas { writes_per_minute: 12_000, bytes_per_day: 1 << 30 },
             received_max: Default::default(),
         })
