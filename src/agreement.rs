@@ -10,6 +10,7 @@ use serde_json::Value;
 
 /// The consumer's statement of purpose and beneficiary, sent with a contract request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Claim {
     /// Consumer.
     pub consumer: ParticipantId,
@@ -52,6 +53,7 @@ pub enum Versions {
 
 /// An agreement; provider and consumer sign the same payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Agreement {
     /// Identifier of the agreement.
     pub id: AgreementId,
@@ -96,6 +98,7 @@ impl Document for Agreement {
 
 /// Notice to the holders of agreements that the publisher has withdrawn a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Withdrawal {
     /// Publisher of the dataset.
     pub publisher: ParticipantId,

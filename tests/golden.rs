@@ -25,7 +25,7 @@ use crosspark::dataset::release::{KeyAnswer, KeyRequest, OneTimeKey};
 use crosspark::dataset::unique::in_memory;
 use crosspark::identity::document::{self, Document, MultiSigned, Signed};
 use crosspark::identity::join::{self, JoinRequest};
-use crosspark::identity::key::{KeyUse, PublicKey};
+use crosspark::identity::key::{KeyUse, PublicKey, base64url, from_base64url};
 use crosspark::identity::register::VerifiedRegister;
 use crosspark::identity::root::VerifiedRoot;
 use crosspark::identity::rotation;
@@ -371,6 +371,28 @@ fn a_join_request_proves_each_of_its_keys() {
         .unwrap();
     assert_eq!(digest, expected);
     assert_eq!(document::digest(&request), expected, "the payload is the canonical form of the parsed request");
+}
+
+/// Whether a document of this kind is read with one more member at its top level.
+fn reads_more<D: Document>(name: &'static str) -> bool {
+    let jws = text(&FILES, name).unwrap();
+    let payload = from_base64url(jws.split('.').nth(1).unwrap()).unwrap();
+    let mut members: serde_json::Map<String, Value> = serde_json::from_slice(&payload).unwrap();
+    let with = |members: &_| document::claimed::<D>(&format!(".{}.", base64url(&json::to_canonical(members))));
+    assert!(with(&members).is_ok(), "{name}");
+    members.insert("padding".into(), "x".into());
+    with(&members).is_ok()
+}
+
+#[test]
+fn documents_that_a_receiver_keeps_have_no_further_members() {
+    assert!(!reads_more::<Claim>("claim.jws"));
+    assert!(!reads_more::<Agreement>("agreement.provider.jws"));
+    assert!(!reads_more::<KeyRequest>("key-request.jws"));
+    assert!(!reads_more::<KeyAnswer>("key-answer.jws"));
+    assert!(!reads_more::<Receipt>("receipt.jws"));
+    assert!(!reads_more::<Promise>("promise.jws"));
+    assert!(reads_more::<Manifest>("manifest.jws"));
 }
 
 /// Runs the independent opener; `None` if Python or its packages are missing.

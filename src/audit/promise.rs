@@ -10,6 +10,7 @@ pub const HEADER: &str = "crosspark-promise";
 
 /// A node's statement that an entry is in its log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Promise {
     /// Log that contains the entry.
     pub origin: LogOrigin,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A consumer's statement that it verified a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// Consumer.
     pub consumer: ParticipantId,

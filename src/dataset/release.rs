@@ -21,6 +21,7 @@ const LABEL: &[u8] = b"crosspark/key-release/v1\0";
 
 /// A consumer's request for a data key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyRequest {
     /// Provider.
     pub provider: ParticipantId,
@@ -61,6 +62,7 @@ impl Document for KeyRequest {
 
 /// A provider's answer to a key request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyAnswer {
     /// Provider.
     pub provider: ParticipantId,

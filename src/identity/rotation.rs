@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// An old document key's statement that a new key belongs to the same member; the register holds it with the new key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyProof {
     /// Member.
     pub participant: ParticipantId,
