@@ -31,8 +31,8 @@ use crosspark::identity::x509::{Der, Presented};
 use crosspark::keys::Kek;
 use crosspark::negotiation::{Negotiation, Role, State as Stage};
 use crosspark::node::{
-    Answer, Assessment, DecisionMaker, Envelope, NegotiationStep, Peer, PeerCatalogPage, PeerError, PlainData,
-    TransferStep, User, UserRole,
+    Answer, Assessment, DecisionMaker, Envelope, NegotiationStep, Peer, PeerCatalogPage, PeerError, PeerSchema,
+    PlainData, TransferStep, User, UserRole,
 };
 use crosspark::policy::{Channel, Decision, Policy};
 use crosspark::protocol::{self, Connection, wire_message};
@@ -226,6 +226,9 @@ impl Peer for KitPeer {
         not_asked()
     }
     async fn manifest(&self, _: &Member, _: &Digest) -> Result<String, PeerError> {
+        not_asked()
+    }
+    async fn schema(&self, _: &Member, _: &Digest) -> Result<PeerSchema, PeerError> {
         not_asked()
     }
     async fn data(

@@ -25,6 +25,7 @@ pub mod node;
 pub mod idempotency;
 pub mod evidence;
 pub mod membership;
+pub mod schemas;
 pub mod discovery;
 pub mod delivery;
 pub mod contracts;

@@ -16,6 +16,7 @@ use crate::node::{DecisionMaker, Environment, Identity, Node, Peer, Quotas, Refu
 use crate::operations::{Clocks, Health, Outbox, Recovery, Tokens};
 use crate::publishing::Publishing;
 use crate::schema::SchemaRegistry;
+use crate::schemas::Schemas;
 use crate::storage::{ReadOnlyMode, Store};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -70,7 +71,7 @@ pub struct Parts {
     pub secrets: Secrets,
     /// Ports.
     pub ports: Ports,
-    /// Known schemas.
+    /// Schemas that need not be fetched.
     pub schemas: SchemaRegistry,
     /// Quota of log entries per member and minute.
     pub quotas: Quotas,
@@ -124,6 +125,8 @@ pub struct Services {
     pub evidence: Arc<Evidence>,
     /// Registers, root documents, authentication.
     pub membership: Arc<Membership>,
+    /// Schemas.
+    pub schemas: Arc<Schemas>,
     /// Catalogs and search.
     pub discovery: Arc<Discovery>,
     /// Transfers.
@@ -141,7 +144,7 @@ impl Services {
     pub fn new(parts: Parts) -> Self {
         let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, quotas, received_max } = parts;
         let Ports { clock, random, peer, decisions } = ports;
-        let (kek, schemas) = (Arc::new(secrets.kek), Arc::new(schemas));
+        let kek = Arc::new(secrets.kek);
         let tokens = Arc::new(TransferTokens::new(secrets.token_key.clone()));
 
         let refusals = Refusals::new(quotas);
@@ -150,7 +153,8 @@ impl Services {
         let idempotency = Idempotency::new(node.clone(), secrets.token_key);
         let evidence = Arc::new(Evidence::new(node.clone()));
         let membership = Arc::new(Membership::new(node.clone(), peer.clone()));
-        let discovery = Arc::new(Discovery::new(node.clone(), peer.clone(), stores.index, schemas.clone()));
+        let schemas = Arc::new(Schemas::new(node.clone(), peer.clone(), schemas));
+        let discovery = Arc::new(Discovery::new(node.clone(), peer.clone(), stores.index));
 
         let data_plane =
             DataPlane::new(node.clone(), membership.clone(), kek.clone(), stores.published.clone(), tokens.clone());
@@ -182,7 +186,7 @@ impl Services {
             discovery.clone(),
             negotiations.clone(),
             transfers.clone(),
-            schemas,
+            schemas.clone(),
             kek,
             stores.published,
         );
@@ -199,6 +203,7 @@ impl Services {
             node,
             evidence,
             membership,
+            schemas,
             discovery,
             delivery: Delivery { transfers, data_plane, downloads },
             contracts: Contracts { requests, negotiations, approvals },

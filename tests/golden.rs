@@ -29,6 +29,7 @@ use crosspark::identity::key::{KeyUse, PublicKey, base64url, from_base64url};
 use crosspark::identity::register::VerifiedRegister;
 use crosspark::identity::root::VerifiedRoot;
 use crosspark::identity::rotation;
+use crosspark::identity::schemas::{SchemaStatement, namespace};
 use crosspark::schema::{Schema, Validator};
 use serde::Deserialize;
 use serde_json::Value;
@@ -44,7 +45,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 /// The first invalid artifact, and the reason.
 type Fault = (&'static str, String);
 
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "agreement.consumer.jws",
     "agreement.provider.jws",
     "claim.jws",
@@ -67,6 +68,7 @@ const NAMES: [&str; 25] = [
     "root-fingerprint.txt",
     "root.json",
     "rotation.json",
+    "schema-statement.jws",
     "schema.json",
     "source.ndjson",
     "join-fingerprint.txt",
@@ -207,6 +209,12 @@ impl<'a> Exchange<'a> {
         ensure(same, "receipt.jws", "for another delivery")
     }
 
+    fn schema_statement(&self, provider: &ParticipantId) -> Result<(), Fault> {
+        let statement: Signed<SchemaStatement> = self.document("schema-statement.jws")?;
+        let is_own = namespace(&statement.body().id).as_ref() == Some(provider);
+        ensure(is_own && statement.body().publisher == *provider, "schema-statement.jws", "in another namespace")
+    }
+
     fn log_keys(&self, participant: &ParticipantId) -> Vec<PublicKey> {
         let member = self.register.member(participant);
         member.into_iter().flat_map(|m| m.keys_for(KeyUse::Log, self.at)).map(|(_, key)| key).collect()
@@ -303,6 +311,7 @@ fn check(files: &Files) -> Result<(), Fault> {
     exchange.container(manifest.body())?;
     let agreement = exchange.agreement(&manifest)?;
     exchange.receipt(&manifest, &agreement.digest())?;
+    exchange.schema_statement(&manifest.body().publisher)?;
     exchange.log(&manifest.body().publisher)?;
     exchange.join_request()?;
     exchange.rotation()?;
@@ -392,6 +401,7 @@ fn documents_that_a_receiver_keeps_have_no_further_members() {
     assert!(!reads_more::<KeyAnswer>("key-answer.jws"));
     assert!(!reads_more::<Receipt>("receipt.jws"));
     assert!(!reads_more::<Promise>("promise.jws"));
+    assert!(!reads_more::<SchemaStatement>("schema-statement.jws"));
     assert!(reads_more::<Manifest>("manifest.jws"));
 }
 

@@ -35,7 +35,7 @@ impl MemberChange {
 }
 
 impl Alliance {
-    fn listed(&self, id: &ParticipantId) -> Result<&Member, AllianceError> {
+    pub(super) fn listed(&self, id: &ParticipantId) -> Result<&Member, AllianceError> {
         // The stated entry, not what the register makes of it: keys without proof stay as they are.
         let found = self.register.stated().members.iter().find(|member| member.id == *id);
         found.ok_or_else(|| AllianceError::Refused(format!("{id} is not a member")))

@@ -6,6 +6,7 @@ mod connector;
 mod members;
 mod error;
 mod roots;
+mod schemas;
 
 pub use connector::NewConnector;
 pub use error::AllianceError;
@@ -25,9 +26,10 @@ use crate::identity::document::{self, MultiSigned};
 use crate::identity::endpoint::Endpoint;
 use crate::identity::join;
 use crate::identity::key::{Bytes, KeyUse, SigningKey};
-use crate::identity::register::{Member, Register, SchemaEntry, Status, Succession, VerifiedRegister, Witnesses};
+use crate::identity::register::{Member, Register, Status, Succession, VerifiedRegister, Witnesses};
 use crate::identity::root::{NamedKey, Root, RootChain, RootError, VerifiedRoot};
 use crate::identity::rotation::{self, RotationError};
+use crate::identity::schemas::SchemaEntry;
 use crate::keys::{Kek, KeyFile};
 use crate::schema;
 use serde::{Deserialize, Serialize};
@@ -119,6 +121,8 @@ impl Alliance {
             id: schema.id().to_owned(),
             version: schema.version().to_owned(),
             digest: schema.digest(),
+            owner: None,
+            deprecated: None,
         };
         let register = Register {
             alliance: alliance.clone(),
@@ -136,6 +140,7 @@ impl Alliance {
         let register = VerifiedRegister::verify(signed.jws(), &root)?;
         let roots = RootChain::new(root);
         let made = Self { folder: folder.to_owned(), kek, roots, register, _lock: held };
+        made.write_built_in()?;
         made.write_register()?;
         // Last: a folder with a root document is complete.
         put("root.json", &made.roots.newest().to_json())?;
@@ -357,7 +362,7 @@ impl Alliance {
 /// Removes the remains of an interrupted [`Alliance::init`], which have not been published. The folder of keys stays:
 /// it shows that the key-encryption key belongs to this folder.
 fn clear_interrupted(folder: &Path) -> std::io::Result<()> {
-    for name in ["keys", "registers"] {
+    for name in ["keys", "registers", "schemas"] {
         for file in folder.join(name).read_dir().into_iter().flatten() {
             std::fs::remove_file(file?.path())?;
         }

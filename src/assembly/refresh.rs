@@ -1,9 +1,10 @@
-//! Fetching newer registers and root documents from the alliance's URL and from peers.
+//! Fetching newer registers, root documents and schemas from the alliance's URL and from peers.
 
 use crate::config::AllianceSource;
 use crate::core::limits;
 use crate::identity::register::VerifiedRegister;
 use crate::net::operator_client;
+use crate::node::PeerSchema;
 use crate::services::Services;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,8 +13,7 @@ pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSourc
     loop {
         let configured = source.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(source) = configured {
-            let roots = source.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
-            if let Err(error) = refresh_from_alliance(&services, &source.url, roots.as_deref()).await {
+            if let Err(error) = refresh_from_alliance(&services, &source).await {
                 tracing::warn!(url = source.url, error, "the alliance's register could not be fetched");
             }
         }
@@ -34,13 +34,58 @@ pub async fn keep_index(services: Services) {
     }
 }
 
-/// Fetches from the alliance's URL, a folder with the files `register.jws`, `registers/N.jws` for the registers up to
-/// it, and `roots/N.json` for root documents after the first.
-async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u8]>) -> Result<(), String> {
-    let client = operator_client(roots).map_err(|error| error.to_string())?;
-    let base = url.trim_end_matches('/');
-    let fetch = async |path: String| -> Result<String, String> {
-        let response = client.get(path).send().await.and_then(reqwest::Response::error_for_status);
+/// Fetches the schemas that the register lists and this node lacks, from the alliance's URL or the peers: immediately,
+/// when the register changes, and every minute while one is missing.
+pub async fn keep_schemas(services: Services, source: Arc<RwLock<Option<AllianceSource>>>) {
+    let mut changes = services.node.trust_changes();
+    services.node.read_only().left().await;
+    loop {
+        if let Err(error) = fetch_schemas(&services, &source).await {
+            tracing::warn!(error, "shared schemas could not be fetched yet");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(limits::REGISTER_REFRESH_INTERVAL) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn fetch_schemas(services: &Services, source: &RwLock<Option<AllianceSource>>) -> Result<(), String> {
+    let missing = services.schemas.missing().await.map_err(|error| error.to_string())?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let configured = source.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(source) = configured {
+        let folder = AllianceFolder::new(&source)?;
+        for digest in missing {
+            let name = digest.to_string().replace("sha256:", "");
+            let Ok(text) = folder.fetch(&format!("schemas/{name}.json")).await else { break };
+            let answer = PeerSchema { text, statement: None };
+            let accepted = services.schemas.accept(&digest, answer, &source.url).await;
+            accepted.unwrap_or_else(|error| tracing::warn!(%error, %digest, url = source.url, "a schema is refused"));
+        }
+    }
+    services.schemas.fetch_missing().await.map_err(|error| error.to_string())
+}
+
+/// The folder at the alliance's URL, with the files `register.jws`, `registers/N.jws` for the registers up to it,
+/// `roots/N.json` for root documents after the first, and `schemas/DIGEST.json`.
+struct AllianceFolder {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl AllianceFolder {
+    fn new(source: &AllianceSource) -> Result<Self, String> {
+        let roots = source.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
+        let client = operator_client(roots.as_deref()).map_err(|error| error.to_string())?;
+        Ok(Self { client, base: source.url.trim_end_matches('/').to_owned() })
+    }
+
+    async fn fetch(&self, name: &str) -> Result<String, String> {
+        let response = self.client.get(format!("{}/{name}", self.base)).send().await;
+        let response = response.and_then(reqwest::Response::error_for_status);
         let mut response = response.map_err(|error| error.to_string())?;
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| error.to_string())? {
@@ -50,8 +95,12 @@ async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u
             }
         }
         String::from_utf8(body).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
-    };
-    let newest = fetch(format!("{base}/register.jws")).await?;
+    }
+}
+
+async fn refresh_from_alliance(services: &Services, source: &AllianceSource) -> Result<(), String> {
+    let (folder, url) = (AllianceFolder::new(source)?, source.url.as_str());
+    let newest = folder.fetch("register.jws").await?;
     if newest == services.node.trust().register.jws() {
         return Ok(());
     }
@@ -62,13 +111,13 @@ async fn refresh_from_alliance(services: &Services, url: &str, roots: Option<&[u
             break;
         }
         let version = trust.roots.newest().body().version + 1;
-        let Ok(text) = fetch(format!("{base}/roots/{version}.json")).await else { break };
+        let Ok(text) = folder.fetch(&format!("roots/{version}.json")).await else { break };
         services.membership.install_root(text.as_bytes(), url).await.map_err(|error| error.to_string())?;
     }
     let trust = services.node.trust();
     let newest = VerifiedRegister::verify_in(&newest, &trust.roots).map_err(|error| error.to_string())?;
     for sequence in trust.register.body().sequence + 1..=newest.body().sequence {
-        let jws = fetch(format!("{base}/registers/{sequence}.jws")).await?;
+        let jws = folder.fetch(&format!("registers/{sequence}.jws")).await?;
         services.membership.install_register(&jws, url).await.map_err(|error| error.to_string())?;
     }
     Ok(())

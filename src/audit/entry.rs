@@ -50,6 +50,15 @@ pub enum Kind {
     /// A management token was revoked.
     #[serde(rename = "token.revoked")]
     TokenRevoked,
+    /// A schema of this member was published.
+    #[serde(rename = "schema.published")]
+    SchemaPublished,
+    /// A schema of the register or of a peer was fetched and kept.
+    #[serde(rename = "schema.kept")]
+    SchemaKept,
+    /// A peer served a schema that is not what was asked for.
+    #[serde(rename = "schema.refused")]
+    SchemaRefused,
     /// A dataset version was published.
     #[serde(rename = "dataset.published")]
     DatasetPublished,

@@ -4,7 +4,7 @@ use super::alliance_folder::{Folder, show};
 use super::args::parse_name;
 use super::outcome::Outcome;
 use super::output::say;
-use super::{alliance_members, connector, files, root};
+use super::{alliance_members, alliance_schema, connector, files, root};
 use crate::alliance::Alliance;
 use crate::core::digest::Digest;
 use crate::core::id::{ParticipantId, Text};
@@ -35,6 +35,9 @@ pub enum Command {
     Reinstate(alliance_members::Member),
     /// Remove a member from the register.
     Remove(alliance_members::Member),
+    /// The schemas that the alliance shares.
+    #[command(subcommand)]
+    Schema(alliance_schema::Command),
     /// Sign a new register, valid for 14 days.
     Renew(Folder),
     /// Grant a member the new keys or the new certificate that it requests.
@@ -110,6 +113,7 @@ pub fn run(command: Command, json: bool) -> Outcome {
             alliance_members::changed(&alliance, json, format_args!("The validity is renewed"));
             show(&alliance, json)
         }
+        Command::Schema(command) => alliance_schema::run(command, json),
         Command::Rotate(args) => rotate(&args, json),
         Command::Root(command) => root::run(command, json),
         Command::Show(args) => show(&args.open()?, json),

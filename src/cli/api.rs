@@ -42,6 +42,13 @@ fn variable(name: &str) -> Option<String> {
 }
 
 impl NodeArgs {
+    /// Whether a node can be asked.
+    pub fn has_token(&self) -> bool {
+        let in_environment =
+            || ["CROSSPARK_TOKEN", "CROSSPARK_TOKEN_FILE"].into_iter().any(|name| variable(name).is_some());
+        self.token.is_some() || self.token_file.is_some() || in_environment()
+    }
+
     fn secret(&self) -> anyhow::Result<String> {
         let read = |path: &Path| {
             let name = path.display();

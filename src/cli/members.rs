@@ -82,6 +82,7 @@ async fn install(args: Install, json: bool) -> Outcome {
             }
         }
     }
+    bring_schemas(&api, &args.file.join("schemas")).await?;
     let newest = api.get("/v1/members").await?;
     let new = installed.iter().any(|answer| answer["installed"] == true);
     if json {
@@ -91,6 +92,21 @@ async fn install(args: Install, json: bool) -> Outcome {
         say!("{what}; the register is number {}", output::text(&newest, "sequence"));
     }
     done()
+}
+
+/// Gives the node the schemas of an operator's folder that it lacks.
+async fn bring_schemas(api: &Api, folder: &Path) -> anyhow::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let known = api.get("/v1/schemas").await?;
+    let lacks = |schema: &&Value| schema.get("title").is_none();
+    for schema in output::list(&known, "schemas").iter().filter(lacks) {
+        let path = folder.join(format!("{}.json", output::text(schema, "digest").replace("sha256:", "")));
+        let Ok(text) = std::fs::read(&path) else { continue };
+        api.send(api.request(Method::POST, "/v1/schemas/shared").body(text)).await?;
+    }
+    Ok(())
 }
 
 /// The documents in a file (a register or root document, or several, one in a line) or in an operator's folder, with

@@ -3,6 +3,7 @@
 mod alliance;
 mod alliance_folder;
 mod alliance_members;
+mod alliance_schema;
 mod api;
 mod approvals;
 mod args;
@@ -24,6 +25,7 @@ mod report;
 mod request;
 mod root;
 mod schema;
+mod schema_node;
 mod schema_page;
 mod search;
 mod serve;
@@ -71,7 +73,7 @@ enum Command {
     Status(status::Args),
     /// Publish a file of records as a dataset.
     Publish(publish::Args),
-    /// List, describe, check and compare schemas; needs no node.
+    /// List, describe, check, compare and publish schemas.
     #[command(subcommand)]
     Schema(schema::Command),
     /// Validate a file of records without publishing it; needs no node.
@@ -150,7 +152,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Doctor(args) => doctor::run(args, json).await,
             Command::Status(args) => status::run(args, json).await,
             Command::Publish(args) => publish::run(args, json).await,
-            Command::Schema(command) => schema::run(command, json),
+            Command::Schema(command) => schema::run(command, json).await,
             Command::Validate(args) => validate::run(args, json),
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Search(args) => search::search(args, json).await,

@@ -1,8 +1,9 @@
-//! `crosspark schema`: the schemas built into the program, and files of one's own.
+//! `crosspark schema`: the schemas built into the program, files of one's own, and the schemas of a node.
 
+use super::api::NodeArgs;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
-use super::{schema_page, validate};
+use super::{schema_node, schema_page, validate};
 use crate::core::json::Tape;
 use crate::durable::{make_folder, write_whole};
 use crate::schema::{self, Schema};
@@ -14,10 +15,14 @@ use std::process::ExitCode;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// List the schemas that are built in.
-    List,
-    /// Print a schema.
-    Show(One),
+    /// List the schemas of a node, if a token is given; otherwise those that are built in.
+    List(NodeArgs),
+    /// Print a schema: a file, a built-in one, or one of a node if a token is given.
+    Show(Show),
+    /// Publish a schema of this park: nobody else must agree, and its datasets can be exchanged at once.
+    Add(schema_node::Add),
+    /// Write a proposal that the alliance's operator can add to the shared schemas.
+    Propose(schema_node::Propose),
     /// Say what a schema lacks that others should find in it: descriptions in both languages, bounds, examples, a key.
     Lint(One),
     /// Compare a schema with its predecessor: whether every record that was valid stays valid, and whether the version
@@ -33,6 +38,14 @@ pub enum Command {
 pub struct One {
     /// A schema file, or the $id or name of a built-in schema, such as enterprise.
     schema: String,
+}
+
+#[derive(clap::Args)]
+pub struct Show {
+    /// A schema file, or the $id or name of a built-in schema, or the $id, $id@VERSION or digest of one of the node.
+    schema: String,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 #[derive(clap::Args)]
@@ -60,13 +73,20 @@ pub struct Docs {
     out: PathBuf,
 }
 
-pub fn run(command: Command, as_json: bool) -> Outcome {
+pub async fn run(command: Command, as_json: bool) -> Outcome {
     match command {
-        Command::List => list(as_json),
+        Command::List(node) if node.has_token() => schema_node::list(&node, as_json).await,
+        Command::List(_) => list(as_json),
         Command::Show(args) => {
-            output::json(validate::schema(&args.schema)?.value())?;
+            let found = match validate::schema(&args.schema) {
+                Err(_) if args.node.has_token() => schema_node::show(&args.node, &args.schema).await?,
+                found => found?.value().clone(),
+            };
+            output::json(&found)?;
             done()
         }
+        Command::Add(args) => schema_node::add(args, as_json).await,
+        Command::Propose(args) => schema_node::propose(args, as_json).await,
         Command::Lint(args) => lint(&args, as_json),
         Command::Diff(args) => diff(&args, as_json),
         Command::Test(args) => test(&args, as_json),

@@ -39,6 +39,11 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b',');
 
+/// Any text as a segment of a URL's path, or as a value in its query.
+pub fn in_url(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, SEGMENT)
+}
+
 /// No control characters, no white space at the ends, no dot at the beginning, so that no id is a relative path.
 const OPAQUE: &str = r"^[^\s\x00-\x1f\x7f-\x9f.]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
 /// Letters, digits and `:_-`.

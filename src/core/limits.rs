@@ -66,6 +66,20 @@ pub const SCHEMA_COST_MAX: u64 = 10_000;
 pub const SCHEMA_STEPS_MAX: usize = 5_000_000;
 /// Size of a JSON Schema.
 pub const SCHEMA_BYTES_MAX: usize = 512 * KIB;
+/// Characters of a schema's `$id`.
+pub const SCHEMA_ID_CHARS_MAX: usize = 200;
+/// Schemas in one register.
+pub const SCHEMAS_LISTED_MAX: usize = 1_000;
+/// Schemas of its own that a member publishes.
+pub const SCHEMAS_OWN_MAX: usize = 1_000;
+/// Schemas of the register and of peers that a node keeps.
+pub const SCHEMAS_KEPT_MAX: usize = 10_000;
+/// Compiled schemas in memory, besides the built-in ones.
+pub const SCHEMAS_COMPILED_MAX: usize = 64;
+/// Names that an error lists.
+pub const NAMES_IN_ERRORS_MAX: usize = 30;
+/// Members that are asked for a missing schema.
+pub const SCHEMA_SOURCES_MAX: usize = 5;
 /// Size of a policy.
 pub const POLICY_BYTES_MAX: usize = 64 * KIB;
 /// Constraints in one policy.

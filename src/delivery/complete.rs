@@ -28,9 +28,7 @@ impl Downloads {
         manifest: Signed<Manifest>,
         key: DataKey,
     ) -> Result<(), Failure> {
-        let schema = self.schemas.listed_with(&manifest.body().schema.digest, &self.node.trust().register);
-        let schema = schema
-            .ok_or_else(|| permanent(format!("this node does not know the schema {}", manifest.body().schema.id)))?;
+        let schema = self.schemas.obtain(&manifest.body().schema, &delivery.provider).await?;
         let (blobs, name, body, data_key) =
             (self.received.clone(), holding.id.to_string(), manifest.body().clone(), key);
         let unavailable = |error: AcquireError| Failure::Transient(error.to_string());

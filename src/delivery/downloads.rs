@@ -14,7 +14,7 @@ use crate::identity::register::{Member, Status};
 use crate::keys::{Cell, Kek};
 use crate::membership::Membership;
 use crate::node::{Error, Node, Peer, PeerError, TRANSFER_SUSPENDED, details, trace};
-use crate::schema::SchemaRegistry;
+use crate::schemas::{Missing, Schemas};
 use crate::storage::{AgreementRow, Change, Holding, HoldingState, StoreError, Write};
 use crate::transfer::{State, Transfer};
 use serde_json::json;
@@ -40,6 +40,15 @@ impl From<PeerError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Transient(error.to_string())
+    }
+}
+
+impl From<Missing> for Failure {
+    fn from(error: Missing) -> Self {
+        match error {
+            Missing::Yet(reason) => Self::Transient(reason),
+            Missing::Forever(reason) => Self::Permanent(reason),
+        }
     }
 }
 
@@ -78,7 +87,7 @@ pub struct Downloads {
     pub(super) peer: Arc<dyn Peer>,
     pub(super) kek: Arc<Kek>,
     pub(super) received: Blobs,
-    pub(super) schemas: Arc<SchemaRegistry>,
+    pub(super) schemas: Arc<Schemas>,
     pub(super) received_max: ReceivedMax,
     pub(super) concurrency: Concurrency,
 }
@@ -109,7 +118,7 @@ impl Downloads {
         peer: Arc<dyn Peer>,
         kek: Arc<Kek>,
         received: Blobs,
-        schemas: Arc<SchemaRegistry>,
+        schemas: Arc<Schemas>,
         received_max: ReceivedMax,
     ) -> Arc<Self> {
         let concurrency = Concurrency::new();
@@ -268,6 +277,7 @@ impl Downloads {
         let manifest = self.check_manifest(delivery, &jws)?;
         let body = manifest.body();
         self.admit(&delivery.provider.id, body).await?;
+        self.schemas.obtain(&body.schema, &delivery.provider).await?;
         let title = self.peer.dataset(&delivery.provider, &body.dataset).await;
         let title = title.ok().and_then(|dataset| Text::parse(dataset.get("title")?.as_str()?).ok());
         let title = title

@@ -1,4 +1,4 @@
-//! Discovery: this node's catalog for its peers, the peers' catalogs for this node, and the shared schemas.
+//! Discovery: this node's catalog for its peers, and the peers' catalogs for this node.
 
 mod catalog;
 mod search;
@@ -9,7 +9,6 @@ pub use visibility::visible_offer;
 
 use crate::index::Index;
 use crate::node::{Node, Peer};
-use crate::schema::{CompiledSchema, SchemaRegistry};
 use std::sync::Arc;
 
 /// Serves this node's catalog, and searches those of the peers.
@@ -17,17 +16,11 @@ pub struct Discovery {
     node: Arc<Node>,
     peer: Arc<dyn Peer>,
     index: Index,
-    schemas: Arc<SchemaRegistry>,
 }
 
 impl Discovery {
     /// `index` is the search index of the peers' catalogs.
-    pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, index: Index, schemas: Arc<SchemaRegistry>) -> Self {
-        Self { node, peer, index, schemas }
-    }
-
-    /// The schemas that the register lists and this node knows.
-    pub fn schemas(&self) -> Vec<Arc<CompiledSchema>> {
-        self.schemas.listed(&self.node.trust().register)
+    pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, index: Index) -> Self {
+        Self { node, peer, index }
     }
 }

@@ -8,4 +8,5 @@ pub mod key;
 pub mod register;
 pub mod root;
 pub mod rotation;
+pub mod schemas;
 pub mod x509;

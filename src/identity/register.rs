@@ -4,6 +4,7 @@ use super::document::{self, Document, DocumentError};
 use super::endpoint::Endpoint;
 use super::key::{Bytes, KeyUse, PublicKey};
 use super::root::{RootChain, VerifiedRoot};
+use super::schemas::{self, SchemaEntry};
 use crate::core::digest::Digest;
 use crate::core::id::{KeyId, ParticipantId, Text};
 use crate::core::limits;
@@ -182,18 +183,6 @@ pub struct Witnesses {
     pub quorum: u64,
     /// Keys of the witnesses.
     pub keys: Vec<KeyEntry>,
-}
-
-/// A schema shared by the members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SchemaEntry {
-    /// The schema's `$id`.
-    pub id: String,
-    /// Semantic version.
-    pub version: String,
-    /// Digest of its canonical form.
-    pub digest: Digest,
 }
 
 /// A register of an alliance.
@@ -464,5 +453,5 @@ fn check_others<'a>(register: &'a Register, mut publics: BTreeSet<&'a [u8]>) -> 
     if register.witnesses.quorum > register.witnesses.keys.len() as u64 {
         return Err(RegisterError::Inconsistent("the quorum is larger than the number of witnesses".into()));
     }
-    Ok(())
+    schemas::check(&register.schemas).map_err(RegisterError::Inconsistent)
 }

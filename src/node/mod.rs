@@ -22,7 +22,7 @@ pub use error::{Error, Recorded, TRANSFER_SUSPENDED};
 pub use facts::{detail, details};
 pub use identity::{DocumentKey, Identity};
 pub use message::{Message, Termination};
-pub use peer::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PlainData};
+pub use peer::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PeerSchema, PlainData};
 pub use places::{Place, Places};
 pub use process::{Inbound, Transition, run_steps};
 pub use refusals::{CountedRefusal, Quotas, Refusals};

@@ -90,6 +90,14 @@ pub struct PeerCatalogPage {
     pub next: Option<String>,
 }
 
+/// A schema, as a peer serves it.
+pub struct PeerSchema {
+    /// JSON.
+    pub text: String,
+    /// The statement of the member in whose namespace it is, JWS.
+    pub statement: Option<String>,
+}
+
 /// A stream of plain data.
 pub struct PlainData {
     /// Stated media type.
@@ -111,6 +119,8 @@ pub trait Peer: Send + Sync {
     async fn deliver(&self, to: &Member, envelope: &Envelope<'_>) -> Result<Answer<Option<ProcessId>>, PeerError>;
     /// A manifest.
     async fn manifest(&self, to: &Member, digest: &Digest) -> Result<String, PeerError>;
+    /// A schema.
+    async fn schema(&self, to: &Member, digest: &Digest) -> Result<PeerSchema, PeerError>;
     /// Sealed bytes from `range`.
     async fn data(
         &self,

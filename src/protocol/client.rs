@@ -1,7 +1,7 @@
 //! Client side: the `Peer` over HTTPS. It only connects to addresses that the register lists for the member.
 
 use super::wire::{self, BASE};
-use super::{REGISTER_HEADER, TRACE_HEADER};
+use super::{REGISTER_HEADER, STATEMENT_HEADER, TRACE_HEADER};
 use crate::audit::promise;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ParticipantId, ProcessId};
@@ -13,7 +13,7 @@ use crate::identity::bearer;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::register::Member;
 use crate::net::{MemberClients, date_of, in_words};
-use crate::node::{Answer, DocumentKey, Envelope, Peer, PeerCatalogPage, PeerError, PlainData, trace};
+use crate::node::{Answer, DocumentKey, Envelope, Peer, PeerCatalogPage, PeerError, PeerSchema, PlainData, trace};
 use crate::storage::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -289,6 +289,14 @@ impl Peer for HttpPeer {
 
     async fn manifest(&self, to: &Member, digest: &Digest) -> Result<String, PeerError> {
         self.text(to, &format!("/manifests/{digest}"), limits::DOCUMENT_BYTES_MAX).await
+    }
+
+    async fn schema(&self, to: &Member, digest: &Digest) -> Result<PeerSchema, PeerError> {
+        let response = self.send(to, self.request(to, Method::GET, &format!("/schemas/{digest}"))?).await?;
+        let statement = response.headers().get(STATEMENT_HEADER).and_then(|jws| jws.to_str().ok()).map(str::to_owned);
+        let body = read(response, limits::SCHEMA_BYTES_MAX).await?;
+        let text = String::from_utf8(body.to_vec()).map_err(|_| PeerError::Invalid("it is not UTF-8".into()))?;
+        Ok(PeerSchema { text, statement })
     }
 
     async fn data(

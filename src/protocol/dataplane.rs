@@ -1,5 +1,6 @@
 //! The crosspark data plane: registers, schemas, log, manifests, data, keys, receipts, openings.
 
+use super::STATEMENT_HEADER;
 use super::app::{App, Connection};
 use super::guard::{ActiveMember, AnyMember, Failure, Family, add_promise, bearer_of, read_body};
 use crate::audit::tile::{TileId, parse_index};
@@ -14,7 +15,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -110,10 +111,12 @@ async fn root(State(app): State<App>, Path(version): Path<String>) -> Answer {
 }
 
 async fn schema(State(app): State<App>, ActiveMember(_): ActiveMember, Path(digest): Path<String>) -> Answer {
-    let known = app.services.discovery.schemas();
-    let found = known.iter().find(|compiled| compiled.schema.digest().to_string() == digest);
-    let found = found.ok_or_else(|| not_found("this node does not know the schema"))?;
-    Ok(Json(found.schema.value()).into_response())
+    let digest = Digest::parse(&digest).map_err(|_| not_found("expected a digest"))?;
+    let found = app.services.schemas.text(&digest).await.map_err(problem)?;
+    let (text, statement) = found.ok_or_else(|| not_found("this node does not know the schema"))?;
+    let statement = statement.and_then(|jws| HeaderValue::try_from(jws).ok());
+    let headers = statement.map(|jws| [(STATEMENT_HEADER, jws)]);
+    Ok((headers, [(header::CONTENT_TYPE, "application/schema+json")], text).into_response())
 }
 
 /// C2SP tlog-tiles 0.1.0: checkpoint, tiles, entry bundles.

@@ -19,3 +19,5 @@ pub use wire::{BASE, Incoming, outgoing as wire_message};
 pub const TRACE_HEADER: &str = "traceparent";
 /// Header in which both sides state the sequence number of their register.
 pub const REGISTER_HEADER: &str = "crosspark-register";
+/// Header with the statement of the member in whose namespace a served schema is.
+pub const STATEMENT_HEADER: &str = "crosspark-statement";

@@ -19,7 +19,7 @@ use crate::discovery::Discovery;
 use crate::idempotency::Idempotency;
 use crate::keys::Kek;
 use crate::node::{Error, Node, Place, Places, User};
-use crate::schema::SchemaRegistry;
+use crate::schemas::Schemas;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -30,7 +30,7 @@ pub struct Publishing {
     discovery: Arc<Discovery>,
     negotiations: Arc<Negotiations>,
     transfers: Arc<Transfers>,
-    schemas: Arc<SchemaRegistry>,
+    schemas: Arc<Schemas>,
     kek: Arc<Kek>,
     published: Blobs,
     uploads: Places<TokenId>,
@@ -46,7 +46,7 @@ impl Publishing {
         discovery: Arc<Discovery>,
         negotiations: Arc<Negotiations>,
         transfers: Arc<Transfers>,
-        schemas: Arc<SchemaRegistry>,
+        schemas: Arc<Schemas>,
         kek: Arc<Kek>,
         published: Blobs,
     ) -> Arc<Self> {

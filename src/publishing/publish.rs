@@ -29,7 +29,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Metadata of a publication.
@@ -151,7 +150,7 @@ impl Publishing {
             return Err(Error::invalid("description", format!("the description is longer than {max} characters")));
         }
         let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
-        let compiled = self.schema_named(&publication.schema)?;
+        let (compiled, deprecation) = self.schemas.for_publication(&publication.schema).await?;
         check_samples(&publication.about.samples, &compiled)?;
         let (dataset, version, newest) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
         let key = DataKey::from_bytes(random::bytes(self.node.random()));
@@ -214,7 +213,7 @@ impl Publishing {
             manifest: signed.digest(),
             container: assembled.digest,
             unchanged: false,
-            remarks: self.remarks(&policy),
+            remarks: deprecation.into_iter().chain(self.remarks(&policy)).collect(),
         };
         if let Some(newest) = newest
             && self.is_unchanged(&newest, &row, (key, manifest)).await
@@ -312,18 +311,6 @@ impl Publishing {
         let mut change = Change::new(entry).write(Write::InsertVersion(Box::new(row)));
         change.writes.extend(once);
         self.node.store().commit(change).await.map(drop)
-    }
-
-    fn schema_named(&self, name: &str) -> Result<Arc<CompiledSchema>, Error> {
-        let known = self.schemas.listed(&self.node.trust().register);
-        let named = |c: &&Arc<CompiledSchema>| c.schema.id() == name || c.schema.digest().to_string() == name;
-        known.iter().find(named).cloned().ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|compiled| compiled.schema.id()).collect();
-            Error::invalid(
-                "schema",
-                format!("there is no shared schema `{name}`; the known schemas are: {}", names.join(", ")),
-            )
-        })
     }
 
     /// The dataset, the number of its next version, and its newest version.

@@ -24,7 +24,8 @@ const BOUNDED_FORMATS: &[&str] = &[
 ];
 
 /// A shortcoming and where it is.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Advice {
     /// JSON pointer into the schema.
     pub pointer: String,
@@ -158,6 +159,21 @@ pub fn succession(new: &Schema, old: &Schema) -> Result<Succession, SchemaError>
         None
     };
     Ok(Succession { breaking, problem })
+}
+
+/// Fails unless a schema may follow another one: after a breaking change, `accepted` must be given.
+pub fn may_follow(new: &Schema, old: &Schema, accepted: bool) -> Result<(), String> {
+    let Succession { breaking, problem } = succession(new, old).map_err(|error| error.to_string())?;
+    let first = breaking.first().map(|first| format!("{}: {}", first.pointer, first.reason));
+    match (problem, first) {
+        (Some(problem), Some(first)) => Err(format!("{problem} ({first})")),
+        (Some(problem), None) => Err(problem),
+        (None, Some(first)) if !accepted => Err(format!(
+            "records that {} accepts may be refused ({first}): give --breaking if this is intended",
+            old.version()
+        )),
+        (None, _) => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The schemas built into the program; an alliance's first register lists them.
 
 use super::Schema;
+use crate::core::digest::Digest;
 
 /// The newest version of each, and earlier ones, so that their datasets stay readable.
 const TEXTS: &[&str] = &[
@@ -25,7 +26,13 @@ const TEXTS: &[&str] = &[
 
 /// All built-in schemas.
 pub fn built_in() -> Vec<Schema> {
-    TEXTS.iter().map(|text| Schema::trusted(text.as_bytes()).expect("the built-in schemas are tested")).collect()
+    TEXTS.iter().map(|text| Schema::checked_before(text.as_bytes()).expect("the built-in schemas are tested")).collect()
+}
+
+/// The text of the built-in schema with this digest.
+pub fn built_in_text(digest: &Digest) -> Option<&'static str> {
+    let has = |text: &&&str| Schema::checked_before(text.as_bytes()).is_ok_and(|schema| schema.digest() == *digest);
+    TEXTS.iter().find(has).copied()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub enum SchemaError {
     #[error("the schema is longer than {} bytes", limits::SCHEMA_BYTES_MAX)]
     TooLong,
     /// An unknown keyword or a missing part.
-    #[error("{pointer}: {problem}")]
+    #[error("{}: {problem}", if pointer.is_empty() { "the schema" } else { pointer })]
     Invalid {
         /// JSON pointer into the schema.
         pointer: String,

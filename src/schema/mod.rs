@@ -11,8 +11,8 @@ mod lint;
 mod registry;
 mod validator;
 
-pub use advice::{Advice, Succession, advice, succession};
-pub use built_in::built_in;
+pub use advice::{Advice, Succession, advice, may_follow, succession};
+pub use built_in::{built_in, built_in_text};
 pub use compatible::{Breaking, breaking};
 pub use error::SchemaError;
 pub use explain::Language;
@@ -63,8 +63,8 @@ impl Schema {
         schema.validator().map(|_| schema)
     }
 
-    /// A schema that is known to be valid.
-    fn trusted(text: &[u8]) -> Result<Self, SchemaError> {
+    /// A schema that was checked when it was kept or built in.
+    pub fn checked_before(text: &[u8]) -> Result<Self, SchemaError> {
         Self::read(text, json::read_value(text)?)
     }
 
@@ -75,7 +75,7 @@ impl Schema {
         if text_of("$schema").as_deref() != Some("https://json-schema.org/draft/2020-12/schema") {
             return Err(invalid("/$schema", "must be https://json-schema.org/draft/2020-12/schema"));
         }
-        let id = text_of("$id").filter(|id| id.contains(':') && id.len() <= 200);
+        let id = text_of("$id").filter(|id| id.contains(':') && id.chars().count() <= limits::SCHEMA_ID_CHARS_MAX);
         let id = id.ok_or_else(|| invalid("/$id", "must be a stable URI"))?;
         let version = text_of("x-version").filter(|version| is_semantic(version));
         let version = version.ok_or_else(|| invalid("/x-version", "must be a semantic version, as in 1.0.0"))?;
@@ -106,7 +106,7 @@ impl Schema {
 
     /// The version's numbers.
     fn order(&self) -> Vec<u32> {
-        self.version.split('.').filter_map(|part| part.parse().ok()).collect()
+        version_order(&self.version)
     }
 
     /// The title in English and Chinese, as far as there is one; or the `$id`.
@@ -177,6 +177,11 @@ fn column_type(schema: &Value, property: &Value) -> ColumnType {
     } else {
         ColumnType::Nested
     }
+}
+
+/// The numbers of a semantic version, by which versions are ordered.
+pub fn version_order(version: &str) -> Vec<u32> {
+    version.split('.').filter_map(|part| part.parse().ok()).collect()
 }
 
 fn is_semantic(version: &str) -> bool {

@@ -1,9 +1,7 @@
-//! The schemas that this node has, each compiled when it is first used.
+//! Schemas by digest, each compiled when it is first used.
 
 use super::{Schema, SchemaError, Validator};
 use crate::core::digest::Digest;
-use crate::identity::register::VerifiedRegister;
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +13,11 @@ pub struct CompiledSchema {
 }
 
 impl CompiledSchema {
+    /// A schema whose validator is not compiled yet.
+    pub fn new(schema: Schema) -> Self {
+        Self { schema, compiled: OnceLock::new() }
+    }
+
     /// The compiled validator.
     pub fn validator(&self) -> Result<&Validator, SchemaError> {
         if let Some(compiled) = self.compiled.get() {
@@ -31,23 +34,17 @@ pub struct SchemaRegistry(BTreeMap<Digest, Arc<CompiledSchema>>);
 impl SchemaRegistry {
     /// A registry of `schemas`.
     pub fn new(schemas: Vec<Schema>) -> Self {
-        let entry = |schema: Schema| (schema.digest(), Arc::new(CompiledSchema { schema, compiled: OnceLock::new() }));
+        let entry = |schema: Schema| (schema.digest(), Arc::new(CompiledSchema::new(schema)));
         Self(schemas.into_iter().map(entry).collect())
     }
 
-    /// The schemas that a register lists, by `$id`, the newest version of each first.
-    pub fn listed(&self, register: &VerifiedRegister) -> Vec<Arc<CompiledSchema>> {
-        let listed = |compiled: &&Arc<CompiledSchema>| {
-            register.body().schemas.iter().any(|entry| entry.digest == compiled.schema.digest())
-        };
-        let mut found: Vec<_> = self.0.values().filter(listed).cloned().collect();
-        found.sort_by_cached_key(|compiled| (compiled.schema.id().to_owned(), Reverse(compiled.schema.order())));
-        found
+    /// The schema with this digest.
+    pub fn get(&self, digest: &Digest) -> Option<&Arc<CompiledSchema>> {
+        self.0.get(digest)
     }
 
-    /// The schema with this digest, if the register lists it.
-    pub fn listed_with(&self, digest: &Digest, register: &VerifiedRegister) -> Option<Arc<CompiledSchema>> {
-        let listed = register.body().schemas.iter().any(|entry| entry.digest == *digest);
-        self.0.get(digest).filter(|_| listed).cloned()
+    /// All schemas.
+    pub fn all(&self) -> impl Iterator<Item = &Schema> {
+        self.0.values().map(|compiled| &compiled.schema)
     }
 }

@@ -1,6 +1,8 @@
 //! What is committed: facts that must still hold, changes of state, log entries and messages.
 
-use super::rows::{AgreementRow, Holding, IdempotencyRow, Outgoing, ReleaseRow, Secret, TokenRow, VersionRow};
+use super::rows::{
+    AgreementRow, Holding, IdempotencyRow, Outgoing, ReleaseRow, SchemaRow, Secret, TokenRow, VersionRow,
+};
 use crate::audit::entry::{Draft, FieldOpening, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::{AgreementId, DatasetId, EntryId, MessageId, OfferId, ParticipantId, ProcessId, TokenId};
@@ -61,6 +63,8 @@ pub enum Write {
     Quarantine(KeyName),
     /// Releases a key from quarantine, after an administrator compared it with the member.
     ConfirmKey(KeyName),
+    /// Keeps a schema with its text. If it is kept already, only a statement that was missing is added.
+    PutSchema(Box<SchemaRow>, String),
     /// Inserts a dataset version as the newest.
     InsertVersion(Box<VersionRow>),
     /// Withdraws a dataset: it is no longer offered, and none of its versions is delivered.

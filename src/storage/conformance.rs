@@ -3,7 +3,8 @@
 use super::memory::{Disk, MemoryStore};
 use super::sqlite::SqliteStore;
 use super::{
-    Change, Conflict, Guard, IdempotencyRow, Maintenance, Outgoing, Store, StoreError, TokenRow, VersionRow, Write,
+    Change, Conflict, Guard, IdempotencyRow, Maintenance, Outgoing, SchemaRow, Store, StoreError, TokenRow, VersionRow,
+    Write,
 };
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::catalog::About;
@@ -68,6 +69,27 @@ async fn conforms(store: &dyn Store) {
     store.commit(change().write(Write::RevokeToken(id.clone()))).await.unwrap();
     assert_eq!(store.commit(change().write(Write::RevokeToken(id.clone()))).await.map(drop), conflict(Conflict::Token));
     assert!(store.token(&Digest::of(&[1])).await.unwrap().unwrap().revoked);
+
+    // A schema is kept once; a statement that was missing is added, and never replaced.
+    let kept = |statement: Option<&str>| {
+        let (digest, id) = (Digest::of(b"schema"), "urn:test:x".to_owned());
+        let row = SchemaRow {
+            digest,
+            id,
+            version: "1.0.0".into(),
+            title: "X".into(),
+            statement: statement.map(str::to_owned),
+        };
+        change().write(Write::PutSchema(Box::new(row), "{}".into()))
+    };
+    assert_eq!(store.schema(&Digest::of(b"schema")).await.unwrap(), None);
+    store.commit(kept(None)).await.unwrap();
+    assert_eq!(store.commit(kept(None)).await.map(drop), conflict(Conflict::Schema));
+    store.commit(kept(Some("a"))).await.unwrap();
+    assert_eq!(store.commit(kept(Some("b"))).await.map(drop), conflict(Conflict::Schema));
+    let (row, text) = store.schema(&Digest::of(b"schema")).await.unwrap().unwrap();
+    assert_eq!((row.statement.as_deref(), text.as_str()), (Some("a"), "{}"));
+    assert_eq!((store.schemas(9).await.unwrap(), store.schemas(0).await.unwrap()), (vec![row], vec![]));
 
     // Registers are consecutive; each is found by its exact sequence.
     let register = |sequence| Write::InstallRegister { sequence, digest: Digest::of(b"r"), jws: sequence.to_string() };

@@ -48,6 +48,9 @@ pub enum Conflict {
     /// The root document exists.
     #[error("the root document")]
     RootDocument,
+    /// The schema exists.
+    #[error("the schema")]
+    Schema,
     /// The secret was wrapped again.
     #[error("the secret")]
     Secret,

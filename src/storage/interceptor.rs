@@ -3,7 +3,7 @@
 
 use super::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
-    ReleaseRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    ReleaseRow, SchemaRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
@@ -70,6 +70,8 @@ pass_through! {
     roots() -> Listed<String>;
     quarantined() -> Listed<KeyName>;
     secrets_not_under(kek: &str, limit: usize) -> Listed<Secret>;
+    schemas(limit: usize) -> Listed<SchemaRow>;
+    schema(digest: &Digest) -> Found<(SchemaRow, String)>;
     dataset(id: &DatasetId) -> Found<VersionRow>;
     datasets(after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;
     visible(keys: &[String], after: Option<&DatasetId>, limit: usize) -> Listed<VersionRow>;

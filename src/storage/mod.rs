@@ -21,8 +21,8 @@ pub use change::{Change, Guard, Logged, Maintenance, Write};
 pub use error::{Conflict, StoreError};
 pub use read_only::ReadOnlyMode;
 pub use rows::{
-    AgreementRow, CatalogChange, Due, EntryRow, Holding, HoldingState, IdempotencyRow, Outgoing, ReleaseRow, Secret,
-    SecretKind, StoreStats, TokenRow, VersionRow,
+    AgreementRow, CatalogChange, Due, EntryRow, Holding, HoldingState, IdempotencyRow, Outgoing, ReleaseRow, SchemaRow,
+    Secret, SecretKind, StoreStats, TokenRow, VersionRow,
 };
 
 use crate::audit::entry::Opening;
@@ -60,6 +60,11 @@ pub trait Store: Send + Sync {
 
     /// At most `limit` secrets that are not wrapped under this key-encryption key.
     async fn secrets_not_under(&self, kek: &str, limit: usize) -> Result<Vec<Secret>, StoreError>;
+
+    /// The schemas that this node has published or fetched, at most `limit`.
+    async fn schemas(&self, limit: usize) -> Result<Vec<SchemaRow>, StoreError>;
+    /// One of them, with its text.
+    async fn schema(&self, digest: &Digest) -> Result<Option<(SchemaRow, String)>, StoreError>;
 
     /// The newest version of a dataset.
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError>;

@@ -272,6 +272,21 @@ pub struct IdempotencyRow {
     pub at: Timestamp,
 }
 
+/// A schema that this node has published or fetched, without its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaRow {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// `$id`
+    pub id: String,
+    /// Semantic version.
+    pub version: String,
+    /// Title.
+    pub title: String,
+    /// The statement of the member in whose namespace it is, JWS.
+    pub statement: Option<String>,
+}
+
 /// Statistics of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreStats {

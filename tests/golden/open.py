@@ -560,6 +560,10 @@ class Golden:
         need(body["origin"] == self.origin(), "the promise is for another log")
         need(self.leaf_of.get(body["entry"]) == body["leaf"], "the log does not contain the promised entry")
 
+    def schema_statement(self):
+        _, body, _ = document(self.data("schema-statement.jws"), "schema", self.document_keys, "publisher")
+        need(body["id"].startswith(body["publisher"] + "/"), "the schema is in another namespace")
+
     def evidence(self):
         detail = {line["entry"]["kind"]: line["entry"].get("detail", {}) for line in self.entries}
         need(detail["register.installed"]["digest"] == self.register_digest, "another register was installed")
@@ -596,6 +600,7 @@ class Golden:
             ("tree root", self.tree),
             ("inclusion proof", self.inclusion),
             ("promise is kept", self.promise),
+            ("schema statement", self.schema_statement),
             ("log agrees with the documents", self.evidence),
         ]:
             self.check(name, work)

@@ -22,9 +22,10 @@ use crosspark::identity::document::{self, Document, MultiSigned, Signed};
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::join::JoinRequest;
 use crosspark::identity::key::{Bytes, KeyUse, PublicKey, SigningKey};
-use crosspark::identity::register::{KeyEntry, Member, Register, SchemaEntry, Status, Witnesses};
+use crosspark::identity::register::{KeyEntry, Member, Register, Status, Witnesses};
 use crosspark::identity::root::{NamedKey, Root};
 use crosspark::identity::rotation::{KeyProof, Rotation};
+use crosspark::identity::schemas::{SchemaEntry, SchemaStatement};
 use crosspark::identity::x509;
 use crosspark::ingest::{Chunks, Format};
 use crosspark::policy::Policy;
@@ -278,6 +279,8 @@ fn register(alliance: &Alliance, root: &Root, a: &Park, b: &Park, schema: &Schem
             id: schema.id().into(),
             version: schema.version().into(),
             digest: schema.digest(),
+            owner: None,
+            deprecated: None,
         }],
     };
     document::sign(register, &alliance.register)
@@ -559,6 +562,14 @@ fn write_exchange(folder: &Folder<'_>, delivery: &mut Delivery, register: &Diges
     folder.put_document("agreement.consumer.jws", &by_consumer);
     let receipt = receipt(delivery);
     folder.put_document("receipt.jws", &receipt);
+    let statement = SchemaStatement {
+        publisher: delivery.a.id.clone(),
+        id: format!("{}/growth", delivery.a.id),
+        version: "1.2.0".into(),
+        digest: Digest::of(b"a schema of the park"),
+        issued: delivery.manifest.body().published,
+    };
+    folder.put_document("schema-statement.jws", &document::sign(statement, &delivery.a.document));
 
     let origin = delivery.a.id.log_origin(0);
     let mut drafts = drafts_before(delivery, register, [by_provider.jws(), by_consumer.jws()]);

@@ -67,6 +67,12 @@ async fn answers_are_what_the_document_says() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     };
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": format!("{}/x", a.id), "x-version": "1.0.0"
+    });
+    let (status, added) = a.call("POST", "/v1/schemas", &a.token_of("publisher").await, Some(schema)).await;
+    assert_eq!(status, 201, "{added}");
+    let proposal = format!("/v1/schemas/{}/proposal", added["digest"].as_str().unwrap());
     let api = document(&b).await;
     assert_eq!(api["openapi"], "3.1.0");
     let id = end["id"].as_str().unwrap();
@@ -85,6 +91,7 @@ async fn answers_are_what_the_document_says() {
         (&b, "admin", "/v1/members", "/v1/members"),
         (&b, "auditor", "/v1/schemas", "/v1/schemas"),
         (&b, "auditor", "/v1/schemas/urn:crosspark:schema:enterprise", "/v1/schemas/{id}"),
+        (&a, "publisher", &proposal, "/v1/schemas/{id}/proposal"),
         (&b, "requester", &catalog, "/v1/catalog"),
         (&a, "publisher", "/v1/datasets", "/v1/datasets"),
         (&a, "publisher", "/v1/approvals", "/v1/approvals"),
@@ -154,6 +161,7 @@ async fn every_error_is_a_problem() {
             "header",
         ),
         ("POST", "/v1/register", request(&a, "POST", "/v1/register", &admin).body("x"), 400, "register"),
+        ("POST", "/v1/schemas", json_of(request(&a, "POST", "/v1/schemas", &publisher), "{}"), 400, "schema"),
         ("POST", "/v1/root", request(&a, "POST", "/v1/root", &admin).body("{}"), 400, "root"),
         ("POST", "/v1/datasets", request(&a, "POST", "/v1/datasets", &publisher).body("x"), 415, "content-type"),
         (

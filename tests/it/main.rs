@@ -22,6 +22,7 @@ mod operator;
 mod power;
 mod publishing;
 mod release;
+mod schemas;
 mod seeing;
 mod sim;
 mod soak;

@@ -1,15 +1,14 @@
-//! What this node publishes, what a peer offers to it, and the shared schemas.
+//! What this node publishes, and what a peer offers to it.
 
 use super::upload::{Arriving, Upload, pass_on};
 use crate::catalog::Offered;
-use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, ParticipantId, Text};
 use crate::management::app::App;
 use crate::management::inputs::{IdempotencyHeader, Json as JsonBody, PathId, Query};
 use crate::management::outputs::{Created, Status};
 use crate::management::paging::{Paging, cursor};
 use crate::management::problem::Problem;
-use crate::management::roles::{ANY, Caller};
+use crate::management::roles::Caller;
 use crate::management::routes::{Operation, Routes};
 use crate::node::{Error, UserRole};
 use crate::publishing::Published;
@@ -17,16 +16,10 @@ use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 pub fn add(routes: Routes) -> Routes {
     routes
-        .get(
-            Operation { path: "/v1/schemas", id: "listSchemas", summary: "Lists the shared schemas.", roles: ANY },
-            schemas,
-        )
-        .get(Operation { path: "/v1/schemas/{id}", id: "getSchema", summary: "Returns a schema.", roles: ANY }, schema)
         .get(
             Operation {
                 path: "/v1/catalog",
@@ -63,46 +56,6 @@ pub fn add(routes: Routes) -> Routes {
             },
             withdraw,
         )
-}
-
-/// A shared schema.
-#[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct SchemaSummary {
-    /// `$id`.
-    id: String,
-    /// Semantic version.
-    version: String,
-    /// Digest of its canonical form.
-    digest: Digest,
-    /// Title.
-    title: String,
-}
-
-/// The shared schemas.
-#[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct Schemas {
-    /// Those that this node has.
-    schemas: Vec<SchemaSummary>,
-}
-
-async fn schemas(State(app): State<App>) -> Json<Schemas> {
-    let summary = |schema: &crate::schema::Schema| SchemaSummary {
-        id: schema.id().to_owned(),
-        version: schema.version().to_owned(),
-        digest: schema.digest(),
-        title: schema.title(),
-    };
-    let schemas = app.services.discovery.schemas().iter().map(|compiled| summary(&compiled.schema)).collect();
-    Json(Schemas { schemas })
-}
-
-async fn schema(State(app): State<App>, PathId(id): PathId<String>) -> Result<Json<Map<String, Value>>, Problem> {
-    let known = app.services.discovery.schemas();
-    let found = known.iter().find(|compiled| compiled.schema.id() == id);
-    let schema = found.and_then(|compiled| compiled.schema.value().as_object().cloned());
-    Ok(Json(schema.ok_or_else(|| Error::not_found(format!("there is no schema {id}")))?))
 }
 
 /// The query of a peer's catalog.

@@ -7,6 +7,7 @@ mod datasets;
 mod membership;
 mod open;
 mod requests;
+mod schemas;
 mod search;
 mod status;
 mod tokens;
@@ -23,6 +24,7 @@ pub fn all(routes: Routes) -> Routes {
         clock::add,
         tokens::add,
         membership::add,
+        schemas::add,
         datasets::add,
         requests::add,
         approvals::add,

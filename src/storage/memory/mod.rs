@@ -5,7 +5,7 @@ mod state;
 
 use super::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
-    ReleaseRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    ReleaseRow, SchemaRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
@@ -160,6 +160,14 @@ impl Store for MemoryStore {
         let under = |secret: &Secret| secret.wrapped.split_once('.').is_some_and(|(id, _)| id == kek);
         let all = state.secrets().into_iter().map(|(secret, _)| secret);
         Ok(all.filter(|secret| !under(secret)).take(limit).collect())
+    }
+
+    async fn schemas(&self, limit: usize) -> Listed<SchemaRow> {
+        Ok(self.disk.state().schemas.iter().take(limit).map(|(row, _)| row.clone()).collect())
+    }
+
+    async fn schema(&self, digest: &Digest) -> Found<(SchemaRow, String)> {
+        Ok(self.disk.state().schemas.iter().find(|(row, _)| row.digest == *digest).cloned())
     }
 
     async fn dataset(&self, id: &DatasetId) -> Found<VersionRow> {

@@ -10,7 +10,7 @@ use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
 use crate::storage::{
     AgreementRow, Conflict, EntryRow, Guard, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow,
-    Secret, SecretKind, StoreError, TokenRow, VersionRow, Write,
+    SchemaRow, Secret, SecretKind, StoreError, TokenRow, VersionRow, Write,
 };
 use crate::transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,8 @@ pub struct State {
     pub roots: BTreeMap<u64, String>,
     /// Quarantined keys, and whether each was confirmed.
     pub quarantine: BTreeMap<KeyName, bool>,
+    /// Schemas in the order in which they were kept, with their texts.
+    pub schemas: Vec<(SchemaRow, String)>,
     /// Versions in order of publication; the last one of a dataset is the newest.
     pub versions: Vec<VersionRow>,
     /// By audience key and dataset: the change number, and whether the dataset is gone.
@@ -145,6 +147,21 @@ impl State {
             Write::ConfirmKey(key) => {
                 let known = self.quarantine.get_mut(key);
                 (Conflict::Quarantine, known.is_some_and(|confirmed| !std::mem::replace(confirmed, true)))
+            }
+            Write::PutSchema(row, text) => {
+                let known = self.schemas.iter_mut().find(|(known, _)| known.digest == row.digest);
+                let added = match known {
+                    Some((known, _)) if known.statement.is_none() && row.statement.is_some() => {
+                        known.statement.clone_from(&row.statement);
+                        true
+                    }
+                    Some(_) => false,
+                    None => {
+                        self.schemas.push((SchemaRow::clone(row), text.clone()));
+                        true
+                    }
+                };
+                (Conflict::Schema, added)
             }
             Write::InsertVersion(row) => {
                 let follows = self.newest(&row.dataset).map_or(0, |newest| newest.version) + 1 == row.version;

@@ -116,6 +116,14 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             "UPDATE quarantine SET confirmed = 1 WHERE key = ?1 AND public = ?2 AND confirmed = 0",
             [key.to_string(), public.to_string()],
         ),
+        Write::PutSchema(row, text) => one(
+            connection,
+            Conflict::Schema,
+            "INSERT INTO schema (digest, id, version, title, statement, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (digest) DO UPDATE SET statement = excluded.statement
+             WHERE statement IS NULL AND excluded.statement IS NOT NULL",
+            params![row.digest.to_string(), row.id, row.version, row.title, row.statement, text],
+        ),
         Write::InsertVersion(version) => insert_version(connection, version),
         Write::Withdraw { dataset, at } => {
             one(

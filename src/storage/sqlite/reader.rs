@@ -16,7 +16,7 @@ use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
 use crate::storage::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
-    ReleaseRow, Secret, SecretKind, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    ReleaseRow, SchemaRow, Secret, SecretKind, Store, StoreError, StoreStats, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -37,6 +37,13 @@ fn entry_row(connection: &Connection, row: (i64, String, [u8; 32], [u8; 32])) ->
 
 fn entry_columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, [u8; 32], [u8; 32])> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+const SCHEMA_COLUMNS: &str = "digest, id, version, title, statement";
+
+fn schema_row(row: &Row<'_>) -> Result<SchemaRow, StoreError> {
+    let digest = Digest::parse(&row.get::<_, String>(0)?).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(SchemaRow { digest, id: row.get(1)?, version: row.get(2)?, title: row.get(3)?, statement: row.get(4)? })
 }
 
 /// A message of the outbox.
@@ -116,6 +123,31 @@ impl Store for SqliteStore {
             Ok(found)
         };
         self.readers.read(read).await
+    }
+
+    async fn schemas(&self, limit: usize) -> Result<Vec<SchemaRow>, StoreError> {
+        let read = move |c: &Connection| {
+            let mut select =
+                c.prepare_cached(&format!("SELECT {SCHEMA_COLUMNS} FROM schema ORDER BY rowid LIMIT ?1"))?;
+            let mut rows = select.query([limit as i64])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push(schema_row(row)?);
+            }
+            Ok(found)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn schema(&self, digest: &Digest) -> Result<Option<(SchemaRow, String)>, StoreError> {
+        let digest = digest.to_string();
+        let read = move |c: &Connection| {
+            let sql = format!("SELECT {SCHEMA_COLUMNS}, text FROM schema WHERE digest = ?1");
+            let mut select = c.prepare_cached(&sql)?;
+            let mut rows = select.query([digest])?;
+            rows.next()?.map(|row| Ok((schema_row(row)?, row.get(5)?))).transpose()
+        };
+        self.readers.point(read).await
     }
 
     async fn dataset(&self, id: &DatasetId) -> Result<Option<VersionRow>, StoreError> {

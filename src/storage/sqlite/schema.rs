@@ -94,6 +94,10 @@ CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), ms INTEGER NOT NULL
 ", "
 ALTER TABLE outbox ADD COLUMN failure TEXT NOT NULL DEFAULT '';
 ALTER TABLE outbox ADD COLUMN conflicts INTEGER NOT NULL DEFAULT 0;
+", "
+CREATE TABLE schema (
+  digest TEXT PRIMARY KEY, id TEXT NOT NULL, version TEXT NOT NULL, title TEXT NOT NULL, statement TEXT,
+  text TEXT NOT NULL) STRICT;
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

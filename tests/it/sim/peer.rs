@@ -11,7 +11,7 @@ use crosspark::core::id::{DatasetId, ParticipantId, ProcessId};
 use crosspark::core::time::Timestamp;
 use crosspark::identity::endpoint::Endpoint;
 use crosspark::identity::register::Member;
-use crosspark::node::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PlainData};
+use crosspark::node::{Answer, Envelope, Peer, PeerCatalogPage, PeerError, PeerSchema, PlainData};
 use crosspark::protocol::{BASE, Connection, wire_message};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -210,6 +210,10 @@ impl Peer for SimPeer {
 
     async fn manifest(&self, to: &Member, digest: &Digest) -> Result<String, PeerError> {
         self.text(to, format!("/manifests/{digest}")).await
+    }
+
+    async fn schema(&self, to: &Member, digest: &Digest) -> Result<PeerSchema, PeerError> {
+        Ok(PeerSchema { text: self.text(to, format!("/schemas/{digest}")).await?, statement: None })
     }
 
     async fn data(

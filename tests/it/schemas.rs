@@ -1,0 +1,243 @@
+//! Schemas that come from parks and from the alliance: published, fetched, adopted, grown, deprecated.
+
+use crate::harness::*;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Rents of flats, as a park might describe them.
+fn rents(id: &str, version: &str, rent: Value) -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": id, "x-version": version,
+        "title": "Rents", "description": "Rents of flats for talents.",
+        "x-zh": {"title": "租金", "description": "人才公寓租金。"},
+        "type": "object", "additionalProperties": false, "required": ["flat", "rent"], "x-key": ["flat"],
+        "properties": {
+            "flat": {
+                "title": "Flat", "description": "Number of the flat.", "x-zh": {"title": "房号", "description": "公寓编号。"},
+                "type": "string", "maxLength": 20, "examples": ["A-101"]
+            },
+            "rent": rent,
+        },
+    })
+}
+
+fn yuan(extra: Value) -> Value {
+    let mut rent = json!({
+        "title": "Rent", "description": "Rent in a month.", "x-zh": {"title": "月租", "description": "每月租金。"},
+        "x-unit": "CNY", "type": "number", "minimum": 0, "maximum": 100_000, "examples": [4200.5]
+    });
+    rent.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    rent
+}
+
+fn write(folder: &Path, name: &str, value: &Value) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, serde_json::to_vec_pretty(value).unwrap()).unwrap();
+    path
+}
+
+/// Runs a command at a node: its JSON if it succeeds, what it says if it does not.
+async fn at(park: &Park, role: &str, args: &[&str]) -> Result<Value, String> {
+    let token = if role == "admin" { park.admin_token() } else { park.token_of(role).await };
+    let output = crosspark(&[args, &["--node", &park.management, "--token", &token, "--json"]].concat());
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+async fn publish(park: &Park, schema: &str, records: &str, more: &[&str]) -> Result<Value, String> {
+    let (file, terms) = (park.folder.with_extension("ndjson"), park.folder.with_extension("policy"));
+    std::fs::write(&file, records).unwrap();
+    std::fs::write(&terms, research().to_string()).unwrap();
+    let args = ["publish", text(&file), "--schema", schema, "--policy", text(&terms), "--title", "Rents"];
+    at(park, "publisher", &[&args[..], more].concat()).await
+}
+
+fn operator(alliance: &Alliance, args: &[&str]) -> Result<Value, String> {
+    let folder = alliance.path();
+    let output = crosspark(&[&["alliance", "schema", args[0], text(&folder)], &args[1..], &["--json"]].concat());
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// The entry of a schema in a node's list.
+async fn listed(park: &Park, id: &str, version: &str) -> Value {
+    let all = park.get("auditor", "/v1/schemas").await;
+    let found = all["schemas"].as_array().unwrap().iter().find(|one| one["id"] == id && one["version"] == version);
+    found.cloned().unwrap_or_default()
+}
+
+async fn deliver(from: &Park, to: &Park, published: &Value, records: &str) {
+    let view = to.request(from, dataset_of(published), "research").await;
+    assert_eq!(view["stage"], "verified", "{view}");
+    let got = to.data(&view, "ndjson").await;
+    let lines = |text: &str| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+    assert_eq!(lines(&got), lines(records));
+}
+
+/// One park publishes a schema of its own and data under it; another one receives both. The alliance adopts the schema,
+/// a minor version follows, a breaking one is refused without a word, a deprecated one is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_one_park_to_the_alliance() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let folder = alliance.folder.path();
+    let id = format!("{}/rents", a.id);
+    let first = write(folder, "rents.json", &rents(&id, "1.0.0", yuan(json!({}))));
+    let records = "{\"flat\":\"A-101\",\"rent\":4200.5}\n{\"flat\":\"A-102\",\"rent\":3900}\n";
+
+    // Nobody else's namespace, and no data before the schema.
+    let foreign = write(folder, "foreign.json", &rents(&format!("{}/rents", b.id), "1.0.0", yuan(json!({}))));
+    let refused = at(&a, "publisher", &["schema", "add", text(&foreign)]).await.unwrap_err();
+    assert!(refused.contains(&format!("begins with {}/", a.id)), "{refused}");
+    let refused = publish(&a, &id, records, &[]).await.unwrap_err();
+    assert!(refused.contains("there is no schema"), "{refused}");
+    let added = at(&a, "publisher", &["schema", "add", text(&first)]).await.unwrap();
+    assert_eq!((&added["id"], &added["advice"]), (&json!(id), &json!([])), "{added}");
+    assert_eq!(at(&a, "publisher", &["schema", "add", text(&first)]).await.unwrap()["digest"], added["digest"]);
+    let here = listed(&a, &id, "1.0.0").await;
+    assert_eq!((&here["of"], &here["owner"], &here["title"]), (&json!("park"), &json!(a.id), &json!("Rents / 租金")));
+
+    // The other park lacks it until it receives data under it.
+    let published = publish(&a, &id, records, &[]).await.unwrap();
+    assert_eq!(listed(&b, &id, "1.0.0").await, Value::Null);
+    deliver(&a, &b, &published, records).await;
+    assert_eq!(listed(&b, &id, "1.0.0").await["of"], "park");
+    let shown = at(&b, "requester", &["schema", "show", &id]).await.unwrap();
+    assert_eq!(shown["properties"]["rent"]["x-unit"], "CNY");
+    let refused = publish(&b, &id, records, &[]).await.unwrap_err();
+    assert!(refused.contains("there is no schema"), "another park's schema is not for its own data: {refused}");
+
+    // The alliance adopts it: the same digest, so that its datasets stay what they are.
+    let proposal = folder.join("proposal.json");
+    at(&a, "publisher", &["schema", "propose", &id, "--out", text(&proposal)]).await.unwrap();
+    let adopted = operator(&alliance, &["add", text(&proposal)]).unwrap();
+    assert_eq!((&adopted["added"], &adopted["digest"]), (&json!(true), &added["digest"]));
+    assert_eq!(operator(&alliance, &["add", text(&proposal)]).unwrap()["added"], false);
+    for park in [&a, &b] {
+        at(park, "admin", &["members", "install", text(&alliance.path())]).await.unwrap();
+        let here = listed(park, &id, "1.0.0").await;
+        assert_eq!((&here["of"], &here["owner"]), (&json!("alliance"), &json!(a.id)));
+    }
+    let by_b = publish(&b, &id, records, &[]).await.unwrap();
+    deliver(&b, &a, &by_b, records).await;
+
+    // A minor version accepts more; what may refuse records needs a larger major version and the word.
+    let wider = write(folder, "wider.json", &rents(&id, "1.1.0", yuan(json!({"maximum": 200_000}))));
+    operator(&alliance, &["add", text(&wider)]).unwrap();
+    let narrow = |version: &str| write(folder, version, &rents(&id, version, yuan(json!({"maximum": 10_000}))));
+    let refused = operator(&alliance, &["add", text(&narrow("1.2.0"))]).unwrap_err();
+    assert!(refused.contains("this is version 2.0.0") && refused.contains("/properties/rent"), "{refused}");
+    let refused = operator(&alliance, &["add", text(&narrow("2.0.0"))]).unwrap_err();
+    assert!(refused.contains("--breaking"), "{refused}");
+    operator(&alliance, &["add", text(&narrow("2.0.0")), "--breaking"]).unwrap();
+
+    // From a certain time on, no more data is published under the first version; until then publishers are told.
+    operator(&alliance, &["deprecate", &id, "--version", "1.0.0", "--until", "2020-01-01"]).unwrap();
+    operator(&alliance, &["deprecate", &id, "--version", "1.1.0", "--until", "2099-01-01"]).unwrap();
+    for park in [&a, &b] {
+        at(park, "admin", &["members", "install", text(&alliance.path())]).await.unwrap();
+        assert_eq!(listed(park, &id, "2.0.0").await["title"], "Rents / 租金", "brought by the operator's folder");
+    }
+    let refused = publish(&a, &format!("{id}@1.0.0"), records, &[]).await.unwrap_err();
+    assert!(refused.contains("is deprecated"), "{refused}");
+    let told = publish(&a, &format!("{id}@1.1.0"), records, &[]).await.unwrap();
+    assert!(told["remarks"][0].as_str().unwrap().contains("from 2099-01-01"), "{told}");
+    assert_eq!(publish(&a, &id, records, &[]).await.unwrap()["remarks"], json!([]), "2.0.0 is the newest");
+    deliver(&a, &b, &published, records).await;
+
+    let kinds: Vec<Value> = b.entries().await.into_iter().map(|row| row["entry"]["kind"].clone()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "schema.kept").count(), 3, "{kinds:?}");
+    run_a.stop();
+    run_b.stop();
+}
+
+/// A schema that the register lists comes from a peer, without anybody's act.
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_schemas_come_by_themselves() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let folder = alliance.folder.path();
+    let file = write(folder, "rents.json", &rents("urn:example:rents", "1.0.0", yuan(json!({}))));
+    operator(&alliance, &["add", text(&file), "--owner", &a.id]).unwrap();
+    let by_itself = write(folder, "own.json", &rents(&format!("{}/rents", a.id), "1.0.0", yuan(json!({}))));
+    let refused = operator(&alliance, &["add", text(&by_itself), "--owner", &b.id]).unwrap_err();
+    assert!(refused.contains("namespace"), "{refused}");
+    at(&a, "admin", &["members", "install", text(&alliance.path())]).await.unwrap();
+    // The other park gets only the register.
+    let register = alliance.path().join("register.jws");
+    at(&b, "admin", &["members", "install", text(&register)]).await.unwrap();
+    for _ in 0..600 {
+        if listed(&b, "urn:example:rents", "1.0.0").await["title"] == "Rents / 租金" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(listed(&b, "urn:example:rents", "1.0.0").await["title"], "Rents / 租金");
+    // The text is the one that was added, in its order.
+    let identity = b.identity();
+    let digest = listed(&b, "urn:example:rents", "1.0.0").await["digest"].as_str().unwrap().to_owned();
+    let got = a.client(&alliance, identity).get(format!("{}/schemas/{digest}", a.endpoint)).send().await.unwrap();
+    assert_eq!(got.headers()["content-type"], "application/schema+json");
+    assert_eq!(got.text().await.unwrap(), std::fs::read_to_string(&file).unwrap());
+    // What the register does not list is not kept.
+    let other = rents("urn:example:other", "1.0.0", yuan(json!({})));
+    let (status, said) = a.call("POST", "/v1/schemas/shared", &a.admin_token(), Some(other)).await;
+    assert_eq!((status, said["title"].as_str()), (400, Some("schema")), "{said}");
+    run_a.stop();
+    run_b.stop();
+}
+
+/// What a provider serves is its schema, with its statement, or nothing is fetched and the refusal is logged.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_schemas_than_the_one_named_are_refused() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let id = format!("{}/rents", a.id);
+    let file = write(alliance.folder.path(), "rents.json", &rents(&id, "1.0.0", yuan(json!({}))));
+    let mut run_a = a.start().await;
+    at(&a, "publisher", &["schema", "add", text(&file)]).await.unwrap();
+    let published = publish(&a, &id, "{\"flat\":\"A-101\",\"rent\":1}\n", &[]).await.unwrap();
+    let run_b = b.start().await;
+    let wider = rents(&id, "1.0.0", yuan(json!({"maximum": 200_000}))).to_string();
+    let dear = format!(
+        r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"{id}","x-version":"1.0.0","allOf":[{}{{}}]}}"#,
+        "{},".repeat(20_000)
+    );
+    let statement = |jws: &str| format!("UPDATE schema SET statement = '{jws}'");
+    let serve = |text: &str| format!("UPDATE schema SET text = '{text}'");
+    for (lie, said) in [
+        (serve("{"), "not valid JSON"),
+        (serve(&wider), "its digest is"),
+        (serve(&dear), "checks of one value"),
+        (
+            format!("{}, text = '{}'", statement("e30.e30.AAAA"), std::fs::read_to_string(&file).unwrap()),
+            "not a valid crosspark-schema+jws",
+        ),
+        ("UPDATE schema SET statement = NULL".into(), "nobody vouches for"),
+    ] {
+        run_a.stop();
+        let database = rusqlite::Connection::open(a.folder.join("state.db")).unwrap();
+        assert_eq!(database.execute(&lie, []).unwrap(), 1);
+        drop(database);
+        run_a = a.start().await;
+        let view = b.request(&a, dataset_of(&published), "research").await;
+        assert_eq!(view["stage"], "refused", "{view}");
+        assert!(view["reason"].as_str().unwrap_or_default().contains(said), "{said}: {view}");
+        assert_eq!(listed(&b, &id, "1.0.0").await["of"], Value::Null);
+    }
+    let kinds: Vec<Value> = b.entries().await.into_iter().map(|row| row["entry"]["kind"].clone()).collect();
+    assert!(!kinds.contains(&json!("schema.kept")) && !kinds.contains(&json!("key.requested")), "{kinds:?}");
+    let refused: Vec<Value> =
+        b.entries().await.into_iter().filter(|row| row["entry"]["kind"] == "schema.refused").collect();
+    // The same lie about the same digest is logged once.
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    run_a.stop();
+    run_b.stop();
+}
