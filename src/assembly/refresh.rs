@@ -12,10 +12,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSource>>>) {
     loop {
         let configured = source.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(source) = configured {
-            if let Err(error) = refresh_from_alliance(&services, &source).await {
-                tracing::warn!(url = source.url, error, "the alliance's register could not be fetched");
-            }
+        if let Some(source) = configured
+            && let Err(error) = refresh_from_alliance(&services, &source).await
+        {
+            tracing::warn!(url = source.url, error, "the alliance's register could not be fetched");
         }
         services.membership.refresh_from_peers().await;
         tokio::time::sleep(limits::REGISTER_REFRESH_INTERVAL).await;

@@ -4,7 +4,6 @@ use super::api::NodeArgs;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
 use super::{schema_node, schema_page, validate};
-use crate::core::json::Tape;
 use crate::durable::{make_folder, write_whole};
 use crate::schema::{self, Schema};
 use anyhow::Context;
@@ -177,7 +176,7 @@ fn test(args: &Test, as_json: bool) -> Outcome {
     let table: Table = crate::core::json::read(&text).with_context(|| format!("the table {name}"))?;
     let validator = schema.validator()?;
     let violations = |record: &Value| {
-        let mut tape = Tape::default();
+        let mut tape = validator.tape();
         let parsed = tape.parse(record.to_string().as_bytes());
         parsed.map(|()| validator.validate(&tape)).unwrap_or_default()
     };

@@ -129,7 +129,7 @@ fn worker<'a>(
     doomed: &'a AtomicBool,
 ) -> Result<impl FnMut(Chunk) -> Worked + use<'a>, AssembleError> {
     let compressor = Compressor::new().map_err(AssembleError::Sink)?;
-    let mut worker = Worker { tape: Tape::default(), compressor, hasher: hasher.clone() };
+    let mut worker = Worker { tape: job.validator.tape(), compressor, hasher: hasher.clone() };
     let (decoder, validator) = (job.decoder, job.validator);
     Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, doomed))
 }

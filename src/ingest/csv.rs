@@ -1,4 +1,4 @@
-//! Strict CSV by RFC 4180: commas, double quotes, a header of property names. An empty cell is an absent property.
+//! Strict CSV by RFC 4180: commas, double quotes, a header of property names or their titles. An empty cell is an absent property.
 
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
@@ -82,7 +82,7 @@ pub struct CsvDecoder {
 }
 
 impl CsvDecoder {
-    /// Reads the header row; each column must be a property of the schema and occur once.
+    /// Reads the header row; each column must be a property of the schema, by name or title, and occur once.
     pub fn new(header: &[u8], schema: &Schema) -> Result<Self, String> {
         let mut rows = Rows::new(header, 1);
         rows.next_row().ok_or("the first line is empty: a CSV file needs a header")?;
@@ -90,7 +90,6 @@ impl CsvDecoder {
         if row.len() > limits::CSV_COLUMNS_MAX {
             return Err(format!("line 1: more than {} columns", limits::CSV_COLUMNS_MAX));
         }
-        let known = schema.columns();
         let mut columns: Vec<Column> = Vec::with_capacity(row.len());
         for cell in &row {
             let name =
@@ -98,20 +97,21 @@ impl CsvDecoder {
             if row.len() == 1 && name.contains([';', '\t']) {
                 return Err(format!("line 1: `{name}` is one column: separate the columns with commas"));
             }
-            let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
-                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            let Some((property, kind)) = schema.column(name) else {
+                let names: Vec<&str> = schema.columns().into_iter().map(|(name, _)| name).collect();
                 return Err(format!(
-                    "line 1: the column `{name}` is not a property of {}; rename it to one of: {}",
+                    "line 1: the column `{name}` is neither a property of {} nor the title of one; rename it to one of: {}",
                     schema.id(),
                     names.join(", ")
                 ));
             };
-            if columns.iter().any(|column| column.name == name) {
-                return Err(format!("line 1: the column `{name}` appears twice"));
+            if columns.iter().any(|column| column.name == property) {
+                let of = if property == name { String::new() } else { format!(" (it is `{property}`)") };
+                return Err(format!("line 1: the column `{name}`{of} appears twice"));
             }
-            let mut prefix = serde_json::to_vec(name).map_err(|error| error.to_string())?;
+            let mut prefix = serde_json::to_vec(property).map_err(|error| error.to_string())?;
             prefix.push(b':');
-            columns.push(Column { name: name.to_owned(), prefix, kind: *kind });
+            columns.push(Column { name: property.to_owned(), prefix, kind });
         }
         Ok(Self { columns })
     }

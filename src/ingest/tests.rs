@@ -138,7 +138,7 @@ fn what_is_no_such_file_is_an_error() {
         ("\n \n", Format::Ndjson, "no record"),
         ("", Format::Csv, "empty"),
         ("area,period,value\n", Format::Csv, "no record"),
-        ("area,Period,value\nC,2024,1\n", Format::Csv, "`Period` is not a property"),
+        ("area,Period,value\nC,2024,1\n", Format::Csv, "`Period` is neither a property"),
         ("area,area,value\nC,2024,1\n", Format::Csv, "appears twice"),
         ("area,period,value\nC,2024,\"1\n", Format::Csv, "line 2: the quote that begins a cell here is never closed"),
         ("area,period,value\nC\"x,2024,1\n", Format::Csv, "line 2: a quote inside"),
@@ -325,4 +325,46 @@ fn a_key_stands_once() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A column may have the property's title, in English or Chinese, as its header.
+#[test]
+fn columns_are_named_by_titles() {
+    let schema = &built_in()[2];
+    let csv = "指标,Area,时期,value\nGDP,CHN,2024,1.5\n";
+    let (sealed, manifest) = seal(csv.as_bytes(), Format::Csv, schema).unwrap();
+    let expected = "{\"area\":\"CHN\",\"indicator\":\"GDP\",\"period\":\"2024\",\"value\":1.5}\n";
+    assert_eq!(open(&sealed, &manifest, schema).unwrap(), expected);
+    for (header, said) in [
+        ("指标,Indicator", "`Indicator` (it is `indicator`) appears twice"),
+        ("指标,指标", "`指标` (it is `indicator`) appears twice"),
+        ("指数", "neither a property of urn:crosspark:schema:economic-indicator nor the title of one"),
+    ] {
+        let error = seal(format!("{header}\na,b\n").as_bytes(), Format::Csv, schema).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// A field that holds binary doubles takes what other programs write for them; all other numbers are exact decimals.
+#[test]
+fn doubles_are_taken_where_the_schema_says() {
+    let schema = |format: &str| {
+        let text = format!(
+            r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"urn:test:x","x-version":"1.0.0",
+                "properties":{{"x":{{"type":"number"{format}}},"n":{{"type":"number"}}}}}}"#
+        );
+        Schema::parse(text.as_bytes()).unwrap()
+    };
+    let (exact, double) = (schema(""), schema(r#","format":"double""#));
+    // As C's "%.17g" writes 40300.61996 and 0.1.
+    for (lexeme, kept) in [("40300.619960000004", "40300.61996"), ("0.10000000000000001", "0.1"), ("1.50", "1.5")] {
+        let csv = format!("x\n{lexeme}\n");
+        let (sealed, manifest) = seal(csv.as_bytes(), Format::Csv, &double).unwrap();
+        assert_eq!(open(&sealed, &manifest, &double).unwrap(), format!("{{\"x\":{kept}}}\n"));
+        assert_eq!(seal(csv.as_bytes(), Format::Csv, &exact).is_ok(), lexeme == "1.50");
+    }
+    for text in [r#"{"n":0.10000000000000001}"#, r#"{"o":{"x":0.10000000000000001}}"#, r#"{"x":1e999}"#] {
+        assert!(seal(text.as_bytes(), Format::Ndjson, &double).is_err(), "{text}");
+    }
+    assert!(seal(br#"{"x":[0.10000000000000001]}"#, Format::Ndjson, &double).is_err());
 }

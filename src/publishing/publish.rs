@@ -8,7 +8,7 @@ use crate::blob::name_of;
 use crate::catalog::About;
 use crate::core::digest::Digest;
 use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
-use crate::core::json::{self as canonical, Tape};
+use crate::core::json as canonical;
 use crate::core::limits;
 use crate::core::random;
 use crate::dataset::assemble::{self, Assembled};
@@ -380,7 +380,7 @@ fn check_samples(samples: &[Value], compiled: &CompiledSchema) -> Result<(), Err
         return refuse(format!("more than {} samples", limits::SAMPLES_MAX));
     }
     let validator = compiled.validator().map_err(|error| Error::Internal(error.to_string()))?;
-    let (mut bytes, mut tape) = (0, Tape::default());
+    let (mut bytes, mut tape) = (0, validator.tape());
     for (n, sample) in samples.iter().enumerate() {
         let line = canonical::to_canonical(sample);
         bytes += line.len();

@@ -1,6 +1,7 @@
 //! Strict schema check: a misspelt keyword would silently permit everything, so it is an error with its location.
 
 use super::SchemaError;
+use super::formats::FORMAT_DOUBLE;
 use crate::core::limits;
 use serde_json::Value;
 
@@ -65,6 +66,9 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
         // They would change what the references below mean.
         if depth > 0 && ["$id", "$schema", "$defs"].contains(&name.as_str()) {
             return invalid(here, format!("`{name}` stands only at the top"));
+        }
+        if name == "format" && value == FORMAT_DOUBLE && members.get("type") != Some(&Value::from("number")) {
+            return invalid(here, "`double` is the format of properties of type number".into());
         }
         match (holds, value) {
             (Holds::Value, _) => {}

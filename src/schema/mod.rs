@@ -22,6 +22,7 @@ pub use validator::{RULE_KEY, Validator, Violation};
 use crate::core::digest::Digest;
 use crate::core::json::{self, ReadError, Tape};
 use crate::core::limits;
+use formats::FORMAT_DOUBLE;
 use serde_json::Value;
 
 /// A strictly parsed schema.
@@ -124,7 +125,20 @@ impl Schema {
 
     /// Compiles a validator.
     pub fn validator(&self) -> Result<Validator, SchemaError> {
-        Ok(Validator::compile(&self.value)?.with_key(self.key.clone()))
+        Ok(Validator::compile(&self.value)?.with_key(self.key.clone()).with_doubles(self.doubles()))
+    }
+
+    /// The properties that hold binary doubles.
+    fn doubles(&self) -> Vec<String> {
+        let is_double =
+            |name: &&String| self.resolved(self.property(name)).get("format") == Some(&FORMAT_DOUBLE.into());
+        self.properties.iter().filter(is_double).cloned().collect()
+    }
+
+    /// The property that a column of this header holds: it is its name, or its title in English or Chinese.
+    pub fn column(&self, header: &str) -> Option<(&str, ColumnType)> {
+        let name = named(self, header)?;
+        Some((name, column_type(&self.value, self.property(name))))
     }
 
     /// The properties that may be columns of a CSV file, in the order in which the schema was written.
@@ -132,6 +146,20 @@ impl Schema {
         let kind = |name: &str| Some(column_type(&self.value, self.value.get("properties")?.get(name)?));
         self.properties.iter().filter_map(|name| Some((name.as_str(), kind(name)?))).collect()
     }
+}
+
+/// The name of a property that a header names: by its name, or else by its English or Chinese title, if only one has it.
+fn named<'a>(schema: &'a Schema, header: &str) -> Option<&'a str> {
+    if let Some(name) = schema.properties.iter().find(|name| *name == header) {
+        return Some(name);
+    }
+    let is_title = |value: Option<&Value>| value.and_then(|of| of.get("title")?.as_str()) == Some(header.trim());
+    let titled = |name: &&String| {
+        let property = schema.property(name);
+        [property, schema.resolved(property)].iter().any(|part| is_title(Some(part)) || is_title(part.get("x-zh")))
+    };
+    let mut found = schema.properties.iter().filter(titled);
+    found.next().filter(|_| found.next().is_none()).map(String::as_str)
 }
 
 fn written_order(text: &[u8]) -> Result<Vec<String>, SchemaError> {

@@ -1,7 +1,7 @@
 //! The only instantiation of the generic validator, which is expensive to compile.
 
 use super::SchemaError;
-use super::formats::{self, FORMATS};
+use super::formats::{self, FORMAT_DOUBLE, FORMATS};
 use crate::core::json::{self, Tape, TapeJson};
 use crate::core::limits;
 use jsonschema::error::ValidationErrorKind;
@@ -9,11 +9,13 @@ use jsonschema::{Draft, PatternOptions, ValidationError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A compiled schema.
 pub struct Validator {
     rules: jsonschema::Validator<TapeJson>,
     key: Vec<String>,
+    doubles: Arc<[String]>,
 }
 
 /// Why a record does not conform to the schema, and where.
@@ -45,17 +47,29 @@ impl Validator {
             .should_validate_formats(true)
             .should_ignore_unknown_formats(false)
             .with_pattern_options(PatternOptions::regex());
-        let with_ours = FORMATS
-            .iter()
-            .fold(options, |options, (name, check)| options.with_format(*name, move |text: &str| check(text).is_ok()));
-        with_ours.build(schema).map(|rules| Self { rules, key: Vec::new() }).map_err(|error| SchemaError::Invalid {
-            pointer: error.instance_path().to_string(),
-            problem: format!("{} ({})", error, error.schema_path()),
+        let with_ours =
+            FORMATS.iter().fold(options.with_format(FORMAT_DOUBLE, |_: &str| true), |options, (name, check)| {
+                options.with_format(*name, move |text: &str| check(text).is_ok())
+            });
+        with_ours.build(schema).map(|rules| Self { rules, key: Vec::new(), doubles: Arc::default() }).map_err(|error| {
+            SchemaError::Invalid {
+                pointer: error.instance_path().to_string(),
+                problem: format!("{} ({})", error, error.schema_path()),
+            }
         })
     }
 
     pub(super) fn with_key(self, key: Vec<String>) -> Self {
         Self { key, ..self }
+    }
+
+    pub(super) fn with_doubles(self, doubles: Vec<String>) -> Self {
+        Self { doubles: doubles.into(), ..self }
+    }
+
+    /// A tape for records, which reads the properties that hold binary doubles as such.
+    pub fn tape(&self) -> Tape {
+        Tape::with_doubles(self.doubles.clone())
     }
 
     /// The properties that name a record; no two records of a dataset have the same ones.

@@ -3,6 +3,7 @@
 use super::number::{self, NumberError};
 use super::scan::plain_end;
 use crate::core::limits;
+use std::sync::Arc;
 
 /// Why a text is not acceptable JSON, and the byte offset of the error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +78,8 @@ pub struct Tape {
     /// The last sort permutation per number of members; consecutive records mostly have the same shape.
     shapes: Vec<Vec<u32>>,
     scratch: Vec<u32>,
+    /// Properties of the top-level object that hold binary doubles.
+    doubles: Arc<[String]>,
 }
 
 /// A value on a tape.
@@ -89,6 +92,12 @@ pub struct Node<'a> {
 const SHAPES_MAX: usize = 256;
 
 impl Tape {
+    /// A tape that reads the numbers of these properties of the top-level object as binary doubles: their decimal value
+    /// may change to that of the double's canonical form.
+    pub fn with_doubles(doubles: Arc<[String]>) -> Self {
+        Self { doubles, ..Self::default() }
+    }
+
     /// Parses one JSON text and replaces the previous content.
     ///
     /// # Errors
@@ -104,7 +113,7 @@ impl Tape {
             return Err(JsonError::new("the text is too long", 0));
         }
         self.text.push_str(text);
-        let mut parser = Parser { tape: self, source, at: 0 };
+        let mut parser = Parser { tape: self, source, at: 0, double: false };
         parser.space();
         parser.value(0)?;
         parser.space();
@@ -195,6 +204,8 @@ struct Parser<'t, 's> {
     tape: &'t mut Tape,
     source: &'s [u8],
     at: usize,
+    /// Whether a number here is a binary double.
+    double: bool,
 }
 
 impl Parser<'_, '_> {
@@ -300,6 +311,7 @@ impl Parser<'_, '_> {
                 }
                 self.at += 1;
                 self.space();
+                self.double = depth == 0 && self.holds_double(name);
                 if let Err(error) = self.value(depth + 1) {
                     return Err(error.within(self.tape.str_of(self.tape.tokens[name])));
                 }
@@ -326,6 +338,12 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// Whether the property with this name token holds binary doubles.
+    fn holds_double(&self, name: usize) -> bool {
+        let doubles = &self.tape.doubles;
+        !doubles.is_empty() && doubles.iter().any(|known| known == self.tape.str_of(self.tape.tokens[name]))
+    }
+
     fn close(&mut self, index: usize, count: u32) {
         let next = self.tape.tokens.len() as u32;
         let token = &mut self.tape.tokens[index];
@@ -342,7 +360,10 @@ impl Parser<'_, '_> {
             self.push(Kind::Number, begin, end - begin)?;
         } else {
             let lexeme = &self.tape.text[begin..end];
-            let canonical = number::canonical(lexeme).map_err(|error| self.number_error(error, begin, end))?;
+            let canonical = match number::canonical(lexeme) {
+                Err(NumberError::Changes(double)) if self.double => double,
+                canonical => canonical.map_err(|error| self.number_error(error, begin, end))?,
+            };
             let start = self.tape.text.len();
             self.tape.text.push_str(&canonical);
             self.push(Kind::Number, start, canonical.len())?;
@@ -358,9 +379,10 @@ impl Parser<'_, '_> {
                 // Large whole numbers are identifiers more often than quantities.
                 let whole = lexeme.bytes().all(|b| b.is_ascii_digit() || b == b'-');
                 let remedy = if whole { "" } else { "round it, or " };
+                let doubles = if whole { "" } else { ", or has the format double" };
                 format!(
                     "the number {lexeme} cannot be kept exactly (it would become {as_what}): {remedy}use a schema in which \
-                     the property is a string"
+                     the property is a string{doubles}"
                 )
             }
             NumberError::OutOfRange => {

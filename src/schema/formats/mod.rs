@@ -22,6 +22,9 @@ pub const FORMATS: &[(&str, Check)] = &[
     ("uscc", identifiers::uscc),
 ];
 
+/// The format of a number that is a binary double (IEEE 754 binary64), as in OpenAPI 3.1.
+pub const FORMAT_DOUBLE: &str = "double";
+
 /// What is wrong with a text in one of our formats; `None` if nothing is, or the format is another one.
 pub fn problem(format: &str, text: &str) -> Option<String> {
     let (_, check) = FORMATS.iter().find(|(name, _)| *name == format)?;
