@@ -2,6 +2,7 @@
 
 use crate::config::AllianceSource;
 use crate::core::limits;
+use crate::core::time::backoff;
 use crate::identity::register::VerifiedRegister;
 use crate::net::operator_client;
 use crate::node::PeerSchema;
@@ -34,39 +35,66 @@ pub async fn keep_index(services: Services) {
     }
 }
 
-/// Fetches the schemas that the register lists and this node lacks, from the alliance's URL or the peers: immediately,
-/// when the register changes, and every minute while one is missing.
+/// Fetches the schemas that the register lists and this node lacks, from the alliance's URL or the peers: when the register
+/// changes, and again while one is missing.
 pub async fn keep_schemas(services: Services, source: Arc<RwLock<Option<AllianceSource>>>) {
     let mut changes = services.node.trust_changes();
     services.node.read_only().left().await;
+    let mut attempt = 0;
     loop {
-        if let Err(error) = fetch_schemas(&services, &source).await {
-            tracing::warn!(error, "shared schemas could not be fetched yet");
-        }
+        let pause = match fetch_schemas(&services, &source).await {
+            Ok(0) => None,
+            Ok(missing) => {
+                tracing::info!(missing, "shared schemas could not be fetched yet");
+                Some(backoff(attempt))
+            }
+            Err(error) => {
+                tracing::warn!(error, "shared schemas could not be fetched");
+                Some(backoff(attempt))
+            }
+        };
+        let again = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(limits::REGISTER_REFRESH_INTERVAL) => {}
-            changed = changes.changed() => if changed.is_err() { return },
+            () = again => attempt += 1,
+            changed = changes.changed() => match changed {
+                Ok(()) => attempt = 0,
+                Err(_) => return,
+            },
         }
     }
 }
 
-async fn fetch_schemas(services: &Services, source: &RwLock<Option<AllianceSource>>) -> Result<(), String> {
+/// Returns how many are still missing.
+async fn fetch_schemas(services: &Services, source: &RwLock<Option<AllianceSource>>) -> Result<usize, String> {
     let missing = services.schemas.missing().await.map_err(|error| error.to_string())?;
     if missing.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let configured = source.read().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(source) = configured {
         let folder = AllianceFolder::new(&source)?;
+        let mut failures = 0;
         for digest in missing {
             let name = digest.to_string().replace("sha256:", "");
-            let Ok(text) = folder.fetch(&format!("schemas/{name}.json")).await else { break };
+            let Ok(text) = folder.fetch(&format!("schemas/{name}.json")).await else {
+                failures += 1;
+                if failures == limits::SCHEMA_SOURCES_MAX {
+                    break;
+                }
+                continue;
+            };
             let answer = PeerSchema { text, statement: None };
             let accepted = services.schemas.accept(&digest, answer, &source.url).await;
             accepted.unwrap_or_else(|error| tracing::warn!(%error, %digest, url = source.url, "a schema is refused"));
         }
     }
-    services.schemas.fetch_missing().await.map_err(|error| error.to_string())
+    services.schemas.fetch_missing().await.map_err(|error| error.to_string())?;
+    services.schemas.missing().await.map(|missing| missing.len()).map_err(|error| error.to_string())
 }
 
 /// The folder at the alliance's URL, with the files `register.jws`, `registers/N.jws` for the registers up to it,

@@ -25,6 +25,7 @@ mod report;
 mod request;
 mod root;
 mod schema;
+mod schema_infer;
 mod schema_node;
 mod schema_page;
 mod search;

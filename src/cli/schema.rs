@@ -3,7 +3,7 @@
 use super::api::NodeArgs;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
-use super::{schema_node, schema_page, validate};
+use super::{schema_infer, schema_node, schema_page, validate};
 use crate::durable::{make_folder, write_whole};
 use crate::schema::{self, Schema};
 use anyhow::Context;
@@ -22,6 +22,9 @@ pub enum Command {
     Add(schema_node::Add),
     /// Write a proposal that the alliance's operator can add to the shared schemas.
     Propose(schema_node::Propose),
+    /// Propose a schema for a file of records: names, types, formats, bounds, required fields and the key; every record of
+    /// the file is valid under it. What the file does not show is listed.
+    Infer(schema_infer::Args),
     /// Say what a schema lacks that others should find in it: descriptions in both languages, bounds, examples, a key.
     Lint(One),
     /// Compare a schema with its predecessor: whether every record that was valid stays valid, and whether the version
@@ -86,6 +89,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
         }
         Command::Add(args) => schema_node::add(args, as_json).await,
         Command::Propose(args) => schema_node::propose(args, as_json).await,
+        Command::Infer(args) => schema_infer::run(&args, as_json),
         Command::Lint(args) => lint(&args, as_json),
         Command::Diff(args) => diff(&args, as_json),
         Command::Test(args) => test(&args, as_json),

@@ -6,6 +6,7 @@ use super::{publish, report};
 use crate::core::parallelism;
 use crate::core::random::{self, SystemRandomness};
 use crate::dataset::assemble::{self, Job};
+use crate::dataset::report::Rejection;
 use crate::dataset::unique::Temporary;
 use crate::durable::write_whole;
 use crate::ingest::{Chunks, Format};
@@ -66,15 +67,13 @@ fn temporary() -> io::Result<Box<dyn Temporary>> {
     Ok(Box::new(file))
 }
 
-pub fn run(args: Args, as_json: bool) -> Outcome {
-    let name = args.file.display().to_string();
-    let schema = schema(&args.schema)?;
-    let format = args.format.or_else(|| Format::of_file(&name));
-    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
-    let file = File::open(&args.file).with_context(|| name.clone())?;
+/// Validates a file.
+pub fn examine(file: &Path, schema: &Schema, format: Format) -> anyhow::Result<Rejection> {
+    let name = file.display().to_string();
+    let file = File::open(file).with_context(|| name.clone())?;
     let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "validating");
     let source = bar.wrap_read(BufReader::with_capacity(1 << 20, file));
-    let (mut chunks, decoder) = Chunks::open(source, format, &schema).with_context(|| name.clone())?;
+    let (mut chunks, decoder) = Chunks::open(source, format, schema).with_context(|| name.clone())?;
     let job = Job {
         threads: parallelism(),
         decoder: decoder.as_ref(),
@@ -84,6 +83,15 @@ pub fn run(args: Args, as_json: bool) -> Outcome {
     };
     let found = assemble::examine(&job, || chunks.next_chunk()).with_context(|| name.clone())?;
     bar.finish_and_clear();
+    Ok(found)
+}
+
+pub fn run(args: Args, as_json: bool) -> Outcome {
+    let name = args.file.display().to_string();
+    let schema = schema(&args.schema)?;
+    let format = args.format.or_else(|| Format::of_file(&name));
+    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
+    let found = examine(&args.file, &schema, format)?;
     if let Some(html) = &args.html {
         let page = report::page(&found, &schema, &name);
         write_whole(html, page.as_bytes()).with_context(|| html.display().to_string())?;

@@ -76,6 +76,14 @@ pub const SCHEMAS_OWN_MAX: usize = 1_000;
 pub const SCHEMAS_KEPT_MAX: usize = 10_000;
 /// Compiled schemas in memory, besides the built-in ones.
 pub const SCHEMAS_COMPILED_MAX: usize = 64;
+/// Fields of a file from which a schema is inferred.
+pub const INFERRED_FIELDS_MAX: usize = 2_000;
+/// Members of an object within a field that are told apart.
+pub const INFERRED_MEMBERS_MAX: usize = 100;
+/// Levels within a field that are described.
+pub const INFERRED_DEPTH_MAX: usize = 8;
+/// Different values of a field by which it is still known to be a key.
+pub const INFERRED_KEYS_MAX: usize = 2_000_000;
 /// Names that an error lists.
 pub const NAMES_IN_ERRORS_MAX: usize = 30;
 /// Members that are asked for a missing schema.

@@ -84,6 +84,40 @@ pub struct CsvDecoder {
 impl CsvDecoder {
     /// Reads the header row; each column must be a property of the schema, by name or title, and occur once.
     pub fn new(header: &[u8], schema: &Schema) -> Result<Self, String> {
+        Self::with(header, |name| {
+            let found = schema.column(name).map(|(property, kind)| (property.to_owned(), kind));
+            found.ok_or_else(|| {
+                let names: Vec<&str> = schema.columns().into_iter().map(|(name, _)| name).collect();
+                format!(
+                    "line 1: the column `{name}` is neither a property of {} nor the title of one; rename it to one of: {}",
+                    schema.id(),
+                    names.join(", ")
+                )
+            })
+        })
+    }
+
+    /// Reads the header row of a file without a schema: every cell is text.
+    pub fn of_text(header: &[u8]) -> Result<Self, String> {
+        let mut number = 0;
+        Self::with(header, |name| {
+            number += 1;
+            match name.trim() {
+                "" => Err(format!("line 1: column {number} has no name; give it one")),
+                _ => Ok((name.to_owned(), ColumnType::String)),
+            }
+        })
+    }
+
+    /// The properties that the columns hold.
+    pub fn names(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    fn with(
+        header: &[u8],
+        mut column_of: impl FnMut(&str) -> Result<(String, ColumnType), String>,
+    ) -> Result<Self, String> {
         let mut rows = Rows::new(header, 1);
         rows.next_row().ok_or("the first line is empty: a CSV file needs a header")?;
         let row = rows.cells;
@@ -97,21 +131,14 @@ impl CsvDecoder {
             if row.len() == 1 && name.contains([';', '\t']) {
                 return Err(format!("line 1: `{name}` is one column: separate the columns with commas"));
             }
-            let Some((property, kind)) = schema.column(name) else {
-                let names: Vec<&str> = schema.columns().into_iter().map(|(name, _)| name).collect();
-                return Err(format!(
-                    "line 1: the column `{name}` is neither a property of {} nor the title of one; rename it to one of: {}",
-                    schema.id(),
-                    names.join(", ")
-                ));
-            };
+            let (property, kind) = column_of(name)?;
             if columns.iter().any(|column| column.name == property) {
                 let of = if property == name { String::new() } else { format!(" (it is `{property}`)") };
                 return Err(format!("line 1: the column `{name}`{of} appears twice"));
             }
-            let mut prefix = serde_json::to_vec(property).map_err(|error| error.to_string())?;
+            let mut prefix = serde_json::to_vec(&property).map_err(|error| error.to_string())?;
             prefix.push(b':');
-            columns.push(Column { name: property.to_owned(), prefix, kind });
+            columns.push(Column { name: property, prefix, kind });
         }
         Ok(Self { columns })
     }

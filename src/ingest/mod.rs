@@ -3,10 +3,12 @@
 
 mod csv;
 mod export;
+mod infer;
 mod ndjson;
 
 pub use self::csv::CsvDecoder;
 pub use export::Export;
+pub use infer::sketch;
 pub use ndjson::NdjsonDecoder;
 
 use crate::core::limits;
@@ -49,6 +51,13 @@ impl Format {
     }
 }
 
+/// A decoder without a schema.
+pub struct TextDecoder {
+    decoder: Box<dyn Decoder>,
+    /// Names of the columns, if the format has columns.
+    columns: Option<Vec<String>>,
+}
+
 /// Target size of a chunk. CSV grows when decoded, because each cell gets its property name.
 const CHUNK_BYTES: usize = limits::FRAME_TEXT_BYTES;
 
@@ -73,6 +82,28 @@ enum Splitter {
 impl<R: Read> Chunks<R> {
     /// Reads the start of `source`: skips a byte order mark and, for CSV, reads the header.
     pub fn open(source: R, format: Format, schema: &Schema) -> io::Result<(Self, Box<dyn Decoder>)> {
+        let mut chunks = Self::begin(source, format)?;
+        let decoder: Box<dyn Decoder> = match format {
+            Format::Ndjson => Box::new(NdjsonDecoder),
+            Format::Csv => Box::new(CsvDecoder::new(&chunks.header()?, schema).map_err(invalid)?),
+        };
+        Ok((chunks, decoder))
+    }
+
+    /// Likewise, without a schema: all cells are text. Returns the names of the columns, if the format has columns.
+    pub fn open_text(source: R, format: Format) -> io::Result<(Self, TextDecoder)> {
+        let mut chunks = Self::begin(source, format)?;
+        let decoder = match format {
+            Format::Ndjson => TextDecoder { decoder: Box::new(NdjsonDecoder), columns: None },
+            Format::Csv => {
+                let decoder = CsvDecoder::of_text(&chunks.header()?).map_err(invalid)?;
+                TextDecoder { columns: Some(decoder.names()), decoder: Box::new(decoder) }
+            }
+        };
+        Ok((chunks, decoder))
+    }
+
+    fn begin(source: R, format: Format) -> io::Result<Self> {
         let splitter = match format {
             Format::Ndjson => Splitter::Lines,
             Format::Csv => Splitter::Csv(csv::Scanner::default()),
@@ -87,15 +118,14 @@ impl<R: Read> Chunks<R> {
         if chunks.rest.starts_with(b"\xEF\xBB\xBF") {
             chunks.head = chunks.rest.drain(..3).collect();
         }
-        let decoder: Box<dyn Decoder> = match format {
-            Format::Ndjson => Box::new(NdjsonDecoder),
-            Format::Csv => {
-                let header = chunks.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV file needs a header"))?;
-                chunks.head = [header.head.as_slice(), &header.bytes].concat();
-                Box::new(CsvDecoder::new(&header.bytes, schema).map_err(invalid)?)
-            }
-        };
-        Ok((chunks, decoder))
+        Ok(chunks)
+    }
+
+    /// Reads the header of a CSV file.
+    fn header(&mut self) -> io::Result<Vec<u8>> {
+        let header = self.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV file needs a header"))?;
+        self.head = [header.head.as_slice(), &header.bytes].concat();
+        Ok(header.bytes)
     }
 
     /// The next chunk.

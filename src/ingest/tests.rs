@@ -368,3 +368,29 @@ fn doubles_are_taken_where_the_schema_says() {
     }
     assert!(seal(br#"{"x":[0.10000000000000001]}"#, Format::Ndjson, &double).is_err());
 }
+
+proptest! {
+    /// A schema that is inferred from a table accepts the table.
+    #[test]
+    fn a_table_is_valid_under_its_schema(
+        headers in prop::collection::btree_set(prop::sample::select(vec![
+            "id", "Value", "value", "企业名称", "enterprise", "Country Name", "country_name", "面积（平方米）", "a,b", "备注 ", "2019",
+        ]), 1..6),
+        rows in prop::collection::vec(prop::collection::vec(prop::sample::select(vec![
+            "", "1", "1.0", "-3", "0.10000000000000001", "12345678901234567890", "007", "1e3", "true", "false", "TRUE",
+            "[1,2]", "{\"a\":1}", "2024-01-31", "2024", "CN", " ", "a \"b\"", "甲", "\u{202e}x", "1e999", "http://a b",
+        ]), 6), 1..20),
+    ) {
+        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let line = |cells: &mut dyn Iterator<Item = &str>| cells.map(quoted).collect::<Vec<_>>().join(",") + "\n";
+        let mut csv = line(&mut headers.iter().copied());
+        for row in &rows {
+            csv += &line(&mut row.iter().copied().take(headers.len()));
+        }
+        let proposal = sketch(Cursor::new(csv.as_bytes().to_vec()), Format::Csv).unwrap().proposal("urn:test:x", "X");
+        let schema = Schema::parse(proposal.text.as_bytes());
+        prop_assert!(schema.is_ok(), "{:?} {}", schema.err(), proposal.text);
+        let sealed = seal(csv.as_bytes(), Format::Csv, &schema.unwrap());
+        prop_assert!(sealed.is_ok(), "{:?}\n{csv}\n{}", sealed.err(), proposal.text);
+    }
+}

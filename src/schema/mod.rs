@@ -7,6 +7,7 @@ mod cost;
 mod error;
 mod explain;
 mod formats;
+mod infer;
 mod lint;
 mod registry;
 mod validator;
@@ -16,6 +17,7 @@ pub use built_in::{built_in, built_in_text};
 pub use compatible::{Breaking, breaking};
 pub use error::SchemaError;
 pub use explain::Language;
+pub use infer::{Proposal, Question, Sketch};
 pub use registry::{CompiledSchema, SchemaRegistry};
 pub use validator::{RULE_KEY, Validator, Violation};
 

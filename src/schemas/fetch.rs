@@ -73,10 +73,10 @@ impl Schemas {
             let others = peers.iter().filter(|peer| Some(&peer.id) != owner);
             let answering = first.chain(others).filter(|peer| !silent.contains(&peer.id));
             for peer in answering.take(limits::SCHEMA_SOURCES_MAX).copied().collect::<Vec<_>>() {
-                match self.fetch(&digest, peer).await {
-                    Ok(()) => break,
-                    Err(PeerError::Unreachable(_)) => drop(silent.insert(&peer.id)),
-                    Err(_) => {}
+                let Err(error) = self.fetch(&digest, peer).await else { break };
+                tracing::info!(schema = %digest, peer = %peer.id, %error, "a shared schema was not fetched from this peer");
+                if matches!(error, PeerError::Unreachable(_)) {
+                    silent.insert(&peer.id);
                 }
             }
         }

@@ -179,7 +179,7 @@ async fn shared_schemas_come_by_themselves() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(listed(&b, "urn:example:rents", "1.0.0").await["title"], "Rents / 租金");
+    assert_eq!(listed(&b, "urn:example:rents", "1.0.0").await["title"], "Rents / 租金", "{}", b.log());
     // The text is the one that was added, in its order.
     let identity = b.identity();
     let digest = listed(&b, "urn:example:rents", "1.0.0").await["digest"].as_str().unwrap().to_owned();
@@ -240,4 +240,83 @@ async fn other_schemas_than_the_one_named_are_refused() {
     assert_eq!(refused.len(), 1, "{refused:?}");
     run_a.stop();
     run_b.stop();
+}
+
+/// From a file alone: its schema is inferred, published with it, and another park receives both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_becomes_a_schema_and_data() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let shared = Path::new("../shared/data/economy-gdp.csv");
+    let mut files = vec![(
+        "flats",
+        "房号,月租（元）,面积（平方米）,Move-in date,入住\nA-101,4200.5,56,2026-01-05,true\nA-102,3900,48.5,,false\n"
+            .to_owned(),
+        json!(["room"]),
+    )];
+    match std::fs::read_to_string(shared) {
+        Ok(text) => files.push(("gdp", text, json!(["country_name", "country_code", "year"]))),
+        Err(_) => println!("skipped: no {}", shared.display()),
+    }
+    for (name, text_, key) in files {
+        let (csv, proposed) = (a.folder.with_extension("csv"), a.folder.with_extension("schema.json"));
+        std::fs::write(&csv, &text_).unwrap();
+        let id = format!("{}/{name}", a.id);
+        let inferred = crosspark(&["schema", "infer", text(&csv), "--id", &id, "--title", name]);
+        let said = String::from_utf8_lossy(&inferred.stderr).into_owned();
+        assert!(inferred.status.success() && said.contains("are valid under it"), "{said}");
+        std::fs::write(&proposed, &inferred.stdout).unwrap();
+        let schema: Value = serde_json::from_slice(&inferred.stdout).unwrap();
+        assert_eq!(schema["x-key"], key, "{schema}");
+        at(&a, "publisher", &["schema", "add", text(&proposed)]).await.unwrap();
+        let terms = write(alliance.folder.path(), "terms", &research());
+        let args = ["publish", text(&csv), "--schema", &id, "--policy", text(&terms), "--title", name];
+        let published = at(&a, "publisher", &args).await.unwrap();
+        let view = b.request(&a, dataset_of(&published), "research").await;
+        assert_eq!((&view["stage"], &view["records"]), (&json!("verified"), &published["records"]), "{view}");
+        let got = b.data(&view, "ndjson").await;
+        assert_eq!(got.lines().count(), text_.trim_end().lines().count() - 1);
+        let first: Value = serde_json::from_str(got.lines().next().unwrap()).unwrap();
+        let first = match name {
+            "flats" => (
+                first
+                    == json!({"room": "A-101", "rent": 4200.5, "area_m2": 56, "move_in_date": "2026-01-05", "field_5": true}),
+                first,
+            ),
+            _ => (first["country_code"].is_string() && first["year"].is_i64() && first["value"].is_number(), first),
+        };
+        assert!(first.0, "{}", first.1);
+    }
+    run_a.stop();
+    run_b.stop();
+}
+
+/// The alliance's URL is any web server with the operator's folder; registers and schemas come from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_come_from_the_alliances_url() {
+    let alliance = Alliance::new();
+    let [a] = alliance.parks(["park-a"]);
+    let file = write(alliance.folder.path(), "rents.json", &rents("urn:example:rents", "1.0.0", yuan(json!({}))));
+    operator(&alliance, &["add", text(&file)]).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let folder = alliance.path();
+    let files = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+        let found = std::fs::read(folder.join(uri.path().trim_start_matches('/')));
+        async move { found.map_err(|_| axum::http::StatusCode::NOT_FOUND) }
+    });
+    tokio::spawn(async move { axum::serve(listener, files).await.unwrap() });
+    let config = a.folder.join("crosspark.toml");
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{before}\n[alliance]\nurl = \"{url}\"\n")).unwrap();
+    let run = a.start().await;
+    for _ in 0..600 {
+        if listed(&a, "urn:example:rents", "1.0.0").await["title"] == "Rents / 租金" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(listed(&a, "urn:example:rents", "1.0.0").await["title"], "Rents / 租金", "{}", a.log());
+    run.stop();
 }

@@ -45,6 +45,11 @@ impl<'a> Node<'a> {
         (self.kind() == Kind::Object).then(|| Members(Elements::of(self))).into_iter().flatten()
     }
 
+    /// The elements of an array; none for other values.
+    pub fn elements(self) -> impl Iterator<Item = Node<'a>> {
+        (self.kind() == Kind::Array).then(|| Elements::of(self)).into_iter().flatten()
+    }
+
     /// The text of a string, or the canonical form of a number.
     pub fn text(self) -> &'a str {
         self.tape.str_of(self.token())

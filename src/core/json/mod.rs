@@ -6,8 +6,9 @@
 mod canonical;
 mod instance;
 pub mod ld;
-mod number;
+pub mod number;
 mod scan;
+mod strings;
 mod tape;
 
 pub use instance::{Instance, TapeJson};

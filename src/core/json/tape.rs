@@ -1,7 +1,6 @@
 //! A JSON text as a flat list of tokens over one buffer, parsed in one pass; the buffers are reused for the next text.
 
 use super::number::{self, NumberError};
-use super::scan::plain_end;
 use crate::core::limits;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    fn new(problem: impl Into<String>, offset: usize) -> Self {
+    pub(super) fn new(problem: impl Into<String>, offset: usize) -> Self {
         Self { problem: problem.into(), offset, pointer: String::new() }
     }
 
@@ -78,8 +77,19 @@ pub struct Tape {
     /// The last sort permutation per number of members; consecutive records mostly have the same shape.
     shapes: Vec<Vec<u32>>,
     scratch: Vec<u32>,
-    /// Properties of the top-level object that hold binary doubles.
-    doubles: Arc<[String]>,
+    doubles: Doubles,
+    /// Number tokens whose decimal value was changed to that of the double.
+    changed: Vec<u32>,
+}
+
+/// Where numbers are read as binary doubles.
+#[derive(Debug, Clone, Default)]
+enum Doubles {
+    #[default]
+    Nowhere,
+    /// In these properties of the top-level object.
+    In(Arc<[String]>),
+    Everywhere,
 }
 
 /// A value on a tape.
@@ -95,7 +105,22 @@ impl Tape {
     /// A tape that reads the numbers of these properties of the top-level object as binary doubles: their decimal value
     /// may change to that of the double's canonical form.
     pub fn with_doubles(doubles: Arc<[String]>) -> Self {
-        Self { doubles, ..Self::default() }
+        Self { doubles: if doubles.is_empty() { Doubles::Nowhere } else { Doubles::In(doubles) }, ..Self::default() }
+    }
+
+    /// A tape that reads all numbers as binary doubles, and tells which ones it changed.
+    pub fn of_doubles() -> Self {
+        Self { doubles: Doubles::Everywhere, ..Self::default() }
+    }
+
+    /// Whether a number's decimal value was changed to that of the double.
+    pub fn has_changed(&self, number: Node<'_>) -> bool {
+        self.changed.contains(&number.at)
+    }
+
+    /// Whether any number's was.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// Parses one JSON text and replaces the previous content.
@@ -107,13 +132,15 @@ impl Tape {
         self.tokens.clear();
         self.order.clear();
         self.text.clear();
+        self.changed.clear();
         let text = std::str::from_utf8(source)
             .map_err(|error| JsonError::new("the text is not UTF-8; convert the file to UTF-8", error.valid_up_to()))?;
         if text.len() > u32::MAX as usize / 4 {
             return Err(JsonError::new("the text is too long", 0));
         }
         self.text.push_str(text);
-        let mut parser = Parser { tape: self, source, at: 0, double: false };
+        let double = matches!(self.doubles, Doubles::Everywhere);
+        let mut parser = Parser { tape: self, source, at: 0, double };
         parser.space();
         parser.value(0)?;
         parser.space();
@@ -200,16 +227,16 @@ pub(super) fn compare_utf16(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     }
 }
 
-struct Parser<'t, 's> {
-    tape: &'t mut Tape,
-    source: &'s [u8],
-    at: usize,
+pub(super) struct Parser<'t, 's> {
+    pub(super) tape: &'t mut Tape,
+    pub(super) source: &'s [u8],
+    pub(super) at: usize,
     /// Whether a number here is a binary double.
     double: bool,
 }
 
 impl Parser<'_, '_> {
-    fn error(&self, problem: impl Into<String>) -> JsonError {
+    pub(super) fn error(&self, problem: impl Into<String>) -> JsonError {
         JsonError::new(problem, self.at)
     }
 
@@ -223,7 +250,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn push(&mut self, kind: Kind, start: usize, len: usize) -> Result<usize, JsonError> {
+    pub(super) fn push(&mut self, kind: Kind, start: usize, len: usize) -> Result<usize, JsonError> {
         let index = self.tape.tokens.len();
         if index >= limits::JSON_TOKENS_MAX {
             return Err(self.error(format!("more than {} values in one text", limits::JSON_TOKENS_MAX)));
@@ -311,7 +338,7 @@ impl Parser<'_, '_> {
                 }
                 self.at += 1;
                 self.space();
-                self.double = depth == 0 && self.holds_double(name);
+                self.double = self.holds_double(name, depth);
                 if let Err(error) = self.value(depth + 1) {
                     return Err(error.within(self.tape.str_of(self.tape.tokens[name])));
                 }
@@ -339,9 +366,14 @@ impl Parser<'_, '_> {
     }
 
     /// Whether the property with this name token holds binary doubles.
-    fn holds_double(&self, name: usize) -> bool {
-        let doubles = &self.tape.doubles;
-        !doubles.is_empty() && doubles.iter().any(|known| known == self.tape.str_of(self.tape.tokens[name]))
+    fn holds_double(&self, name: usize, depth: usize) -> bool {
+        match &self.tape.doubles {
+            Doubles::Nowhere => false,
+            Doubles::In(names) => {
+                depth == 0 && names.iter().any(|known| known == self.tape.str_of(self.tape.tokens[name]))
+            }
+            Doubles::Everywhere => true,
+        }
     }
 
     fn close(&mut self, index: usize, count: u32) {
@@ -361,7 +393,10 @@ impl Parser<'_, '_> {
         } else {
             let lexeme = &self.tape.text[begin..end];
             let canonical = match number::canonical(lexeme) {
-                Err(NumberError::Changes(double)) if self.double => double,
+                Err(NumberError::Changes(double)) if self.double => {
+                    self.tape.changed.push(self.tape.tokens.len() as u32);
+                    double
+                }
                 canonical => canonical.map_err(|error| self.number_error(error, begin, end))?,
             };
             let start = self.tape.text.len();
@@ -390,90 +425,5 @@ impl Parser<'_, '_> {
             }
         };
         JsonError::new(problem, begin)
-    }
-
-    /// Parses a string; the current position is its opening quote.
-    fn string(&mut self) -> Result<(), JsonError> {
-        let begin = self.at + 1;
-        let at = plain_end(self.source, begin);
-        match self.source.get(at) {
-            Some(b'"') => {}
-            Some(b'\\') => return self.escaped_string(begin, at),
-            Some(_) => return Err(self.control(at)),
-            None => return Err(self.error("a string is not terminated")),
-        }
-        self.push(Kind::String, begin, at - begin)?;
-        self.at = at + 1;
-        Ok(())
-    }
-
-    fn control(&self, at: usize) -> JsonError {
-        JsonError::new("a control character in a string must be written as an escape", at)
-    }
-
-    fn escaped_string(&mut self, begin: usize, first: usize) -> Result<(), JsonError> {
-        let start = self.tape.text.len();
-        let mut plain = begin;
-        let mut at = first;
-        loop {
-            match self.source.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    self.tape.text.extend_from_within(plain..at);
-                    let (character, after) = self.escape(at)?;
-                    self.tape.text.push(character);
-                    (plain, at) = (after, after);
-                }
-                Some(0..0x20) => return Err(self.control(at)),
-                Some(_) => at = plain_end(self.source, at),
-                None => return Err(self.error("a string is not terminated")),
-            }
-        }
-        self.tape.text.extend_from_within(plain..at);
-        let len = self.tape.text.len() - start;
-        self.push(Kind::String, start, len)?;
-        self.at = at + 1;
-        Ok(())
-    }
-
-    /// Decodes the escape at `at`; returns the character and the offset after it.
-    fn escape(&self, at: usize) -> Result<(char, usize), JsonError> {
-        let error = |problem: &str| JsonError::new(problem, at);
-        let simple = |c| Ok((c, at + 2));
-        match self.source.get(at + 1) {
-            Some(b'"') => simple('"'),
-            Some(b'\\') => simple('\\'),
-            Some(b'/') => simple('/'),
-            Some(b'b') => simple('\u{8}'),
-            Some(b'f') => simple('\u{c}'),
-            Some(b'n') => simple('\n'),
-            Some(b'r') => simple('\r'),
-            Some(b't') => simple('\t'),
-            Some(b'u') => {
-                let unit = self.hex4(at + 2).ok_or_else(|| error("`\\u` needs four hexadecimal digits"))?;
-                let lone = || error("half of a surrogate pair without the other half");
-                match unit {
-                    0xD800..0xDC00 => {
-                        let low = (self.source.get(at + 6..at + 8) == Some(b"\\u"))
-                            .then(|| self.hex4(at + 8))
-                            .flatten()
-                            .filter(|low| (0xDC00..0xE000).contains(low))
-                            .ok_or_else(lone)?;
-                        let code = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-                        char::from_u32(code).map(|c| (c, at + 12)).ok_or_else(lone)
-                    }
-                    _ => char::from_u32(unit).map(|c| (c, at + 6)).ok_or_else(lone),
-                }
-            }
-            _ => Err(error("unknown escape in a string")),
-        }
-    }
-
-    fn hex4(&self, at: usize) -> Option<u32> {
-        let digits = self.source.get(at..at + 4)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     }
 }

@@ -1,0 +1,67 @@
+//! `crosspark schema infer`
+
+use super::outcome::{Outcome, done, exit};
+use super::output::{self, note, say};
+use super::{publish, validate};
+use crate::ingest::{Format, sketch};
+use crate::schema::Schema;
+use anyhow::Context;
+use serde_json::json;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// File of records: NDJSON or CSV.
+    file: PathBuf,
+    /// $id of the schema; a park's own begins with its id, as in did:web:park-a.example/rents.
+    #[arg(long)]
+    id: Option<String>,
+    /// English title of the schema; by default from the file's name.
+    #[arg(long)]
+    title: Option<String>,
+    /// Format, ndjson or csv; by default from the file name.
+    #[arg(long, value_parser = publish::parse_format)]
+    format: Option<Format>,
+}
+
+pub fn run(args: &Args, as_json: bool) -> Outcome {
+    let name = args.file.display().to_string();
+    let format = args.format.or_else(|| Format::of_file(&name));
+    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
+    let file = File::open(&args.file).with_context(|| name.clone())?;
+    let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "reading");
+    let sketch =
+        sketch(bar.wrap_read(BufReader::with_capacity(1 << 20, file)), format).with_context(|| name.clone())?;
+    bar.finish_and_clear();
+    let stem = args.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("records");
+    let id = args.id.clone().unwrap_or_else(|| format!("urn:example:{}", slug(stem)));
+    let proposal = sketch.proposal(&id, args.title.as_deref().unwrap_or(stem));
+    let schema = Schema::parse(proposal.text.as_bytes()).context("the proposal is not a valid schema")?;
+    // The proposal is tried on the file: it must accept every record.
+    let found = validate::examine(&args.file, &schema, format)?;
+    if as_json {
+        output::json(&json!({"schema": schema.value(), "records": found.records, "open": proposal.open}))?;
+    } else {
+        say!("{}", proposal.text.trim_end());
+        note!(
+            "All {} of {name} are valid under it. To decide before others use it:",
+            output::count(found.records, "record", "records")
+        );
+        proposal.open.iter().for_each(|open| note!("  {}: {}", open.pointer, open.question));
+        note!("Fill in the empty titles and descriptions; `crosspark schema lint` names what is missing.");
+    }
+    if found.invalid > 0 {
+        note!("error: {} of {} records are invalid under the proposal", found.invalid, found.records);
+        return Ok(ExitCode::from(exit::FAILED));
+    }
+    done()
+}
+
+/// A file's name as the last part of an identifier.
+fn slug(stem: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    stem.chars().map(plain).collect::<String>().trim_matches('-').to_owned()
+}
