@@ -187,6 +187,7 @@ fn offered(n: usize, version: &VersionRow) -> Offered {
         published: Some(SystemClock.now().plus_ms(-(n as i64) * 60_000)),
         formats: vec!["crosspark-sealed".into()],
         about: About { theme: Some(text(english[b])), ..About::default() },
+        quality: Default::default(),
         refused: None,
     }
 }

@@ -9,9 +9,11 @@ use crosspark::core::json::Tape;
 use crosspark::dataset::assemble::{Chunk, Job, assemble};
 use crosspark::dataset::container::{DataKey, Sealer};
 use crosspark::dataset::frame::Compressor;
+use crosspark::dataset::quality::{Detail, Plan};
 use crosspark::dataset::unique::in_memory;
 use crosspark::ingest::{Chunks, Format};
 use crosspark::schema::{Schema, built_in};
+use serde_json::Value;
 use std::io::{Cursor, Write};
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -60,18 +62,38 @@ fn best(mut work: impl FnMut()) -> f64 {
     (0..3).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
 }
 
-fn publish(text: &[u8], schema: &Schema, threads: usize) {
+fn publish(text: &[u8], schema: &Schema, detail: Detail, threads: usize) {
     let (mut chunks, decoder) = Chunks::open(Cursor::new(text), Format::Ndjson, schema).unwrap();
     let (validator, key) = (schema.validator().unwrap(), DataKey::from_bytes([1; 32]));
     let job = Job {
         threads,
         decoder: decoder.as_ref(),
         validator: &validator,
+        plan: &Plan::of(schema, detail),
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
     let out = assemble(&job, &key, b"{}", || chunks.next_chunk(), std::io::sink());
     assert!(out.unwrap().1.records > 0);
+}
+
+/// The schema without some keywords.
+fn without(schema: &Schema, keywords: &[&str]) -> Schema {
+    fn strip(value: &mut Value, keywords: &[&str]) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|name, value| {
+                    !keywords.contains(&name.as_str()) || !(value.is_string() || value.is_array())
+                });
+                members.values_mut().for_each(|value| strip(value, keywords));
+            }
+            Value::Array(list) => list.iter_mut().for_each(|value| strip(value, keywords)),
+            _ => {}
+        }
+    }
+    let mut value = schema.value().clone();
+    strip(&mut value, keywords);
+    Schema::parse(&serde_json::to_vec(&value).unwrap()).unwrap()
 }
 
 fn main() {
@@ -93,9 +115,27 @@ fn main() {
         |name: &str, time: f64| println!("{name:<44} {:>7.0} MB/s  {:>5.2} of the bare loop", size / time, bare / time);
     line("bare loop, one thread", bare);
     for threads in [1, 2] {
-        line(&format!("publish, {threads} worker threads"), best(|| publish(&text, schema, threads)));
+        let time = best(|| publish(&text, schema, Detail::Counts, threads));
+        line(&format!("publish, {threads} worker threads"), time);
     }
-
+    // What formats, keys and the quality summary cost, side by side.
+    let schemas = [without(schema, &["x-key", "format"]), without(schema, &["x-key"]), schema.clone()];
+    let kinds = [
+        ("without formats, key and quality", &schemas[0], Detail::None),
+        ("with formats", &schemas[1], Detail::None),
+        ("with formats and counts", &schemas[1], Detail::Counts),
+        ("with formats and bounds", &schemas[1], Detail::Bounds),
+        ("with formats, bounds and the key", &schemas[2], Detail::Bounds),
+    ];
+    let mut times = [f64::INFINITY; 5];
+    for _ in 0..5 {
+        for (time, (_, schema, detail)) in times.iter_mut().zip(&kinds) {
+            *time = time.min(seconds(|| publish(&text, schema, *detail, 1)));
+        }
+    }
+    for ((name, ..), time) in kinds.iter().zip(times) {
+        println!("  {name:<40} {:>7.0} MB/s  {:>5.2} of the time", size / time, time / times[0]);
+    }
     println!("the steps, one thread each:");
     let lines = || text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let mut tape = Tape::default();

@@ -399,6 +399,7 @@ async fn seed(node: &Services, own: &ParticipantId) -> anyhow::Result<()> {
             wrapped_key: String::new(),
             published: now,
             about: Default::default(),
+            quality: Default::default(),
             audience: policy.audience(),
             withdrawn: None,
         };

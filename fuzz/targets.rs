@@ -19,6 +19,7 @@ use crosspark::dataset::container::{DataKey, Sealer};
 use crosspark::dataset::frame;
 use crosspark::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
 use crosspark::dataset::open::{Package, Stop};
+use crosspark::dataset::quality::{Detail, Plan};
 use crosspark::dataset::release::{KeyAnswer, KeyRequest};
 use crosspark::dataset::unique::in_memory;
 use crosspark::identity::bearer;
@@ -189,6 +190,7 @@ fn example_manifest(frames: u64, records: u64) -> Manifest {
         provenance: Provenance { source: keyed, format: "ndjson".into(), tool: "fuzz".into() },
         policy: digest,
         published: Timestamp::from_ms(0),
+        quality: Default::default(),
     }
 }
 
@@ -203,6 +205,7 @@ static SCHEMA: LazyLock<(Schema, Validator)> = LazyLock::new(|| {
 fn container(data: &[u8]) {
     let key = DataKey::from_bytes([3; 32]);
     let validator = &SCHEMA.1;
+    let plan = Plan::of(&SCHEMA.0, Detail::Bounds);
     let try_open = |sealed: Vec<u8>, manifest: &Manifest| {
         if let Ok(mut package) = Package::open(Cursor::new(sealed.clone()), &key, manifest) {
             let mut bytes = 0;
@@ -211,7 +214,7 @@ fn container(data: &[u8]) {
                 Ok(())
             });
             let again = Package::open(Cursor::new(sealed), &key, manifest).unwrap();
-            let _ = again.verify(1, &key, manifest, validator, &in_memory, &Stop::default());
+            let _ = again.verify(1, &key, manifest, (validator, &plan), &in_memory, &Stop::default());
         }
     };
     try_open(data.to_vec(), &example_manifest(1, 1));
@@ -257,7 +260,8 @@ fn ingest(data: &[u8], format: Format) {
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);
     let none = std::sync::atomic::AtomicU64::new(0);
-    let job = assemble::Job { threads: 1, decoder, validator, scratch: &in_memory, progress: &none };
+    let plan = Plan::of(schema, Detail::Bounds);
+    let job = assemble::Job { threads: 1, decoder, validator, plan: &plan, scratch: &in_memory, progress: &none };
     let _ = assemble::assemble(&job, &key, b"", || chunks.next_chunk(), Vec::new());
 }
 

@@ -10,6 +10,7 @@ use crate::core::json::{self, ld};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::dataset::manifest::SchemaRef;
+use crate::dataset::quality::Quality;
 use crate::policy::Policy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,9 @@ pub struct Offered {
     /// Optional metadata from the publisher.
     #[serde(default)]
     pub about: About,
+    /// What the records have in their fields, as far as the publisher states it.
+    #[serde(default, skip_serializing_if = "Quality::is_empty")]
+    pub quality: Quality,
     /// Reason why the recipient of the catalog may not use a dataset that is listed for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -117,6 +121,9 @@ impl Offered {
         add("crosspark:records", json!(self.records));
         add("crosspark:bytes", json!(self.bytes));
         add("crosspark:refused", json!(self.refused));
+        if !self.quality.is_empty() {
+            add("crosspark:quality", json!(self.quality));
+        }
         if !about.samples.is_empty() {
             add("crosspark:samples", json!(about.samples));
         }
@@ -150,6 +157,7 @@ impl Offered {
         let samples: Vec<Value> = known(value, "crosspark:samples").unwrap_or_default();
         let short_enough = json::to_canonical(&samples).len() <= limits::SAMPLES_BYTES_MAX;
         let samples = if short_enough { samples } else { Vec::new() };
+        let quality = known(value, "crosspark:quality").filter(Quality::is_short).unwrap_or_default();
         Ok(Self {
             title,
             description,
@@ -171,6 +179,7 @@ impl Offered {
                 listed: false,
             },
             refused: text("crosspark:refused"),
+            quality,
             dataset,
         })
     }

@@ -8,6 +8,7 @@ use super::{audit, fetch, publish, request};
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{ParticipantId, Text};
 use crate::core::json;
+use crate::dataset::quality::Detail;
 use crate::ingest::Format;
 use crate::publishing::Publication;
 use anyhow::Context;
@@ -160,6 +161,8 @@ fn publication(title: &str, schema: &str, policy: &str, format: Format) -> anyho
         format,
         dataset: None,
         about: Default::default(),
+        quality: Detail::Bounds,
+        skipped: 0,
     })
 }
 

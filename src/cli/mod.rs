@@ -30,6 +30,7 @@ mod schema_node;
 mod schema_page;
 mod search;
 mod serve;
+mod skip;
 mod status;
 mod token;
 mod transfers;

@@ -146,7 +146,30 @@ pub fn dataset(offered: &Value, park: &str) -> (String, Vec<String>) {
         value => format!("{name}: {value}"),
     };
     let about = joined([named("theme"), named("frequency"), named("contact"), samples], ", ");
-    (text(offered, "title"), vec![id, text(offered, "description"), joined(facts, ", "), about, terms(offered)])
+    let lines = [text(offered, "description"), joined(facts, ", "), quality(offered), about, terms(offered)];
+    (text(offered, "title"), [vec![id], lines.to_vec()].concat())
+}
+
+/// What the catalog says of the quality of a dataset, in short.
+fn quality(offered: &Value) -> String {
+    let quality = offered.get("quality").unwrap_or(&Value::Null);
+    let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let (records, skipped) = (number(offered, "records"), number(quality, "skipped"));
+    let fields = list(quality, "fields");
+    let filled: u64 = fields.iter().map(|field| number(field, "present")).sum();
+    let filled = match records * fields.len() as u64 {
+        0 => String::new(),
+        all => format!(
+            "{}, {} % filled (--json shows each)",
+            count(fields.len() as u64, "field", "fields"),
+            filled * 100 / all
+        ),
+    };
+    let skipped = match skipped {
+        0 => String::new(),
+        skipped => format!("{} left out as invalid", count(skipped, "record", "records")),
+    };
+    joined([filled, skipped], ", ")
 }
 
 /// A progress bar in bytes on standard error; hidden if that is not a terminal.

@@ -3,10 +3,11 @@
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
-use super::report;
+use super::{report, skip};
 use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
+use crate::dataset::quality::Detail;
 use crate::dataset::report::Rejection;
 use crate::ingest::{self, Format};
 use crate::policy::Policy;
@@ -46,6 +47,17 @@ pub struct Args {
     dataset: Option<DatasetId>,
     #[command(flatten)]
     about: AboutArgs,
+    /// Publish the valid records only. The others go to a file, each with the reason; everyone who sees the dataset reads
+    /// how many they are.
+    #[arg(long)]
+    skip_invalid: bool,
+    /// File of the records that are left out; by default FILE.rejects.csv or FILE.rejects.ndjson.
+    #[arg(long, requires = "skip_invalid")]
+    rejects: Option<PathBuf>,
+    /// What everyone who sees the dataset may read of its quality: none; counts (filled and different values of each
+    /// field); bounds (also the smallest and largest numbers and dates).
+    #[arg(long, default_value = "counts", value_parser = parse_quality)]
+    quality: Detail,
 }
 
 /// What the catalog says of the dataset besides its title.
@@ -83,6 +95,15 @@ fn samples(path: &std::path::Path) -> anyhow::Result<Vec<Value>> {
         .collect()
 }
 
+fn parse_quality(name: &str) -> Result<Detail, String> {
+    match name {
+        "none" => Ok(Detail::None),
+        "counts" => Ok(Detail::Counts),
+        "bounds" => Ok(Detail::Bounds),
+        _ => Err("expected none, counts or bounds".into()),
+    }
+}
+
 pub fn parse_format(name: &str) -> Result<Format, String> {
     Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
 }
@@ -115,10 +136,21 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         }
         return Ok(ExitCode::from(exit::REFUSED));
     }
+    let api = Api::new(&args.node)?;
+    let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format));
+    let (mut schema, mut valid) = (args.schema, None);
+    if args.skip_invalid {
+        let (divided, by) = skip::divide_file(&api, &schema, &args.file, format, &rejects).await?;
+        // The very schema by which the records were chosen.
+        schema = by.digest().to_string();
+        valid = Some(divided);
+    }
+    let skipped = valid.as_ref().map_or(0, |valid| valid.skipped);
+    let told = valid.as_ref().filter(|valid| valid.skipped > 0).map(|valid| skip::told(valid, &rejects));
     let publication = Publication {
         title: args.title,
         description: args.description,
-        schema: args.schema,
+        schema,
         policy: json::read(&policy)?,
         format,
         dataset: args.dataset,
@@ -130,8 +162,16 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
             samples: args.about.samples.as_deref().map(samples).transpose()?.unwrap_or_default(),
             listed: args.about.listed,
         },
+        quality: args.quality,
+        skipped,
     };
-    let published = send(&Api::new(&args.node)?, &publication, &args.file).await;
+    let published = match valid {
+        Some(valid) => send_file(&api, &publication, tokio::fs::File::from_std(valid.file)).await,
+        None => send(&api, &publication, &args.file).await,
+    };
+    if let Some(told) = told {
+        note!("{told}");
+    }
     let published = match published {
         Err(error) => return refused(error, &name, as_json),
         Ok(published) => published,
@@ -152,7 +192,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         say!("{records}, {text}; sealed {}.", output::bytes(published.sealed_bytes));
         say!("manifest {}", published.manifest);
         for remark in &published.remarks {
-            note!("Nobody meets this part of the policy at present: {remark}.");
+            note!("Note: {remark}.");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -161,6 +201,10 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
 /// Streams a file to the node.
 pub async fn send(api: &Api, publication: &Publication, file: &std::path::Path) -> anyhow::Result<Published> {
     let source = tokio::fs::File::open(file).await.with_context(|| format!("{}", file.display()))?;
+    send_file(api, publication, source).await
+}
+
+async fn send_file(api: &Api, publication: &Publication, source: tokio::fs::File) -> anyhow::Result<Published> {
     let size = source.metadata().await?.len();
     let bar = output::bytes_bar(Some(size), "publishing");
     let counted = bar.clone();

@@ -5,13 +5,16 @@ use super::output::{self, note, say};
 use super::{publish, report};
 use crate::core::parallelism;
 use crate::core::random::{self, SystemRandomness};
-use crate::dataset::assemble::{self, Job};
+use crate::dataset::assemble::{self, AssembleError, Job};
+use crate::dataset::quality::Plan;
 use crate::dataset::report::Rejection;
+use crate::dataset::select::{self, Selection};
 use crate::dataset::unique::Temporary;
 use crate::durable::write_whole;
 use crate::ingest::{Chunks, Format};
 use crate::schema::{Language, Schema, built_in};
 use anyhow::Context;
+use indicatif::ProgressBarIter;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -58,17 +61,37 @@ pub fn schema(name: &str) -> anyhow::Result<Schema> {
     known.iter().find(|schema| names(schema)).cloned().context(unknown)
 }
 
-/// A temporary file without a name.
 fn temporary() -> io::Result<Box<dyn Temporary>> {
+    Ok(Box::new(temporary_file()?))
+}
+
+/// A temporary file without a name.
+pub fn temporary_file() -> io::Result<File> {
     let name = hex::encode(random::bytes::<16>(&SystemRandomness::new()));
     let path = std::env::temp_dir().join(format!("crosspark-{name}"));
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
-    Ok(Box::new(file))
+    Ok(file)
 }
 
 /// Validates a file.
 pub fn examine(file: &Path, schema: &Schema, format: Format) -> anyhow::Result<Rejection> {
+    read(file, schema, format, |job, chunks| assemble::examine(job, || chunks.next_chunk()))
+}
+
+/// Tells the valid records of a file from the others.
+pub fn select(file: &Path, schema: &Schema, format: Format) -> anyhow::Result<Selection> {
+    read(file, schema, format, |job, chunks| select::select(job, || chunks.next_chunk()))
+}
+
+type Source = ProgressBarIter<BufReader<File>>;
+
+fn read<T>(
+    file: &Path,
+    schema: &Schema,
+    format: Format,
+    work: impl FnOnce(&Job<'_>, &mut Chunks<Source>) -> Result<T, AssembleError>,
+) -> anyhow::Result<T> {
     let name = file.display().to_string();
     let file = File::open(file).with_context(|| name.clone())?;
     let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "validating");
@@ -78,10 +101,11 @@ pub fn examine(file: &Path, schema: &Schema, format: Format) -> anyhow::Result<R
         threads: parallelism(),
         decoder: decoder.as_ref(),
         validator: &schema.validator()?,
+        plan: &Plan::nothing(),
         scratch: &temporary,
         progress: &AtomicU64::new(0),
     };
-    let found = assemble::examine(&job, || chunks.next_chunk()).with_context(|| name.clone())?;
+    let found = work(&job, &mut chunks).with_context(|| name.clone())?;
     bar.finish_and_clear();
     Ok(found)
 }

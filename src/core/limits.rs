@@ -84,6 +84,10 @@ pub const INFERRED_MEMBERS_MAX: usize = 100;
 pub const INFERRED_DEPTH_MAX: usize = 8;
 /// Different values of a field by which it is still known to be a key.
 pub const INFERRED_KEYS_MAX: usize = 2_000_000;
+/// Invalid records that a publication may leave out.
+pub const SKIPPED_MAX: usize = 100_000;
+/// Fields of a dataset whose quality is stated.
+pub const QUALITY_FIELDS_MAX: usize = 64;
 /// Names that an error lists.
 pub const NAMES_IN_ERRORS_MAX: usize = 30;
 /// Members that are asked for a missing schema.

@@ -3,6 +3,7 @@
 use super::container::{DataKey, Sealer};
 use super::frame::{self, Compressor, Frame};
 use super::ordered;
+use super::quality::{FieldQuality, Plan, Tally};
 use super::report::Rejection;
 use super::unique::{KeyHasher, Scratch, Seen, Unique};
 use crate::core::digest::{Digest, KeyedDigest, KeyedHasher};
@@ -44,6 +45,8 @@ pub struct Assembled {
     pub text_digest: KeyedDigest,
     /// Keyed digest of the source.
     pub source_digest: KeyedDigest,
+    /// What the fields have.
+    pub quality: Vec<FieldQuality>,
     /// Number of frames.
     pub frames: u64,
     /// SHA-256 of the container.
@@ -80,6 +83,8 @@ struct Worked {
     found: Rejection,
     /// Keys of the valid records.
     keys: Vec<Seen>,
+    /// Counts of the valid records' fields.
+    tally: Tally,
 }
 
 struct Piece {
@@ -96,6 +101,8 @@ pub struct Job<'a> {
     pub decoder: &'a dyn Decoder,
     /// Validator of the records.
     pub validator: &'a Validator,
+    /// The fields that are counted.
+    pub plan: &'a Plan,
     /// For keys that need more memory than there is.
     pub scratch: &'a Scratch<'a>,
     /// Counts the processed bytes of the source.
@@ -130,8 +137,8 @@ fn worker<'a>(
 ) -> Result<impl FnMut(Chunk) -> Worked + use<'a>, AssembleError> {
     let compressor = Compressor::new().map_err(AssembleError::Sink)?;
     let mut worker = Worker { tape: job.validator.tape(), compressor, hasher: hasher.clone() };
-    let (decoder, validator) = (job.decoder, job.validator);
-    Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, doomed))
+    let (decoder, validator, plan) = (job.decoder, job.validator, job.plan);
+    Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, plan, doomed))
 }
 
 /// Reads chunks from `source`, validates all records and seals them into `out` with `key`; returns `out` if all are valid.
@@ -148,7 +155,7 @@ pub fn assemble<W: Write>(
     let mut frames: Vec<Frame> = Vec::new();
     let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
-    let (hasher, mut unique) = (KeyHasher::default(), Unique::new(job.scratch));
+    let (hasher, mut unique, mut tally) = (KeyHasher::default(), Unique::new(job.scratch), job.plan.tally());
     // After an invalid record nothing will be published; the remaining records are only validated, for the report.
     let doomed = AtomicBool::new(false);
 
@@ -162,6 +169,7 @@ pub fn assemble<W: Write>(
         if rejection.invalid > 0 {
             return Ok(());
         }
+        tally.merge(worked.tally);
         for piece in worked.pieces {
             text_hash.update(&piece.text);
             sealer.write_all(&piece.compressed).map_err(AssembleError::Sink)?;
@@ -194,6 +202,7 @@ pub fn assemble<W: Write>(
         text_size,
         text_digest: text_hash.finish(),
         source_digest: source_hash.finish(),
+        quality: tally.finish(job.plan),
         frames: frames.len() as u64,
         digest,
         size,
@@ -208,13 +217,21 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(&mut self, chunk: Chunk, decoder: &dyn Decoder, validator: &Validator, doomed: &AtomicBool) -> Worked {
+    fn work(
+        &mut self,
+        chunk: Chunk,
+        decoder: &dyn Decoder,
+        validator: &Validator,
+        plan: &Plan,
+        doomed: &AtomicBool,
+    ) -> Worked {
         let mut worked = Worked {
             head: Vec::new(),
             bytes: Vec::new(),
             pieces: Vec::new(),
             found: Rejection::default(),
             keys: Vec::new(),
+            tally: plan.tally(),
         };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
         let mut in_frame = 0u32;
@@ -244,6 +261,7 @@ impl Worker {
             if doomed.load(Ordering::Relaxed) {
                 return;
             }
+            worked.tally.add(plan, tape, &mut key);
             text.push(b'\n');
             in_frame += 1;
             if text.len() >= limits::FRAME_TEXT_BYTES {

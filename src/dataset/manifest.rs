@@ -1,5 +1,6 @@
 //! The manifest: the publisher's statement about a dataset version. FORMATS.md, "Manifest".
 
+use super::quality::Quality;
 use crate::core::digest::{Digest, KeyedDigest};
 use crate::core::id::{DatasetId, ParticipantId};
 use crate::core::json;
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub policy: Digest,
     /// Time of publication.
     pub published: Timestamp,
+    /// What the records have in their fields, as far as the publisher states it.
+    #[serde(default, skip_serializing_if = "Quality::is_empty")]
+    pub quality: Quality,
 }
 
 impl Document for Manifest {

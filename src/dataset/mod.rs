@@ -6,6 +6,8 @@ pub mod frame;
 pub mod manifest;
 pub mod open;
 pub mod ordered;
+pub mod quality;
 pub mod release;
 pub mod report;
+pub mod select;
 pub mod unique;

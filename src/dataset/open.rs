@@ -5,6 +5,7 @@ use super::container::{DataKey, Opened};
 use super::frame::{self, Decompressor, Frame, FrameError};
 use super::manifest::{ALGORITHM, Manifest, SEGMENT_BYTES};
 use super::ordered;
+use super::quality::{self, Plan, Tally};
 use super::unique::{KeyHasher, Repeated, Scratch, Seen, Unique};
 use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
@@ -117,10 +118,11 @@ impl<R: Read + Seek + Send> Package<R> {
         threads: usize,
         key: &DataKey,
         manifest: &Manifest,
-        validator: &Validator,
+        schema: (&Validator, &Plan),
         scratch: &Scratch<'_>,
         stop: &Stop,
     ) -> Result<(), OpenError> {
+        let ((validator, plan), mut all) = (schema, schema.1.tally());
         let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
         let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
         let mut size = 0u64;
@@ -137,14 +139,15 @@ impl<R: Read + Seek + Send> Package<R> {
         let worker = || {
             let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
             let (mut tape, hasher) = (Tape::default(), hasher.clone());
-            Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<(Vec<u8>, Vec<Seen>), OpenError> {
+            Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<Checked, OpenError> {
                 let text = decompressor.decompress(&bytes)?;
-                let keys = check_frame(&frame, &text, &mut tape, validator, &hasher)?;
-                Ok((text, keys))
+                let (keys, tally) = check_frame(&frame, &text, &mut tape, (validator, plan), &hasher)?;
+                Ok(Checked { text, keys, tally })
             })
         };
-        ordered::run(threads, source, worker, |checked: Result<(Vec<u8>, Vec<Seen>), OpenError>| {
-            let (text, keys) = checked?;
+        ordered::run(threads, source, worker, |checked: Result<Checked, OpenError>| {
+            let Checked { text, keys, tally } = checked?;
+            all.merge(tally);
             unique.add(&keys).map_err(OpenError::Sink)?;
             if let Some(repeated) = unique.early() {
                 return Err(repeats(validator, &repeated));
@@ -160,7 +163,11 @@ impl<R: Read + Seek + Send> Package<R> {
             Ok((_, found)) => found.first().map_or(Ok(()), |repeated| Err(repeats(validator, repeated)))?,
         }
         compare("bytes of text", manifest.text.size, size)?;
-        compare("the text's keyed digest", manifest.text.digest, hash.finish())
+        compare("the text's keyed digest", manifest.text.digest, hash.finish())?;
+        match quality::difference(&manifest.quality.fields, &all.finish(plan)) {
+            Some((stated, found)) => Err(OpenError::Contradiction { what: "the quality", stated, found }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -191,15 +198,22 @@ fn repeats(validator: &Validator, repeated: &Repeated) -> OpenError {
     OpenError::Record { number: repeated.at, pointer, rule, reason }
 }
 
-/// Checks the records of a frame, and returns their keys.
+/// A checked frame.
+struct Checked {
+    text: Vec<u8>,
+    keys: Vec<Seen>,
+    tally: Tally,
+}
+
+/// Checks the records of a frame; returns their keys, and counts their fields.
 fn check_frame(
     frame: &Frame,
     text: &[u8],
     tape: &mut Tape,
-    validator: &Validator,
+    (validator, plan): (&Validator, &Plan),
     hasher: &KeyHasher,
-) -> Result<Vec<Seen>, OpenError> {
-    let (mut canonical, mut key, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<(Vec<Seen>, Tally), OpenError> {
+    let (mut canonical, mut key, mut keys, mut tally) = (Vec::new(), Vec::new(), Vec::new(), plan.tally());
     let mut number = frame.first_record;
     let body = text.strip_suffix(b"\n").unwrap_or_default();
     let mut begin = 0;
@@ -224,6 +238,7 @@ fn check_frame(
         if !validator.key().is_empty() {
             keys.push(hasher.seen(tape, validator.key(), number, &mut key));
         }
+        tally.add(plan, tape, &mut key);
     }
-    compare("records of a frame", u64::from(frame.records), number - frame.first_record).map(|()| keys)
+    compare("records of a frame", u64::from(frame.records), number - frame.first_record).map(|()| (keys, tally))
 }

@@ -47,6 +47,7 @@ pub fn offered(row: VersionRow) -> Offered {
         bytes: Some(row.bytes),
         published: Some(row.published),
         about: row.about,
+        quality: row.quality,
         refused: None,
     }
 }

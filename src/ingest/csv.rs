@@ -1,5 +1,6 @@
 //! Strict CSV by RFC 4180: commas, double quotes, a header of property names or their titles. An empty cell is an absent property.
 
+use super::rejects::PROBLEM;
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::{ColumnType, Schema, Violation};
@@ -73,7 +74,8 @@ struct Column {
     name: String,
     /// `"name":` as JSON text.
     prefix: Vec<u8>,
-    kind: ColumnType,
+    /// `None` if the column is not read.
+    kind: Option<ColumnType>,
 }
 
 /// Decodes rows into JSON objects with the types of the schema.
@@ -111,7 +113,8 @@ impl CsvDecoder {
 
     /// The properties that the columns hold.
     pub fn names(&self) -> Vec<String> {
-        self.columns.iter().map(|column| column.name.clone()).collect()
+        let read = self.columns.iter().filter(|column| column.kind.is_some());
+        read.map(|column| column.name.clone()).collect()
     }
 
     fn with(
@@ -131,6 +134,10 @@ impl CsvDecoder {
             if row.len() == 1 && name.contains([';', '\t']) {
                 return Err(format!("line 1: `{name}` is one column: separate the columns with commas"));
             }
+            if name == PROBLEM {
+                columns.push(Column { name: name.to_owned(), prefix: Vec::new(), kind: None });
+                continue;
+            }
             let (property, kind) = column_of(name)?;
             if columns.iter().any(|column| column.name == property) {
                 let of = if property == name { String::new() } else { format!(" (it is `{property}`)") };
@@ -138,19 +145,20 @@ impl CsvDecoder {
             }
             let mut prefix = serde_json::to_vec(&property).map_err(|error| error.to_string())?;
             prefix.push(b':');
-            columns.push(Column { name: property, prefix, kind });
+            columns.push(Column { name: property, prefix, kind: Some(kind) });
         }
         Ok(Self { columns })
     }
 
     /// Appends a cell as a member, or returns the violated rule and the reason.
     fn member(column: &Column, cell: &[u8], out: &mut Vec<u8>) -> Result<(), (&'static str, String)> {
+        let Some(kind) = column.kind else { return Ok(()) };
         let text =
             std::str::from_utf8(cell).map_err(|_| ("csv", "the cell is not UTF-8; convert the file".to_owned()))?;
         out.push(if out.is_empty() { b'{' } else { b',' });
         out.extend_from_slice(&column.prefix);
         let shown = || text.chars().take(40).collect::<String>();
-        match column.kind {
+        match kind {
             // As `Export` writes them; whether it is valid JSON is checked with the record.
             ColumnType::Nested if !matches!(text.as_bytes(), [b'[', .., b']'] | [b'{', .., b'}']) => {
                 Err(("csv", format!("`{}` is neither a list nor an object in JSON, such as [\"a\",\"b\"]", shown())))
@@ -194,6 +202,8 @@ fn is_number(text: &str) -> bool {
 struct Rows<'a> {
     text: &'a [u8],
     at: usize,
+    /// Where the last row begins.
+    begin: usize,
     line: u64,
     cells: Vec<Cell<'a>>,
 }
@@ -215,7 +225,7 @@ impl Cell<'_> {
 
 impl<'a> Rows<'a> {
     fn new(text: &'a [u8], line: u64) -> Self {
-        Self { text, at: 0, line, cells: Vec::new() }
+        Self { text, at: 0, begin: 0, line, cells: Vec::new() }
     }
 
     /// Reads the next row into `cells` and returns its line, or `None` at the end. Empty lines are skipped.
@@ -230,6 +240,7 @@ impl<'a> Rows<'a> {
             self.line += 1;
         }
         let line = self.line;
+        self.begin = self.at;
         self.cells.clear();
         loop {
             let cell = self.cell();
@@ -285,6 +296,27 @@ impl<'a> Rows<'a> {
             }
         }
         Cell::Unescaped(unescaped)
+    }
+}
+
+/// A row without its last cell.
+pub fn without_last_cell(row: &[u8]) -> &[u8] {
+    let mut quoted = false;
+    let commas = row.iter().enumerate().filter(|(_, b)| {
+        quoted ^= **b == b'"';
+        **b == b',' && !quoted
+    });
+    commas.last().map_or(b"", |(at, _)| &row[..at])
+}
+
+/// Calls `each` with the line and the bytes of each row, without its line end.
+pub fn raw_rows(chunk: &Chunk, each: &mut dyn FnMut(u64, &[u8])) {
+    let mut rows = Rows::new(&chunk.bytes, chunk.first_line);
+    while let Some(line) = rows.next_row() {
+        let end = rows.at.min(chunk.bytes.len());
+        let row = &chunk.bytes[rows.begin..end];
+        let row = row.strip_suffix(b"\n").unwrap_or(row);
+        each(line, row.strip_suffix(b"\r").unwrap_or(row));
     }
 }
 

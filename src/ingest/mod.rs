@@ -5,11 +5,13 @@ mod csv;
 mod export;
 mod infer;
 mod ndjson;
+mod rejects;
 
 pub use self::csv::CsvDecoder;
 pub use export::Export;
 pub use infer::sketch;
 pub use ndjson::NdjsonDecoder;
+pub use rejects::divide;
 
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};

@@ -6,17 +6,56 @@ use crate::schema::Violation;
 /// Decodes NDJSON.
 pub struct NdjsonDecoder;
 
+/// Calls `each` with the line and the bytes of each record.
+pub fn raw_lines(chunk: &Chunk, each: &mut dyn FnMut(u64, &[u8])) {
+    let (mut begin, mut number) = (0, chunk.first_line);
+    let ends = memchr::memchr_iter(b'\n', &chunk.bytes).chain([chunk.bytes.len()]);
+    for end in ends {
+        let line = &chunk.bytes[begin..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            each(number, line);
+        }
+        (begin, number) = (end + 1, number + 1);
+    }
+}
+
 impl Decoder for NdjsonDecoder {
     fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), _broken: &mut dyn FnMut(u64, Violation)) {
-        let (mut begin, mut number) = (0, chunk.first_line);
-        let ends = memchr::memchr_iter(b'\n', &chunk.bytes).chain([chunk.bytes.len()]);
-        for end in ends {
-            let line = &chunk.bytes[begin..end];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.iter().all(u8::is_ascii_whitespace) {
-                record(number, line);
+        let mut whole = Vec::new();
+        raw_lines(chunk, &mut |line, json| match without_problem(json) {
+            None => record(line, json),
+            Some(rest) => {
+                whole.clear();
+                whole.push(b'{');
+                whole.extend_from_slice(rest);
+                record(line, &whole);
             }
-            (begin, number) = (end + 1, number + 1);
-        }
+        });
     }
+}
+
+/// The rest of a record that begins with the problem for which it was left out of a publication.
+fn without_problem(json: &[u8]) -> Option<&[u8]> {
+    let rest = json.strip_prefix(PROBLEM_HEAD)?;
+    let mut escaped = false;
+    let end = rest.iter().position(|b| {
+        let ends = *b == b'"' && !escaped;
+        escaped = *b == b'\\' && !escaped;
+        ends
+    })?;
+    rest.get(end + 1..).map(|rest| rest.strip_prefix(b",").unwrap_or(rest))
+}
+
+/// `{"x-problem":"`
+const PROBLEM_HEAD: &[u8] = b"{\"x-problem\":\"";
+
+/// A record with the problem for which it was left out; mended, it can be published as it is.
+pub fn with_problem(record: &[u8], problem: &str) -> Vec<u8> {
+    let record = record.trim_ascii_start();
+    let Some(rest) = without_problem(record).or_else(|| record.strip_prefix(b"{")) else { return record.to_vec() };
+    let problem = serde_json::to_string(problem).unwrap_or_default();
+    let head = String::from_utf8_lossy(PROBLEM_HEAD);
+    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
+    [head.trim_end_matches('"').as_bytes(), problem.as_bytes(), comma.as_bytes(), rest].concat()
 }

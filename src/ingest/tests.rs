@@ -4,6 +4,7 @@ use crate::dataset::assemble::{AssembleError, Assembled, Job, assemble};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
 use crate::dataset::open::{OpenError, Package, Stop};
+use crate::dataset::quality::{Detail, Plan, Quality};
 use crate::dataset::report::Rejection;
 use crate::dataset::unique::in_memory;
 use crate::schema::built_in;
@@ -32,6 +33,7 @@ fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
         provenance: Provenance { source: assembled.source_digest, format: "csv".into(), tool: "test".into() },
         policy: schema.digest(),
         published: crate::core::time::Timestamp::from_ms(0),
+        quality: Quality { skipped: 0, fields: assembled.quality.clone() },
     }
 }
 
@@ -45,6 +47,7 @@ fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manife
             text_size: 0,
             text_digest: crate::core::digest::KeyedHasher::new(&[0; 32], "").finish(),
             source_digest: crate::core::digest::KeyedHasher::new(&[0; 32], "").finish(),
+            quality: Vec::new(),
             frames: 0,
             digest: schema.digest(),
             size: 0,
@@ -54,6 +57,7 @@ fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manife
         threads: 2,
         decoder: decoder.as_ref(),
         validator: &schema.validator().unwrap(),
+        plan: &Plan::of(schema, Detail::Bounds),
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
@@ -64,7 +68,8 @@ fn seal(text: &[u8], format: Format, schema: &Schema) -> Result<(Vec<u8>, Manife
 
 fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, OpenError> {
     let open = || Package::open(Cursor::new(sealed.to_vec()), &key(), manifest);
-    open()?.verify(2, &key(), manifest, &schema.validator().unwrap(), &in_memory, &Stop::default())?;
+    let plan = Plan::of(schema, Detail::Bounds);
+    open()?.verify(2, &key(), manifest, (&schema.validator().unwrap(), &plan), &in_memory, &Stop::default())?;
     let mut text = Vec::new();
     open()?.read(|frame| {
         text.extend_from_slice(frame);
@@ -282,7 +287,14 @@ fn a_verification_stops_when_told_and_at_the_stated_size() {
     let (sealed, manifest) = seal(line.repeat(100_000).as_bytes(), Format::Ndjson, schema).unwrap();
     let verify = |manifest: &Manifest, stop: &Stop| {
         let package = Package::open(Cursor::new(sealed.clone()), &key(), manifest).unwrap();
-        package.verify(2, &key(), manifest, &schema.validator().unwrap(), &in_memory, stop)
+        package.verify(
+            2,
+            &key(),
+            manifest,
+            (&schema.validator().unwrap(), &Plan::of(schema, Detail::Bounds)),
+            &in_memory,
+            stop,
+        )
     };
     verify(&manifest, &Stop::default()).unwrap();
     let stop = Stop::default();
@@ -393,4 +405,89 @@ proptest! {
         let sealed = seal(csv.as_bytes(), Format::Csv, &schema.unwrap());
         prop_assert!(sealed.is_ok(), "{:?}\n{csv}\n{}", sealed.err(), proposal.text);
     }
+}
+
+/// Rejects can be mended and read again: with the reason that stands beside each, and divided once more.
+#[test]
+fn rejects_are_read_again() {
+    use crate::dataset::select::select;
+    let schema = &built_in()[2];
+    let divided = |text: &[u8], format: Format| {
+        let (mut chunks, decoder) = Chunks::open(Cursor::new(text.to_vec()), format, schema).unwrap();
+        let job = Job {
+            threads: 2,
+            decoder: decoder.as_ref(),
+            validator: &schema.validator().unwrap(),
+            plan: &Plan::nothing(),
+            scratch: &in_memory,
+            progress: &AtomicU64::new(0),
+        };
+        let rejected = select(&job, || chunks.next_chunk()).unwrap().rejected;
+        let (mut valid, mut rejects) = (Vec::new(), Vec::new());
+        divide(Cursor::new(text.to_vec()), format, schema, &rejected, &mut valid, &mut rejects).unwrap();
+        (String::from_utf8(valid).unwrap(), String::from_utf8(rejects).unwrap(), rejected.len())
+    };
+    let csv = "\u{feff}指标,area,period,value,note\r\nGDP,A,2024,1,\"a, \"\"b\"\"\r\nc\"\r\nGDP,B,2024-13,2,\r\n\r\nGDP,A,2024,3,x\r\nGDP,C,2024,y\n";
+    let (valid, rejects, count) = divided(csv.as_bytes(), Format::Csv);
+    assert_eq!(count, 3);
+    assert_eq!(valid, "\u{feff}指标,area,period,value,note\r\nGDP,A,2024,1,\"a, \"\"b\"\"\r\nc\"\n");
+    assert!(
+        rejects.starts_with("\u{feff}指标,area,period,value,note,x-problem\nGDP,B,2024-13,2,,\"/period: "),
+        "{rejects}"
+    );
+    assert!(rejects.contains("GDP,A,2024,3,x,\"line 2 has the same indicator, area, period [x-key]\"\n"), "{rejects}");
+    assert!(rejects.contains("GDP,C,2024,y,\"the row has 4 cells, the header has 5 [csv]\"\n"), "{rejects}");
+    let mended = rejects.replace("2024-13", "2024-12").replace("GDP,C,2024,y,", "GDP,C,2024,4,,");
+    let (valid, none, count) = divided(mended.as_bytes(), Format::Csv);
+    assert_eq!((valid.lines().count(), none.lines().count(), count), (4, 1, 0), "{none}");
+    let (_, again, count) = divided(rejects.replace("2024-13", "2024-14").as_bytes(), Format::Csv);
+    assert!(count == 2 && again.contains("GDP,B,2024-14,2,,\"/period: \"\"2024-14\"\""), "{again}");
+
+    let good = r#"{"indicator":"GDP","area":"A","period":"2024","value":1}"#;
+    let ndjson = format!("{good}\n{{\"area\":\"B\"}}\n {{\"value\": }}\n[1]\n{{}}\n");
+    let (valid, rejects, count) = divided(ndjson.as_bytes(), Format::Ndjson);
+    assert_eq!((valid, count), (format!("{good}\n"), 4));
+    let lines: Vec<&str> = rejects.lines().collect();
+    assert!(lines[0].starts_with(r#"{"x-problem":"/period: "#) && lines[0].ends_with(r#","area":"B"}"#), "{rejects}");
+    assert!(lines[1].ends_with(r#"","value": }"#) && lines[2] == "[1]" && lines[3].ends_with("\"}"), "{rejects}");
+    let mended = lines[0].replace(r#""area":"B""#, r#""indicator":"GDP","area":"B","period":"2024","value":2"#);
+    let (valid, _, count) = divided(format!("{mended}\n{}\n", lines[3]).as_bytes(), Format::Ndjson);
+    assert_eq!((valid.lines().count(), count), (1, 1), "{valid}");
+    let (_, again, _) = divided(rejects.as_bytes(), Format::Ndjson);
+    assert_eq!(again, rejects);
+}
+
+/// A manifest that states another quality than the records have is found out.
+#[test]
+fn quality_is_counted_again() {
+    let schema = &built_in()[2];
+    let line = |n: usize| {
+        format!("{{\"area\":\"A{n}\",\"indicator\":\"GDP\",\"period\":\"{}\",\"value\":{n}}}\n", 2000 + n % 20)
+    };
+    let text: String = (0..3_000).map(line).collect();
+    let (sealed, manifest) = seal(text.as_bytes(), Format::Ndjson, schema).unwrap();
+    let of = |name: &str| manifest.quality.fields.iter().find(|field| field.field == name).unwrap();
+    assert_eq!(
+        (of("period").distinct, &of("period").min, &of("period").max),
+        (20, &Some("2000".into()), &Some("2019".into()))
+    );
+    assert_eq!((of("value").present, of("value").estimated, &of("value").max), (3_000, true, &Some(2_999.into())));
+    assert_eq!((of("note").present, of("note").distinct), (0, 0));
+    assert!(open(&sealed, &manifest, schema).is_ok());
+    for change in [
+        |quality: &mut Quality| quality.fields[0].present = 2_999,
+        |quality: &mut Quality| quality.fields[3].distinct = 21,
+        |quality: &mut Quality| quality.fields[4].max = Some(3_000.into()),
+        |quality: &mut Quality| quality.fields[4].distinct = 2_000,
+        |quality: &mut Quality| quality.fields[1].field = "else".into(),
+    ] {
+        let mut lie = manifest.clone();
+        change(&mut lie.quality);
+        let error = open(&sealed, &lie, schema).unwrap_err().to_string();
+        assert!(error.contains("the manifest states the quality"), "{error}");
+    }
+    let mut less = manifest.clone();
+    less.quality.fields.truncate(2);
+    less.quality.fields.iter_mut().for_each(|field| (field.min, field.max) = (None, None));
+    assert!(open(&sealed, &less, schema).is_ok(), "who states less is not wrong");
 }

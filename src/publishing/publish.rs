@@ -16,6 +16,7 @@ use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data, is_too_dense,
 };
+use crate::dataset::quality::{Detail, Quality};
 use crate::idempotency::IdempotencyKey;
 use crate::identity::document;
 use crate::ingest::Format;
@@ -54,6 +55,12 @@ pub struct Publication {
     /// Further metadata for the catalog.
     #[serde(default)]
     pub about: About,
+    /// How much of the records' quality everyone who sees the dataset may read.
+    #[serde(default)]
+    pub quality: Detail,
+    /// Records that the publisher left out because they are invalid; stated in the manifest.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// A published dataset version.
@@ -78,7 +85,7 @@ pub struct Published {
     /// Whether the dataset had this content and description already: then there is no new version.
     #[serde(default)]
     pub unchanged: bool,
-    /// Terms of the policy that nobody meets at present.
+    /// What may be a mistake: terms of the policy that nobody meets at present, a deprecated schema.
     #[serde(default)]
     pub remarks: Vec<String>,
 }
@@ -159,6 +166,7 @@ impl Publishing {
             blobs: self.published.clone(),
             compiled: compiled.clone(),
             format: publication.format,
+            quality: publication.quality,
             aad: associated_data(self.node.me(), &dataset, version, &compiled.schema.digest()),
             key: key.clone(),
         };
@@ -180,7 +188,8 @@ impl Publishing {
         let once = once.map(|once| once.with_records(hashing));
         let once = once.as_ref();
 
-        let manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
+        let mut manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
+        manifest.quality = Quality { skipped: publication.skipped, fields: assembled.quality.clone() };
         let signed = document::sign(manifest.clone(), &self.node.document_key());
         let cell = format!("{dataset}/{version}");
         let cell = Cell { table: "version", row: &cell, column: "key" };
@@ -202,6 +211,7 @@ impl Publishing {
             published: signed.body().published,
             audience: audience(&policy, &publication.about),
             about: publication.about,
+            quality: signed.body().quality.clone(),
             withdrawn: None,
         };
         let published = Published {
@@ -364,6 +374,7 @@ impl Publishing {
             },
             policy: policy.digest(),
             published: self.node.now(),
+            quality: Quality::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::blob::{Blobs, name_of};
 use crate::core::{parallelism, random};
 use crate::dataset::assemble::{self, AssembleError, Assembled, Job};
 use crate::dataset::container::DataKey;
+use crate::dataset::quality::{Detail, Plan};
 use crate::ingest::{Chunks, Format};
 use crate::node::{Error, Node};
 use crate::schema::CompiledSchema;
@@ -17,6 +18,7 @@ pub(super) struct Sealing {
     pub(super) blobs: Blobs,
     pub(super) compiled: Arc<CompiledSchema>,
     pub(super) format: Format,
+    pub(super) quality: Detail,
     pub(super) aad: Vec<u8>,
     pub(super) key: DataKey,
 }
@@ -37,6 +39,7 @@ impl Sealing {
             threads: parallelism(),
             decoder: decoder.as_ref(),
             validator: self.compiled.validator().map_err(|error| Error::Internal(error.to_string()))?,
+            plan: &Plan::of(&self.compiled.schema, self.quality),
             scratch: &move || Ok(Box::new(blobs.scratch()?)),
             progress: &AtomicU64::new(0),
         };

@@ -42,7 +42,7 @@ impl Publishing {
         let same = newest.withdrawn.is_none()
             && (&newest.title, &newest.description, &newest.about) == (&next.title, &next.description, &next.about)
             && newest.policy_digest == next.policy_digest
-            && before.schema == manifest.schema
+            && (&before.schema, &before.quality) == (&manifest.schema, &manifest.quality)
             && (before.records, before.text.size) == (manifest.records, manifest.text.size);
         if !same {
             return Ok(false);

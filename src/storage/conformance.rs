@@ -193,6 +193,7 @@ fn version(n: u64, of_dataset: u64, audience: &[&str]) -> VersionRow {
         wrapped_key: String::new(),
         published: Timestamp::from_ms(0),
         about: About::default(),
+        quality: Default::default(),
         audience: audience.iter().map(|key| (*key).to_owned()).collect(),
         withdrawn: None,
     }

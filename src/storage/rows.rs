@@ -7,6 +7,7 @@ use crate::core::id::{AgreementId, DatasetId, HoldingId, MessageId, OfferId, Par
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
 use crate::dataset::manifest::SchemaRef;
+use crate::dataset::quality::Quality;
 use crate::identity::endpoint::Endpoint;
 use crate::keys::Cell;
 use schemars::JsonSchema;
@@ -50,6 +51,9 @@ pub struct VersionRow {
     /// Optional metadata from the publisher.
     #[serde(default)]
     pub about: About,
+    /// What the records have in their fields, as the manifest states it.
+    #[serde(default, skip_serializing_if = "Quality::is_empty")]
+    pub quality: Quality,
     /// Participants that may see it: keys of [`crate::policy::Policy::audience`].
     #[serde(default)]
     pub audience: BTreeSet<String>,

@@ -16,6 +16,7 @@ use crosspark::dataset::container::DataKey;
 use crosspark::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data,
 };
+use crosspark::dataset::quality::Plan;
 use crosspark::dataset::release::{self, HPKE, KeyAnswer, KeyRequest, OneTimeKey};
 use crosspark::dataset::unique::in_memory;
 use crosspark::identity::document::{self, Document, MultiSigned, Signed};
@@ -233,6 +234,7 @@ fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
         threads: 1,
         decoder: &*decoder,
         validator: &validator,
+        plan: &Plan::nothing(),
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
@@ -260,6 +262,7 @@ fn manifest(a: &Park, schema: &Schema, assembled: &Assembled, policy: &Policy) -
         },
         policy: policy.digest(),
         published: time(0),
+        quality: Default::default(),
     };
     document::sign(manifest, &a.document)
 }

@@ -41,6 +41,7 @@ pub async fn fill(node: &Services, rows: usize) {
             wrapped_key: String::new(),
             published: node.node.now(),
             about: About { theme: Some(theme), ..About::default() },
+            quality: Default::default(),
             audience: policy.audience(),
             withdrawn: None,
         };

@@ -320,3 +320,79 @@ async fn schemas_come_from_the_alliances_url() {
     assert_eq!(listed(&a, "urn:example:rents", "1.0.0").await["title"], "Rents / 租金", "{}", a.log());
     run.stop();
 }
+
+/// The valid records of a file are published without the others, which everyone who sees the dataset reads; the rejects
+/// are mended and published, too. What the fields have is in manifest, catalog and search, and counted again.
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_records_are_left_out_and_told() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run_a = a.start().await;
+    let schema = "urn:crosspark:schema:economic-indicator";
+    let line = |n: usize| {
+        format!("GDP,A{n},20{:02},{}\n", n % 25, if n.is_multiple_of(10) { "n/a".into() } else { n.to_string() })
+    };
+    let csv = "指标,area,period,value\n".to_owned() + &(0..100).map(line).collect::<String>();
+    let (file, terms) = (a.folder.with_extension("csv"), write(alliance.folder.path(), "terms", &research()));
+    std::fs::write(&file, &csv).unwrap();
+    let publish = |file: PathBuf| {
+        let (terms, park) = (terms.clone(), &a);
+        async move {
+            let args = ["publish", text(&file), "--schema", schema, "--policy", text(&terms), "--title", "GDP"];
+            let more = ["--skip-invalid", "--quality", "bounds"];
+            at(park, "publisher", &[&args[..], &more].concat()).await.unwrap()
+        }
+    };
+    let published = publish(file.clone()).await;
+    assert_eq!(published["records"], 90);
+    let rejects = a.folder.with_extension("rejects.csv");
+    let left_out = std::fs::read_to_string(&rejects).unwrap();
+    assert_eq!(left_out.lines().count(), 11, "{left_out}");
+    assert!(left_out.lines().nth(1).unwrap().starts_with("GDP,A0,2000,n/a,\"/value: "), "{left_out}");
+    let again = crosspark(&[
+        "publish",
+        text(&file),
+        "--schema",
+        schema,
+        "--policy",
+        text(&terms),
+        "--title",
+        "x",
+        "--skip-invalid",
+        "--node",
+        &a.management,
+        "--token",
+        &a.token_of("publisher").await,
+    ]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"), "rejects are never overwritten");
+
+    // Its search index is read when it starts.
+    let run_b = b.start().await;
+    let view = b.request(&a, dataset_of(&published), "research").await;
+    assert_eq!((&view["stage"], &view["records"]), (&json!("verified"), &json!(90)), "{view}");
+    let catalog = b.get("requester", &format!("/v1/catalog?peer={}", a.id)).await;
+    let quality = &catalog["datasets"][0]["quality"];
+    assert_eq!(quality["skipped"], 10, "{catalog}");
+    let field =
+        |name: &str| quality["fields"].as_array().unwrap().iter().find(|one| one["field"] == name).cloned().unwrap();
+    assert_eq!(field("indicator"), json!({"field": "indicator", "present": 90, "distinct": 1}));
+    assert_eq!(field("value"), json!({"field": "value", "present": 90, "distinct": 90, "min": 1, "max": 99}));
+    assert_eq!(field("note")["present"], 0);
+    for _ in 0..200 {
+        if b.get("requester", "/v1/search?q=gdp").await.to_string().contains("\"skipped\":10") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let output = crosspark(&["search", "gdp", "--node", &b.management, "--token", &b.token_of("requester").await]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("10 records left out as invalid") && said.contains("% filled"), "{said}");
+
+    let mended = a.folder.with_extension("mended.csv");
+    std::fs::write(&mended, left_out.replace(",n/a,", ",5,")).unwrap();
+    let published = publish(mended).await;
+    assert_eq!(published["records"], 10);
+    assert!(!a.folder.with_extension("mended.rejects.csv").exists());
+    run_a.stop();
+    run_b.stop();
+}

@@ -13,6 +13,7 @@ use crosspark::contracts::RequestStage;
 use crosspark::core::id::{DatasetId, ParticipantId, ProcessId, Text, TokenId};
 use crosspark::core::json;
 use crosspark::core::time::{Clock, NodeClock, SystemClock, Timestamp};
+use crosspark::dataset::quality::Detail;
 use crosspark::idempotency::IdempotencyKey;
 use crosspark::identity::key::KeyUse;
 use crosspark::identity::register::VerifiedRegister;
@@ -119,6 +120,8 @@ fn publication() -> Publication {
         format: Format::Ndjson,
         dataset: None,
         about: Default::default(),
+        quality: Detail::Bounds,
+        skipped: 0,
     }
 }
 

@@ -1,0 +1,64 @@
+//! Leaves the invalid records of a file out of a publication, and writes them to a file of rejects.
+
+use super::api::Api;
+use super::output;
+use super::validate;
+use crate::core::id::in_url;
+use crate::dataset::select::Selection;
+use crate::durable::write_whole;
+use crate::ingest::{Format, divide};
+use crate::schema::Schema;
+use anyhow::Context;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Seek};
+use std::path::{Path, PathBuf};
+
+/// The valid records of a file, and how many there are besides.
+pub struct Valid {
+    /// A temporary file without a name.
+    pub file: File,
+    /// Invalid records.
+    pub skipped: u64,
+    /// All records.
+    pub records: u64,
+}
+
+/// Where rejects are written: FILE.rejects.csv beside FILE.csv.
+pub fn rejects_beside(file: &Path, format: Format) -> PathBuf {
+    file.with_extension(format!("rejects.{}", format.name()))
+}
+
+/// Divides a file into its valid records and the rejects.
+pub async fn divide_file(
+    api: &Api,
+    schema: &str,
+    file: &Path,
+    format: Format,
+    rejects: &Path,
+) -> anyhow::Result<(Valid, Schema)> {
+    let schema = api.get(&format!("/v1/schemas/{}", in_url(schema))).await.context("the schema")?;
+    let schema = Schema::checked_before(&serde_json::to_vec(&schema)?)?;
+    anyhow::ensure!(!rejects.exists(), "{} exists already; give another name with --rejects", rejects.display());
+    let name = file.display().to_string();
+    let Selection { records, rejected } = validate::select(file, &schema, format)?;
+    let mut valid = validate::temporary_file()?;
+    let mut left_out = Vec::new();
+    let source = BufReader::with_capacity(1 << 20, File::open(file).with_context(|| name.clone())?);
+    divide(source, format, &schema, &rejected, BufWriter::new(&mut valid), &mut left_out).context(name)?;
+    let skipped = rejected.len() as u64;
+    if skipped > 0 {
+        write_whole(rejects, &left_out).with_context(|| rejects.display().to_string())?;
+    }
+    valid.seek(io::SeekFrom::Start(0))?;
+    Ok((Valid { file: valid, skipped, records }, schema))
+}
+
+/// Says what was left out.
+pub fn told(valid: &Valid, rejects: &Path) -> String {
+    let records = output::count(valid.skipped, "record is", "records are");
+    format!(
+        "{records} invalid and left out, of {}. They are in {} with the reasons; mend them and publish again.",
+        valid.records,
+        rejects.display()
+    )
+}
