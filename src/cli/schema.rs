@@ -32,6 +32,8 @@ pub enum Command {
     Diff(Diff),
     /// Validate the good and bad records of a table: each bad one must have the stated violation and no other.
     Test(Test),
+    /// Print a schema in another standard's form, for the tools of data teams.
+    Export(Export),
     /// Write a page that describes a schema, or all built-in ones, in English and Chinese.
     Docs(Docs),
 }
@@ -67,6 +69,15 @@ pub struct Test {
 }
 
 #[derive(clap::Args)]
+pub struct Export {
+    #[command(flatten)]
+    one: One,
+    /// The Open Data Contract Standard v3.1, in JSON, which is YAML as well.
+    #[arg(long, required = true)]
+    odcs: bool,
+}
+
+#[derive(clap::Args)]
 pub struct Docs {
     /// A schema file, or the $id or name of a built-in schema; all built-in ones if absent.
     schema: Option<String>,
@@ -93,6 +104,10 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
         Command::Lint(args) => lint(&args, as_json),
         Command::Diff(args) => diff(&args, as_json),
         Command::Test(args) => test(&args, as_json),
+        Command::Export(args) => {
+            output::json(&schema::contract(&validate::schema(&args.one.schema)?))?;
+            done()
+        }
         Command::Docs(args) => docs(&args, as_json),
     }
 }

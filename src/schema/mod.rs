@@ -3,6 +3,7 @@
 mod advice;
 mod built_in;
 mod compatible;
+mod contract;
 mod cost;
 mod error;
 mod explain;
@@ -15,6 +16,7 @@ mod validator;
 pub use advice::{Advice, Succession, advice, may_follow, succession};
 pub use built_in::{built_in, built_in_text};
 pub use compatible::{Breaking, breaking};
+pub use contract::contract;
 pub use error::SchemaError;
 pub use explain::Language;
 pub use infer::{Proposal, Question, Sketch};

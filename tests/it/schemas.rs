@@ -396,3 +396,28 @@ async fn invalid_records_are_left_out_and_told() {
     run_a.stop();
     run_b.stop();
 }
+
+/// Exported contracts are what the tools of data teams read.
+#[test]
+fn contracts_are_of_the_standard() {
+    let folder = tempfile::tempdir().unwrap();
+    let has_tool =
+        std::process::Command::new("datacontract").arg("--version").output().is_ok_and(|o| o.status.success());
+    if !has_tool {
+        println!("skipped: datacontract is not installed (pip install datacontract-cli)");
+    }
+    for name in ["enterprise", "economic-indicator", "training", "supply-component"] {
+        let contract = good(&["schema", "export", name, "--odcs"]);
+        let schema = good(&["schema", "show", name]);
+        let properties = contract["schema"][0]["properties"].as_array().unwrap();
+        assert_eq!(properties.len(), schema["properties"].as_object().unwrap().len());
+        let keys = properties.iter().filter(|property| property["primaryKey"] == true).count();
+        assert_eq!(keys, schema["x-key"].as_array().unwrap().len(), "{name}");
+        if has_tool {
+            let file = write(folder.path(), &format!("{name}.odcs.yaml"), &contract);
+            let checked = std::process::Command::new("datacontract").args(["lint", text(&file)]).output().unwrap();
+            let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+            assert!(checked.status.success() && said.contains("valid against ODCS v3.1.0"), "{name}: {said}");
+        }
+    }
+}
