@@ -106,10 +106,44 @@ fn enterprises() -> String {
     out
 }
 
+/// Answers of a survey. The header has the fields' Chinese titles.
+fn satisfaction() -> String {
+    let mut numbers = Numbers(87);
+    let mut out = String::from("调查,问题,主题,园区,人群,时期,有效答卷,评分,此前评分,生成的样例,备注\r\n");
+    let note = format!("\"{PAPER}; the year and the number of answers are assumed\"");
+    write!(out, "2024,convenience,convenience,{VR_PARK},,2024,100,8.7,6.2,false,{note}\r\n").unwrap();
+    let topics = ["services", "facilities", "transport", "housing", "talent", "computing"];
+    let groups = ["员工", "企业负责人", "新入驻企业"];
+    for (n, topic) in topics.iter().enumerate() {
+        for group in groups {
+            let (answers, score, before) = (20 + numbers.below(180), 60 + numbers.below(35), 50 + numbers.below(35));
+            let (score, before) = (score as f64 / 10.0, before as f64 / 10.0);
+            write!(out, "2024,q{n},{topic},{VR_PARK},{group},2024,{answers},{score},{before},true,\r\n").unwrap();
+        }
+    }
+    out
+}
+
+/// Flats for talents: no shared schema describes them.
+fn flats() -> String {
+    let mut numbers = Numbers(101);
+    let mut out = String::from("房号,楼层,面积（平方米）,月租（元）,入住日期,已入住\r\n");
+    for n in 0..40u64 {
+        let (floor, area) = (1 + n / 4, 30 + numbers.below(60));
+        let rent = area * (55 + numbers.below(30));
+        let taken = numbers.below(10) < 8;
+        let since = if taken { format!("2025-{:02}-01", 1 + numbers.below(12)) } else { String::new() };
+        write!(out, "A-{floor}0{},{floor},{area},{rent},{since},{taken}\r\n", 1 + n % 4).unwrap();
+    }
+    out
+}
+
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("compute-resources.ndjson"), compute_resources())?;
     std::fs::write(folder.join("park-indicators.csv"), indicators())?;
+    std::fs::write(folder.join("satisfaction.csv"), satisfaction())?;
+    std::fs::write(folder.join("flats.csv"), flats())?;
     std::fs::write(folder.join("enterprises.csv"), enterprises())
 }

@@ -4,15 +4,18 @@ mod park;
 mod story;
 
 use super::outcome::{Outcome, exit};
-use super::{audit, fetch, publish, request};
+use super::{audit, fetch, output, publish, request};
 use crate::contracts::{RequestStage, RequestView};
-use crate::core::id::{ParticipantId, Text};
+use crate::core::id::Text;
 use crate::core::json;
 use crate::dataset::quality::Detail;
-use crate::ingest::Format;
+use crate::ingest::{Format, sketch};
 use crate::publishing::Publication;
 use anyhow::Context;
 use park::{Operator, Park};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,6 +36,8 @@ pub struct Args {
 
 const COMPUTE: &str = include_str!("../../examples/data/compute-resources.ndjson");
 const INDICATORS: &str = include_str!("../../examples/data/park-indicators.csv");
+const SATISFACTION: &str = include_str!("../../examples/data/satisfaction.csv");
+const FLATS: &str = include_str!("../../examples/data/flats.csv");
 const ENTERPRISES: &str = include_str!("../../examples/data/enterprises.csv");
 const RESEARCH: &str = include_str!("../../examples/policies/research.json");
 const MEMBERS: &str = include_str!("../../examples/policies/members.json");
@@ -127,6 +132,7 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
         ),
         (vr, "Indicators of the parks / 园区指标", "economic-indicator", INDICATORS, MEMBERS, Format::Csv),
         (vr, "Enterprises of the park / 园区企业", "enterprise", ENTERPRISES, MEMBERS, Format::Csv),
+        (vr, "Satisfaction with the park / 园区满意度", "satisfaction-survey", SATISFACTION, MEMBERS, Format::Csv),
     ];
     for (n, (park, title, schema, text, policy, format)) in samples.into_iter().enumerate() {
         let file = folder.join(format!("sample-{n}.{}", format.name()));
@@ -140,7 +146,14 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
     story.timing("published_ms");
     let detail = story
         .words(("every record valid under a shared schema, sealed and signed", "每条记录都符合共享模式，已密封并签名"));
-    story.check(("three datasets published", "已发布三个数据集"), true, detail);
+    story.check(("four datasets published", "已发布四个数据集"), true, detail);
+
+    let schema = own_schema(folder, ai).await?;
+    let flats = publication("Flats for talents / 人才公寓", &schema, MEMBERS, Format::Csv)?;
+    let published = publish::send(&ai.publisher()?, &flats, &folder.join("flats.csv")).await?;
+    let detail = format!("{} {} {schema}", published.records, story.words(("records under", "条记录，模式")));
+    let name = ("from a file to a schema of the park, and data under it", "由文件生成园区自有模式，并据此发布数据");
+    story.check(name, published.records == 40, &detail);
 
     let file = folder.join("broken.ndjson");
     std::fs::write(&file, COMPUTE.replacen("\"kind\":\"mixed\"", "\"kind\":\"abacus\"", 1))?;
@@ -152,11 +165,23 @@ async fn publish_samples(folder: &Path, story: &mut Story, ai: &Park, vr: &Park)
     Ok(())
 }
 
+/// Publishes a schema of the park, inferred from a file that no shared schema describes; returns its `$id`.
+async fn own_schema(folder: &Path, park: &Park) -> anyhow::Result<String> {
+    let file = folder.join("flats.csv");
+    std::fs::write(&file, FLATS)?;
+    let id = format!("{}/flats", park.id());
+    let proposal = sketch(std::fs::File::open(&file)?, Format::Csv)?.proposal(&id, "Flats for talents");
+    let api = park.publisher()?;
+    let request = api.request(Method::POST, "/v1/schemas").header(CONTENT_TYPE, "application/json").body(proposal.text);
+    api.send(request).await?;
+    Ok(id)
+}
+
 fn publication(title: &str, schema: &str, policy: &str, format: Format) -> anyhow::Result<Publication> {
     Ok(Publication {
         title: Text::parse(title)?,
         description: "Sample data of the demonstration.".into(),
-        schema: format!("urn:crosspark:schema:{schema}"),
+        schema: if schema.contains(':') { schema.to_owned() } else { format!("urn:crosspark:schema:{schema}") },
         policy: json::read(policy.as_bytes())?,
         format,
         dataset: None,
@@ -166,24 +191,21 @@ fn publication(title: &str, schema: &str, policy: &str, format: Format) -> anyho
     })
 }
 
-async fn ask(consumer: &Park, provider: &Park, purpose: &str) -> anyhow::Result<RequestView> {
+async fn ask(consumer: &Park, provider: &Park, schema: &str, purpose: &str) -> anyhow::Result<RequestView> {
     let api = consumer.requester()?;
-    let dataset = first_dataset(consumer, provider.id()).await?;
-    let view = request::create(&api, provider.id(), &dataset, &Text::parse(purpose)?).await?;
+    let found = api.get(&format!("/v1/catalog?peer={}", provider.id().in_url())).await?;
+    let is_meant = |offered: &&Value| offered["schema"]["id"].as_str().is_some_and(|id| id.ends_with(schema));
+    let offered = output::list(&found, "datasets").iter().find(is_meant);
+    let dataset = offered.and_then(|offered| offered["dataset"].as_str()).context("the catalog lacks the dataset")?;
+    let view = request::create(&api, provider.id(), &dataset.parse()?, &Text::parse(purpose)?).await?;
     request::wait(&api, view, PATIENCE).await
-}
-
-async fn first_dataset(consumer: &Park, provider: &ParticipantId) -> anyhow::Result<crate::core::id::DatasetId> {
-    let found = consumer.requester()?.get(&format!("/v1/catalog?peer={}", provider.in_url())).await?;
-    let dataset = found["datasets"][0]["dataset"].as_str().context("the catalog is empty")?;
-    Ok(dataset.parse()?)
 }
 
 async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
     let asks = ("requests compute resources for research", "为研究用途申请算力资源数据");
     story.line(&format!("Silkroad Visual Beijing Center ({}) {}", story.words(vr.name()), story.words(asks)));
     let begun = story.now();
-    let view = ask(vr, ai, "research").await?;
+    let view = ask(vr, ai, "compute-resource", "research").await?;
     let out = folder.join("compute-resources.ndjson");
     let verified = view.stage == RequestStage::Verified;
     if verified {
@@ -197,7 +219,7 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     story.check(("every value equals the published one", "每个值都与发布的一致"), same, detail);
 
     // In the opposite direction, too: both parks are provider and consumer.
-    let view = ask(ai, vr, "planning").await?;
+    let view = ask(ai, vr, "enterprise", "planning").await?;
     let out = folder.join("from-vr.csv");
     let verified = view.stage == RequestStage::Verified;
     if verified {
@@ -206,6 +228,12 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     story.timing("other_way_ms");
     let detail = format!("{} {}", view.records.unwrap_or(0), story.words(("records as CSV", "条记录，CSV 格式")));
     story.check(("delivered in the opposite direction, too", "反方向同样交付成功"), verified, &detail);
+
+    let view = ask(vr, ai, "/flats", "planning").await?;
+    let verified = view.stage == RequestStage::Verified;
+    let detail = format!("{} {}", view.records.unwrap_or(0), story.words(("records", "条记录")));
+    let name = ("data under a park's own schema, which is fetched with it", "按园区自有模式交付数据，模式随之取得");
+    story.check(name, verified, &detail);
     Ok(())
 }
 
@@ -219,7 +247,7 @@ fn same_records(found: &str, published: &str) -> bool {
 }
 
 async fn refuse(story: &mut Story, ai: &Park, vr: &Park) -> anyhow::Result<()> {
-    let view = ask(vr, ai, "advertising").await?;
+    let view = ask(vr, ai, "compute-resource", "advertising").await?;
     let reason = view.reason.clone().unwrap_or_default();
     let asks = ("the same enterprise requests them for advertising", "同一企业为广告用途申请");
     story.line(&format!("{}: {reason}", story.words(asks)));

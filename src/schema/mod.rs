@@ -157,11 +157,14 @@ fn named<'a>(schema: &'a Schema, header: &str) -> Option<&'a str> {
     if let Some(name) = schema.properties.iter().find(|name| *name == header) {
         return Some(name);
     }
-    let is_title = |value: Option<&Value>| value.and_then(|of| of.get("title")?.as_str()) == Some(header.trim());
-    let titled = |name: &&String| {
+    // A title of its own comes before that of the definition, which several properties may share.
+    let title = |name: &str, part: fn(&Value) -> Option<&Value>| {
         let property = schema.property(name);
-        [property, schema.resolved(property)].iter().any(|part| is_title(Some(part)) || is_title(part.get("x-zh")))
+        let of = |of: &'a Value| part(of)?.get("title")?.as_str();
+        of(property).or_else(|| of(schema.resolved(property)))
     };
+    let header = Some(header.trim());
+    let titled = |name: &&String| title(name, |of| Some(of)) == header || title(name, |of| of.get("x-zh")) == header;
     let mut found = schema.properties.iter().filter(titled);
     found.next().filter(|_| found.next().is_none()).map(String::as_str)
 }
