@@ -1,6 +1,7 @@
 //! Values of arguments that several commands take.
 
 use crate::core::id::Text;
+use crate::ingest::Format;
 use std::path::{Path, PathBuf};
 
 /// `FOLDER.kek`: beside the folder, so that a copy of the folder does not contain it.
@@ -18,4 +19,9 @@ pub fn parse_name(text: &str) -> Result<(String, Text), String> {
         return Err(format!("`{language}` is not a language tag"));
     }
     Ok((language.to_owned(), Text::parse(name).map_err(|error| error.to_string())?))
+}
+
+/// A format of records.
+pub fn parse_format(name: &str) -> Result<Format, String> {
+    Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
 }

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = super::publish::parse_format)]
+    #[arg(long, value_parser = super::args::parse_format)]
     format: Option<Format>,
 }
 

@@ -3,7 +3,7 @@
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
-use super::{report, skip};
+use super::{args, report, skip};
 use crate::catalog::About;
 use crate::core::id::{DatasetId, Text};
 use crate::core::json;
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, default_value = "")]
     description: String,
     /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = parse_format)]
+    #[arg(long, value_parser = args::parse_format)]
     format: Option<Format>,
     /// Id of the dataset of which this is a new version.
     #[arg(long)]
@@ -102,10 +102,6 @@ fn parse_quality(name: &str) -> Result<Detail, String> {
         "bounds" => Ok(Detail::Bounds),
         _ => Err("expected none, counts or bounds".into()),
     }
-}
-
-pub fn parse_format(name: &str) -> Result<Format, String> {
-    Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
 }
 
 /// The first bytes of a file.

@@ -2,7 +2,7 @@
 
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
-use super::{publish, validate};
+use super::{args, validate};
 use crate::ingest::{Format, sketch};
 use crate::schema::Schema;
 use anyhow::Context;
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     title: Option<String>,
     /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = publish::parse_format)]
+    #[arg(long, value_parser = args::parse_format)]
     format: Option<Format>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
-use super::{publish, report};
+use super::{args, report};
 use crate::core::parallelism;
 use crate::core::random::{self, SystemRandomness};
 use crate::dataset::assemble::{self, AssembleError, Job};
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long)]
     schema: String,
     /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = publish::parse_format)]
+    #[arg(long, value_parser = args::parse_format)]
     format: Option<Format>,
     /// Language of the report.
     #[arg(long, default_value = "en", value_parser = parse_language)]

@@ -92,10 +92,8 @@ fn of(schema: &Schema, part: &Value) -> Map<String, Value> {
     property.insert("logicalType".into(), logical.into());
     let mut options: Map<String, Value> =
         keywords.iter().filter_map(|name| Some(((*name).to_owned(), stated(name)?.clone()))).collect();
-    match logical {
-        "date" => drop(options.insert("format".into(), "yyyy-MM-dd".into())),
-        "timestamp" => drop(options.insert("format".into(), "yyyy-MM-dd'T'HH:mm:ssXXX".into())),
-        _ => {}
+    if logical == "date" {
+        options.insert("format".into(), "yyyy-MM-dd".into());
     }
     if !options.is_empty() {
         property.insert("logicalTypeOptions".into(), options.into());
