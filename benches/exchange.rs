@@ -182,6 +182,7 @@ fn offered(n: usize, version: &VersionRow) -> Offered {
         version: Some(1),
         manifest: Some(version.manifest_digest),
         schema: Some(SchemaRef { id: format!("urn:crosspark:schema:{a}"), ..version.schema.clone() }),
+        shared: None,
         records: Some(1_000),
         bytes: Some(100_000),
         published: Some(SystemClock.now().plus_ms(-(n as i64) * 60_000)),

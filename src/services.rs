@@ -153,7 +153,7 @@ impl Services {
         let idempotency = Idempotency::new(node.clone(), secrets.token_key);
         let evidence = Arc::new(Evidence::new(node.clone()));
         let membership = Arc::new(Membership::new(node.clone(), peer.clone()));
-        let schemas = Arc::new(Schemas::new(node.clone(), peer.clone(), schemas));
+        let schemas = Arc::new(Schemas::new(node.clone(), membership.clone(), peer.clone(), schemas));
         let discovery = Arc::new(Discovery::new(node.clone(), peer.clone(), stores.index));
 
         let data_plane =

@@ -21,15 +21,35 @@ impl Alliance {
         breaking: bool,
         now: Timestamp,
     ) -> Result<bool, AllianceError> {
+        let schema = Schema::parse(text).map_err(|error| AllianceError::Refused(error.to_string()))?;
+        if let Some(member) = namespace(schema.id()) {
+            let reason = format!(
+                "{} is in the namespace of {member}: add its proposal (`crosspark schema propose`)",
+                schema.id()
+            );
+            return Err(AllianceError::Refused(reason));
+        }
+        if let Some(owner) = &owner {
+            self.listed(owner)?;
+        }
+        self.add(&schema, text, owner, breaking, now)
+    }
+
+    fn add(
+        &mut self,
+        schema: &Schema,
+        text: &[u8],
+        owner: Option<ParticipantId>,
+        breaking: bool,
+        now: Timestamp,
+    ) -> Result<bool, AllianceError> {
         let refused = AllianceError::Refused;
-        let schema = Schema::parse(text).map_err(|error| refused(error.to_string()))?;
-        let owner = self.owner_of(&schema, owner)?;
         if self.register.body().schemas.iter().any(|entry| entry.digest == schema.digest()) {
             self.write_schema(&schema.digest(), text)?;
             return Ok(false);
         }
         if let Some(old) = self.newest_schema(schema.id())? {
-            schema::may_follow(&schema, &old, breaking).map_err(refused)?;
+            schema::may_follow(schema, &old, breaking).map_err(refused)?;
         }
         // First the text: what a register lists can be had.
         self.write_schema(&schema.digest(), text)?;
@@ -42,21 +62,6 @@ impl Alliance {
         };
         self.next(now, |register| register.schemas.push(entry))?;
         Ok(true)
-    }
-
-    /// The member that maintains a schema: the one in whose namespace it is, or the one given.
-    fn owner_of(&self, schema: &Schema, given: Option<ParticipantId>) -> Result<Option<ParticipantId>, AllianceError> {
-        let owner = match (namespace(schema.id()), given) {
-            (Some(named), Some(given)) if named != given => {
-                let reason = format!("the schema {} is in the namespace of {named}, not of {given}", schema.id());
-                return Err(AllianceError::Refused(reason));
-            }
-            (named, given) => named.or(given),
-        };
-        if let Some(owner) = &owner {
-            self.listed(owner)?;
-        }
-        Ok(owner)
     }
 
     /// Adds a schema that a member proposes, whose statement is signed by one of its keys.
@@ -72,7 +77,11 @@ impl Alliance {
         if stated.body().digest != schema.digest() {
             return Err(AllianceError::Refused("the statement of the proposal is about another schema".into()));
         }
-        self.add_schema(text, Some(stated.into_body().publisher), breaking, now)
+        let publisher = stated.into_body().publisher;
+        if namespace(schema.id()).as_ref() != Some(&publisher) {
+            return Err(AllianceError::Refused(format!("{} is not in the namespace of {publisher}", schema.id())));
+        }
+        self.add(&schema, text, Some(publisher), breaking, now)
     }
 
     /// Deprecates one version of a schema, or all: from `end` on no more data is published under it.
@@ -80,7 +89,7 @@ impl Alliance {
         &mut self,
         id: &str,
         version: Option<&str>,
-        end: Timestamp,
+        end: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<usize, AllianceError> {
         let is_meant = |entry: &SchemaEntry| entry.id == id && version.is_none_or(|version| entry.version == version);
@@ -91,7 +100,7 @@ impl Alliance {
         }
         self.next(now, |register| {
             let entries = register.schemas.iter_mut().filter(|entry| is_meant(entry));
-            entries.for_each(|entry| entry.deprecated = Some(end));
+            entries.for_each(|entry| entry.deprecated = end);
         })?;
         Ok(meant)
     }

@@ -62,6 +62,9 @@ pub struct Offered {
     pub manifest: Option<Digest>,
     /// Schema of the records.
     pub schema: Option<SchemaRef>,
+    /// Whether the reader's register lists the schema; otherwise it is the publisher's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
     /// Number of records.
     pub records: Option<u64>,
     /// Size of the sealed container in bytes.
@@ -166,6 +169,7 @@ impl Offered {
             version: known(value, "crosspark:version"),
             manifest: known(value, "crosspark:manifest"),
             schema: known(value, "crosspark:schema"),
+            shared: None,
             records: known(value, "crosspark:records"),
             bytes: known(value, "crosspark:bytes"),
             published: known(value, "issued"),

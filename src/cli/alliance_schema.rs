@@ -46,13 +46,21 @@ pub struct Deprecate {
     folder: Folder,
     /// $id of the schema.
     id: String,
-    /// Its version; all versions if absent.
-    #[arg(long)]
+    /// Its version.
+    #[arg(long, required_unless_present = "all")]
     version: Option<String>,
-    /// Time from which no more data is published under it: 2027-01-01 (UTC) or 2027-01-01T08:00:00Z.
+    /// All its versions.
+    #[arg(long, conflicts_with = "version")]
+    all: bool,
+    /// Time from which no more data is published under it: 2027-01-01 (UTC) or 2027-01-01T08:00:00Z; `never` makes it
+    /// active again.
     #[arg(long, value_parser = parse_end)]
-    until: Timestamp,
+    until: End,
 }
+
+/// When a schema ends; `None` if it does not.
+#[derive(Clone)]
+struct End(Option<Timestamp>);
 
 /// A park's proposal, as `crosspark schema propose` writes it.
 #[derive(Serialize, Deserialize)]
@@ -63,9 +71,13 @@ struct Proposal {
     statement: String,
 }
 
-fn parse_end(text: &str) -> Result<Timestamp, String> {
+fn parse_end(text: &str) -> Result<End, String> {
+    if text == "never" {
+        return Ok(End(None));
+    }
     let whole_day = || Timestamp::parse(&format!("{text}T00:00:00Z"));
-    Timestamp::parse(text).or_else(|error| whole_day().map_err(|_| error.to_string()))
+    let end = Timestamp::parse(text).or_else(|error| whole_day().map_err(|_| error.to_string()));
+    end.map(|end| End(Some(end)))
 }
 
 pub fn run(command: Command, as_json: bool) -> Outcome {
@@ -115,13 +127,18 @@ fn add(args: Add, as_json: bool) -> Outcome {
 
 fn deprecate(args: &Deprecate, as_json: bool) -> Outcome {
     let mut alliance = args.folder.open()?;
-    let count = alliance.deprecate_schema(&args.id, args.version.as_deref(), args.until, SystemClock.now())?;
+    let (now, end) = (SystemClock.now(), args.until.0);
+    let count = alliance.deprecate_schema(&args.id, args.version.as_deref(), end, now)?;
     if as_json {
         return list(&alliance, true);
     }
     let versions = output::count(count as u64, "version", "versions");
-    let (id, until) = (&args.id, args.until);
-    changed(&alliance, as_json, format_args!("{versions} of {id} may be used until {until}"));
+    let end = match end {
+        None => "active again".to_owned(),
+        Some(end) if end <= now => "deprecated at once".to_owned(),
+        Some(end) => format!("deprecated from {end} on"),
+    };
+    changed(&alliance, as_json, format_args!("{versions} of {}: {end},", args.id));
     done()
 }
 

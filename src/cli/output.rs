@@ -128,7 +128,10 @@ pub fn terms(offered: &Value) -> String {
 
 /// What the catalog says of a dataset: title, then id and park, version, records, schema, time, terms.
 pub fn dataset(offered: &Value, park: &str) -> (String, Vec<String>) {
-    let schema = offered.get("schema").map(|schema| text(schema, "id")).unwrap_or_default();
+    let schema = offered.get("schema").map(|schema| joined([text(schema, "id"), text(schema, "version")], " "));
+    let schema = schema.unwrap_or_default();
+    let own = offered.get("shared") == Some(&Value::Bool(false));
+    let schema = if own { format!("{schema} (a schema of the park)") } else { schema };
     let version = text(offered, "version");
     let version = if version.is_empty() { version } else { format!("version {version}") };
     let sealed = offered.get("bytes").and_then(Value::as_u64).map(|count| format!("{} sealed", bytes(count)));
@@ -156,8 +159,8 @@ fn quality(offered: &Value) -> String {
     let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or(0);
     let (records, skipped) = (number(offered, "records"), number(quality, "skipped"));
     let fields = list(quality, "fields");
-    let filled: u64 = fields.iter().map(|field| number(field, "present")).sum();
-    let filled = match records * fields.len() as u64 {
+    let filled: u128 = fields.iter().map(|field| u128::from(number(field, "present"))).sum();
+    let filled = match u128::from(records) * fields.len() as u128 {
         0 => String::new(),
         all => format!(
             "{}, {} % filled (--json shows each)",

@@ -165,8 +165,11 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         Some(valid) => send_file(&api, &publication, tokio::fs::File::from_std(valid.file)).await,
         None => send(&api, &publication, &args.file).await,
     };
-    if let Some(told) = told {
-        note!("{told}");
+    match (told, &published) {
+        (Some(told), Ok(_)) => note!("{told}"),
+        // The same command can be given again.
+        (Some(_), Err(_)) => std::fs::remove_file(&rejects).with_context(|| rejects.display().to_string())?,
+        (None, _) => {}
     }
     let published = match published {
         Err(error) => return refused(error, &name, as_json),

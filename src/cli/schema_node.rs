@@ -3,9 +3,11 @@
 use super::api::{Api, NodeArgs};
 use super::outcome::{Outcome, done};
 use super::output::{self, note, say};
+use super::validate;
 use crate::core::id::in_url;
 use crate::core::json;
 use crate::durable::write_whole;
+use crate::schema::{self, Schema};
 use anyhow::Context;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
@@ -19,6 +21,9 @@ pub struct Add {
     /// Accept that records which were valid may be refused. The major version must be larger, too.
     #[arg(long)]
     breaking: bool,
+    /// Publish it although `crosspark schema lint` finds shortcomings. What is published stays published.
+    #[arg(long)]
+    unfinished: bool,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -40,7 +45,15 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 pub async fn add(args: Add, as_json: bool) -> Outcome {
     let name = args.file.display();
-    let schema = std::fs::read(&args.file).with_context(|| name.to_string())?;
+    let schema = validate::read_schema(&args.file)?;
+    let advice = schema::advice(&Schema::parse(&schema).with_context(|| name.to_string())?);
+    if !advice.is_empty() && !args.unfinished {
+        let count = output::count(advice.len() as u64, "shortcoming", "shortcomings");
+        anyhow::bail!(
+            "{name} has {count}, and what is published stays published: `crosspark schema lint {name}` names them; mend \
+             them, or give --unfinished"
+        );
+    }
     let api = Api::new(&args.node)?;
     let path = if args.breaking { "/v1/schemas?breaking=true" } else { "/v1/schemas" };
     let request = api.request(Method::POST, path).header(CONTENT_TYPE, "application/json").body(schema);
@@ -50,13 +63,11 @@ pub async fn add(args: Add, as_json: bool) -> Outcome {
         return done();
     }
     let (id, version) = (text(&added, "id"), text(&added, "version"));
-    say!(
-        "{id} {version} is a schema of this park now. Publish data under it: crosspark publish FILE --schema {id} ..."
-    );
-    let advice = added.get("advice").and_then(Value::as_array).map_or(0, Vec::len);
-    if advice > 0 {
-        let count = output::count(advice as u64, "shortcoming", "shortcomings");
-        say!("It has {count}; `crosspark schema lint {name}` names them.");
+    match added.get("new").and_then(Value::as_bool) {
+        Some(false) => say!("{id} {version} was a schema of this park already; nothing changes."),
+        _ => {
+            say!("{id} {version} is a schema of this park now. Publish data: crosspark publish FILE --schema {id} ...")
+        }
     }
     done()
 }

@@ -5,7 +5,6 @@ use super::output;
 use super::validate;
 use crate::core::id::in_url;
 use crate::dataset::select::Selection;
-use crate::durable::write_whole;
 use crate::ingest::{Format, divide};
 use crate::schema::Schema;
 use anyhow::Context;
@@ -38,17 +37,24 @@ pub async fn divide_file(
 ) -> anyhow::Result<(Valid, Schema)> {
     let schema = api.get(&format!("/v1/schemas/{}", in_url(schema))).await.context("the schema")?;
     let schema = Schema::checked_before(&serde_json::to_vec(&schema)?)?;
-    anyhow::ensure!(!rejects.exists(), "{} exists already; give another name with --rejects", rejects.display());
     let name = file.display().to_string();
+    anyhow::ensure!(file.is_file(), "{name} is not a file; with --skip-invalid it is read twice");
     let Selection { records, rejected } = validate::select(file, &schema, format)?;
-    let mut valid = validate::temporary_file()?;
-    let mut left_out = Vec::new();
-    let source = BufReader::with_capacity(1 << 20, File::open(file).with_context(|| name.clone())?);
-    divide(source, format, &schema, &rejected, BufWriter::new(&mut valid), &mut left_out).context(name)?;
     let skipped = rejected.len() as u64;
-    if skipped > 0 {
-        write_whole(rejects, &left_out).with_context(|| rejects.display().to_string())?;
+    anyhow::ensure!(skipped < records, "all {records} records of {name} are invalid; nothing was published");
+    let mut valid = validate::temporary_file()?;
+    let source = BufReader::with_capacity(1 << 20, File::open(file).with_context(|| name.clone())?);
+    let to = BufWriter::new(&mut valid);
+    match skipped {
+        0 => divide(source, format, &schema, &rejected, to, io::sink()),
+        _ => {
+            let left_out = File::options().write(true).create_new(true).open(rejects);
+            let left_out =
+                left_out.with_context(|| format!("{}: give another name with --rejects", rejects.display()))?;
+            divide(source, format, &schema, &rejected, to, BufWriter::new(left_out))
+        }
     }
+    .context(name)?;
     valid.seek(io::SeekFrom::Start(0))?;
     Ok((Valid { file: valid, skipped, records }, schema))
 }
@@ -57,7 +63,8 @@ pub async fn divide_file(
 pub fn told(valid: &Valid, rejects: &Path) -> String {
     let records = output::count(valid.skipped, "record is", "records are");
     format!(
-        "{records} invalid and left out, of {}. They are in {} with the reasons; mend them and publish again.",
+        "{records} invalid and left out, of {}. They are in {} with the reasons. Mend them there, and publish them as a \
+         dataset of their own, or together with the others as the next version (--dataset).",
         valid.records,
         rejects.display()
     )

@@ -3,6 +3,7 @@
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
 use super::{args, report};
+use crate::core::json;
 use crate::core::parallelism;
 use crate::core::random::{self, SystemRandomness};
 use crate::dataset::assemble::{self, AssembleError, Job};
@@ -15,6 +16,8 @@ use crate::ingest::{Chunks, Format};
 use crate::schema::{Language, Schema, built_in};
 use anyhow::Context;
 use indicatif::ProgressBarIter;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -51,18 +54,38 @@ fn parse_language(text: &str) -> Result<Language, String> {
 /// A schema from a file, or the newest built-in one with this `$id` or name.
 pub fn schema(name: &str) -> anyhow::Result<Schema> {
     if Path::new(name).is_file() {
-        let text = std::fs::read(name).with_context(|| format!("the schema {name}"))?;
+        let text = read_schema(Path::new(name))?;
         return Schema::parse(&text).with_context(|| format!("the schema {name}"));
     }
     let known = built_in();
-    let names = |schema: &Schema| schema.id() == name || schema.id().rsplit(':').next() == Some(name);
-    let all: Vec<&str> = known.iter().map(Schema::id).collect();
-    let unknown = format!("`{name}` is neither a file nor a built-in schema; there are {}", all.join(", "));
-    known.iter().find(|schema| names(schema)).cloned().context(unknown)
+    let (id, version) = name.rsplit_once('@').map_or((name, None), |(id, version)| (id, Some(version)));
+    let names = |schema: &&Schema| {
+        (schema.id() == id || schema.id().rsplit(':').next() == Some(id))
+            && version.is_none_or(|version| schema.version() == version)
+    };
+    let all: BTreeSet<&str> = known.iter().filter_map(|schema| schema.id().rsplit(':').next()).collect();
+    let all: Vec<&str> = all.into_iter().collect();
+    let unknown = format!(
+        "`{name}` is neither a file nor a built-in schema; `crosspark schema show {name} > FILE` gets one of a node, and \
+         built in are {}",
+        all.join(", ")
+    );
+    known.iter().find(names).cloned().context(unknown)
 }
 
 fn temporary() -> io::Result<Box<dyn Temporary>> {
     Ok(Box::new(temporary_file()?))
+}
+
+/// The text of a schema file, without a byte order mark.
+pub fn read_schema(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let name = file.display();
+    let text = std::fs::read(file).with_context(|| format!("the schema {name}"))?;
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").map_or(text.clone(), <[u8]>::to_vec);
+    if json::read_value(&text).is_ok_and(|value| value.get("statement").is_some_and(Value::is_string)) {
+        anyhow::bail!("{name} is a proposal, for `crosspark alliance schema add`");
+    }
+    Ok(text)
 }
 
 /// A temporary file without a name.

@@ -3,6 +3,7 @@
 use super::limits::TEXT_CHARS_MAX;
 use super::random::{self, Random};
 use super::time::Timestamp;
+use super::visible::{is_invisible, is_override};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
@@ -51,8 +52,12 @@ const OWN: &str = r"^[A-Za-z0-9:_-]*$";
 const PARTICIPANT: &str = concat!("^", did!(), "$");
 const KEY: &str = concat!("^", did!(), "#key-(0|[1-9][0-9]{0,8})$");
 const ORIGIN: &str = r"^[a-z0-9.-]+(%3A[1-9][0-9]*)?/log/[1-9][0-9]*$";
-/// No control characters, no white space at the ends.
-const TEXT: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
+/// No control characters and directional overrides; no white space and invisible characters at the ends.
+const TEXT: &str = concat!(
+    r"^[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\xad\u180e\u200b-\u200f\u2060-\u2064\u3164\ufeff]",
+    r"([^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*",
+    r"[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\xad\u180e\u200b-\u200f\u2060-\u2064\u3164\ufeff])?$"
+);
 
 macro_rules! text_type {
     ($name:ident, $pattern:expr) => {
@@ -264,7 +269,9 @@ impl Text {
     /// Accepts `text` unmodified, or rejects it.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         is_text(text).then(|| Self(text.to_owned())).ok_or_else(|| {
-            refuse("name or short text", text, "1 to 200 characters, no control characters, no space at the ends")
+            let rule =
+                "1 to 200 characters, no control characters or directional overrides, nothing invisible at the ends";
+            refuse("name or short text", text, rule)
         })
     }
 }
@@ -272,8 +279,10 @@ impl Text {
 fn is_text(text: &str) -> bool {
     !text.is_empty()
         && text.chars().count() <= TEXT_CHARS_MAX
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(|c| c.is_control() || is_override(c))
         && text.trim() == text
+        && !text.starts_with(is_invisible)
+        && !text.ends_with(is_invisible)
 }
 
 text_type!(Text, TEXT);

@@ -82,8 +82,8 @@ pub const INFERRED_FIELDS_MAX: usize = 2_000;
 pub const INFERRED_MEMBERS_MAX: usize = 100;
 /// Levels within a field that are described.
 pub const INFERRED_DEPTH_MAX: usize = 8;
-/// Different values of a field by which it is still known to be a key.
-pub const INFERRED_KEYS_MAX: usize = 2_000_000;
+/// Different values, of all fields together, by which keys are known.
+pub const INFERRED_KEYS_MAX: usize = 10_000_000;
 /// Invalid records that a publication may leave out.
 pub const SKIPPED_MAX: usize = 100_000;
 /// Fields of a dataset whose quality is stated.

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod random;
 pub mod time;
 pub mod trace;
+pub mod visible;
 
 /// Threads for work that takes all cores: validating, sealing, verifying.
 pub fn parallelism() -> usize {

@@ -3,7 +3,7 @@
 use super::container::{DataKey, Sealer};
 use super::frame::{self, Compressor, Frame};
 use super::ordered;
-use super::quality::{FieldQuality, Plan, Tally};
+use super::quality::{Counting, FieldQuality, Plan, Tallies};
 use super::report::Rejection;
 use super::unique::{KeyHasher, Scratch, Seen, Unique};
 use crate::core::digest::{Digest, KeyedDigest, KeyedHasher};
@@ -83,8 +83,6 @@ struct Worked {
     found: Rejection,
     /// Keys of the valid records.
     keys: Vec<Seen>,
-    /// Counts of the valid records' fields.
-    tally: Tally,
 }
 
 struct Piece {
@@ -116,7 +114,8 @@ pub fn examine(
 ) -> Result<Rejection, AssembleError> {
     let (mut found, mut unique) = (Rejection::default(), Unique::new(job.scratch));
     let (hasher, doomed) = (KeyHasher::default(), AtomicBool::new(true));
-    let worker = || worker(job, &hasher, &doomed);
+    let tallies = Tallies::default();
+    let worker = || worker(job, &hasher, &doomed, &tallies);
     let sink = |worked: Worked| {
         job.progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
         found.append(worked.found);
@@ -134,11 +133,13 @@ fn worker<'a>(
     job: &Job<'a>,
     hasher: &KeyHasher,
     doomed: &'a AtomicBool,
+    tallies: &'a Tallies,
 ) -> Result<impl FnMut(Chunk) -> Worked + use<'a>, AssembleError> {
     let compressor = Compressor::new().map_err(AssembleError::Sink)?;
     let mut worker = Worker { tape: job.validator.tape(), compressor, hasher: hasher.clone() };
+    let mut counting = tallies.one(job.plan);
     let (decoder, validator, plan) = (job.decoder, job.validator, job.plan);
-    Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, plan, doomed))
+    Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, (plan, &mut counting), doomed))
 }
 
 /// Reads chunks from `source`, validates all records and seals them into `out` with `key`; returns `out` if all are valid.
@@ -155,11 +156,11 @@ pub fn assemble<W: Write>(
     let mut frames: Vec<Frame> = Vec::new();
     let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
-    let (hasher, mut unique, mut tally) = (KeyHasher::default(), Unique::new(job.scratch), job.plan.tally());
+    let (hasher, mut unique, tallies) = (KeyHasher::default(), Unique::new(job.scratch), Tallies::default());
     // After an invalid record nothing will be published; the remaining records are only validated, for the report.
     let doomed = AtomicBool::new(false);
 
-    let worker = || worker(job, &hasher, &doomed);
+    let worker = || worker(job, &hasher, &doomed, &tallies);
     let sink = |worked: Worked| {
         source_hash.update(&worked.head);
         source_hash.update(&worked.bytes);
@@ -169,7 +170,6 @@ pub fn assemble<W: Write>(
         if rejection.invalid > 0 {
             return Ok(());
         }
-        tally.merge(worked.tally);
         for piece in worked.pieces {
             text_hash.update(&piece.text);
             sealer.write_all(&piece.compressed).map_err(AssembleError::Sink)?;
@@ -202,7 +202,7 @@ pub fn assemble<W: Write>(
         text_size,
         text_digest: text_hash.finish(),
         source_digest: source_hash.finish(),
-        quality: tally.finish(job.plan),
+        quality: tallies.sum(job.plan).finish(job.plan),
         frames: frames.len() as u64,
         digest,
         size,
@@ -222,7 +222,7 @@ impl Worker {
         chunk: Chunk,
         decoder: &dyn Decoder,
         validator: &Validator,
-        plan: &Plan,
+        (plan, counting): (&Plan, &mut Counting<'_>),
         doomed: &AtomicBool,
     ) -> Worked {
         let mut worked = Worked {
@@ -231,7 +231,6 @@ impl Worker {
             pieces: Vec::new(),
             found: Rejection::default(),
             keys: Vec::new(),
-            tally: plan.tally(),
         };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
         let mut in_frame = 0u32;
@@ -261,7 +260,7 @@ impl Worker {
             if doomed.load(Ordering::Relaxed) {
                 return;
             }
-            worked.tally.add(plan, tape, &mut key);
+            counting.add(plan, tape, &mut key);
             text.push(b'\n');
             in_frame += 1;
             if text.len() >= limits::FRAME_TEXT_BYTES {
@@ -303,6 +302,20 @@ pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violati
         Ok(()) if validator.is_valid(tape) => Vec::new(),
         Ok(()) => validator.validate(tape),
     }
+}
+
+/// Likewise, and checks the size of its canonical form, which can be longer than `json`.
+pub fn check_whole(tape: &mut Tape, json: &[u8], validator: &Validator, buffer: &mut Vec<u8>) -> Vec<Violation> {
+    let mut found = check(tape, json, validator);
+    // 1e20 becomes 21 digits.
+    if found.is_empty() && json.len() > limits::RECORD_BYTES_MAX / 8 {
+        buffer.clear();
+        tape.write_canonical(buffer);
+        if buffer.len() > limits::RECORD_BYTES_MAX {
+            found = vec![too_long()];
+        }
+    }
+    found
 }
 
 /// Parses one record.

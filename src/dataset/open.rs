@@ -5,7 +5,7 @@ use super::container::{DataKey, Opened};
 use super::frame::{self, Decompressor, Frame, FrameError};
 use super::manifest::{ALGORITHM, Manifest, SEGMENT_BYTES};
 use super::ordered;
-use super::quality::{self, Plan, Tally};
+use super::quality::{self, Counting, Plan, Tallies};
 use super::unique::{KeyHasher, Repeated, Scratch, Seen, Unique};
 use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
@@ -122,7 +122,7 @@ impl<R: Read + Seek + Send> Package<R> {
         scratch: &Scratch<'_>,
         stop: &Stop,
     ) -> Result<(), OpenError> {
-        let ((validator, plan), mut all) = (schema, schema.1.tally());
+        let ((validator, plan), tallies) = (schema, Tallies::default());
         let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
         let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
         let mut size = 0u64;
@@ -138,16 +138,15 @@ impl<R: Read + Seek + Send> Package<R> {
         };
         let worker = || {
             let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
-            let (mut tape, hasher) = (Tape::default(), hasher.clone());
+            let (mut tape, hasher, mut counting) = (Tape::default(), hasher.clone(), tallies.one(plan));
             Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<Checked, OpenError> {
                 let text = decompressor.decompress(&bytes)?;
-                let (keys, tally) = check_frame(&frame, &text, &mut tape, (validator, plan), &hasher)?;
-                Ok(Checked { text, keys, tally })
+                let keys = check_frame(&frame, &text, &mut tape, validator, (plan, &mut counting), &hasher)?;
+                Ok(Checked { text, keys })
             })
         };
         ordered::run(threads, source, worker, |checked: Result<Checked, OpenError>| {
-            let Checked { text, keys, tally } = checked?;
-            all.merge(tally);
+            let Checked { text, keys } = checked?;
             unique.add(&keys).map_err(OpenError::Sink)?;
             if let Some(repeated) = unique.early() {
                 return Err(repeats(validator, &repeated));
@@ -164,7 +163,7 @@ impl<R: Read + Seek + Send> Package<R> {
         }
         compare("bytes of text", manifest.text.size, size)?;
         compare("the text's keyed digest", manifest.text.digest, hash.finish())?;
-        match quality::difference(&manifest.quality.fields, &all.finish(plan)) {
+        match quality::difference(&manifest.quality.fields, &tallies.sum(plan).finish(plan)) {
             Some((stated, found)) => Err(OpenError::Contradiction { what: "the quality", stated, found }),
             None => Ok(()),
         }
@@ -202,18 +201,18 @@ fn repeats(validator: &Validator, repeated: &Repeated) -> OpenError {
 struct Checked {
     text: Vec<u8>,
     keys: Vec<Seen>,
-    tally: Tally,
 }
 
-/// Checks the records of a frame; returns their keys, and counts their fields.
+/// Checks the records of a frame, and counts their fields; returns their keys.
 fn check_frame(
     frame: &Frame,
     text: &[u8],
     tape: &mut Tape,
-    (validator, plan): (&Validator, &Plan),
+    validator: &Validator,
+    (plan, counting): (&Plan, &mut Counting<'_>),
     hasher: &KeyHasher,
-) -> Result<(Vec<Seen>, Tally), OpenError> {
-    let (mut canonical, mut key, mut keys, mut tally) = (Vec::new(), Vec::new(), Vec::new(), plan.tally());
+) -> Result<Vec<Seen>, OpenError> {
+    let (mut canonical, mut key, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     let mut number = frame.first_record;
     let body = text.strip_suffix(b"\n").unwrap_or_default();
     let mut begin = 0;
@@ -238,7 +237,7 @@ fn check_frame(
         if !validator.key().is_empty() {
             keys.push(hasher.seen(tape, validator.key(), number, &mut key));
         }
-        tally.add(plan, tape, &mut key);
+        counting.add(plan, tape, &mut key);
     }
-    compare("records of a frame", u64::from(frame.records), number - frame.first_record).map(|()| (keys, tally))
+    compare("records of a frame", u64::from(frame.records), number - frame.first_record).map(|()| keys)
 }

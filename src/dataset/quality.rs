@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_64 as hash;
 
 /// How much of the quality is published.
@@ -100,7 +101,20 @@ enum Ordered {
 impl Plan {
     /// The properties of a schema, at most [`limits::QUALITY_FIELDS_MAX`], in this detail.
     pub fn of(schema: &Schema, detail: Detail) -> Self {
+        let names = schema.columns().into_iter().map(|(name, _)| name);
+        Self::of_names(schema, names, detail)
+    }
+
+    /// The fields of which a manifest states something.
+    pub fn stated(schema: &Schema, quality: &Quality) -> Self {
+        Self::of_names(schema, quality.fields.iter().map(|field| field.field.as_str()), Detail::Bounds)
+    }
+
+    fn of_names<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>, detail: Detail) -> Self {
         let ordered = |name: &str| {
+            if detail != Detail::Bounds {
+                return Ordered::Not;
+            }
             let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
             let stated = |keyword: &str| schema.keyword(&pointer, keyword).and_then(Value::as_str);
             match (stated("type"), stated("format")) {
@@ -110,8 +124,7 @@ impl Plan {
             }
         };
         let most = if detail == Detail::None { 0 } else { limits::QUALITY_FIELDS_MAX };
-        let fields = schema.columns().into_iter().take(most);
-        Self { fields: fields.map(|(name, _)| (name.to_owned(), ordered(name))).collect(), detail }
+        Self { fields: names.take(most).map(|name| (name.to_owned(), ordered(name))).collect(), detail }
     }
 
     /// Nothing is counted.
@@ -122,6 +135,45 @@ impl Plan {
     /// An empty tally.
     pub fn tally(&self) -> Tally {
         Tally { counts: self.fields.iter().map(|_| Count::default()).collect(), shape: Vec::new() }
+    }
+}
+
+/// The tallies of several workers. Their sum does not depend on who counted what.
+#[derive(Debug, Default)]
+pub struct Tallies(Mutex<Vec<Tally>>);
+
+impl Tallies {
+    /// A tally that is added when it is dropped.
+    pub fn one<'a>(&'a self, plan: &Plan) -> Counting<'a> {
+        Counting { tally: Some(plan.tally()), to: self }
+    }
+
+    /// The sum.
+    pub fn sum(self, plan: &Plan) -> Tally {
+        let mut sum = plan.tally();
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().for_each(|tally| sum.merge(tally));
+        sum
+    }
+}
+
+/// A worker's tally.
+pub struct Counting<'a> {
+    tally: Option<Tally>,
+    to: &'a Tallies,
+}
+
+impl Counting<'_> {
+    /// Adds the record on `tape`.
+    pub fn add(&mut self, plan: &Plan, tape: &Tape, buffer: &mut Vec<u8>) {
+        if let Some(tally) = &mut self.tally {
+            tally.add(plan, tape, buffer);
+        }
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.to.0.lock().unwrap_or_else(PoisonError::into_inner).extend(self.tally.take());
     }
 }
 
@@ -179,15 +231,18 @@ pub fn difference(stated: &[FieldQuality], found: &[FieldQuality]) -> Option<(St
     let same = |one: &FieldQuality, other: &FieldQuality| {
         let near = one.distinct.abs_diff(other.distinct) <= if one.estimated { other.distinct / 20 } else { 0 };
         let bound = |one: &Option<Value>, other: &Option<Value>| one.is_none() || number(one) == number(other);
-        one.present == other.present && near && bound(&one.min, &other.min) && bound(&one.max, &other.max)
+        let whole = one.min.is_some() == one.max.is_some() && one.estimated == other.estimated;
+        one.present == other.present && whole && near && bound(&one.min, &other.min) && bound(&one.max, &other.max)
     };
     let words = |one: Option<&FieldQuality>| match one {
         Some(one) => serde_json::to_string(one).unwrap_or_default(),
         None => "nothing".to_owned(),
     };
+    let mut seen = HashSet::new();
     stated.iter().find_map(|one| {
         let other = found.iter().find(|other| other.field == one.field);
-        (!other.is_some_and(|other| same(one, other))).then(|| (words(Some(one)), words(other)))
+        let good = seen.insert(&one.field) && other.is_some_and(|other| same(one, other));
+        (!good).then(|| (words(Some(one)), words(other)))
     })
 }
 

@@ -41,7 +41,7 @@ pub fn select(
             let (mut records, mut rejected, mut broken, mut keys) = (0, Vec::new(), Vec::new(), Vec::new());
             let mut record = |line: u64, json: &[u8]| {
                 records += 1;
-                let violations = assemble::check(&mut tape, json, validator);
+                let violations = assemble::check_whole(&mut tape, json, validator, &mut buffer);
                 if !violations.is_empty() {
                     rejected.push((line, violations));
                 } else if !validator.key().is_empty() {

@@ -10,7 +10,7 @@ use crate::core::{limits, parallelism};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::{OpenError, Package, Stop};
-use crate::dataset::quality::{Detail, Plan};
+use crate::dataset::quality::Plan;
 use crate::dataset::unique::Temporary;
 use crate::identity::document::{self, Signed};
 use crate::negotiation::Role;
@@ -47,8 +47,7 @@ impl Downloads {
             let _room = blobs.space().promise(needed).map_err(no_room)?;
             let scratch = || Ok(Box::new(blobs.scratch()?) as Box<dyn Temporary>);
             // What the manifest does not state need not be counted.
-            let detail = if body.quality.fields.is_empty() { Detail::None } else { Detail::Bounds };
-            let plan = Plan::of(&schema.schema, detail);
+            let plan = Plan::stated(&schema.schema, &body.quality);
             match package.verify(parallelism(), &data_key, &body, (validator, &plan), &scratch, &stopped) {
                 // The disk, not the data.
                 Err(OpenError::Sink(error)) => Err(Failure::Transient(format!("it could not be verified: {error}"))),

@@ -132,6 +132,8 @@ impl Discovery {
     /// This node's own datasets.
     pub async fn own_datasets(&self, after: Option<&DatasetId>, limit: usize) -> Result<Vec<Offered>, Error> {
         let rows = self.node.store().datasets(after, limit).await?;
-        Ok(rows.into_iter().map(offered).collect())
+        let mut own: Vec<Offered> = rows.into_iter().map(offered).collect();
+        self.mark_shared(&mut own);
+        Ok(own)
     }
 }

@@ -104,7 +104,9 @@ impl Discovery {
         if texts.into_iter().flatten().any(|text| text.chars().count() > max) {
             return Err(Error::invalid("query", format!("a search must have at most {max} characters")));
         }
-        self.index.search(query, self.node.now()).await.map_err(unavailable)
+        let mut page = self.index.search(query, self.node.now()).await.map_err(unavailable)?;
+        self.mark_shared(page.datasets.iter_mut().map(|hit| &mut hit.offered));
+        Ok(page)
     }
     /// A peer's current catalog, and the number of datasets left out because they were not understood.
     pub async fn peer_catalog(&self, peer: &ParticipantId) -> Result<(Vec<Offered>, usize), Error> {
@@ -125,6 +127,7 @@ impl Discovery {
                 break;
             }
         }
+        self.mark_shared(&mut read);
         Ok((read, unknown))
     }
 }

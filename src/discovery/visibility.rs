@@ -43,6 +43,7 @@ pub fn offered(row: VersionRow) -> Offered {
         version: Some(row.version),
         manifest: Some(row.manifest_digest),
         schema: Some(row.schema),
+        shared: None,
         records: Some(row.records),
         bytes: Some(row.bytes),
         published: Some(row.published),

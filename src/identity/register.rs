@@ -250,7 +250,7 @@ pub enum RegisterError {
     Fork(u64),
     /// Its predecessor is not the installed register.
     #[error(
-        "register {found} is not the successor of {installed}: install the registers between them first (the operator keeps them in `registers`)"
+        "register {found} is not the successor of {installed}: install the registers between them first: `crosspark members install FOLDER` takes them all from the operator's folder"
     )]
     Gap {
         /// Sequence offered.

@@ -1,9 +1,12 @@
 //! Strict CSV by RFC 4180: commas, double quotes, a header of property names or their titles. An empty cell is an absent property.
 
-use super::rejects::PROBLEM;
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::{ColumnType, Schema, Violation};
+use std::ops::Range;
+
+/// The column with the reason why a row was left out of a publication; it is not read.
+pub const PROBLEM: &str = "x-problem";
 
 /// State of the scanner between two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,17 +89,34 @@ pub struct CsvDecoder {
 impl CsvDecoder {
     /// Reads the header row; each column must be a property of the schema, by name or title, and occur once.
     pub fn new(header: &[u8], schema: &Schema) -> Result<Self, String> {
-        Self::with(header, |name| {
-            let found = schema.column(name).map(|(property, kind)| (property.to_owned(), kind));
-            found.ok_or_else(|| {
-                let names: Vec<&str> = schema.columns().into_iter().map(|(name, _)| name).collect();
-                format!(
-                    "line 1: the column `{name}` is neither a property of {} nor the title of one; rename it to one of: {}",
-                    schema.id(),
-                    names.join(", ")
-                )
-            })
-        })
+        let (titles, mut unknown) = (schema.titles(), Vec::new());
+        let decoder = Self::with(header, |name| {
+            let found = titles.column(name).map(|(property, kind)| (property.to_owned(), kind));
+            // All of them are told at once.
+            Ok(found.unwrap_or_else(|| {
+                unknown.push(name.to_owned());
+                (format!("\0{}", unknown.len()), ColumnType::String)
+            }))
+        })?;
+        if unknown.is_empty() { Ok(decoder) } else { Err(decoder.unknown_columns(&unknown, schema)) }
+    }
+
+    fn unknown_columns(&self, unknown: &[String], schema: &Schema) -> String {
+        let free =
+            schema.columns().into_iter().filter(|(name, _)| self.columns.iter().all(|column| column.name != *name));
+        let titled = |(name, _): (&str, ColumnType)| match schema.property_title(name) {
+            Some(title) => format!("{name} ({title})"),
+            None => name.to_owned(),
+        };
+        let free: Vec<String> = free.take(limits::NAMES_IN_ERRORS_MAX).map(titled).collect();
+        let unknown = &unknown[..unknown.len().min(limits::NAMES_IN_ERRORS_MAX)];
+        let (columns, verb) = if unknown.len() == 1 { ("column", "is") } else { ("columns", "are") };
+        format!(
+            "line 1: the {columns} `{}` {verb} neither a property of {} nor the title of one; not in the file are: {}",
+            unknown.join("`, `"),
+            schema.id(),
+            free.join(", ")
+        )
     }
 
     /// Reads the header row of a file without a schema: every cell is text.
@@ -115,6 +135,11 @@ impl CsvDecoder {
     pub fn names(&self) -> Vec<String> {
         let read = self.columns.iter().filter(|column| column.kind.is_some());
         read.map(|column| column.name.clone()).collect()
+    }
+
+    /// The number of columns, and which of them has the reasons for which rows were left out.
+    pub fn problem_column(&self) -> (usize, Option<usize>) {
+        (self.columns.len(), self.columns.iter().position(|column| column.kind.is_none()))
     }
 
     fn with(
@@ -206,6 +231,8 @@ struct Rows<'a> {
     begin: usize,
     line: u64,
     cells: Vec<Cell<'a>>,
+    /// Where the cells are, with their quotes.
+    spans: Vec<Range<usize>>,
 }
 
 enum Cell<'a> {
@@ -225,7 +252,7 @@ impl Cell<'_> {
 
 impl<'a> Rows<'a> {
     fn new(text: &'a [u8], line: u64) -> Self {
-        Self { text, at: 0, begin: 0, line, cells: Vec::new() }
+        Self { text, at: 0, begin: 0, line, cells: Vec::new(), spans: Vec::new() }
     }
 
     /// Reads the next row into `cells` and returns its line, or `None` at the end. Empty lines are skipped.
@@ -242,9 +269,12 @@ impl<'a> Rows<'a> {
         let line = self.line;
         self.begin = self.at;
         self.cells.clear();
+        self.spans.clear();
         loop {
+            let begin = self.at;
             let cell = self.cell();
             self.cells.push(cell);
+            self.spans.push(begin..self.at.min(self.text.len()));
             let separator = self.text.get(self.at).copied();
             self.at += 1;
             if separator != Some(b',') {
@@ -299,24 +329,30 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A row without its last cell.
-pub fn without_last_cell(row: &[u8]) -> &[u8] {
-    let mut quoted = false;
-    let commas = row.iter().enumerate().filter(|(_, b)| {
-        quoted ^= **b == b'"';
-        **b == b',' && !quoted
-    });
-    commas.last().map_or(b"", |(at, _)| &row[..at])
+/// A row as it stands in the file.
+pub struct RawRow<'a> {
+    /// Its line.
+    pub line: u64,
+    /// Its bytes, with its line end if it has one.
+    pub bytes: &'a [u8],
+    /// Where each cell is in `bytes`, with its quotes.
+    pub cells: &'a [Range<usize>],
 }
 
-/// Calls `each` with the line and the bytes of each row, without its line end.
-pub fn raw_rows(chunk: &Chunk, each: &mut dyn FnMut(u64, &[u8])) {
+impl RawRow<'_> {
+    /// Its bytes without the line end.
+    pub fn content(&self) -> &[u8] {
+        &self.bytes[..self.cells.last().map_or(0, |cell| cell.end)]
+    }
+}
+
+/// Calls `each` with each row.
+pub fn raw_rows(chunk: &Chunk, each: &mut dyn FnMut(&RawRow<'_>)) {
     let mut rows = Rows::new(&chunk.bytes, chunk.first_line);
     while let Some(line) = rows.next_row() {
-        let end = rows.at.min(chunk.bytes.len());
-        let row = &chunk.bytes[rows.begin..end];
-        let row = row.strip_suffix(b"\n").unwrap_or(row);
-        each(line, row.strip_suffix(b"\r").unwrap_or(row));
+        let (begin, end) = (rows.begin, rows.at.min(chunk.bytes.len()));
+        let cells: Vec<Range<usize>> = rows.spans.iter().map(|cell| cell.start - begin..cell.end - begin).collect();
+        each(&RawRow { line, bytes: &chunk.bytes[begin..end], cells: &cells });
     }
 }
 

@@ -22,7 +22,7 @@ pub fn sketch<R: Read>(source: R, format: Format) -> io::Result<Sketch> {
             malformed.push(format!("line {line}: {}", violation.reason));
         });
         wrong.extend(malformed);
-        if wrong.len() > limits::VIOLATIONS_RECORD_MAX {
+        if wrong.len() + sketch.impossible().len() > limits::VIOLATIONS_RECORD_MAX {
             break;
         }
     }

@@ -35,27 +35,36 @@ impl Decoder for NdjsonDecoder {
     }
 }
 
-/// The rest of a record that begins with the problem for which it was left out of a publication.
+/// The rest of a record that begins with the problem for which it was left out of a publication, as [`with_problem`]
+/// writes it or another program formats it.
 fn without_problem(json: &[u8]) -> Option<&[u8]> {
-    let rest = json.strip_prefix(PROBLEM_HEAD)?;
+    let then = |text: &[u8], part: &[u8]| -> Option<usize> {
+        let rest = text.trim_ascii_start();
+        rest.starts_with(part).then(|| text.len() - rest.len() + part.len())
+    };
+    let mut rest = json;
+    for part in [&b"{"[..], b"\"x-problem\"", b":", b"\""] {
+        rest = &rest[then(rest, part)?..];
+    }
     let mut escaped = false;
     let end = rest.iter().position(|b| {
         let ends = *b == b'"' && !escaped;
         escaped = *b == b'\\' && !escaped;
         ends
     })?;
-    rest.get(end + 1..).map(|rest| rest.strip_prefix(b",").unwrap_or(rest))
+    rest = &rest[end + 1..];
+    match then(rest, b",") {
+        // What follows is another member; anything else is left to the parser.
+        Some(after) => then(&rest[after..], b"\"").map(|_| &rest[after..]),
+        None => then(rest, b"}").map(|_| rest),
+    }
 }
-
-/// `{"x-problem":"`
-const PROBLEM_HEAD: &[u8] = b"{\"x-problem\":\"";
 
 /// A record with the problem for which it was left out; mended, it can be published as it is.
 pub fn with_problem(record: &[u8], problem: &str) -> Vec<u8> {
     let record = record.trim_ascii_start();
     let Some(rest) = without_problem(record).or_else(|| record.strip_prefix(b"{")) else { return record.to_vec() };
     let problem = serde_json::to_string(problem).unwrap_or_default();
-    let head = String::from_utf8_lossy(PROBLEM_HEAD);
     let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
-    [head.trim_end_matches('"').as_bytes(), problem.as_bytes(), comma.as_bytes(), rest].concat()
+    [b"{\"x-problem\":", problem.as_bytes(), comma.as_bytes(), rest].concat()
 }

@@ -1,13 +1,10 @@
 //! Divides a file into the records that are published and those that are left out, with the reason beside each.
 
-use super::{Chunks, Format, csv, ndjson};
-use crate::dataset::assemble::Chunk;
+use super::csv::{CsvDecoder, PROBLEM, RawRow};
+use super::{Chunks, Format, csv, invalid, ndjson};
 use crate::schema::{Schema, Violation};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-
-/// The column of a CSV file with the reason why a row was left out; it is not read.
-pub const PROBLEM: &str = "x-problem";
 
 /// Copies the records of `source` that are not in `rejected` to `valid`, the others with their reasons to `rejects`.
 pub fn divide(
@@ -18,54 +15,67 @@ pub fn divide(
     mut valid: impl Write,
     mut rejects: impl Write,
 ) -> io::Result<()> {
-    let (mut chunks, _) = Chunks::open(source, format, schema)?;
-    let (mut is_first, mut again) = (true, false);
+    let mut chunks = Chunks::begin(source, format)?;
+    let mut columns = (0, None);
+    if format == Format::Csv {
+        let header = chunks.header()?;
+        columns = CsvDecoder::new(&header, schema).map_err(invalid)?.problem_column();
+        valid.write_all(&chunks.head)?;
+        // The file of an earlier rejection has the column already.
+        rejects.write_all(chunks.head.trim_ascii_end())?;
+        rejects.write_all(if columns.1.is_some() { b"\n" } else { &HEADER_END })?;
+    }
     while let Some(chunk) = chunks.next_chunk()? {
-        if std::mem::take(&mut is_first) && format == Format::Csv {
-            valid.write_all(&chunk.head)?;
-            let header = chunk.head.trim_ascii_end();
-            // The file of an earlier rejection has the column already.
-            again = header.ends_with(PROBLEM.as_bytes());
-            rejects.write_all(header)?;
-            writeln!(rejects, "{}", if again { String::new() } else { format!(",{PROBLEM}") })?;
-        }
         let mut result = Ok(());
-        raw(&chunk, format, &mut |line, record| {
-            if result.is_err() {
-                return;
+        let mut put = |work: &mut dyn FnMut() -> io::Result<()>| {
+            if result.is_ok() {
+                result = work();
             }
-            result = match rejected.get(&line) {
-                None => valid.write_all(record).and_then(|()| valid.write_all(b"\n")),
-                Some(violations) => {
-                    let record = if again { csv::without_last_cell(record) } else { record };
-                    rejects.write_all(&with_reason(record, violations, format))
-                }
-            };
-        });
+        };
+        match format {
+            Format::Csv => csv::raw_rows(&chunk, &mut |row| {
+                put(&mut || match rejected.get(&row.line) {
+                    None => whole_line(&mut valid, row.bytes),
+                    Some(violations) => whole_line(&mut rejects, &row_with_reason(row, columns, violations)),
+                });
+            }),
+            Format::Ndjson => ndjson::raw_lines(&chunk, &mut |line, record| {
+                put(&mut || match rejected.get(&line) {
+                    None => whole_line(&mut valid, record),
+                    Some(violations) => whole_line(&mut rejects, &ndjson::with_problem(record, &reasons(violations))),
+                });
+            }),
+        }
         result?;
     }
     valid.flush()?;
     rejects.flush()
 }
 
-fn raw(chunk: &Chunk, format: Format, each: &mut dyn FnMut(u64, &[u8])) {
-    match format {
-        Format::Csv => csv::raw_rows(chunk, each),
-        Format::Ndjson => ndjson::raw_lines(chunk, each),
-    }
+/// What makes the end of a header with one more column.
+const HEADER_END: [u8; 11] = *b",x-problem\n";
+const _: () = assert!(PROBLEM.len() + 2 == HEADER_END.len());
+
+fn whole_line(out: &mut impl Write, line: &[u8]) -> io::Result<()> {
+    out.write_all(line)?;
+    if line.ends_with(b"\n") { Ok(()) } else { out.write_all(b"\n") }
 }
 
-fn with_reason(record: &[u8], violations: &[Violation], format: Format) -> Vec<u8> {
+fn reasons(violations: &[Violation]) -> String {
     let reason = |violation: &Violation| {
         let Violation { pointer, rule, reason } = violation;
         format!("{pointer}: {reason} [{rule}]").trim_start_matches(": ").to_owned()
     };
-    let reasons: Vec<String> = violations.iter().map(reason).collect();
-    let reasons = reasons.join("; ");
-    let mut line = match format {
-        Format::Ndjson => ndjson::with_problem(record, &reasons),
-        Format::Csv => [record, b",\"", reasons.replace('"', "\"\"").as_bytes(), b"\""].concat(),
-    };
-    line.push(b'\n');
-    line
+    violations.iter().map(reason).collect::<Vec<_>>().join("; ")
+}
+
+/// A row with its reason in a cell at the end, or in the one that has the reason of an earlier rejection.
+fn row_with_reason(row: &RawRow<'_>, (columns, problem): (usize, Option<usize>), violations: &[Violation]) -> Vec<u8> {
+    let cell = format!("\"{}\"", reasons(violations).replace('"', "\"\""));
+    let content = row.content();
+    // A row with too few or too many cells keeps them all.
+    match problem.filter(|_| row.cells.len() == columns).and_then(|at| row.cells.get(at)) {
+        Some(old) => [&content[..old.start], cell.as_bytes(), &content[old.end..]].concat(),
+        None => [content, b",", cell.as_bytes()].concat(),
+    }
 }

@@ -156,6 +156,9 @@ impl Publishing {
             let max = limits::DESCRIPTION_CHARS_MAX;
             return Err(Error::invalid("description", format!("the description is longer than {max} characters")));
         }
+        if publication.skipped > limits::SKIPPED_MAX as u64 {
+            return Err(Error::invalid("skipped", format!("at most {} records may be left out", limits::SKIPPED_MAX)));
+        }
         let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let (compiled, deprecation) = self.schemas.for_publication(&publication.schema).await?;
         check_samples(&publication.about.samples, &compiled)?;
@@ -239,6 +242,8 @@ impl Publishing {
             };
             return self.commit_unchanged(user, &newest, published, once).await;
         }
+        // It may have been deprecated during the upload.
+        self.schemas.for_publication(&compiled.schema.digest().to_string()).await?;
         let remembered = self.idempotency.remember(user, once, &published);
         if let Err(error) = self.commit_version(user, row, remembered).await {
             // These errors guarantee that nothing was committed. After any other the version may turn out to be

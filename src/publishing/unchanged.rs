@@ -3,6 +3,7 @@
 use super::Publishing;
 use crate::blob::name_of;
 use crate::core::digest::KeyedHasher;
+use crate::core::json;
 use crate::dataset::assemble::PLAINTEXT_LABEL;
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
@@ -42,7 +43,8 @@ impl Publishing {
         let same = newest.withdrawn.is_none()
             && (&newest.title, &newest.description, &newest.about) == (&next.title, &next.description, &next.about)
             && newest.policy_digest == next.policy_digest
-            && (&before.schema, &before.quality) == (&manifest.schema, &manifest.quality)
+            && before.schema == manifest.schema
+            && json::to_canonical(&before.quality) == json::to_canonical(&manifest.quality)
             && (before.records, before.text.size) == (manifest.records, manifest.text.size);
         if !same {
             return Ok(false);

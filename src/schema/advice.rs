@@ -97,19 +97,11 @@ fn examples(schema: &Schema, property: &Value, pointer: &str, say: &mut impl FnM
     let resolved = schema.resolved(property);
     let stated = property.get("examples").or_else(|| resolved.get("examples")).and_then(Value::as_array);
     let Some(all) = stated else { return };
-    let mut alone = property.clone();
-    let mut definitions = serde_json::Map::new();
-    reachable(schema, property, &mut definitions);
-    if let Some(alone) = alone.as_object_mut() {
-        alone.insert("$defs".into(), definitions.into());
-    }
-    let Ok(validator) = Validator::compile(&alone) else {
+    let Some(validator) = alone(schema, property) else {
         return say(&format!("{pointer}/examples"), "cannot be checked: the property refers to the whole schema");
     };
     for (n, example) in all.iter().enumerate() {
-        let mut tape = crate::core::json::Tape::default();
-        let valid = tape.parse(example.to_string().as_bytes()).is_ok() && validator.is_valid(&tape);
-        if !valid {
+        if !accepts(&validator, example) {
             say(&format!("{pointer}/examples/{n}"), "is not valid");
         }
     }
@@ -143,14 +135,47 @@ pub struct Succession {
     pub problem: Option<String>,
 }
 
-/// Compares a schema with its predecessor. After a breaking change, the major version must be larger (Semantic
+/// The predecessor's examples that the schema refuses.
+fn refused_examples(new: &Schema, old: &Schema) -> Vec<Breaking> {
+    let mut found = Vec::new();
+    for (name, property) in old.value().get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let resolved = old.resolved(property);
+        let stated = property.get("examples").or_else(|| resolved.get("examples")).and_then(Value::as_array);
+        let (now, before) = (alone(new, new.property(name)), alone(old, property));
+        let (Some(all), Some(now), Some(before)) = (stated, now, before) else { continue };
+        for example in all.iter().filter(|example| accepts(&before, example) && !accepts(&now, example)) {
+            let pointer = format!("/properties{}", json::pointer_part(name));
+            found.push(Breaking { pointer, reason: format!("the example {example} is refused") });
+        }
+    }
+    found
+}
+
+/// A validator of one property by itself.
+fn alone(schema: &Schema, property: &Value) -> Option<Validator> {
+    let mut alone = property.clone();
+    let mut definitions = serde_json::Map::new();
+    reachable(schema, property, &mut definitions);
+    alone.as_object_mut()?.insert("$defs".into(), definitions.into());
+    Validator::compile(&alone).ok()
+}
+
+fn accepts(validator: &Validator, example: &Value) -> bool {
+    let mut tape = json::Tape::default();
+    tape.parse(example.to_string().as_bytes()).is_ok() && validator.is_valid(&tape)
+}
+
+/// Compares a schema with its predecessor, by rules and by the predecessor's examples. After a breaking change, the major version must be larger (Semantic
 /// Versioning 2.0.0, section 8).
 pub fn succession(new: &Schema, old: &Schema) -> Result<Succession, SchemaError> {
-    let breaking = compatible::breaking(new, old)?;
+    let mut breaking = compatible::breaking(new, old)?;
+    breaking.extend(refused_examples(new, old));
     let (before, after) = (old.order(), new.order());
     let problem = if new.id() != old.id() {
         Some(format!("they are different schemas: {} and {}", old.id(), new.id()))
-    } else if after <= before && new.digest() != old.digest() {
+    } else if after == before && new.digest() != old.digest() {
+        Some(format!("version {} exists with other content: the version must be larger", old.version()))
+    } else if after < before {
         Some(format!("the version must be larger than {}", old.version()))
     } else if !breaking.is_empty() && after.first() == before.first() {
         let next = before.first().map_or(1, |major| major + 1);
@@ -229,7 +254,7 @@ mod tests {
         let old = schema("1.9.0", "integer");
         for (new, part) in [
             (schema("1.10.0", "number"), None),
-            (schema("1.9.0", "number"), Some("larger than 1.9.0")),
+            (schema("1.9.0", "number"), Some("version 1.9.0 exists with other content")),
             (schema("1.10.0", "string"), Some("version 2.0.0")),
             (schema("2.0.0", "string"), None),
             (schema("1.9.0", "integer"), None),

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 /// Version of the standard.
 const API_VERSION: &str = "v3.1.0";
 
+/// Levels that are described: a schema may refer to itself.
+const DEPTH_MAX: usize = 4;
+
 /// The data contract of a schema.
 pub fn contract(schema: &Schema) -> Value {
     let value = schema.value();
@@ -29,7 +32,7 @@ pub fn contract(schema: &Schema) -> Value {
 fn schema_property(schema: &Schema, name: &str) -> Value {
     let required = schema.value().get("required").and_then(Value::as_array);
     let is_required = required.is_some_and(|names| names.iter().any(|one| one == name));
-    let mut property = of(schema, schema.property(name));
+    let mut property = of(schema, schema.property(name), 0);
     property.insert("name".into(), name.into());
     property.insert("required".into(), is_required.into());
     if let Some(at) = schema.key.iter().position(|part| part == name) {
@@ -65,7 +68,7 @@ fn describe(into: &mut Map<String, Value>, part: &Value) {
 }
 
 /// What the standard says of a value: its type, its bounds, its values.
-fn of(schema: &Schema, part: &Value) -> Map<String, Value> {
+fn of(schema: &Schema, part: &Value, depth: usize) -> Map<String, Value> {
     let resolved = schema.resolved(part);
     let stated = |name: &str| part.get(name).or_else(|| resolved.get(name));
     let mut property = Map::new();
@@ -107,15 +110,17 @@ fn of(schema: &Schema, part: &Value) -> Map<String, Value> {
         property.insert("quality".into(), json!([check]));
     }
     if logical == "array" {
-        let items = stated("items").filter(|items| items.is_object());
+        let items = stated("items").filter(|items| items.is_object() && depth < DEPTH_MAX);
         property.insert(
             "items".into(),
-            items.map_or_else(|| json!({"logicalType": "string"}), |items| of(schema, items).into()),
+            items.map_or_else(|| json!({"logicalType": "string"}), |items| of(schema, items, depth + 1).into()),
         );
     }
-    if let Some(members) = resolved.get("properties").and_then(Value::as_object).filter(|_| logical == "object") {
+    if let Some(members) =
+        resolved.get("properties").and_then(Value::as_object).filter(|_| logical == "object" && depth < DEPTH_MAX)
+    {
         let members = members.iter().map(|(name, member)| {
-            let mut member = of(schema, member);
+            let mut member = of(schema, member, depth + 1);
             member.insert("name".into(), name.as_str().into());
             Value::from(member)
         });

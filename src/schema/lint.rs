@@ -3,6 +3,7 @@
 use super::SchemaError;
 use super::formats::FORMAT_DOUBLE;
 use crate::core::limits;
+use crate::core::visible::is_override;
 use serde_json::Value;
 
 /// Kind of value of a keyword: schemas or plain values.
@@ -40,6 +41,9 @@ fn keyword(name: &str) -> Option<Holds> {
     })
 }
 
+/// The member or column with the reason why a record was left out of a publication.
+const RESERVED: &str = "x-problem";
+
 /// Rejects unknown keywords and references to other schemas.
 pub fn lint(schema: &Value) -> Result<(), SchemaError> {
     walk(schema, "", 0)
@@ -67,6 +71,14 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
         if depth > 0 && ["$id", "$schema", "$defs"].contains(&name.as_str()) {
             return invalid(here, format!("`{name}` stands only at the top"));
         }
+        let titles = [Some(value).filter(|_| name == "title"), value.get("title").filter(|_| name == "x-zh")];
+        let mut titles = titles.into_iter().flatten().filter_map(Value::as_str);
+        if titles.any(|title| title.chars().count() > limits::TEXT_CHARS_MAX) {
+            return invalid(here, format!("a title has at most {} characters", limits::TEXT_CHARS_MAX));
+        }
+        if matches!(name.as_str(), "title" | "description" | "x-zh") && has_override(value) {
+            return invalid(here, "it contains a character that changes the order in which others are shown".into());
+        }
         if name == "format" && value == FORMAT_DOUBLE && members.get("type") != Some(&Value::from("number")) {
             return invalid(here, "`double` is the format of properties of type number".into());
         }
@@ -80,6 +92,12 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
             }
             (Holds::SchemaMap, Value::Object(map)) => {
                 for (key, one) in map {
+                    if name == "properties" && depth == 0 && key == RESERVED {
+                        return invalid(here, format!("`{key}` is reserved for the reasons beside rejected records"));
+                    }
+                    if key.contains(is_override) || key.chars().any(char::is_control) {
+                        return invalid(here, format!("the name {key:?} contains an invisible character"));
+                    }
                     walk(one, &format!("{here}/{}", escape(key)), depth + 1)?;
                 }
             }
@@ -88,6 +106,15 @@ fn walk(schema: &Value, pointer: &str, depth: usize) -> Result<(), SchemaError> 
         }
     }
     Ok(())
+}
+
+/// Whether a text, or one within it, has directional overrides.
+fn has_override(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(is_override),
+        Value::Object(members) => members.values().any(has_override),
+        _ => false,
+    }
 }
 
 /// Whether a reference leads to the whole schema or to one of its definitions. Percent-encoded names (RFC 6901 section 6)

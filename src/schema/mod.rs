@@ -28,6 +28,7 @@ use crate::core::json::{self, ReadError, Tape};
 use crate::core::limits;
 use formats::FORMAT_DOUBLE;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// A strictly parsed schema.
 #[derive(Debug, Clone)]
@@ -139,10 +140,31 @@ impl Schema {
         self.properties.iter().filter(is_double).cloned().collect()
     }
 
-    /// The property that a column of this header holds: it is its name, or its title in English or Chinese.
-    pub fn column(&self, header: &str) -> Option<(&str, ColumnType)> {
-        let name = named(self, header)?;
-        Some((name, column_type(&self.value, self.property(name))))
+    /// The properties by their names and titles.
+    pub fn titles(&self) -> Titles<'_> {
+        let mut by_title: HashMap<&str, Option<&str>> = HashMap::new();
+        for name in &self.properties {
+            let property = self.property(name);
+            let resolved = self.resolved(property);
+            // A title of its own comes before that of the definition, which several properties may share.
+            let english = title_of(Some(property)).or_else(|| title_of(Some(resolved)));
+            let chinese = title_of(property.get("x-zh")).or_else(|| title_of(resolved.get("x-zh")));
+            for title in [english, chinese].into_iter().flatten() {
+                let known = by_title.entry(title).or_insert(Some(name));
+                if *known != Some(name) {
+                    *known = None;
+                }
+            }
+        }
+        Titles { columns: self.columns().into_iter().collect(), by_title }
+    }
+
+    /// The titles of a property in English and Chinese.
+    pub fn property_title(&self, name: &str) -> Option<String> {
+        let property = self.property(name);
+        let titles: Vec<&str> =
+            [title_of(Some(property)), title_of(property.get("x-zh"))].into_iter().flatten().collect();
+        (!titles.is_empty()).then(|| titles.join(" / "))
     }
 
     /// The properties that may be columns of a CSV file, in the order in which the schema was written.
@@ -152,21 +174,24 @@ impl Schema {
     }
 }
 
-/// The name of a property that a header names: by its name, or else by its English or Chinese title, if only one has it.
-fn named<'a>(schema: &'a Schema, header: &str) -> Option<&'a str> {
-    if let Some(name) = schema.properties.iter().find(|name| *name == header) {
-        return Some(name);
+fn title_of(part: Option<&Value>) -> Option<&str> {
+    part?.get("title")?.as_str().filter(|title| !title.is_empty())
+}
+
+/// The properties of a schema by their names and titles.
+pub struct Titles<'a> {
+    columns: HashMap<&'a str, ColumnType>,
+    /// `None` if several properties have the title.
+    by_title: HashMap<&'a str, Option<&'a str>>,
+}
+
+impl Titles<'_> {
+    /// The property that a column of this header holds: it is its name, or its title in English or Chinese.
+    pub fn column(&self, header: &str) -> Option<(&str, ColumnType)> {
+        let by_name = self.columns.get_key_value(header);
+        let by_title = || self.columns.get_key_value((*self.by_title.get(header.trim())?)?);
+        by_name.or_else(by_title).map(|(name, kind)| (*name, *kind))
     }
-    // A title of its own comes before that of the definition, which several properties may share.
-    let title = |name: &str, part: fn(&Value) -> Option<&Value>| {
-        let property = schema.property(name);
-        let of = |of: &'a Value| part(of)?.get("title")?.as_str();
-        of(property).or_else(|| of(schema.resolved(property)))
-    };
-    let header = Some(header.trim());
-    let titled = |name: &&String| title(name, |of| Some(of)) == header || title(name, |of| of.get("x-zh")) == header;
-    let mut found = schema.properties.iter().filter(titled);
-    found.next().filter(|_| found.next().is_none()).map(String::as_str)
 }
 
 fn written_order(text: &[u8]) -> Result<Vec<String>, SchemaError> {
@@ -276,6 +301,12 @@ mod tests {
             (json!({"properties": {"a": {"pattern": "(?=x)"}}}), "pattern"),
             (json!({"x-version": "1"}), "/x-version"),
             (json!({"$id": "x"}), "/$id"),
+            (json!({"title": "a\u{202e}b"}), "/title"),
+            (json!({"x-zh": {"title": "甲".repeat(201)}}), "/x-zh"),
+            (json!({"properties": {"x-problem": {}}}), "reserved"),
+            (json!({"properties": {"a": {"x-zh": {"title": "甲\u{2067}"}}}}), "/properties/a/x-zh"),
+            (json!({"properties": {"a\u{202e}": {}}}), "invisible"),
+            (json!({"properties": {"a": {"type": "string", "format": "double"}}}), "/properties/a/format"),
             // References that others would read differently.
             (json!({"properties": {"a": {"$id": "urn:test:y"}}}), "/properties/a/$id"),
             (json!({"properties": {"a": {"$defs": {}}}}), "/properties/a/$defs"),

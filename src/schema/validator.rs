@@ -63,7 +63,8 @@ impl Validator {
         Self { key, ..self }
     }
 
-    pub(super) fn with_doubles(self, doubles: Vec<String>) -> Self {
+    pub(super) fn with_doubles(self, mut doubles: Vec<String>) -> Self {
+        doubles.sort();
         Self { doubles: doubles.into(), ..self }
     }
 

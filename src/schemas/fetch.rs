@@ -5,6 +5,7 @@ use crate::audit::entry::{Decision, Facts, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
 use crate::core::limits;
+use crate::core::random;
 use crate::dataset::manifest::SchemaRef;
 use crate::identity::document;
 use crate::identity::register::Member;
@@ -27,6 +28,16 @@ pub enum Missing {
     Forever(String),
 }
 
+/// Why a schema was not fetched from a peer.
+enum Failed {
+    /// The peer does not serve it.
+    Peer(PeerError),
+    /// What it serves is refused.
+    Refused(String),
+    /// This node cannot keep it.
+    Here(Error),
+}
+
 impl From<Error> for Missing {
     fn from(error: Error) -> Self {
         match error {
@@ -39,33 +50,49 @@ impl From<Error> for Missing {
 impl Schemas {
     /// The schema of a publisher's data, fetched from the publisher if this node lacks it.
     pub async fn obtain(&self, wanted: &SchemaRef, publisher: &Member) -> Result<Arc<CompiledSchema>, Missing> {
-        if let Some(found) = self.of_data(&wanted.digest, &publisher.id).await? {
-            return Ok(found);
-        }
         let SchemaRef { id, version, digest } = wanted;
-        if !self.is_listed(digest) && namespace(id).as_ref() != Some(&publisher.id) {
+        // The manifest names it in three ways, which must be the same.
+        let fits = |found: Arc<CompiledSchema>| match (found.schema.id(), found.schema.version()) == (id, version) {
+            true => Ok(found),
+            false => {
+                Err(Missing::Forever(format!("the manifest names {id} {version}, but its digest is another schema's")))
+            }
+        };
+        if let Some(found) = self.of_data(digest, &publisher.id).await? {
+            return fits(found);
+        }
+        let may_be_had = || self.is_listed(digest) || namespace(id).as_ref() == Some(&publisher.id);
+        if !may_be_had() {
+            // The provider may have a newer register.
+            self.membership.refresh_from_peers().await;
+        }
+        if !may_be_had() {
             let reason = format!("the schema {id} {version} is neither in the register nor one of {}", publisher.id);
             return Err(Missing::Forever(reason));
         }
+        let of_peer = |error: &PeerError| format!("the schema {id} {version}: the provider {error}");
         match self.fetch(digest, publisher).await {
             Ok(()) => {}
-            Err(PeerError::Invalid(reason)) => {
+            Err(Failed::Refused(reason)) => {
                 return Err(Missing::Forever(format!("the schema {id} {version} that the provider serves: {reason}")));
             }
-            Err(error) if error.is_transient() => {
-                return Err(Missing::Yet(format!("the schema {id} {version}: the provider {error}")));
-            }
-            Err(error) => return Err(Missing::Forever(format!("the schema {id} {version}: the provider {error}"))),
+            Err(Failed::Here(error)) => return Err(Missing::Yet(error.to_string())),
+            Err(Failed::Peer(error)) if error.is_transient() => return Err(Missing::Yet(of_peer(&error))),
+            Err(Failed::Peer(error)) => return Err(Missing::Forever(of_peer(&error))),
         }
         let found = self.of_data(digest, &publisher.id).await?;
-        found.ok_or_else(|| Missing::Forever(format!("nobody vouches for the schema {id} {version}")))
+        fits(found.ok_or_else(|| Missing::Forever(format!("nobody vouches for the schema {id} {version}")))?)
     }
 
     /// Fetches the schemas that the register lists and this node lacks: from the member that maintains them, or others.
     pub async fn fetch_missing(&self) -> Result<(), Error> {
         let trust = self.node.trust();
         let register = trust.register.body();
-        let peers: Vec<&Member> = register.peers(self.node.me()).collect();
+        let mut peers: Vec<&Member> = register.peers(self.node.me()).collect();
+        // Each time others are asked first.
+        let first = u64::from_le_bytes(random::bytes::<8>(self.node.random())) as usize;
+        let middle = first.checked_rem(peers.len()).unwrap_or(0);
+        peers.rotate_left(middle);
         let mut silent: BTreeSet<&ParticipantId> = BTreeSet::new();
         for digest in self.missing().await? {
             let owner = register.schemas.iter().find(|entry| entry.digest == digest).and_then(|e| e.owner.as_ref());
@@ -73,11 +100,18 @@ impl Schemas {
             let others = peers.iter().filter(|peer| Some(&peer.id) != owner);
             let answering = first.chain(others).filter(|peer| !silent.contains(&peer.id));
             for peer in answering.take(limits::SCHEMA_SOURCES_MAX).copied().collect::<Vec<_>>() {
-                let Err(error) = self.fetch(&digest, peer).await else { break };
-                tracing::info!(schema = %digest, peer = %peer.id, %error, "a shared schema was not fetched from this peer");
-                if matches!(error, PeerError::Unreachable(_)) {
-                    silent.insert(&peer.id);
-                }
+                let error = match self.fetch(&digest, peer).await {
+                    Ok(()) => break,
+                    Err(Failed::Here(error)) => return Err(error),
+                    Err(Failed::Refused(reason)) => reason,
+                    Err(Failed::Peer(error)) => {
+                        if matches!(error, PeerError::Unreachable(_)) {
+                            silent.insert(&peer.id);
+                        }
+                        error.to_string()
+                    }
+                };
+                tracing::info!(schema = %digest, peer = %peer.id, error, "a shared schema was not fetched from this peer");
             }
         }
         Ok(())
@@ -93,15 +127,15 @@ impl Schemas {
     }
 
     /// Fetches a schema from a peer. A schema that is not the one with this digest is refused and logged.
-    async fn fetch(&self, digest: &Digest, from: &Member) -> Result<(), PeerError> {
-        let answer = self.peer.schema(from, digest).await?;
+    async fn fetch(&self, digest: &Digest, from: &Member) -> Result<(), Failed> {
+        let answer = self.peer.schema(from, digest).await.map_err(Failed::Peer)?;
         match self.accept(digest, answer, from.id.as_str()).await {
             Ok(()) => Ok(()),
             Err(error @ Error::Invalid { .. }) => {
                 self.log_refusal(digest, &from.id, &error).await;
-                Err(PeerError::Invalid(error.to_string()))
+                Err(Failed::Refused(error.to_string()))
             }
-            Err(error) => Err(PeerError::Unreachable(error.to_string())),
+            Err(error) => Err(Failed::Here(error)),
         }
     }
 
@@ -119,7 +153,18 @@ impl Schemas {
         if schema.digest() != *digest {
             return Err(refuse(format!("its digest is {}, not {digest}", schema.digest())));
         }
-        let statement = statement.filter(|_| namespace(schema.id()).is_some());
+        let trust = self.node.trust();
+        let listed = trust.register.body().schemas.iter().find(|entry| entry.digest == *digest);
+        if let Some(entry) =
+            listed.filter(|entry| (entry.id.as_str(), entry.version.as_str()) != (schema.id(), schema.version()))
+        {
+            let (id, version) = (schema.id(), schema.version());
+            let reason = format!("the register lists it as {} {}, but it is {id} {version}", entry.id, entry.version);
+            return Err(refuse(reason));
+        }
+        self.check_alone(&schema).await?;
+        // What the register lists needs no other voucher.
+        let statement = statement.filter(|_| listed.is_none() && namespace(schema.id()).is_some());
         match &statement {
             Some(jws) => self.check_statement(jws, &schema).map_err(refuse)?,
             None if !self.is_listed(digest) => return Err(refuse("nobody vouches for it: it has no statement".into())),
@@ -152,6 +197,28 @@ impl Schemas {
         self.accept(&digest, PeerSchema { text, statement: None }, source).await.map(|()| true)
     }
 
+    /// Fails if another schema has its `$id` and version, in the register or among those that are kept.
+    pub(super) async fn check_alone(&self, schema: &Schema) -> Result<(), Error> {
+        // What the register lists counts.
+        if self.is_listed(&schema.digest()) {
+            return Ok(());
+        }
+        let kept = self.node.store().schemas(limits::SCHEMAS_KEPT_MAX).await?;
+        let trust = self.node.trust();
+        let listed = trust.register.body().schemas.iter().map(|entry| (&entry.id, &entry.version, entry.digest));
+        let mut known = kept.iter().map(|row| (&row.id, &row.version, row.digest)).chain(listed);
+        let is_other = |(id, version, digest): &(&String, &String, Digest)| {
+            (id.as_str(), version.as_str()) == (schema.id(), schema.version()) && *digest != schema.digest()
+        };
+        match known.find(is_other) {
+            Some(_) => {
+                let reason = format!("{} {} exists with other content", schema.id(), schema.version());
+                Err(Error::invalid("schema", reason))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check_statement(&self, jws: &str, schema: &Schema) -> Result<(), String> {
         let (trust, now) = (self.node.trust(), self.node.now());
         let stated = document::verify::<SchemaStatement>(jws, |kid| trust.register.document_key(kid, now));
@@ -172,7 +239,7 @@ impl Schemas {
         statement: Option<String>,
     ) -> Result<(), Error> {
         let kept = self.node.store().schemas(limits::SCHEMAS_KEPT_MAX).await?.len();
-        if kept >= limits::SCHEMAS_KEPT_MAX {
+        if kept >= limits::SCHEMAS_KEPT_MAX && !self.is_listed(&schema.digest()) {
             return Err(Error::Unavailable(format!("this node keeps {kept} schemas already")));
         }
         let row = SchemaRow {

@@ -11,7 +11,9 @@ use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::identity::schemas::namespace;
+use crate::identity::document;
+use crate::identity::schemas::{SchemaStatement, namespace};
+use crate::membership::Membership;
 use crate::node::{Error, Node, Peer};
 use crate::schema::{CompiledSchema, Schema, SchemaRegistry, built_in_text, version_order};
 use crate::storage::{SchemaRow, StoreError};
@@ -22,12 +24,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The schemas of this node.
 pub struct Schemas {
     node: Arc<Node>,
+    membership: Arc<Membership>,
     peer: Arc<dyn Peer>,
     built_in: SchemaRegistry,
     /// Others that were used lately.
     compiled: Mutex<HashMap<Digest, Arc<CompiledSchema>>>,
     /// Those that a peer served wrongly, so that each is logged once.
     refused: Mutex<BTreeSet<(ParticipantId, Digest)>>,
+    /// One publication at a time: each is compared with those before.
+    publishing: tokio::sync::Mutex<()>,
 }
 
 /// Who vouches for a schema.
@@ -75,8 +80,9 @@ impl Vouched {
 
 impl Schemas {
     /// `built_in` are the schemas that need not be fetched.
-    pub fn new(node: Arc<Node>, peer: Arc<dyn Peer>, built_in: SchemaRegistry) -> Self {
-        Self { node, peer, built_in, compiled: Mutex::default(), refused: Mutex::default() }
+    pub fn new(node: Arc<Node>, membership: Arc<Membership>, peer: Arc<dyn Peer>, built_in: SchemaRegistry) -> Self {
+        let (compiled, refused, publishing) = Default::default();
+        Self { node, membership, peer, built_in, compiled, refused, publishing }
     }
 
     /// The schemas that the register or a member vouches for, by `$id`, the newest version of each first.
@@ -129,9 +135,19 @@ impl Schemas {
     /// The text of a schema that this node has, and the statement of the member in whose namespace it is.
     pub async fn text(&self, digest: &Digest) -> Result<Option<(String, Option<String>)>, Error> {
         if let Some((row, text)) = self.node.store().schema(digest).await? {
-            return Ok(Some((text, row.statement)));
+            return Ok(Some((text, row.statement.map(|jws| self.still_valid(jws)))));
         }
         Ok(built_in_text(digest).map(|text| (text.to_owned(), None)))
+    }
+
+    /// The statement, signed again if it is this member's and its key is no longer valid.
+    fn still_valid(&self, jws: String) -> String {
+        let signer = document::claimed_signer(&jws).filter(|kid| kid.participant() == *self.node.me());
+        let is_over = signer.is_some_and(|kid| self.node.own_key(&kid).is_none());
+        match document::claimed::<SchemaStatement>(&jws) {
+            Ok(statement) if is_over => document::sign(statement, &self.node.document_key()).jws().to_owned(),
+            _ => jws,
+        }
     }
 
     /// The schema for the data of `publisher`: the register lists it, or it is in the publisher's own namespace.
@@ -151,23 +167,43 @@ impl Schemas {
         self.node.trust().register.body().schemas.iter().any(|entry| entry.digest == *digest)
     }
 
-    /// One of the schemas that this node vouches for or shares: by digest, by `$id` (its newest version in use) or by
-    /// `$id@VERSION`.
+    /// One of the shared schemas or of this member's: by digest, by `$id` or its last part (the newest version in use), or
+    /// by either with `@VERSION`.
     pub async fn named(&self, name: &str) -> Result<Vouched, Error> {
         let (id, version) = name.rsplit_once('@').map_or((name, None), |(id, version)| (id, Some(version)));
-        let all: Vec<Vouched> = self.all().await?.into_iter().filter(|known| self.is_ours(known)).collect();
-        let is_named = |known: &&Vouched| {
-            let versioned = known.id == id && version.is_none_or(|version| known.version == version);
-            known.id == name || versioned || known.digest.to_string() == name
+        let all = self.all().await?;
+        let (ours, others): (Vec<&Vouched>, Vec<&Vouched>) = all.iter().partition(|known| self.is_ours(known));
+        let last = |known: &Vouched| known.id.rsplit([':', '/']).next() == Some(id);
+        let exact = |known: &&&Vouched| known.id == id || known.digest.to_string() == name;
+        let mut of_id: Vec<&Vouched> = ours.iter().filter(exact).copied().collect();
+        if of_id.is_empty() {
+            of_id = ours.iter().filter(|known| last(known)).copied().collect();
+        }
+        if let Some(other) = of_id.iter().find(|known| known.id != of_id[0].id) {
+            let reason = format!("`{name}` is {} or {}: give the whole $id", of_id[0].id, other.id);
+            return Err(Error::invalid("schema", reason));
+        }
+        let now = self.node.now();
+        let mut named = of_id.iter().filter(|known| version.is_none_or(|version| known.version == version));
+        let first = named.clone().next();
+        if let Some(found) = named.find(|known| !known.is_over(now)).or(first) {
+            return Ok(Vouched::clone(found));
+        }
+        let reason = match (of_id.first(), others.iter().find(|known| known.id == id)) {
+            (Some(known), _) => {
+                let versions: Vec<&str> = of_id.iter().map(|known| known.version.as_str()).collect();
+                format!("{} has no version {}; it has {}", known.id, version.unwrap_or_default(), versions.join(", "))
+            }
+            (None, Some(other)) => {
+                format!("the schema {} is another park's and not shared: only that park publishes under it", other.id)
+            }
+            (None, None) => {
+                let ids: BTreeSet<&str> = ours.iter().map(|known| known.id.as_str()).collect();
+                let ids: Vec<&str> = ids.into_iter().take(limits::NAMES_IN_ERRORS_MAX).collect();
+                format!("there is no schema `{name}` for this node; it knows {}", ids.join(", "))
+            }
         };
-        let (named, now): (Vec<&Vouched>, _) = (all.iter().filter(is_named).collect(), self.node.now());
-        let found = named.iter().find(|known| !known.is_over(now)).or(named.first());
-        found.map(|found| Vouched::clone(found)).ok_or_else(|| {
-            let ids: BTreeSet<&str> = all.iter().map(|known| known.id.as_str()).collect();
-            let ids: Vec<&str> = ids.into_iter().take(limits::NAMES_IN_ERRORS_MAX).collect();
-            let known = ids.join(", ");
-            Error::invalid("schema", format!("there is no schema `{name}` for this node; it knows {known}"))
-        })
+        Err(Error::invalid("schema", reason))
     }
 
     fn is_ours(&self, known: &Vouched) -> bool {

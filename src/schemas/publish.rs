@@ -16,6 +16,8 @@ pub struct PublishedSchema {
     pub schema: Schema,
     /// What others should find in it, and do not.
     pub advice: Vec<Advice>,
+    /// Whether it was not published before.
+    pub new: bool,
 }
 
 impl Schemas {
@@ -36,14 +38,16 @@ impl Schemas {
             return Err(refuse(format!("/$id: a schema of this park begins with {me}/, as in {me}/{name}")));
         }
         let advice = schema::advice(&schema);
+        let _alone = self.publishing.lock().await;
         let kept = self.node.store().schemas(limits::SCHEMAS_KEPT_MAX).await?;
         let own: Vec<&SchemaRow> = kept.iter().filter(|row| namespace(&row.id).as_ref() == Some(me)).collect();
         if own.iter().any(|row| row.digest == schema.digest() && row.statement.is_some()) {
-            return Ok(PublishedSchema { schema, advice });
+            return Ok(PublishedSchema { schema, advice, new: false });
         }
         if own.len() >= limits::SCHEMAS_OWN_MAX {
             return Err(refuse(format!("this park has published {} schemas, and no more are kept", own.len())));
         }
+        self.check_alone(&schema).await?;
         self.check_succession(&schema, &own, breaking).await?;
         let statement = SchemaStatement {
             publisher: me.clone(),
@@ -64,7 +68,7 @@ impl Schemas {
         let person = FieldOpening::new("person", user.person.clone(), self.node.random());
         let change = Change::new(self.node.draft(Kind::SchemaPublished, facts).with_field(person));
         self.keep(change, &schema, text, Some(signed.jws().to_owned())).await?;
-        Ok(PublishedSchema { schema, advice })
+        Ok(PublishedSchema { schema, advice, new: true })
     }
 
     /// Compares the schema with the newest version of the same `$id`.

@@ -32,8 +32,8 @@ async fn refusals_of_large_files_arrive() {
         .unwrap();
     std::fs::write(&policy_file, research().to_string()).unwrap();
     for (schema, token, expected) in [
-        ("urn:crosspark:schema:economic-indicator", publisher.as_str(), "`surprise` is not a property"),
-        ("urn:crosspark:schema:unheard-of", &publisher, "no shared schema"),
+        ("urn:crosspark:schema:economic-indicator", publisher.as_str(), "`surprise` is neither a property"),
+        ("urn:crosspark:schema:unheard-of", &publisher, "there is no schema"),
         ("urn:crosspark:schema:economic-indicator", "crosspark_wrong", "token"),
     ] {
         let args = ["publish", text(&file), "--schema", schema, "--policy", text(&policy_file), "--title", "Large"];

@@ -59,7 +59,7 @@ async fn one_folder_one_node_and_no_secret_in_clear() {
     node.stop();
     // No file in the folder may contain the raw bytes of a key, a token or the text of the records.
     let kek = park.kek();
-    let mut secrets: Vec<Vec<u8>> = vec![b"crosspark_".to_vec(), b"\"area\"".to_vec()];
+    let mut secrets: Vec<Vec<u8>> = vec![b"crosspark_".to_vec(), b"\"area\":".to_vec()];
     for usage in ["tls", "document", "log", "witness"] {
         let path = park.folder.join(format!("keys/{usage}.key"));
         secrets.push(crosspark::keys::KeyFile::load(&path, usage, &kek).unwrap().1.to_vec());

@@ -87,7 +87,7 @@ pub struct Tape {
 enum Doubles {
     #[default]
     Nowhere,
-    /// In these properties of the top-level object.
+    /// In these properties of the top-level object, sorted.
     In(Arc<[String]>),
     Everywhere,
 }
@@ -102,7 +102,7 @@ pub struct Node<'a> {
 const SHAPES_MAX: usize = 256;
 
 impl Tape {
-    /// A tape that reads the numbers of these properties of the top-level object as binary doubles: their decimal value
+    /// A tape that reads the numbers of these properties (sorted) of the top-level object as binary doubles: their decimal value
     /// may change to that of the double's canonical form.
     pub fn with_doubles(doubles: Arc<[String]>) -> Self {
         Self { doubles: if doubles.is_empty() { Doubles::Nowhere } else { Doubles::In(doubles) }, ..Self::default() }
@@ -115,7 +115,7 @@ impl Tape {
 
     /// Whether a number's decimal value was changed to that of the double.
     pub fn has_changed(&self, number: Node<'_>) -> bool {
-        self.changed.contains(&number.at)
+        self.changed.binary_search(&number.at).is_ok()
     }
 
     /// Whether any number's was.
@@ -370,7 +370,8 @@ impl Parser<'_, '_> {
         match &self.tape.doubles {
             Doubles::Nowhere => false,
             Doubles::In(names) => {
-                depth == 0 && names.iter().any(|known| known == self.tape.str_of(self.tape.tokens[name]))
+                let name = self.tape.str_of(self.tape.tokens[name]);
+                depth == 0 && names.binary_search_by(|known| known.as_str().cmp(name)).is_ok()
             }
             Doubles::Everywhere => true,
         }

@@ -136,7 +136,10 @@ async fn found(app: &App, name: &str) -> Result<Vouched, Error> {
 }
 
 async fn show(State(app): State<App>, PathId(id): PathId<String>) -> Result<Json<Map<String, Value>>, Problem> {
-    let known = found(&app, &id).await?;
+    let known = match app.services.schemas.named(&id).await {
+        Ok(known) => known,
+        Err(_) => found(&app, &id).await?,
+    };
     let schema = app.services.schemas.get(&known.digest).await?;
     let schema = schema.and_then(|compiled| compiled.schema.value().as_object().cloned());
     let missing = || Error::Unavailable(format!("{id} is in the register, but was not fetched yet"));
@@ -190,7 +193,16 @@ fn in_utf8(text: &[u8]) -> Result<String, Error> {
 struct Publication {
     /// Accepts changes after which records that were valid may be refused; the major version must be larger, too.
     #[serde(default)]
-    breaking: bool,
+    breaking: Flag,
+}
+
+/// `true` or `false` in a query.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Flag {
+    True,
+    #[default]
+    False,
 }
 
 /// A schema of this park, as published.
@@ -205,6 +217,8 @@ struct PublishedSchema {
     digest: Digest,
     /// What others should find in it, and do not.
     advice: Vec<Advice>,
+    /// False if it was published before.
+    new: bool,
 }
 
 async fn publish(
@@ -213,8 +227,8 @@ async fn publish(
     Query(query): Query<Publication>,
     Document(text): Document,
 ) -> Result<Created<PublishedSchema>, Problem> {
-    let published = app.services.schemas.publish(&user, in_utf8(&text)?, query.breaking).await?;
-    let (schema, advice) = (published.schema, published.advice);
+    let published = app.services.schemas.publish(&user, in_utf8(&text)?, matches!(query.breaking, Flag::True)).await?;
+    let (schema, advice, new) = (published.schema, published.advice, published.new);
     let (id, version, digest) = (schema.id().to_owned(), schema.version().to_owned(), schema.digest());
-    Ok(Status(PublishedSchema { id, version, digest, advice }))
+    Ok(Status(PublishedSchema { id, version, digest, advice, new }))
 }

@@ -4,6 +4,8 @@ mod codes;
 mod identifiers;
 mod units;
 
+use crate::core::visible::{is_invisible, is_override};
+
 /// Checks a text; the error says what would be right.
 type Check = fn(&str) -> Result<(), String>;
 
@@ -44,15 +46,6 @@ fn text(text: &str) -> Result<(), String> {
         return Err("nothing of it is visible; leave the field out".into());
     }
     Ok(())
-}
-
-/// Unicode Standard Annex 9, explicit directional formatting characters.
-fn is_override(c: char) -> bool {
-    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-}
-
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{AD}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{FEFF}')
 }
 
 /// A number of any length as text, for those that a double cannot hold.

@@ -40,6 +40,20 @@ fn is_address(text: &str) -> bool {
     !text.contains(is_odd) && url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
+/// A truth value in words.
+fn is_truth(text: &str) -> bool {
+    let known = ["是", "否", "有", "无", "对", "错", "yes", "no", "y", "n", "true", "false", "t", "f"];
+    known.contains(&text.to_lowercase().as_str())
+}
+
+/// Year, month and day, separated otherwise than in ISO 8601: 2026/12/1, 2026.12.01, 2026年12月1日, 1/12/2026.
+fn is_other_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(['/', '.', '年', '月', '日']).filter(|part| !part.is_empty()).collect();
+    let numbers = parts.iter().all(|part| part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit()));
+    let has_year = parts.iter().any(|part| part.len() == 4);
+    numbers && has_year && parts.len() == 3 && text.chars().count() <= 11
+}
+
 fn is_uuid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
@@ -131,6 +145,8 @@ fn whole(value: f64) -> Value {
 
 struct Texts {
     count: u64,
+    /// Those that are dates in another spelling.
+    dates: u64,
     empty: u64,
     longest: u64,
     /// Which of the recognised formats all texts have.
@@ -141,7 +157,7 @@ struct Texts {
 
 impl Default for Texts {
     fn default() -> Self {
-        Self { count: 0, empty: 0, longest: 0, formats: u32::MAX, listed: Some(Vec::new()) }
+        Self { count: 0, dates: 0, empty: 0, longest: 0, formats: u32::MAX, listed: Some(Vec::new()) }
     }
 }
 
@@ -149,6 +165,7 @@ impl Texts {
     fn add(&mut self, text: &str) {
         self.count += 1;
         self.empty += u64::from(text.is_empty());
+        self.dates += u64::from(is_other_date(text));
         let chars = text.chars().count();
         self.longest = self.longest.max(chars as u64);
         for (n, (_, has)) in RECOGNISED.iter().enumerate() {
@@ -299,6 +316,18 @@ impl Field {
     /// Whether its values are listed.
     pub fn is_listed(&self, name: &str) -> bool {
         self.texts.values(name).is_some() && !self.is_numeric() && !self.is_boolean()
+    }
+
+    /// How its texts would be written if they were dates or truth values, which they seem to be.
+    pub fn other_spelling(&self) -> Option<&'static str> {
+        let texts = &self.texts;
+        if texts.count == 0 || self.is_boolean() || self.is_numeric() {
+            return None;
+        }
+        if texts.listed.as_ref().is_some_and(|listed| listed.iter().all(|text| is_truth(text))) {
+            return Some("these seem to be truth values, which are written true and false");
+        }
+        (texts.dates == texts.count).then_some("these seem to be dates, which are written as 2026-12-01")
     }
 
     /// Whether it has no value in any record.

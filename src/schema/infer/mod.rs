@@ -44,7 +44,9 @@ impl Sketch {
         self.records += 1;
         let mut next = 0;
         for (name, value) in tape.root().members() {
-            if let Some(reason) = field::impossible(tape, value).filter(|_| self.impossible.len() < 10) {
+            if let Some(reason) =
+                field::impossible(tape, value).filter(|_| self.impossible.len() <= limits::VIOLATIONS_RECORD_MAX)
+            {
                 self.impossible.push((line, format!("{name}: {reason}")));
             }
             let Some(at) = self.position(name, next) else { continue };
@@ -113,7 +115,7 @@ impl Keys {
                 Some(value) => value.write_canonical(&mut buffer),
                 None => {}
             }
-            let is_missing = buffer.is_empty();
+            let is_missing = buffer.is_empty() || !fields[n].1.may_be_part_of_key();
             count(&mut self.single[n], self.hasher.hash_one(&buffer), is_missing);
             if n < FIRST_MAX {
                 together.extend_from_slice(&buffer);
@@ -127,6 +129,21 @@ impl Keys {
             }
         }
         self.seen += 1;
+        if self.seen.is_multiple_of(1_024) {
+            self.make_room();
+        }
+    }
+
+    /// Gives up the last ones, if all together are too many.
+    fn make_room(&mut self) {
+        let mut room = limits::INFERRED_KEYS_MAX;
+        for values in self.first.iter_mut().chain(&mut self.single) {
+            let size = values.as_ref().map_or(0, HashSet::len);
+            match room.checked_sub(size) {
+                Some(rest) => room = rest,
+                None => *values = None,
+            }
+        }
     }
 
     /// The fields that tell the records apart: one that is called an identifier, one that is a text or a time, or else the
@@ -147,8 +164,7 @@ impl Keys {
 }
 
 fn count(values: &mut Option<HashSet<u64>>, value: u64, is_missing: bool) {
-    let full = |known: &HashSet<u64>| known.len() >= limits::INFERRED_KEYS_MAX;
-    if values.as_mut().is_some_and(|known| is_missing || full(known) || !known.insert(value)) {
+    if values.as_mut().is_some_and(|known| is_missing || !known.insert(value)) {
         *values = None;
     }
 }

@@ -57,10 +57,11 @@ impl Serialize for Ordered {
 impl Sketch {
     /// A schema under which every record of the file is valid, and what it leaves open.
     pub fn proposal(&self, id: &str, title: &str) -> Proposal {
-        let mut open = vec![Question {
-            pointer: "/$id".into(),
-            question: "a park's own schema is its id, a slash and a name: did:web:park-a.example/rents".into(),
-        }];
+        let mut open = Vec::new();
+        if !id.starts_with("did:") {
+            let question = "a park's own schema is its id, a slash and a name: did:web:park-a.example/rents".into();
+            open.push(Question { pointer: "/$id".into(), question });
+        }
         let names = self.names();
         let mut ask = |pointer: &str, question: String| open.push(Question { pointer: pointer.to_owned(), question });
         let (mut properties, mut required) = (Ordered(Vec::new()), Vec::new());
@@ -89,7 +90,8 @@ impl Sketch {
         schema.add("$schema", "https://json-schema.org/draft/2020-12/schema");
         schema.add("$id", id);
         schema.add("x-version", "1.0.0");
-        described(&mut schema, title, "");
+        let (english, chinese) = if title.is_ascii() { (title, "") } else { ("", title) };
+        described(&mut schema, english, chinese);
         schema.add("type", "object");
         if !key.is_empty() {
             schema.add("x-key", json!(key));
@@ -157,7 +159,11 @@ fn questions(source: &str, field: &Field, named: &Named, ask: &mut impl FnMut(St
     if field.is_cut() {
         ask("it has more members or levels than are described here".into());
     }
-    if source.contains(['(', '（', '%']) {
+    if let Some(spelling) = field.other_spelling() {
+        ask(format!("{spelling}; as it is, it is a text"));
+    }
+    let is_money = ["元", "CNY", "RMB", "USD", "EUR", "$", "€", "¥"].iter().any(|unit| source.contains(unit));
+    if source.contains(['(', '（', '%']) && !is_money {
         ask(format!("the unit in `{source}` as `x-unit` (UCUM)"));
     }
 }
