@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, PoisonError};
-use xxhash_rust::xxh3::xxh3_64 as hash;
+use xxhash_rust::xxh3::{xxh3_64 as hash, xxh3_64_with_seed as hash_with};
 
 /// How much of the quality is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -289,16 +289,7 @@ impl Hasher for Same {
 impl Count {
     fn add(&mut self, value: Node<'_>, ordered: Ordered, buffer: &mut Vec<u8>) {
         self.present += 1;
-        let hash = match value.kind() {
-            Kind::String => hash(value.text().as_bytes()),
-            Kind::Number => hash(value.text().as_bytes()) ^ 1,
-            _ => {
-                buffer.clear();
-                value.write_canonical(buffer);
-                hash(buffer) ^ 2
-            }
-        };
-        self.add_hash(hash);
+        self.add_hash(hash_of(value, buffer));
         match (ordered, value.kind()) {
             (Ordered::AsNumbers, Kind::Number) => {
                 let number: f64 = value.text().parse().unwrap_or_default();
@@ -370,6 +361,20 @@ impl Count {
             None => (self.few.len() as u64, false),
         };
         FieldQuality { field: name.to_owned(), present: self.present, distinct, estimated, min, max }
+    }
+}
+
+/// Equal values have equal hashes. FORMATS.md, "Quality".
+fn hash_of(value: Node<'_>, buffer: &mut Vec<u8>) -> u64 {
+    match value.kind() {
+        Kind::String => hash(value.text().as_bytes()),
+        Kind::Number => hash(value.text().as_bytes()) ^ 1,
+        Kind::Array => value.elements().fold(3, |so_far, item| hash_with(&hash_of(item, buffer).to_le_bytes(), so_far)),
+        _ => {
+            buffer.clear();
+            value.write_canonical(buffer);
+            hash(buffer) ^ 2
+        }
     }
 }
 

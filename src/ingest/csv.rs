@@ -274,7 +274,9 @@ impl<'a> Rows<'a> {
             let begin = self.at;
             let cell = self.cell();
             self.cells.push(cell);
-            self.spans.push(begin..self.at.min(self.text.len()));
+            let end = self.at.min(self.text.len());
+            let ends_line = self.text.get(end) == Some(&b'\n') && self.text[begin..end].ends_with(b"\r");
+            self.spans.push(begin..if ends_line { end - 1 } else { end });
             let separator = self.text.get(self.at).copied();
             self.at += 1;
             if separator != Some(b',') {

@@ -1,6 +1,8 @@
 //! Schemas that come from parks and from the alliance: published, fetched, adopted, grown, deprecated.
 
 use crate::harness::*;
+use crosspark::dataset::manifest::Manifest;
+use crosspark::identity::document;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -433,4 +435,61 @@ fn contracts_are_of_the_standard() {
             assert!(checked.status.success() && said.contains("valid against ODCS v3.1.0"), "{name}: {said}");
         }
     }
+}
+
+/// A manifest that names a schema but has the digest of another one is refused before the key is requested.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_named_in_three_ways_alike() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let run_a = a.start().await;
+    let (published, _) = a.publish("economic-indicator", &records(3), "ndjson", &research()).await;
+    run_a.stop();
+    let database = rusqlite::Connection::open(a.folder.join("state.db")).unwrap();
+    let body: String = database.query_row("SELECT body FROM version", [], |row| row.get(0)).unwrap();
+    let mut row: Value = serde_json::from_str(&body).unwrap();
+    let mut manifest = document::claimed::<Manifest>(row["manifest"].as_str().unwrap()).unwrap();
+    manifest.schema.id = "urn:crosspark:schema:enterprise".into();
+    let signed = document::sign(manifest, &a.document_key());
+    (row["manifest"], row["manifest_digest"]) = (json!(signed.jws()), json!(signed.digest()));
+    let sql = "UPDATE version SET manifest = ?1, body = ?2";
+    database.execute(sql, [signed.digest().to_string(), row.to_string()]).unwrap();
+    drop(database);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let view = b.request(&a, dataset_of(&published), "research").await;
+    assert!(view["reason"].as_str().unwrap_or_default().contains("its digest is another schema's"), "{view}");
+    let kinds: Vec<Value> = b.entries().await.into_iter().map(|row| row["entry"]["kind"].clone()).collect();
+    assert!(!kinds.contains(&json!("key.requested")), "{kinds:?}");
+    run_a.stop();
+    run_b.stop();
+}
+
+/// A park's schema stays its own when the key that signed its statement has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_outlive_their_keys() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let id = format!("{}/rents", a.id);
+    let file = write(alliance.folder.path(), "rents.json", &rents(&id, "1.0.0", yuan(json!({}))));
+    let records = "{\"flat\":\"A-101\",\"rent\":1}\n";
+    let run_a = a.start().await;
+    at(&a, "publisher", &["schema", "add", text(&file)]).await.unwrap();
+    let published = publish(&a, &id, records, &[]).await.unwrap();
+    run_a.stop();
+    let (request, welcome, folder) =
+        (a.folder.with_extension("rotation"), a.folder.with_extension("new"), alliance.path());
+    good(&["node", "rotate", text(&a.folder), "--key", "document", "--out", text(&request)]);
+    let rotate = ["alliance", "rotate", text(&folder), "--request", text(&request), "--welcome", text(&welcome)];
+    good(&[&rotate[..], &["--overlap-days", "0"]].concat());
+    good(&["node", "renew", text(&a.folder), "--welcome", text(&welcome)]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    for park in [&a, &b] {
+        at(park, "admin", &["members", "install", text(&folder)]).await.unwrap();
+    }
+    deliver(&a, &b, &published, records).await;
+    let proposal = alliance.folder.path().join("rents.proposal");
+    at(&a, "publisher", &["schema", "propose", &id, "--out", text(&proposal)]).await.unwrap();
+    assert_eq!(operator(&alliance, &["add", text(&proposal)]).unwrap()["added"], true);
+    run_a.stop();
+    run_b.stop();
 }
