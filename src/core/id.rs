@@ -268,7 +268,7 @@ pub struct Text(String);
 impl Text {
     /// Accepts `text` unmodified, or rejects it.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        is_text(text).then(|| Self(text.to_owned())).ok_or_else(|| {
+        (is_text(text) && is_readable(text)).then(|| Self(text.to_owned())).ok_or_else(|| {
             let rule =
                 "1 to 200 characters, no control characters or directional overrides, nothing invisible at the ends";
             refuse("name or short text", text, rule)
@@ -279,10 +279,13 @@ impl Text {
 fn is_text(text: &str) -> bool {
     !text.is_empty()
         && text.chars().count() <= TEXT_CHARS_MAX
-        && !text.chars().any(|c| c.is_control() || is_override(c))
+        && !text.chars().any(char::is_control)
         && text.trim() == text
-        && !text.starts_with(is_invisible)
-        && !text.ends_with(is_invisible)
+}
+
+/// Whether a text that people read shows something, and all of it in its order.
+fn is_readable(text: &str) -> bool {
+    !text.contains(is_override) && !text.starts_with(is_invisible) && !text.ends_with(is_invisible)
 }
 
 text_type!(Text, TEXT);

@@ -159,13 +159,13 @@ struct Proposal {
 }
 
 async fn propose(State(app): State<App>, PathId(id): PathId<String>) -> Result<Json<Proposal>, Problem> {
-    let known = app.services.schemas.named(&id).await?;
+    let known = app.services.schemas.named(&id).await.map_err(|error| match error {
+        Error::Invalid { reason, .. } => Error::not_found(reason),
+        error => error,
+    })?;
     let (schema, statement) = app.services.schemas.text(&known.digest).await?.unwrap_or_default();
     let statement = statement.ok_or_else(|| {
-        Error::invalid(
-            "schema",
-            format!("{id} is no schema of this park: publish it with `crosspark schema add` first"),
-        )
+        Error::not_found(format!("{id} is no schema of this park: publish it with `crosspark schema add` first"))
     })?;
     Ok(Json(Proposal { format: "schema-proposal/1", schema, statement }))
 }
