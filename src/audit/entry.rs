@@ -56,7 +56,7 @@ pub enum Kind {
     /// A schema of the register or of a peer was fetched and kept.
     #[serde(rename = "schema.kept")]
     SchemaKept,
-    /// A peer served a schema that is not what was asked for.
+    /// A peer served a schema that is not what was asked for, or a schema of this member was refused.
     #[serde(rename = "schema.refused")]
     SchemaRefused,
     /// A dataset version was published.

@@ -51,7 +51,11 @@ pub async fn divide_file(
             let left_out = File::options().write(true).create_new(true).open(rejects);
             let left_out =
                 left_out.with_context(|| format!("{}: give another name with --rejects", rejects.display()))?;
-            divide(source, format, &schema, &rejected, to, BufWriter::new(left_out))
+            let divided = divide(source, format, &schema, &rejected, to, BufWriter::new(left_out));
+            if divided.is_err() {
+                std::fs::remove_file(rejects).with_context(|| rejects.display().to_string())?;
+            }
+            divided
         }
     }
     .context(name)?;

@@ -1,6 +1,6 @@
 //! Schemas of the register and of peers: fetched by digest, checked, kept.
 
-use super::Schemas;
+use super::{Schemas, parse};
 use crate::audit::entry::{Decision, Facts, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
@@ -143,13 +143,7 @@ impl Schemas {
     pub async fn accept(&self, digest: &Digest, answer: PeerSchema, source: &str) -> Result<(), Error> {
         let refuse = |reason: String| Error::invalid("schema", reason);
         let PeerSchema { text, statement } = answer;
-        let (text, schema) = tokio::task::spawn_blocking(move || {
-            let schema = Schema::parse(text.as_bytes());
-            (text, schema)
-        })
-        .await
-        .map_err(|error| Error::Internal(error.to_string()))?;
-        let schema = schema.map_err(|error| refuse(error.to_string()))?;
+        let (text, schema) = parse(text).await?;
         if schema.digest() != *digest {
             return Err(refuse(format!("its digest is {}, not {digest}", schema.digest())));
         }
@@ -167,7 +161,7 @@ impl Schemas {
         let statement = statement.filter(|_| listed.is_none() && namespace(schema.id()).is_some());
         match &statement {
             Some(jws) => self.check_statement(jws, &schema).map_err(refuse)?,
-            None if !self.is_listed(digest) => return Err(refuse("nobody vouches for it: it has no statement".into())),
+            None if listed.is_none() => return Err(refuse("nobody vouches for it: it has no statement".into())),
             None => {}
         }
         let facts = Facts {

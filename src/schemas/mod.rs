@@ -233,6 +233,15 @@ impl Schemas {
     }
 }
 
+/// Parses a schema; a large one takes a while.
+async fn parse(text: String) -> Result<(String, Schema), Error> {
+    let parsing = tokio::task::spawn_blocking(move || Schema::parse(text.as_bytes()).map(|schema| (text, schema)));
+    let parsed = parsing.await.map_err(|error| Error::Internal(error.to_string()))?;
+    // The error quotes the schema, in which a name may be long.
+    let reason = |text: String| text.chars().take(limits::TEXT_CHARS_MAX * 2).collect::<String>();
+    parsed.map_err(|error| Error::invalid("schema", reason(error.to_string())))
+}
+
 /// The member whose statement is kept with a schema. It was verified then, and is of the schema's namespace.
 fn vouching_member(row: &SchemaRow) -> Option<ParticipantId> {
     row.statement.as_ref().and_then(|_| namespace(&row.id))

@@ -1,6 +1,6 @@
 //! Schemas of this member: checked, compared with their predecessors, signed.
 
-use super::Schemas;
+use super::{Schemas, parse};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::core::limits;
 use crate::identity::document;
@@ -24,14 +24,18 @@ impl Schemas {
     /// Publishes a schema in this member's namespace. If it may refuse records that its predecessor accepts, its major
     /// version must be larger, and `breaking` must be given.
     pub async fn publish(&self, user: &User, text: String, breaking: bool) -> Result<PublishedSchema, Error> {
+        match self.try_publish(user, text, breaking).await {
+            Err(error) => {
+                let facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
+                Err(self.node.refuse_user(Kind::SchemaRefused, facts, error).await)
+            }
+            published => published,
+        }
+    }
+
+    async fn try_publish(&self, user: &User, text: String, breaking: bool) -> Result<PublishedSchema, Error> {
         let refuse = |reason: String| Error::invalid("schema", reason);
-        let (text, schema) = tokio::task::spawn_blocking(move || {
-            let schema = Schema::parse(text.as_bytes());
-            (text, schema)
-        })
-        .await
-        .map_err(|error| Error::Internal(error.to_string()))?;
-        let schema = schema.map_err(|error| refuse(error.to_string()))?;
+        let (text, schema) = parse(text).await?;
         let me = self.node.me();
         if namespace(schema.id()).as_ref() != Some(me) {
             let name = schema.id().rsplit([':', '/']).next().unwrap_or_default();

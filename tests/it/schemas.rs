@@ -93,7 +93,7 @@ async fn from_one_park_to_the_alliance() {
     let first = write(folder, "rents.json", &rents(&id, "1.0.0", yuan(json!({}))));
     let records = "{\"flat\":\"A-101\",\"rent\":4200.5}\n{\"flat\":\"A-102\",\"rent\":3900}\n";
 
-    // Nobody else's namespace, and no data before the schema.
+    // Nobody else's namespace, and no data before the schema. A refusal is logged.
     let foreign = write(folder, "foreign.json", &rents(&format!("{}/rents", b.id), "1.0.0", yuan(json!({}))));
     let refused = at(&a, "publisher", &["schema", "add", text(&foreign)]).await.unwrap_err();
     assert!(refused.contains(&format!("begins with {}/", a.id)), "{refused}");
@@ -169,6 +169,8 @@ async fn from_one_park_to_the_alliance() {
 
     let kinds: Vec<Value> = b.entries().await.into_iter().map(|row| row["entry"]["kind"].clone()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "schema.kept").count(), 3, "{kinds:?}");
+    let refused = a.entries().await.into_iter().filter(|row| row["entry"]["kind"] == "schema.refused").count();
+    assert_eq!(refused, 4, "what this park's publisher was refused");
     run_a.stop();
     run_b.stop();
 }

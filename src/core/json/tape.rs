@@ -102,8 +102,8 @@ pub struct Node<'a> {
 const SHAPES_MAX: usize = 256;
 
 impl Tape {
-    /// A tape that reads the numbers of these properties (sorted) of the top-level object as binary doubles: their decimal value
-    /// may change to that of the double's canonical form.
+    /// A tape that reads the numbers of these properties (sorted) of the top-level object as binary doubles: their
+    /// decimal value may change to that of the double's canonical form.
     pub fn with_doubles(doubles: Arc<[String]>) -> Self {
         Self { doubles: if doubles.is_empty() { Doubles::Nowhere } else { Doubles::In(doubles) }, ..Self::default() }
     }
