@@ -134,7 +134,7 @@ impl Plan {
 
     /// An empty tally.
     pub fn tally(&self) -> Tally {
-        Tally { counts: self.fields.iter().map(|_| Count::default()).collect(), shape: Vec::new() }
+        Tally { counts: self.fields.iter().map(|_| Count::default()).collect(), shape: None, fields: Vec::new() }
     }
 }
 
@@ -181,8 +181,9 @@ impl Drop for Counting<'_> {
 #[derive(Debug)]
 pub struct Tally {
     counts: Vec<Count>,
-    /// The field that each member of the last record had: records mostly have the same members in the same order.
-    shape: Vec<Option<usize>>,
+    /// The shape of the last record, and the field of each of its members.
+    shape: Option<u64>,
+    fields: Vec<Option<usize>>,
 }
 
 impl Tally {
@@ -191,27 +192,28 @@ impl Tally {
         if plan.fields.is_empty() {
             return;
         }
-        for (n, (name, value)) in tape.root().members().enumerate() {
-            let Some(at) = self.field(plan, n, name) else { continue };
-            if value.kind() != Kind::Null {
+        if self.shape.is_none() || self.shape != tape.shape() {
+            self.learn(plan, tape);
+        }
+        for (at, value) in self.fields.iter().zip(tape.root().values()) {
+            if let Some(at) = *at
+                && value.kind() != Kind::Null
+            {
                 self.counts[at].add(value, plan.fields[at].1, buffer);
             }
         }
     }
 
-    /// The field of the record's member `n`.
-    fn field(&mut self, plan: &Plan, n: usize, name: &str) -> Option<usize> {
-        if let Some(Some(at)) = self.shape.get(n).copied()
-            && plan.fields[at].0 == name
-        {
-            return Some(at);
-        }
-        let found = plan.fields.iter().position(|(planned, _)| planned == name);
-        if self.shape.len() <= n {
-            self.shape.resize(n + 1, None);
-        }
-        self.shape[n] = found;
-        found
+    /// Finds the field of each member.
+    fn learn(&mut self, plan: &Plan, tape: &Tape) {
+        let mut last = std::mem::take(&mut self.fields).into_iter();
+        let field = |(name, _): (&str, Node<'_>)| {
+            // Mostly the one of the last record.
+            let same = last.next().flatten().filter(|at| plan.fields[*at].0 == name);
+            same.or_else(|| plan.fields.iter().position(|(planned, _)| planned == name))
+        };
+        self.fields = tape.root().members().map(field).collect();
+        self.shape = tape.shape();
     }
 
     /// Adds the counts of other records of the same plan.
@@ -262,6 +264,7 @@ const INDEX_BITS: u32 = REGISTERS.ilog2();
 #[derive(Debug, Default)]
 struct Count {
     present: u64,
+    last: Option<u64>,
     few: HashSet<u64, BuildHasherDefault<Same>>,
     registers: Option<Box<[u8]>>,
     numbers: Option<(f64, f64)>,
@@ -311,6 +314,10 @@ impl Count {
     }
 
     fn add_hash(&mut self, hash: u64) {
+        // Many fields have one value in many records.
+        if self.last.replace(hash) == Some(hash) {
+            return;
+        }
         match &mut self.registers {
             Some(registers) => register(registers, hash),
             None => {
@@ -446,7 +453,12 @@ mod tests {
         ) {
             let record = |(id, n, at): &(u32, i32, Option<String>)| {
                 let at = at.as_ref().map_or_else(|| "null".to_owned(), |at| format!("\"{at}\""));
-                format!(r#"{{"id":{id},"at":{at},"n":{n}}}"#)
+                // Several shapes, some of the same size.
+                match id % 5 {
+                    0 => format!(r#"{{"n":{n},"at":{at},"id":{id}}}"#),
+                    1 => format!(r#"{{"other":7,"id":{id},"n":{n},"at":{at}}}"#),
+                    _ => format!(r#"{{"id":{id},"at":{at},"n":{n}}}"#),
+                }
             };
             let records: Vec<String> = values.iter().map(record).collect();
             let found = count(&records, parts);

@@ -45,6 +45,11 @@ impl<'a> Node<'a> {
         (self.kind() == Kind::Object).then(|| Members(Elements::of(self))).into_iter().flatten()
     }
 
+    /// The values of an object's members, in the order of the source; none for other values.
+    pub fn values(self) -> impl Iterator<Item = Node<'a>> {
+        (self.kind() == Kind::Object).then(|| Values(Elements::of(self))).into_iter().flatten()
+    }
+
     /// The elements of an array; none for other values.
     pub fn elements(self) -> impl Iterator<Item = Node<'a>> {
         (self.kind() == Kind::Array).then(|| Elements::of(self)).into_iter().flatten()
@@ -239,5 +244,16 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let name = self.0.next()?;
         Some((name.text(), self.0.next()?))
+    }
+}
+
+/// Iterates over the values of an object's members.
+struct Values<'a>(Elements<'a>);
+
+impl<'a> Iterator for Values<'a> {
+    type Item = Node<'a>;
+    fn next(&mut self) -> Option<Node<'a>> {
+        self.0.next()?;
+        self.0.next()
     }
 }

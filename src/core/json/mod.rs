@@ -8,6 +8,7 @@ mod instance;
 pub mod ld;
 pub mod number;
 mod scan;
+mod shape;
 mod strings;
 mod tape;
 

@@ -1,6 +1,7 @@
 //! A JSON text as a flat list of tokens over one buffer, parsed in one pass; the buffers are reused for the next text.
 
 use super::number::{self, NumberError};
+use super::shape::Shapes;
 use crate::core::limits;
 use std::sync::Arc;
 
@@ -74,9 +75,7 @@ pub struct Tape {
     pub(super) tokens: Vec<Token>,
     /// For each object, its name tokens in the order of RFC 8785 section 3.2.3.
     pub(super) order: Vec<u32>,
-    /// The last sort permutation per number of members; consecutive records mostly have the same shape.
-    shapes: Vec<Vec<u32>>,
-    scratch: Vec<u32>,
+    pub(super) shapes: Shapes,
     doubles: Doubles,
     /// Number tokens whose decimal value was changed to that of the double.
     changed: Vec<u32>,
@@ -98,8 +97,6 @@ pub struct Node<'a> {
     pub(super) tape: &'a Tape,
     pub(super) at: u32,
 }
-
-const SHAPES_MAX: usize = 256;
 
 impl Tape {
     /// A tape that reads the numbers of these properties (sorted) of the top-level object as binary doubles: their
@@ -133,6 +130,7 @@ impl Tape {
         self.order.clear();
         self.text.clear();
         self.changed.clear();
+        self.shapes.forget_last();
         let text = std::str::from_utf8(source)
             .map_err(|error| JsonError::new("the text is not UTF-8; convert the file to UTF-8", error.valid_up_to()))?;
         if text.len() > u32::MAX as usize / 4 {
@@ -166,49 +164,6 @@ impl Tape {
 
     pub(super) fn str_of(&self, token: Token) -> &str {
         &self.text[token.start as usize..(token.start + token.len) as usize]
-    }
-
-    /// Puts the members of the object at `object` in canonical order; returns the token of a name that appears twice.
-    fn order_members(&mut self, object: usize) -> Option<u32> {
-        let Token { start, len, .. } = self.tokens[object];
-        let (start, len) = (start as usize, len as usize);
-        self.scratch.clear();
-        let mut at = object as u32 + 1;
-        for _ in 0..len {
-            self.scratch.push(at);
-            at = self.tokens[at as usize + 1].next;
-        }
-        if let Some(shape) = self.shapes.get(len).filter(|shape| shape.len() == len) {
-            for (slot, &member) in shape.iter().enumerate() {
-                self.order[start + slot] = self.scratch[member as usize];
-            }
-            if self.is_ascending(start, len) {
-                return None;
-            }
-        }
-        let mut permutation: Vec<u32> = (0..len as u32).collect();
-        let name = |member: u32| self.str_of(self.tokens[self.scratch[member as usize] as usize]).as_bytes();
-        permutation.sort_by(|a, b| compare_utf16(name(*a), name(*b)));
-        for pair in permutation.windows(2) {
-            if name(pair[0]) == name(pair[1]) {
-                return Some(self.scratch[pair[0].max(pair[1]) as usize]);
-            }
-        }
-        for (slot, &member) in permutation.iter().enumerate() {
-            self.order[start + slot] = self.scratch[member as usize];
-        }
-        if len < SHAPES_MAX {
-            if self.shapes.len() <= len {
-                self.shapes.resize(len + 1, Vec::new());
-            }
-            self.shapes[len] = permutation;
-        }
-        None
-    }
-
-    fn is_ascending(&self, start: usize, len: usize) -> bool {
-        let name = |slot: usize| self.str_of(self.tokens[self.order[slot] as usize]).as_bytes();
-        (start + 1..start + len).all(|slot| compare_utf16(name(slot - 1), name(slot)).is_lt())
     }
 }
 

@@ -134,6 +134,25 @@ proptest! {
         prop_assert_eq!(canonicalize(&ours).unwrap(), ours);
     }
 
+    /// What a tape remembers of the objects before changes nothing.
+    #[test]
+    fn a_used_tape_is_as_good_as_a_new_one(objects in prop::collection::vec(prop::collection::vec("[a-c]{1,2}|é|\u{FF5E}|😀", 0..5), 1..30)) {
+        let (mut used, mut shapes) = (Tape::default(), std::collections::HashMap::new());
+        for names in objects {
+            let members: Vec<String> = names.iter().enumerate().map(|(n, name)| format!("\"{name}\":{n}")).collect();
+            let text = format!("{{{}}}", members.join(","));
+            let found = used.parse(text.as_bytes()).map(|()| {
+                let mut out = Vec::new();
+                used.write_canonical(&mut out);
+                out
+            });
+            prop_assert_eq!(&found, &canonicalize(text.as_bytes()));
+            if let (Ok(_), Some(shape)) = (found, used.shape()) {
+                prop_assert_eq!(shapes.entry(shape).or_insert_with(|| names.clone()), &names);
+            }
+        }
+    }
+
     #[test]
     fn the_tree_of_the_tape_is_the_tree(value in any_json()) {
         let mut tape = Tape::default();
