@@ -217,7 +217,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     _permit: Permit<Caller>,
 ) {
     let under_way = Arc::new(AtomicUsize::new(0));
-    let (counted, serving) = (under_way.clone(), state.clone());
+    let (counted, serving, address) = (under_way.clone(), state.clone(), about.address);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(about.clone());
         let (state, caller, busy) = (serving.clone(), caller.clone(), Busy::new(&counted));
@@ -240,12 +240,19 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         std::future::pending().await
     };
     tokio::select! {
-        _ = serving.as_mut() => return,
+        ended = serving.as_mut() => return log_end(address, ended),
         () = room_needed => (state.rules.shed)(),
         _ = stop.wait_for(|stop| *stop) => {}
     }
     serving.as_mut().graceful_shutdown();
-    let _ = serving.await;
+    log_end(address, serving.await);
+}
+
+/// Why a connection was closed, if not by the peer between two requests.
+fn log_end(address: Option<SocketAddr>, ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(?address, error = &error as &dyn std::error::Error, "connection closed");
+    }
 }
 
 /// A request in flight on a connection, from its head to the last byte of its response.

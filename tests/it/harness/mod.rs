@@ -281,7 +281,7 @@ impl Park {
         let all: Vec<&str> = by.iter().chain(&[PROGRAM, "serve", text(&self.folder)]).copied().collect();
         let child = Command::new(all[0])
             .args(&all[1..])
-            .env("CROSSPARK_LOG", "info")
+            .env("CROSSPARK_LOG", std::env::var("CROSSPARK_LOG").as_deref().unwrap_or("info"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -315,6 +315,13 @@ impl Park {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.with_extension("log")).unwrap_or_default()
+    }
+
+    /// The last lines of the log.
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().rev().take(40).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     pub fn admin_token(&self) -> String {
@@ -359,9 +366,9 @@ impl Park {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await.unwrap_or_else(|error| panic!("{error:?} {}", self.log_end()));
         let status = response.status().as_u16();
-        let bytes = response.bytes().await.unwrap();
+        let bytes = response.bytes().await.unwrap_or_else(|error| panic!("{error:?} {}", self.log_end()));
         (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()))
     }
 
