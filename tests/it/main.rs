@@ -22,6 +22,7 @@ mod operator;
 mod power;
 mod publishing;
 mod release;
+mod schema_sources;
 mod schemas;
 mod seeing;
 mod sim;
