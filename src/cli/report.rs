@@ -2,7 +2,7 @@
 
 use super::output::{self, note, say};
 use crate::dataset::report::{Group, Rejection};
-use crate::schema::{Language, Schema};
+use crate::schema::{Language, RULE_KEY, Schema};
 use std::fmt::Write;
 
 /// Violations printed one by one.
@@ -23,7 +23,12 @@ pub fn print(found: &Rejection, schema: Option<(&Schema, Language)>, file: &str)
                     .map(|title| format!("{title}："))
                     .unwrap_or_default();
                 let words = schema.rule_in_chinese(pointer, rule);
-                say!("{file}:{}: {place}{title}{words} [{rule}] {}", invalid.line, violation.reason);
+                let seen = match (&violation.value, rule.as_str()) {
+                    (Some(value), _) => format!("：`{value}`"),
+                    (None, "json" | "csv" | RULE_KEY) => format!("：{}", violation.reason),
+                    (None, _) => String::new(),
+                };
+                say!("{file}:{}: {place}{title}{words} [{rule}]{seen}", invalid.line);
             }
             None => say!("{file}:{}: {place}{} [{rule}]", invalid.line, violation.reason),
         }

@@ -30,8 +30,25 @@ pub struct Chunk {
 
 /// A decoder of a local file format.
 pub trait Decoder: Sync {
-    /// Decodes a chunk: calls `record` with the line and JSON text of each record, and `broken` for malformed ones.
-    fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), broken: &mut dyn FnMut(u64, Violation));
+    /// Calls `each` with each record of a chunk, in order.
+    fn decode(&self, chunk: &Chunk, each: &mut dyn FnMut(Decoded<'_>));
+}
+
+/// A record as it stands in a source.
+pub struct Decoded<'a> {
+    /// Its line, from 1.
+    pub line: u64,
+    /// The record as JSON, without what could not be read; `None` if that is all of it.
+    pub json: Option<&'a [u8]>,
+    /// What could not be read, and why.
+    pub wrong: Vec<Violation>,
+}
+
+impl<'a> Decoded<'a> {
+    /// A record that could be read.
+    pub fn whole(line: u64, json: &'a [u8]) -> Self {
+        Self { line, json: Some(json), wrong: Vec::new() }
+    }
 }
 
 /// The result of a publication.
@@ -234,11 +251,11 @@ impl Worker {
         };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
         let mut in_frame = 0u32;
-        let mut broken: Vec<(u64, Violation)> = Vec::new();
         let (tape, compressor, hasher) = (&mut self.tape, &mut self.compressor, &self.hasher);
         let mut key = Vec::new();
-        let mut record = |line: u64, json: &[u8]| {
-            let mut found = check(tape, json, validator);
+        let mut record = |record: Decoded<'_>| {
+            let line = record.line;
+            let mut found = check(tape, record, validator);
             let before = text.len();
             if found.is_empty() && !doomed.load(Ordering::Relaxed) {
                 tape.write_canonical(&mut text);
@@ -272,14 +289,9 @@ impl Worker {
                 in_frame = 0;
             }
         };
-        decoder.decode(&chunk, &mut record, &mut |line, violation| broken.push((line, violation)));
+        decoder.decode(&chunk, &mut record);
         if in_frame > 0 {
             worked.pieces.push(Piece { text, compressed: Vec::new(), records: in_frame });
-        }
-        if !broken.is_empty() {
-            doomed.store(true, Ordering::Relaxed);
-            broken.into_iter().for_each(|(line, violation)| worked.found.add(line, vec![violation]));
-            worked.found.sort();
         }
         for piece in &mut worked.pieces {
             // Compression in memory fails only if memory runs out.
@@ -290,25 +302,43 @@ impl Worker {
     }
 }
 
+/// The rule of a record that is not acceptable JSON.
+const RULE_JSON: &str = "json";
+
 fn too_long() -> Violation {
     let reason = format!("a record may have at most {} bytes, even in canonical form", limits::RECORD_BYTES_MAX);
-    Violation { pointer: String::new(), rule: "json".into(), reason }
+    Violation::new("", RULE_JSON, reason)
 }
 
 /// Parses and validates one record; returns no violations if it is valid.
-pub fn check(tape: &mut Tape, json: &[u8], validator: &Validator) -> Vec<Violation> {
-    match read(tape, json) {
+pub fn check(tape: &mut Tape, record: Decoded<'_>, validator: &Validator) -> Vec<Violation> {
+    let Decoded { json, wrong, .. } = record;
+    let Some(json) = json else { return wrong };
+    let found = match read(tape, json) {
         Err(violation) => vec![violation],
         Ok(()) if validator.is_valid(tape) => Vec::new(),
         Ok(()) => validator.validate(tape),
+    };
+    if wrong.is_empty() {
+        return found;
     }
+    // What could not be read is not missing as well.
+    let others: Vec<Violation> =
+        found.into_iter().filter(|one| wrong.iter().all(|other| other.pointer != one.pointer)).collect();
+    wrong.into_iter().chain(others).take(limits::VIOLATIONS_RECORD_MAX).collect()
 }
 
-/// Likewise, and checks the size of its canonical form, which can be longer than `json`.
-pub fn check_whole(tape: &mut Tape, json: &[u8], validator: &Validator, buffer: &mut Vec<u8>) -> Vec<Violation> {
-    let mut found = check(tape, json, validator);
+/// Likewise, and checks the size of its canonical form, which can be longer.
+pub fn check_whole(
+    tape: &mut Tape,
+    record: Decoded<'_>,
+    validator: &Validator,
+    buffer: &mut Vec<u8>,
+) -> Vec<Violation> {
+    let size = record.json.map_or(0, <[u8]>::len);
+    let mut found = check(tape, record, validator);
     // 1e20 becomes 21 digits.
-    if found.is_empty() && json.len() > limits::RECORD_BYTES_MAX / 8 {
+    if found.is_empty() && size > limits::RECORD_BYTES_MAX / 8 {
         buffer.clear();
         tape.write_canonical(buffer);
         if buffer.len() > limits::RECORD_BYTES_MAX {
@@ -330,11 +360,10 @@ pub fn read(tape: &mut Tape, json: &[u8]) -> Result<(), Violation> {
                 true => format!("{} (column {})", error.problem, error.offset + 1),
                 false => error.problem,
             };
-            Err(Violation { pointer: error.pointer, rule: "json".into(), reason })
+            Err(Violation::new(error.pointer, RULE_JSON, reason))
         }
         Ok(()) if tape.root().kind() != crate::core::json::Kind::Object => {
-            let reason = "a record must be a JSON object".into();
-            Err(Violation { pointer: String::new(), rule: "json".into(), reason })
+            Err(Violation::new("", RULE_JSON, "a record must be a JSON object"))
         }
         Ok(()) => Ok(()),
     }

@@ -193,7 +193,7 @@ fn compare<T: PartialEq + ToString>(what: &'static str, stated: T, found: T) -> 
 }
 
 fn repeats(validator: &Validator, repeated: &Repeated) -> OpenError {
-    let Violation { pointer, rule, reason } = validator.repeats(&format!("record {}", repeated.first));
+    let Violation { pointer, rule, reason, .. } = validator.repeats(&format!("record {}", repeated.first));
     OpenError::Record { number: repeated.at, pointer, rule, reason }
 }
 

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn violation(pointer: &str, rule: &str) -> Violation {
-        Violation { pointer: pointer.into(), rule: rule.into(), reason: format!("{pointer} {rule}") }
+        Violation::new(pointer, rule, format!("{pointer} {rule}"))
     }
 
     #[test]

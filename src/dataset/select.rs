@@ -1,6 +1,6 @@
 //! Tells the valid records of a source from the others, so that the valid ones can be published without them.
 
-use super::assemble::{self, AssembleError, Chunk, Job};
+use super::assemble::{self, AssembleError, Chunk, Decoded, Job};
 use super::ordered;
 use super::unique::{KeyHasher, Seen, Unique};
 use crate::core::limits;
@@ -38,19 +38,18 @@ pub fn select(
         let (mut tape, mut buffer) = (job.validator.tape(), Vec::new());
         let (hasher, validator) = (hasher.clone(), job.validator);
         Ok(move |chunk: Chunk| {
-            let (mut records, mut rejected, mut broken, mut keys) = (0, Vec::new(), Vec::new(), Vec::new());
-            let mut record = |line: u64, json: &[u8]| {
+            let (mut records, mut rejected, mut keys) = (0, Vec::new(), Vec::new());
+            let mut record = |record: Decoded<'_>| {
                 records += 1;
-                let violations = assemble::check_whole(&mut tape, json, validator, &mut buffer);
+                let line = record.line;
+                let violations = assemble::check_whole(&mut tape, record, validator, &mut buffer);
                 if !violations.is_empty() {
                     rejected.push((line, violations));
                 } else if !validator.key().is_empty() {
                     keys.push(hasher.seen(&tape, validator.key(), line, &mut buffer));
                 }
             };
-            job.decoder.decode(&chunk, &mut record, &mut |line, violation| broken.push((line, vec![violation])));
-            records += broken.len() as u64;
-            rejected.extend(broken);
+            job.decoder.decode(&chunk, &mut record);
             Worked { bytes: chunk.head.len() + chunk.bytes.len(), records, rejected, keys }
         })
     };

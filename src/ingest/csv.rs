@@ -1,7 +1,7 @@
 //! Strict CSV by RFC 4180: commas, double quotes, a header of property names or their titles. An empty cell is an absent property.
 
-use crate::core::limits;
-use crate::dataset::assemble::{Chunk, Decoder};
+use crate::core::{json, limits};
+use crate::dataset::assemble::{Chunk, Decoded, Decoder};
 use crate::schema::{ColumnType, Schema, Violation};
 use std::ops::Range;
 
@@ -174,36 +174,40 @@ impl CsvDecoder {
         }
         Ok(Self { columns })
     }
+}
 
-    /// Appends a cell as a member, or returns the violated rule and the reason.
-    fn member(column: &Column, cell: &[u8], out: &mut Vec<u8>) -> Result<(), (&'static str, String)> {
-        let Some(kind) = column.kind else { return Ok(()) };
-        let text =
-            std::str::from_utf8(cell).map_err(|_| ("csv", "the cell is not UTF-8; convert the file".to_owned()))?;
-        out.push(if out.is_empty() { b'{' } else { b',' });
-        out.extend_from_slice(&column.prefix);
-        let shown = || text.chars().take(40).collect::<String>();
-        match kind {
+impl Column {
+    /// Appends a cell as a member, or nothing if it cannot be read.
+    fn member(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Violation> {
+        let Some(kind) = self.kind else { return Ok(()) };
+        let wrong = |rule: &str, reason: &str| Violation::new(json::pointer_part(&self.name), rule, reason);
+        let text = std::str::from_utf8(cell).map_err(|_| wrong("csv", "the cell is not UTF-8; convert the file"))?;
+        let why = match kind {
             // As `Export` writes them; whether it is valid JSON is checked with the record.
             ColumnType::Nested if !matches!(text.as_bytes(), [b'[', .., b']'] | [b'{', .., b'}']) => {
-                Err(("csv", format!("`{}` is neither a list nor an object in JSON, such as [\"a\",\"b\"]", shown())))
+                Some(("csv", "is neither a list nor an object in JSON, such as [\"a\",\"b\"]"))
             }
-            ColumnType::Nested if !is_json(text) => Err(("csv", format!("`{}` is not valid JSON", shown()))),
-            ColumnType::Boolean if !matches!(text, "true" | "false") => {
-                Err(("type", format!("`{}` is neither true nor false", shown())))
+            ColumnType::Nested if !is_json(text) => Some(("csv", "is not valid JSON")),
+            ColumnType::Boolean if !matches!(text, "true" | "false") => Some(("type", "is neither true nor false")),
+            ColumnType::Number if !is_number(text) => {
+                Some(("type", "is not a JSON number (no thousands separators, no leading zeros, a point for decimals)"))
             }
-            ColumnType::Number if !is_number(text) => Err((
-                "type",
-                format!(
-                    "`{}` is not a JSON number (no thousands separators, no leading zeros, a point for decimals)",
-                    shown()
-                ),
-            )),
+            _ => None,
+        };
+        if let Some((rule, why)) = why {
+            let shown: String = text.chars().take(40).collect();
+            return Err(wrong(rule, &format!("`{shown}` {why}")).of(text));
+        }
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&self.prefix);
+        match kind {
+            ColumnType::String => serde_json::to_writer(out, text).map_err(|error| wrong("csv", &error.to_string())),
             ColumnType::Number | ColumnType::Boolean | ColumnType::Nested => {
                 out.extend_from_slice(cell);
                 Ok(())
             }
-            ColumnType::String => serde_json::to_writer(out, text).map_err(|error| ("csv", error.to_string())),
         }
     }
 }
@@ -359,30 +363,21 @@ pub fn raw_rows(chunk: &Chunk, each: &mut dyn FnMut(&RawRow<'_>)) {
 }
 
 impl Decoder for CsvDecoder {
-    fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), broken: &mut dyn FnMut(u64, Violation)) {
+    fn decode(&self, chunk: &Chunk, each: &mut dyn FnMut(Decoded<'_>)) {
         let mut rows = Rows::new(&chunk.bytes, chunk.first_line);
         let mut json = Vec::new();
         while let Some(line) = rows.next_row() {
-            let mut refuse = |pointer: String, rule: &str, reason: String| {
-                broken(line, Violation { pointer, rule: rule.to_owned(), reason });
-            };
             if rows.cells.len() != self.columns.len() {
                 let reason = format!("the row has {} cells, the header has {}", rows.cells.len(), self.columns.len());
-                refuse(String::new(), "csv", reason);
+                each(Decoded { line, json: None, wrong: vec![Violation::new("", "csv", reason)] });
                 continue;
             }
             json.clear();
-            let mut cells = self.columns.iter().zip(&rows.cells).filter(|(_, cell)| !cell.bytes().is_empty());
-            match cells.try_for_each(|(c, cell)| Self::member(c, cell.bytes(), &mut json).map_err(|e| (&c.name, e))) {
-                Ok(()) => {
-                    json.extend_from_slice(if json.is_empty() { b"{}" } else { b"}" });
-                    record(line, &json);
-                }
-                Err((name, (rule, reason))) => {
-                    let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                    refuse(pointer, rule, reason);
-                }
-            }
+            json.push(b'{');
+            let cells = self.columns.iter().zip(&rows.cells).filter(|(_, cell)| !cell.bytes().is_empty());
+            let wrong = cells.filter_map(|(column, cell)| column.member(cell.bytes(), &mut json).err()).collect();
+            json.push(b'}');
+            each(Decoded { line, json: Some(&json), wrong });
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Chunks, Format, TextDecoder, invalid};
 use crate::core::json::{Kind, Tape};
 use crate::core::limits;
+use crate::dataset::assemble::Decoded;
 use crate::schema::Sketch;
 use std::io::{self, Read};
 
@@ -12,16 +13,16 @@ pub fn sketch<R: Read>(source: R, format: Format) -> io::Result<Sketch> {
     let mut sketch = columns.map_or_else(Sketch::of_objects, |names| Sketch::of_columns(&names));
     let (mut tape, mut wrong) = (Tape::of_doubles(), Vec::new());
     while let Some(chunk) = chunks.next_chunk()? {
-        let mut malformed = Vec::new();
-        let mut record = |line: u64, json: &[u8]| match tape.parse(json) {
-            Ok(()) if tape.root().kind() == Kind::Object => sketch.add(&tape, line),
-            Ok(()) => wrong.push(format!("line {line}: a record is a JSON object")),
-            Err(error) => wrong.push(format!("line {line}: {error}")),
-        };
-        decoder.decode(&chunk, &mut record, &mut |line, violation| {
-            malformed.push(format!("line {line}: {}", violation.reason));
+        decoder.decode(&chunk, &mut |record: Decoded<'_>| {
+            let line = record.line;
+            wrong.extend(record.wrong.into_iter().map(|violation| format!("line {line}: {}", violation.reason)));
+            match record.json.map(|json| tape.parse(json)) {
+                Some(Ok(())) if tape.root().kind() == Kind::Object => sketch.add(&tape, line),
+                Some(Ok(())) => wrong.push(format!("line {line}: a record is a JSON object")),
+                Some(Err(error)) => wrong.push(format!("line {line}: {error}")),
+                None => {}
+            }
         });
-        wrong.extend(malformed);
         if wrong.len() + sketch.impossible().len() > limits::VIOLATIONS_RECORD_MAX {
             break;
         }

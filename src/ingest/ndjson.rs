@@ -1,7 +1,6 @@
 //! NDJSON: one JSON object per line; empty lines are ignored.
 
-use crate::dataset::assemble::{Chunk, Decoder};
-use crate::schema::Violation;
+use crate::dataset::assemble::{Chunk, Decoded, Decoder};
 
 /// Decodes NDJSON.
 pub struct NdjsonDecoder;
@@ -21,15 +20,15 @@ pub fn raw_lines(chunk: &Chunk, each: &mut dyn FnMut(u64, &[u8])) {
 }
 
 impl Decoder for NdjsonDecoder {
-    fn decode(&self, chunk: &Chunk, record: &mut dyn FnMut(u64, &[u8]), _broken: &mut dyn FnMut(u64, Violation)) {
+    fn decode(&self, chunk: &Chunk, each: &mut dyn FnMut(Decoded<'_>)) {
         let mut whole = Vec::new();
         raw_lines(chunk, &mut |line, json| match without_problem(json) {
-            None => record(line, json),
+            None => each(Decoded::whole(line, json)),
             Some(rest) => {
                 whole.clear();
                 whole.push(b'{');
                 whole.extend_from_slice(rest);
-                record(line, &whole);
+                each(Decoded::whole(line, &whole));
             }
         });
     }

@@ -63,7 +63,7 @@ fn whole_line(out: &mut impl Write, line: &[u8]) -> io::Result<()> {
 
 fn reasons(violations: &[Violation]) -> String {
     let reason = |violation: &Violation| {
-        let Violation { pointer, rule, reason } = violation;
+        let Violation { pointer, rule, reason, .. } = violation;
         format!("{pointer}: {reason} [{rule}]").trim_start_matches(": ").to_owned()
     };
     violations.iter().map(reason).collect::<Vec<_>>().join("; ")

@@ -11,7 +11,7 @@ use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
 use crate::core::json as canonical;
 use crate::core::limits;
 use crate::core::random;
-use crate::dataset::assemble::{self, Assembled};
+use crate::dataset::assemble::{self, Assembled, Decoded};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data, is_too_dense,
@@ -400,7 +400,7 @@ fn check_samples(samples: &[Value], compiled: &CompiledSchema) -> Result<(), Err
     for (n, sample) in samples.iter().enumerate() {
         let line = canonical::to_canonical(sample);
         bytes += line.len();
-        if let Some(first) = assemble::check(&mut tape, &line, validator).into_iter().next() {
+        if let Some(first) = assemble::check(&mut tape, Decoded::whole(0, &line), validator).into_iter().next() {
             return refuse(format!("sample {}: {}: {} ({})", n + 1, first.pointer, first.reason, first.rule));
         }
     }

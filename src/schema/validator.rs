@@ -28,6 +28,21 @@ pub struct Violation {
     pub rule: String,
     /// Explanation for people.
     pub reason: String,
+    /// The wrong value, shortened, if it is a text, number or truth value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+impl Violation {
+    /// A violation without a value.
+    pub fn new(pointer: impl Into<String>, rule: &str, reason: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), rule: rule.to_owned(), reason: reason.into(), value: None }
+    }
+
+    /// The same violation by this value.
+    pub fn of(self, value: &str) -> Self {
+        Self { value: Some(shorten(value, VALUE_CHARS_MAX)), ..self }
+    }
 }
 
 /// The rule of a record whose key another one has.
@@ -35,6 +50,9 @@ pub const RULE_KEY: &str = "x-key";
 
 /// Characters shown of a reason, which quotes the value.
 const REASON_CHARS_MAX: usize = 160;
+
+/// Characters shown of a value.
+const VALUE_CHARS_MAX: usize = 40;
 
 /// Characters shown of a pointer, which quotes names.
 const POINTER_CHARS_MAX: usize = 500;
@@ -84,7 +102,7 @@ impl Validator {
             [one] => json::pointer_part(one),
             _ => String::new(),
         };
-        Violation { pointer, rule: RULE_KEY.into(), reason: format!("{first} has the same {}", self.key.join(", ")) }
+        Violation::new(pointer, RULE_KEY, format!("{first} has the same {}", self.key.join(", ")))
     }
 
     /// Whether the record on `tape` conforms to the schema.
@@ -108,11 +126,14 @@ impl Validator {
 /// One violation for each property that is missing or not allowed: such an error concerns its object, but people look
 /// for the property.
 fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
-    let rule = error.kind().keyword().to_owned();
-    let at = |property: &str, reason: &str| Violation {
-        pointer: shorten(&format!("{}{property}", error.instance_path()), POINTER_CHARS_MAX),
-        rule: rule.clone(),
-        reason: shorten(reason, REASON_CHARS_MAX),
+    let at = |property: &str, reason: &str| {
+        let pointer = shorten(&format!("{}{property}", error.instance_path()), POINTER_CHARS_MAX);
+        Violation::new(pointer, error.kind().keyword(), shorten(reason, REASON_CHARS_MAX))
+    };
+    let of_value = |reason: &str| match error.instance().as_ref() {
+        Value::String(text) => at("", reason).of(text),
+        value @ (Value::Number(_) | Value::Bool(_)) => at("", reason).of(&value.to_string()),
+        _ => at("", reason),
     };
     match error.kind() {
         ValidationErrorKind::Required { property } => {
@@ -127,11 +148,11 @@ fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
         ValidationErrorKind::Format { format } => {
             let ours = error.instance().as_str().and_then(|text| formats::problem(format, text));
             match ours {
-                Some(problem) => vec![at("", &format!("{}: {problem}", error.instance()))],
-                None => vec![at("", &error.to_string())],
+                Some(problem) => vec![of_value(&format!("{}: {problem}", error.instance()))],
+                None => vec![of_value(&error.to_string())],
             }
         }
-        _ => vec![at("", &error.to_string())],
+        _ => vec![of_value(&error.to_string())],
     }
 }
 
