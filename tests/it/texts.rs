@@ -12,6 +12,8 @@ const MARKERS: &[&str] = &[
     "Error::not_found(",
     "Error::Unavailable(",
     "JsonError::new(",
+    "Violation::new(",
+    "Err(format!(",
     "Problem::new(",
     "AllianceError::Refused(",
     "AssemblyError::Mismatch(",
