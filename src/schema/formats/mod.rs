@@ -1,4 +1,5 @@
-//! Named formats of schemas beyond JSON Schema's own: identifiers with check characters, codes and units.
+//! Named formats of schemas beyond JSON Schema's own: identifiers with check characters, codes and units. And `iri`,
+//! which is JSON Schema's own, with a reason that says what would be right.
 
 mod codes;
 mod identifiers;
@@ -13,6 +14,7 @@ type Check = fn(&str) -> Result<(), String>;
 pub const FORMATS: &[(&str, Check)] = &[
     ("decimal", decimal),
     ("gbt-4754", codes::sector),
+    ("iri", iri),
     ("isin", identifiers::isin),
     ("iso-3166-1", codes::country),
     ("iso-3166-2", codes::subdivision),
@@ -46,6 +48,17 @@ fn text(text: &str) -> Result<(), String> {
         return Err("nothing of it is visible; leave the field out".into());
     }
     Ok(())
+}
+
+/// An absolute address (RFC 3987).
+fn iri(text: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/');
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    // Most addresses have no more than a host and a path of unreserved characters.
+    if rest.is_some_and(|rest| rest.bytes().all(plain)) || fluent_uri::Iri::parse(text).is_ok() {
+        return Ok(());
+    }
+    Err("write an address with its scheme and without spaces, as in https://例子.中国/".into())
 }
 
 /// A number of any length as text, for those that a double cannot hold.
@@ -122,6 +135,12 @@ mod tests {
     }
 
     proptest! {
+        /// The short way accepts no more than the long one.
+        #[test]
+        fn plain_addresses_are_addresses(text in "https?://[a-zA-Z0-9._~/%:@?#\\[\\] -]{0,20}") {
+            prop_assert_eq!(iri(&text).is_ok(), fluent_uri::Iri::parse(text.as_str()).is_ok());
+        }
+
         /// No text makes a format panic.
         #[test]
         fn any_text_has_a_verdict(text in "\\PC{0,40}|[0-9A-Z.\\-]{0,22}|[a-zA-Z0-9*\\[\\]{}()./%^+-]{0,20}") {
