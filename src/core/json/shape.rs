@@ -1,7 +1,7 @@
 //! The order of an object's members: remembered, as most objects have the members of the object before.
 
-use super::tape::{Kind, Tape, compare_utf16};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cmp::Ordering;
+use std::sync::atomic::{self, AtomicU64};
 
 /// Objects with more members, or longer names, are not remembered.
 const MEMBERS_MAX: usize = 256;
@@ -12,18 +12,10 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// The last seen shape for each number of members.
 #[derive(Debug, Default)]
-pub(super) struct Shapes {
+pub struct Shapes {
     known: Vec<Shape>,
     /// Number of the shape of the last object.
     last: Option<u64>,
-    scratch: Vec<u32>,
-}
-
-impl Shapes {
-    /// Before the next text.
-    pub(super) fn forget_last(&mut self) {
-        self.last = None;
-    }
 }
 
 /// Names in the order of the source.
@@ -38,87 +30,81 @@ struct Shape {
 }
 
 impl Shape {
-    /// Whether the names with these tokens are its names, in its order.
-    fn is_of(&self, tape: &Tape, names: &[u32]) -> bool {
+    fn new<'a>(permutation: Vec<u32>, name: &impl Fn(u32) -> &'a str) -> Self {
+        let mut shape = Self { id: LAST.fetch_add(1, atomic::Ordering::Relaxed), permutation, ..Self::default() };
+        for member in 0..shape.permutation.len() as u32 {
+            shape.names.extend_from_slice(name(member).as_bytes());
+            shape.ends.push(shape.names.len() as u32);
+        }
+        shape
+    }
+
+    /// Whether these are its names, in its order.
+    fn is_of<'a>(&self, name: &impl Fn(u32) -> &'a str) -> bool {
         let mut begin = 0;
-        self.ends.len() == names.len()
-            && self.ends.iter().zip(names).all(|(&end, &name)| {
-                let known = &self.names[begin..end as usize];
-                begin = end as usize;
-                known == tape.name(name).as_bytes()
-            })
+        self.ends.iter().zip(0..).all(|(&end, member)| {
+            let known = &self.names[begin..end as usize];
+            begin = end as usize;
+            known == name(member).as_bytes()
+        })
     }
 }
 
-impl Tape {
-    /// A number that all top-level objects with the same names in the same order have, and no others; `None` if it is
-    /// not known. Of all tapes.
-    pub fn shape(&self) -> Option<u64> {
-        self.shapes.last.filter(|_| self.root().kind() == Kind::Object)
+impl Shapes {
+    /// Before the next text.
+    pub fn forget_last(&mut self) {
+        self.last = None;
     }
 
-    /// Puts the members of the object at `object` in canonical order; returns the token of a name that appears twice.
-    pub(super) fn order_members(&mut self, object: usize) -> Option<u32> {
-        let mut shapes = std::mem::take(&mut self.shapes);
-        let repeated = self.order_by(&mut shapes, object);
-        self.shapes = shapes;
-        repeated
+    /// The number of the last object's shape, if it is known.
+    pub fn last(&self) -> Option<u64> {
+        self.last
     }
 
-    fn order_by(&mut self, shapes: &mut Shapes, object: usize) -> Option<u32> {
-        let (start, len) = (self.tokens[object].start as usize, self.tokens[object].len as usize);
-        let Shapes { known, last, scratch: names } = shapes;
-        names.clear();
-        let mut at = object as u32 + 1;
-        for _ in 0..len {
-            names.push(at);
-            at = self.tokens[at as usize + 1].next;
-        }
-        *last = None;
-        if let Some(shape) = known.get(len).filter(|shape| shape.permutation.len() == len) {
-            for (slot, &member) in shape.permutation.iter().enumerate() {
-                self.order[start + slot] = names[member as usize];
-            }
-            if shape.is_of(self, names) {
-                *last = Some(shape.id);
+    /// Writes the members of an object with these names to `order`, in canonical order; returns a member whose name another
+    /// one before has.
+    pub fn order<'a>(&mut self, order: &mut [u32], name: impl Fn(u32) -> &'a str) -> Option<u32> {
+        let len = order.len();
+        self.last = None;
+        if let Some(shape) = self.known.get(len).filter(|shape| shape.permutation.len() == len) {
+            order.copy_from_slice(&shape.permutation);
+            if shape.is_of(&name) {
+                self.last = Some(shape.id);
                 return None;
             }
             // Other names may be in the same order.
-            if self.is_ascending(start, len) {
+            let ascends = |pair: &[u32]| compare_utf16(name(pair[0]).as_bytes(), name(pair[1]).as_bytes()).is_lt();
+            if order.windows(2).all(ascends) {
                 return None;
             }
         }
-        let mut permutation: Vec<u32> = (0..len as u32).collect();
-        let name = |member: u32| self.name(names[member as usize]).as_bytes();
-        permutation.sort_by(|a, b| compare_utf16(name(*a), name(*b)));
-        for pair in permutation.windows(2) {
-            if name(pair[0]) == name(pair[1]) {
-                return Some(names[pair[0].max(pair[1]) as usize]);
-            }
+        order.iter_mut().zip(0..).for_each(|(slot, member)| *slot = member);
+        order.sort_by(|a, b| compare_utf16(name(*a).as_bytes(), name(*b).as_bytes()));
+        if let Some(pair) = order.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
+            return Some(pair[0].max(pair[1]));
         }
-        for (slot, &member) in permutation.iter().enumerate() {
-            self.order[start + slot] = names[member as usize];
-        }
-        let size: usize = names.iter().map(|name| self.name(*name).len()).sum();
+        let size: usize = order.iter().map(|member| name(*member).len()).sum();
         if len < MEMBERS_MAX && size <= NAMES_BYTES_MAX {
-            let mut shape = Shape { id: LAST.fetch_add(1, Ordering::Relaxed), permutation, ..Shape::default() };
-            for name in names.iter() {
-                shape.names.extend_from_slice(self.name(*name).as_bytes());
-                shape.ends.push(shape.names.len() as u32);
-            }
-            *last = Some(shape.id);
-            known.resize_with(known.len().max(len + 1), Shape::default);
-            known[len] = shape;
+            let shape = Shape::new(order.to_vec(), &name);
+            self.last = Some(shape.id);
+            self.known.resize_with(self.known.len().max(len + 1), Shape::default);
+            self.known[len] = shape;
         }
         None
     }
+}
 
-    fn name(&self, token: u32) -> &str {
-        self.str_of(self.tokens[token as usize])
+/// Compares UTF-8 texts by their UTF-16 code units (RFC 8785 section 3.2.3). This differs from byte order only if one
+/// character is beyond U+FFFF (a surrogate pair, from D800) and the other is in U+E000 to U+FFFF.
+pub fn compare_utf16(a: &[u8], b: &[u8]) -> Ordering {
+    // If one of the two is ASCII, the first difference cannot be such a pair.
+    if a.is_ascii() || b.is_ascii() {
+        return a.cmp(b);
     }
-
-    fn is_ascending(&self, start: usize, len: usize) -> bool {
-        let name = |slot: usize| self.name(self.order[slot]).as_bytes();
-        (start + 1..start + len).all(|slot| compare_utf16(name(slot - 1), name(slot)).is_lt())
+    match a.iter().zip(b).find(|(x, y)| x != y) {
+        None => a.len().cmp(&b.len()),
+        Some((&x, &y)) if x >= 0xF0 && (0xEE..0xF0).contains(&y) => Ordering::Less,
+        Some((&x, &y)) if y >= 0xF0 && (0xEE..0xF0).contains(&x) => Ordering::Greater,
+        Some((x, y)) => x.cmp(y),
     }
 }

@@ -75,7 +75,8 @@ pub struct Tape {
     pub(super) tokens: Vec<Token>,
     /// For each object, its name tokens in the order of RFC 8785 section 3.2.3.
     pub(super) order: Vec<u32>,
-    pub(super) shapes: Shapes,
+    shapes: Shapes,
+    scratch: Vec<u32>,
     doubles: Doubles,
     /// Number tokens whose decimal value was changed to that of the double.
     changed: Vec<u32>,
@@ -162,23 +163,33 @@ impl Tape {
         self.tokens.push(Token { kind: Kind::String, start: 0, len: string.len() as u32, next: 1 });
     }
 
+    /// A number that all top-level objects with the same names in the same order have, and no others; `None` if it is
+    /// not known. Of all tapes.
+    pub fn shape(&self) -> Option<u64> {
+        self.shapes.last().filter(|_| self.root().kind() == Kind::Object)
+    }
+
+    /// Puts the members of the object at `object` in canonical order; returns the token of a name that appears twice.
+    fn order_members(&mut self, object: usize) -> Option<u32> {
+        let Token { start, len, .. } = self.tokens[object];
+        let Self { text, tokens, order, shapes, scratch, .. } = self;
+        scratch.clear();
+        let mut at = object as u32 + 1;
+        for _ in 0..len {
+            scratch.push(at);
+            at = tokens[at as usize + 1].next;
+        }
+        let order = &mut order[start as usize..(start + len) as usize];
+        let repeated = shapes.order(order, |member| {
+            let name = tokens[scratch[member as usize] as usize];
+            &text[name.start as usize..(name.start + name.len) as usize]
+        });
+        order.iter_mut().for_each(|member| *member = scratch[*member as usize]);
+        repeated.map(|member| scratch[member as usize])
+    }
+
     pub(super) fn str_of(&self, token: Token) -> &str {
         &self.text[token.start as usize..(token.start + token.len) as usize]
-    }
-}
-
-/// Compares UTF-8 texts by their UTF-16 code units (RFC 8785 section 3.2.3). This differs from byte order only if one
-/// character is beyond U+FFFF (a surrogate pair, from D800) and the other is in U+E000 to U+FFFF.
-pub(super) fn compare_utf16(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    // If one of the two is ASCII, the first difference cannot be such a pair.
-    if a.is_ascii() || b.is_ascii() {
-        return a.cmp(b);
-    }
-    match a.iter().zip(b).find(|(x, y)| x != y) {
-        None => a.len().cmp(&b.len()),
-        Some((&x, &y)) if x >= 0xF0 && (0xEE..0xF0).contains(&y) => std::cmp::Ordering::Less,
-        Some((&x, &y)) if y >= 0xF0 && (0xEE..0xF0).contains(&x) => std::cmp::Ordering::Greater,
-        Some((x, y)) => x.cmp(y),
     }
 }
 
