@@ -5,13 +5,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+use crosspark::core::digest::{HashingReader, KeyedHasher};
 use crosspark::core::json::Tape;
-use crosspark::dataset::assemble::{Chunk, Job, assemble};
+use crosspark::dataset::assemble::{Chunk, Job, SOURCE_LABEL, assemble};
 use crosspark::dataset::container::{DataKey, Sealer};
 use crosspark::dataset::frame::Compressor;
 use crosspark::dataset::quality::{Detail, Plan};
 use crosspark::dataset::unique::in_memory;
-use crosspark::ingest::{Chunks, Format};
+use crosspark::ingest::{Chunks, Form, Input};
 use crosspark::schema::{Schema, built_in};
 use serde_json::Value;
 use std::io::{Cursor, Write};
@@ -71,8 +72,9 @@ fn best(mut work: impl FnMut()) -> f64 {
 }
 
 fn publish(text: &[u8], schema: &Schema, detail: Detail, threads: usize) {
-    let (mut chunks, decoder) = Chunks::open(Cursor::new(text), Format::Ndjson, schema).unwrap();
     let (validator, key) = (schema.validator().unwrap(), DataKey::from_bytes([1; 32]));
+    let source = HashingReader::new(Cursor::new(text), Some(KeyedHasher::new(key.expose(), SOURCE_LABEL)));
+    let (mut chunks, decoder) = Chunks::open(Input::plain(source, Form::Ndjson).unwrap(), schema).unwrap();
     let job = Job {
         threads,
         decoder: decoder.as_ref(),
@@ -176,7 +178,7 @@ fn main() {
     line(
         "  cutting into chunks",
         best(|| {
-            let (mut chunks, _) = Chunks::open(Cursor::new(&text[..]), Format::Ndjson, schema).unwrap();
+            let (mut chunks, _) = Chunks::open(Input::plain(&text[..], Form::Ndjson).unwrap(), schema).unwrap();
             while let Some(Chunk { bytes, .. }) = chunks.next_chunk().unwrap() {
                 std::hint::black_box(bytes);
             }

@@ -31,7 +31,7 @@ use crosspark::identity::register::VerifiedRegister;
 use crosspark::identity::root::{NamedKey, Root, VerifiedRoot};
 use crosspark::identity::rotation::{self, KeyProof};
 use crosspark::identity::x509::{self, Presented};
-use crosspark::ingest::{Chunks, Format};
+use crosspark::ingest::{Chunks, Format, Input, Packing, Reading};
 use crosspark::policy::Policy;
 use crosspark::protocol::Incoming;
 use crosspark::schema::{self, Schema, Validator};
@@ -54,6 +54,8 @@ pub const ALL: &[Target] = &[
     ("tape", tape),
     ("records", records),
     ("csv", csv),
+    ("document", document),
+    ("dialect", dialect),
     ("policy", policy),
     ("checkpoint", checkpoint),
     ("config", config),
@@ -254,9 +256,11 @@ fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
     }
 }
 
-fn ingest(data: &[u8], format: Format) {
+fn ingest(data: &[u8], format: Format, reading: &Reading) {
     let (schema, validator) = &*SCHEMA;
-    let Ok((mut chunks, decoder)) = Chunks::open(Cursor::new(data), format, schema) else { return };
+    let scratch = || Err(std::io::ErrorKind::Unsupported.into());
+    let input = Input::open(Cursor::new(data), format, reading, &scratch);
+    let Ok((mut chunks, decoder)) = input.and_then(|input| Chunks::open(input, schema)) else { return };
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);
     let none = std::sync::atomic::AtomicU64::new(0);
@@ -266,11 +270,35 @@ fn ingest(data: &[u8], format: Format) {
 }
 
 fn records(data: &[u8]) {
-    ingest(data, Format::Ndjson);
+    ingest(data, Format::Ndjson, &Reading::default());
+}
+
+fn document(data: &[u8]) {
+    for at in ["", "/data"] {
+        ingest(data, Format::Json, &Reading { at: at.into(), ..Reading::default() });
+    }
+}
+
+/// The first bytes say how the others are read.
+fn dialect(data: &[u8]) {
+    let [a, b, c, d, rest @ ..] = data else { return };
+    let of = |list: &[char], at: u8| list[usize::from(at) % list.len()];
+    let reading = Reading {
+        delimiter: of(&[',', ';', '\t', '|'], *a),
+        decimal: of(&['.', ','], *b),
+        thousands: Some(of(&[',', '.', ' ', '\''], b / 2)).filter(|_| b % 3 == 0),
+        header: u32::from(c % 4) + 1,
+        encoding: ["utf-8", "gb18030", "big5", "utf-16le"][usize::from(*d) % 4].into(),
+        carriage_returns: d % 5 == 0,
+        packing: [Packing::None, Packing::Gzip, Packing::Zstd][usize::from(d / 4) % 3],
+        missing: vec!["-".into()],
+        ..Reading::default()
+    };
+    ingest(rest, Format::Csv, &reading);
 }
 
 fn csv(data: &[u8]) {
-    ingest(data, Format::Csv);
+    ingest(data, Format::Csv, &Reading::default());
 }
 
 fn policy(data: &[u8]) {

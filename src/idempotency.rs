@@ -1,14 +1,14 @@
 //! Idempotency keys: the key, the digest of its request and the answer are committed together with the created object,
 //! so that a repeated request gets the first answer.
 
-use crate::core::digest::{Digest, KeyedHasher};
+use crate::core::digest::{Digest, HashingReader, KeyedHasher};
 use crate::core::id::TokenId;
 use crate::core::limits;
 use crate::node::{Error, Node, Place, Places, User};
 use crate::storage::{Conflict, IdempotencyRow, StoreError, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -37,25 +37,9 @@ impl IdempotencyKey {
 
     /// The same key for a request whose records were read through `hashing`.
     pub fn with_records<R>(&self, hashing: HashingReader<R>) -> Self {
-        let records = hashing.hasher.map(|hasher| hasher.finish().to_string()).unwrap_or_default();
+        let records = hashing.finish().map(|digest| digest.to_string()).unwrap_or_default();
         let request = Digest::labelled(LABEL, &[self.request.as_bytes(), records.as_bytes()]);
         Self { key: self.key.clone(), request }
-    }
-}
-
-/// A reader that computes the digest of the bytes it reads.
-pub struct HashingReader<R> {
-    source: R,
-    hasher: Option<KeyedHasher>,
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..read]);
-        }
-        Ok(read)
     }
 }
 
@@ -85,7 +69,7 @@ impl Idempotency {
 
     /// Wraps `source`, which is hashed if `wanted`.
     pub fn hashing<R: Read>(&self, source: R, wanted: bool) -> HashingReader<R> {
-        HashingReader { source, hasher: wanted.then(|| KeyedHasher::new(&self.secret, LABEL)) }
+        HashingReader::new(source, wanted.then(|| KeyedHasher::new(&self.secret, LABEL)))
     }
 
     /// Whether the user's key was used before.

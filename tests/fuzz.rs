@@ -67,7 +67,8 @@ fn altered_seeds() {
         let mut files: Vec<_> = std::fs::read_dir(root.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();
         assert!(!files.is_empty(), "{name} has no seeds");
-        let rounds = if matches!(*name, "container" | "records" | "csv") { 300 } else { 2_000 };
+        let rounds =
+            if matches!(*name, "container" | "records" | "csv" | "document" | "dialect") { 300 } else { 2_000 };
         for file in &files {
             let seed = std::fs::read(file).unwrap();
             target(&seed);

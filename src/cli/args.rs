@@ -1,7 +1,7 @@
 //! Values of arguments that several commands take.
 
 use crate::core::id::Text;
-use crate::ingest::Format;
+use crate::ingest::Form;
 use std::path::{Path, PathBuf};
 
 /// `FOLDER.kek`: beside the folder, so that a copy of the folder does not contain it.
@@ -22,6 +22,14 @@ pub fn parse_name(text: &str) -> Result<(String, Text), String> {
 }
 
 /// A format of records.
-pub fn parse_format(name: &str) -> Result<Format, String> {
-    Format::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
+pub fn parse_form(name: &str) -> Result<Form, String> {
+    Form::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
+}
+
+/// The form of a file that is written, from its extension.
+pub fn form_of(file: &std::path::Path) -> Option<Form> {
+    match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "jsonl" => Some(Form::Ndjson),
+        other => Form::parse(other),
+    }
 }

@@ -9,7 +9,7 @@ use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::Text;
 use crate::core::json;
 use crate::dataset::quality::Detail;
-use crate::ingest::{Format, sketch};
+use crate::ingest::{Form, Format, Input, Reading, sketch};
 use crate::publishing::Publication;
 use anyhow::Context;
 use park::{Operator, Park};
@@ -170,7 +170,7 @@ async fn own_schema(folder: &Path, park: &Park) -> anyhow::Result<String> {
     let file = folder.join("flats.csv");
     std::fs::write(&file, FLATS)?;
     let id = format!("{}/flats", park.id());
-    let proposal = sketch(std::fs::File::open(&file)?, Format::Csv)?.proposal(&id, "Flats for talents");
+    let proposal = sketch(Input::plain(std::fs::File::open(&file)?, Form::Csv)?)?.proposal(&id, "Flats for talents");
     let api = park.publisher()?;
     let request = api.request(Method::POST, "/v1/schemas").header(CONTENT_TYPE, "application/json").body(proposal.text);
     api.send(request).await?;
@@ -184,6 +184,7 @@ fn publication(title: &str, schema: &str, policy: &str, format: Format) -> anyho
         schema: if schema.contains(':') { schema.to_owned() } else { format!("urn:crosspark:schema:{schema}") },
         policy: json::read(policy.as_bytes())?,
         format,
+        reading: Reading::default(),
         dataset: None,
         about: Default::default(),
         quality: Detail::Bounds,
@@ -209,7 +210,7 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let out = folder.join("compute-resources.ndjson");
     let verified = view.stage == RequestStage::Verified;
     if verified {
-        fetch::fetch(&vr.requester()?, &view.id, Format::Ndjson, &out).await?;
+        fetch::fetch(&vr.requester()?, &view.id, Form::Ndjson, &out).await?;
     }
     story.timing_since("request_to_file_ms", begun);
     let reason = view.reason.clone().unwrap_or_default();
@@ -223,7 +224,7 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let out = folder.join("from-vr.csv");
     let verified = view.stage == RequestStage::Verified;
     if verified {
-        fetch::fetch(&ai.requester()?, &view.id, Format::Csv, &out).await?;
+        fetch::fetch(&ai.requester()?, &view.id, Form::Csv, &out).await?;
     }
     story.timing("other_way_ms");
     let detail = format!("{} {}", view.records.unwrap_or(0), story.words(("records as CSV", "条记录，CSV 格式")));

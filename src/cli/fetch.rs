@@ -1,12 +1,13 @@
 //! `crosspark fetch`
 
 use super::api::{Api, NodeArgs};
+use super::args;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
 use crate::contracts::RequestStage;
 use crate::core::id::ProcessId;
 use crate::durable::rename;
-use crate::ingest::Format;
+use crate::ingest::Form;
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::json;
@@ -26,12 +27,12 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = super::args::parse_format)]
-    format: Option<Format>,
+    #[arg(long, value_parser = super::args::parse_form)]
+    format: Option<Form>,
 }
 
 pub async fn run(args: Args, json: bool) -> Outcome {
-    let format = args.format.or_else(|| Format::of_file(&args.out.display().to_string()));
+    let format = args.format.or_else(|| args::form_of(&args.out));
     let format = format.with_context(|| format!("{}: give --format ndjson or --format csv", args.out.display()))?;
     let api = Api::new(&args.node)?;
     if let Some(code) = unavailable(&api, &args.request, json).await? {
@@ -76,7 +77,7 @@ impl Drop for Unfinished {
 async fn copy(
     api: &Api,
     request: &ProcessId,
-    format: Format,
+    format: Form,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> anyhow::Result<(u64, u64)> {
     let path = format!("/v1/requests/{}/data?format={}", request.in_url(), format.name());
@@ -93,13 +94,13 @@ async fn copy(
     bar.finish_and_clear();
     // For plain data from another connector, the number of records is not known in advance.
     let records = stated.unwrap_or(lines);
-    anyhow::ensure!(format != Format::Ndjson || lines == records, "only {lines} of {records} records were received");
+    anyhow::ensure!(format != Form::Ndjson || lines == records, "only {lines} of {records} records were received");
     to.flush().await?;
     Ok((records, bytes))
 }
 
 /// Writes a delivered dataset to standard output. A reader that closes the pipe has read enough.
-async fn to_standard_output(api: &Api, request: &ProcessId, format: Format) -> Outcome {
+async fn to_standard_output(api: &Api, request: &ProcessId, format: Form) -> Outcome {
     let own = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
     match copy(api, request, format, &mut tokio::fs::File::from_std(own)).await {
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
@@ -111,7 +112,7 @@ async fn to_standard_output(api: &Api, request: &ProcessId, format: Format) -> O
 
 /// Writes a delivered dataset to a temporary file, readable by its owner only, which is synced and renamed to `out`.
 /// Returns records and bytes.
-pub async fn fetch(api: &Api, request: &ProcessId, format: Format, out: &Path) -> anyhow::Result<(u64, u64)> {
+pub async fn fetch(api: &Api, request: &ProcessId, format: Form, out: &Path) -> anyhow::Result<(u64, u64)> {
     let out = replaced(out)?;
     let name = out.file_name().context("--out must name a file")?.to_string_lossy().into_owned();
     let beside = out.with_file_name(format!(".{name}.{}.part", std::process::id()));

@@ -22,6 +22,7 @@ mod outcome;
 mod output;
 mod publish;
 mod report;
+mod reading;
 mod request;
 mod root;
 mod schema;
@@ -74,7 +75,7 @@ enum Command {
     /// Show the state of a running node.
     Status(status::Args),
     /// Publish a file of records as a dataset.
-    Publish(publish::Args),
+    Publish(Box<publish::Args>),
     /// List, describe, check, compare and publish schemas.
     #[command(subcommand)]
     Schema(schema::Command),
@@ -153,7 +154,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Doctor(args) => doctor::run(args, json).await,
             Command::Status(args) => status::run(args, json).await,
-            Command::Publish(args) => publish::run(args, json).await,
+            Command::Publish(args) => publish::run(*args, json).await,
             Command::Schema(command) => schema::run(command, json).await,
             Command::Validate(args) => validate::run(args, json),
             Command::Catalog(args) => catalog::run(args, json).await,

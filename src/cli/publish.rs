@@ -3,20 +3,20 @@
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
-use super::{args, report, skip};
+use super::reading::{Local, ReadingArgs};
+use super::{report, skip};
 use crate::catalog::About;
-use crate::core::id::{DatasetId, Text};
+use crate::core::id::{DatasetId, Text, in_url};
 use crate::core::json;
 use crate::dataset::quality::Detail;
 use crate::dataset::report::Rejection;
-use crate::ingest::{self, Format};
 use crate::policy::Policy;
 use crate::publishing::{Publication, Published};
+use crate::schema::Schema;
 use anyhow::Context;
 use futures_util::StreamExt;
 use reqwest::{Body, Method, multipart};
 use serde_json::Value;
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::io::AsyncReadExt;
@@ -25,7 +25,8 @@ use tokio::io::AsyncReadExt;
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
-    /// File of records: NDJSON, or CSV whose header names the schema's properties.
+    /// File of records: NDJSON, JSON, CSV or a workbook, also compressed. The columns of a table have the names or titles of
+    /// the schema's properties.
     file: PathBuf,
     /// $id of the shared schema, such as urn:crosspark:schema:enterprise.
     #[arg(long)]
@@ -39,9 +40,8 @@ pub struct Args {
     /// Longer description.
     #[arg(long, default_value = "")]
     description: String,
-    /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = args::parse_format)]
-    format: Option<Format>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Id of the dataset of which this is a new version.
     #[arg(long)]
     dataset: Option<DatasetId>,
@@ -104,23 +104,11 @@ fn parse_quality(name: &str) -> Result<Detail, String> {
     }
 }
 
-/// The first bytes of a file.
-fn start_of(path: &std::path::Path) -> Option<Vec<u8>> {
-    let mut start = Vec::new();
-    std::fs::File::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
-    Some(start)
-}
-
 /// Bytes read from the file in one step.
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub async fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
-    let format = args.format.or_else(|| Format::of_file(&name));
-    if let Some(what) = start_of(&args.file).as_deref().and_then(ingest::other_format) {
-        anyhow::bail!("{name} is {what}; save it as CSV or NDJSON in UTF-8");
-    }
-    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
     let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
     // An invalid policy is reported with its position before anything is sent.
     if let Err(error) = Policy::parse(&policy) {
@@ -133,13 +121,17 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         return Ok(ExitCode::from(exit::REFUSED));
     }
     let api = Api::new(&args.node)?;
-    let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format));
+    let known = api.get(&format!("/v1/schemas/{}", in_url(&args.schema))).await;
+    // If there is no such schema, the node says so.
+    let by = known.ok().and_then(|text| Schema::checked_before(&serde_json::to_vec(&text).ok()?).ok());
+    let local = args.reading.look_at(&args.file, by.as_ref())?;
+    let Local { mut format, mut reading, .. } = local.clone();
+    let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format.form()));
     let (mut schema, mut valid) = (args.schema, None);
-    if args.skip_invalid {
-        let (divided, by) = skip::divide_file(&api, &schema, &args.file, format, &rejects).await?;
-        // The very schema by which the records were chosen.
-        schema = by.digest().to_string();
-        valid = Some(divided);
+    if let Some(by) = by.filter(|_| args.skip_invalid) {
+        valid = Some(skip::divide_file(&local, &by, &rejects)?);
+        // The very schema by which the records were chosen, and their text.
+        (schema, (format, reading)) = (by.digest().to_string(), local.divided());
     }
     let skipped = valid.as_ref().map_or(0, |valid| valid.skipped);
     let told = valid.as_ref().filter(|valid| valid.skipped > 0).map(|valid| skip::told(valid, &rejects));
@@ -149,6 +141,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         schema,
         policy: json::read(&policy)?,
         format,
+        reading,
         dataset: args.dataset,
         about: About {
             licence: args.about.licence,

@@ -2,8 +2,9 @@
 
 use super::outcome::{Outcome, done};
 use super::output::{self, note, say};
-use super::{args, validate};
-use crate::ingest::{Format, sketch};
+use super::reading::ReadingArgs;
+use super::validate;
+use crate::ingest::sketch;
 use crate::schema::Schema;
 use anyhow::Context;
 use serde_json::json;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// File of records: NDJSON or CSV.
+    /// File of records: NDJSON, JSON, CSV or a workbook.
     file: PathBuf,
     /// $id of the schema; a park's own begins with its id, as in did:web:park-a.example/rents.
     #[arg(long)]
@@ -21,26 +22,26 @@ pub struct Args {
     /// English title of the schema; by default from the file's name.
     #[arg(long)]
     title: Option<String>,
-    /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = args::parse_format)]
-    format: Option<Format>,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 pub fn run(args: &Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
-    let format = args.format.or_else(|| Format::of_file(&name));
-    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
+    let local = args.reading.look_at(&args.file, None)?;
     let file = File::open(&args.file).with_context(|| name.clone())?;
     let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "reading");
-    let sketch =
-        sketch(bar.wrap_read(BufReader::with_capacity(1 << 20, file)), format).with_context(|| name.clone())?;
+    let bytes = bar.wrap_read(BufReader::with_capacity(1 << 20, file));
+    let sketch = local.text(bytes).and_then(sketch).with_context(|| name.clone())?;
     bar.finish_and_clear();
-    let stem = args.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("records");
+    let name_of = args.file.file_name().and_then(|name| name.to_str()).unwrap_or("records");
+    // Without the extensions, of which a compressed file has two.
+    let stem = name_of.split('.').find(|part| !part.is_empty()).unwrap_or(name_of);
     let id = args.id.clone().unwrap_or_else(|| format!("urn:example:{}", slug(stem)));
     let proposal = sketch.proposal(&id, args.title.as_deref().unwrap_or(stem));
     let schema = Schema::parse(proposal.text.as_bytes()).context("the proposal is not a valid schema")?;
     // The proposal is tried on the file: it must accept every record.
-    let found = validate::examine(&args.file, &schema, format)?;
+    let found = validate::examine(&local, &schema)?;
     if found.invalid > 0 {
         let (invalid, records) = (found.invalid, found.records);
         anyhow::bail!("{invalid} of {records} records of {name} are invalid under the proposal; please report this");

@@ -1,11 +1,10 @@
 //! Leaves the invalid records of a file out of a publication, and writes them to a file of rejects.
 
-use super::api::Api;
 use super::output;
+use super::reading::{Local, temporary_file};
 use super::validate;
-use crate::core::id::in_url;
 use crate::dataset::select::Selection;
-use crate::ingest::{Format, divide};
+use crate::ingest::{Form, divide};
 use crate::schema::Schema;
 use anyhow::Context;
 use std::fs::File;
@@ -23,35 +22,29 @@ pub struct Valid {
 }
 
 /// Where rejects are written: FILE.rejects.csv beside FILE.csv.
-pub fn rejects_beside(file: &Path, format: Format) -> PathBuf {
-    file.with_extension(format!("rejects.{}", format.name()))
+pub fn rejects_beside(file: &Path, form: Form) -> PathBuf {
+    file.with_extension(format!("rejects.{}", form.name()))
 }
 
 /// Divides a file into its valid records and the rejects.
-pub async fn divide_file(
-    api: &Api,
-    schema: &str,
-    file: &Path,
-    format: Format,
-    rejects: &Path,
-) -> anyhow::Result<(Valid, Schema)> {
-    let schema = api.get(&format!("/v1/schemas/{}", in_url(schema))).await.context("the schema")?;
-    let schema = Schema::checked_before(&serde_json::to_vec(&schema)?)?;
+pub fn divide_file(local: &Local, schema: &Schema, rejects: &Path) -> anyhow::Result<Valid> {
+    let file = &local.path;
     let name = file.display().to_string();
     anyhow::ensure!(file.is_file(), "{name} is not a file; with --skip-invalid it is read twice");
-    let Selection { records, rejected } = validate::select(file, &schema, format)?;
+    let Selection { records, rejected } = validate::select(local, schema)?;
     let skipped = rejected.len() as u64;
     anyhow::ensure!(skipped < records, "all {records} records of {name} are invalid; nothing was published");
-    let mut valid = validate::temporary_file()?;
+    let mut valid = temporary_file()?;
     let source = BufReader::with_capacity(1 << 20, File::open(file).with_context(|| name.clone())?);
     let to = BufWriter::new(&mut valid);
     match skipped {
-        0 => divide(source, format, &schema, &rejected, to, io::sink()),
+        0 => divide(local.text(source)?, schema, &rejected, to, io::sink()),
         _ => {
             let left_out = File::options().write(true).create_new(true).open(rejects);
             let left_out =
                 left_out.with_context(|| format!("{}: give another name with --rejects", rejects.display()))?;
-            let divided = divide(source, format, &schema, &rejected, to, BufWriter::new(left_out));
+            let divided =
+                local.text(source).and_then(|text| divide(text, schema, &rejected, to, BufWriter::new(left_out)));
             if divided.is_err() {
                 std::fs::remove_file(rejects).with_context(|| rejects.display().to_string())?;
             }
@@ -60,7 +53,7 @@ pub async fn divide_file(
     }
     .context(name)?;
     valid.seek(io::SeekFrom::Start(0))?;
-    Ok((Valid { file: valid, skipped, records }, schema))
+    Ok(Valid { file: valid, skipped, records })
 }
 
 /// Says what was left out.

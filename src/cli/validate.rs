@@ -2,39 +2,37 @@
 
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
-use super::{args, report};
+use super::reading::{Local, ReadingArgs, temporary_file};
+use super::report;
 use crate::core::json;
 use crate::core::parallelism;
-use crate::core::random::{self, SystemRandomness};
 use crate::dataset::assemble::{self, AssembleError, Job};
 use crate::dataset::quality::Plan;
 use crate::dataset::report::Rejection;
 use crate::dataset::select::{self, Selection};
 use crate::dataset::unique::Temporary;
 use crate::durable::write_whole;
-use crate::ingest::{Chunks, Format};
+use crate::ingest::Chunks;
 use crate::schema::{Language, Schema, built_in};
 use anyhow::Context;
-use indicatif::ProgressBarIter;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// File of records: NDJSON, or CSV whose header names the schema's properties.
+    /// File of records: NDJSON, JSON, CSV or a workbook. The columns of a table have the names or titles of the schema's
+    /// properties.
     file: PathBuf,
     /// A schema file, or the $id or name of a built-in schema, such as enterprise.
     #[arg(long)]
     schema: String,
-    /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = args::parse_format)]
-    format: Option<Format>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Language of the report.
     #[arg(long, default_value = "en", value_parser = parse_language)]
     language: Language,
@@ -88,38 +86,27 @@ pub fn read_schema(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A temporary file without a name.
-pub fn temporary_file() -> io::Result<File> {
-    let name = hex::encode(random::bytes::<16>(&SystemRandomness::new()));
-    let path = std::env::temp_dir().join(format!("crosspark-{name}"));
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
-}
-
 /// Validates a file.
-pub fn examine(file: &Path, schema: &Schema, format: Format) -> anyhow::Result<Rejection> {
-    read(file, schema, format, |job, chunks| assemble::examine(job, || chunks.next_chunk()))
+pub fn examine(file: &Local, schema: &Schema) -> anyhow::Result<Rejection> {
+    read(file, schema, |job, chunks| assemble::examine(job, || chunks.next_chunk()))
 }
 
 /// Tells the valid records of a file from the others.
-pub fn select(file: &Path, schema: &Schema, format: Format) -> anyhow::Result<Selection> {
-    read(file, schema, format, |job, chunks| select::select(job, || chunks.next_chunk()))
+pub fn select(file: &Local, schema: &Schema) -> anyhow::Result<Selection> {
+    read(file, schema, |job, chunks| select::select(job, || chunks.next_chunk()))
 }
 
-type Source = ProgressBarIter<BufReader<File>>;
-
 fn read<T>(
-    file: &Path,
+    local: &Local,
     schema: &Schema,
-    format: Format,
-    work: impl FnOnce(&Job<'_>, &mut Chunks<Source>) -> Result<T, AssembleError>,
+    work: impl FnOnce(&Job<'_>, &mut Chunks<'_>) -> Result<T, AssembleError>,
 ) -> anyhow::Result<T> {
-    let name = file.display().to_string();
-    let file = File::open(file).with_context(|| name.clone())?;
+    let name = local.path.display().to_string();
+    let file = File::open(&local.path).with_context(|| name.clone())?;
     let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "validating");
     let source = bar.wrap_read(BufReader::with_capacity(1 << 20, file));
-    let (mut chunks, decoder) = Chunks::open(source, format, schema).with_context(|| name.clone())?;
+    let opened = local.text(source).and_then(|text| Chunks::open(text, schema));
+    let (mut chunks, decoder) = opened.with_context(|| name.clone())?;
     let job = Job {
         threads: parallelism(),
         decoder: decoder.as_ref(),
@@ -136,9 +123,7 @@ fn read<T>(
 pub fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
     let schema = schema(&args.schema)?;
-    let format = args.format.or_else(|| Format::of_file(&name));
-    let format = format.with_context(|| format!("{name}: give --format ndjson or --format csv"))?;
-    let found = examine(&args.file, &schema, format)?;
+    let found = examine(&args.reading.look_at(&args.file, Some(&schema))?, &schema)?;
     if let Some(html) = &args.html {
         let page = report::page(&found, &schema, &name);
         write_whole(html, page.as_bytes()).with_context(|| html.display().to_string())?;

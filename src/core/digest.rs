@@ -4,6 +4,7 @@
 use ring::{digest, hkdf, hmac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
+use std::io::{self, Read};
 
 /// A SHA-256 value, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +169,41 @@ impl KeyedHasher {
         let mut out = [0u8; 32];
         out.copy_from_slice(self.0.sign().as_ref());
         KeyedDigest(out)
+    }
+}
+
+/// A reader that computes the keyed digest of the bytes it reads, if one is wanted.
+pub struct HashingReader<R> {
+    source: R,
+    hasher: Option<KeyedHasher>,
+}
+
+impl<R: Read> HashingReader<R> {
+    /// Reads `source`.
+    pub fn new(source: R, hasher: Option<KeyedHasher>) -> Self {
+        Self { source, hasher }
+    }
+
+    /// Reads what is left.
+    pub fn drain(&mut self) -> io::Result<()> {
+        io::copy(self, &mut io::sink()).map(drop)
+    }
+}
+
+impl<R> HashingReader<R> {
+    /// The keyed digest of what was read.
+    pub fn finish(self) -> Option<KeyedDigest> {
+        self.hasher.map(KeyedHasher::finish)
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
+        Ok(read)
     }
 }
 

@@ -52,8 +52,32 @@ pub const VIOLATION_GROUPS_MAX: usize = 200;
 pub const VIOLATION_LINES_MAX: usize = 5;
 /// Violations described for one record.
 pub const VIOLATIONS_RECORD_MAX: usize = 8;
-/// Columns of a CSV file.
+/// Columns of a table.
 pub const CSV_COLUMNS_MAX: usize = 4_096;
+/// The last line or row in which the header of a table may be.
+pub const HEADER_LINE_MAX: u32 = 50;
+/// Texts that stand for a missing value.
+pub const MISSING_MARKERS_MAX: usize = 32;
+/// Rows that are looked at to find out how a table is written.
+pub const SAMPLE_ROWS_MAX: usize = 2_000;
+/// Bytes of text, likewise.
+pub const SAMPLE_BYTES_MAX: usize = MIB;
+/// A zip archive with a table.
+pub const ZIP_BYTES_MAX: u64 = 1 << 30;
+/// Entries of a zip archive.
+pub const ZIP_ENTRIES_MAX: usize = 10_000;
+/// A workbook whose rows are read one by one.
+pub const WORKBOOK_BYTES_MAX: u64 = 512 << 20;
+/// A workbook of Excel 97, which is read as a whole; it has at most 65,536 rows of 256 columns.
+pub const XLS_BYTES_MAX: u64 = 64 << 20;
+/// A sheet, unpacked.
+pub const SHEET_BYTES_MAX: u64 = 16 << 30;
+/// What of a workbook is held in memory: its texts.
+pub const WORKBOOK_UNPACKED_BYTES_MAX: u64 = 512 << 20;
+/// Unpacked bytes that any compressed file may have.
+pub const UNPACKED_BYTES_SMALL: u64 = 64 << 20;
+/// Beyond, at most this many times the compressed ones.
+pub const UNPACKED_RATIO_MAX: u64 = 200;
 /// Keys of records that a publication or a verification holds in memory, 24 bytes each; more go to temporary files.
 pub const KEYS_IN_MEMORY_MAX: usize = 1 << 20;
 /// Size of a key in a temporary file.

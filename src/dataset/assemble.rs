@@ -18,10 +18,8 @@ pub const PLAINTEXT_LABEL: &str = "crosspark/plaintext/v1";
 /// Label of the keyed digest of the published file.
 pub const SOURCE_LABEL: &str = "crosspark/source/v1";
 
-/// A part of the source that consists of whole records.
+/// A part of the text that consists of whole records.
 pub struct Chunk {
-    /// Preceding source bytes outside of records, such as a byte order mark or header; part of the source digest.
-    pub head: Vec<u8>,
     /// Line number of the first line, from 1.
     pub first_line: u64,
     /// The records.
@@ -60,8 +58,6 @@ pub struct Assembled {
     pub text_size: u64,
     /// Keyed digest of the canonical text.
     pub text_digest: KeyedDigest,
-    /// Keyed digest of the source.
-    pub source_digest: KeyedDigest,
     /// What the fields have.
     pub quality: Vec<FieldQuality>,
     /// Number of frames.
@@ -94,8 +90,7 @@ pub enum AssembleError {
 
 /// A worker's result for one chunk.
 struct Worked {
-    head: Vec<u8>,
-    bytes: Vec<u8>,
+    size: u64,
     pieces: Vec<Piece>,
     found: Rejection,
     /// Keys of the valid records.
@@ -134,7 +129,7 @@ pub fn examine(
     let tallies = Tallies::default();
     let worker = || worker(job, &hasher, &doomed, &tallies);
     let sink = |worked: Worked| {
-        job.progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
+        job.progress.fetch_add(worked.size, Ordering::Relaxed);
         found.append(worked.found);
         unique.add(&worked.keys).map_err(AssembleError::Sink)
     };
@@ -169,7 +164,6 @@ pub fn assemble<W: Write>(
 ) -> Result<(W, Assembled), AssembleError> {
     let mut sealer = Sealer::new(out, key, associated_data).map_err(AssembleError::Sink)?;
     let mut text_hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
-    let mut source_hash = KeyedHasher::new(key.expose(), SOURCE_LABEL);
     let mut frames: Vec<Frame> = Vec::new();
     let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
     let mut rejection = Rejection::default();
@@ -179,9 +173,7 @@ pub fn assemble<W: Write>(
 
     let worker = || worker(job, &hasher, &doomed, &tallies);
     let sink = |worked: Worked| {
-        source_hash.update(&worked.head);
-        source_hash.update(&worked.bytes);
-        job.progress.fetch_add((worked.head.len() + worked.bytes.len()) as u64, Ordering::Relaxed);
+        job.progress.fetch_add(worked.size, Ordering::Relaxed);
         rejection.append(worked.found);
         unique.add(&worked.keys).map_err(AssembleError::Sink)?;
         if rejection.invalid > 0 {
@@ -218,7 +210,6 @@ pub fn assemble<W: Write>(
         records: rejection.records,
         text_size,
         text_digest: text_hash.finish(),
-        source_digest: source_hash.finish(),
         quality: tallies.sum(job.plan).finish(job.plan),
         frames: frames.len() as u64,
         digest,
@@ -243,8 +234,7 @@ impl Worker {
         doomed: &AtomicBool,
     ) -> Worked {
         let mut worked = Worked {
-            head: Vec::new(),
-            bytes: Vec::new(),
+            size: chunk.bytes.len() as u64,
             pieces: Vec::new(),
             found: Rejection::default(),
             keys: Vec::new(),
@@ -297,7 +287,6 @@ impl Worker {
             // Compression in memory fails only if memory runs out.
             piece.compressed = compressor.compress(&piece.text).expect("zstd compresses any text");
         }
-        (worked.head, worked.bytes) = (chunk.head, chunk.bytes);
         worked
     }
 }

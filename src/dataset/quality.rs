@@ -292,7 +292,12 @@ impl Hasher for Same {
 impl Count {
     fn add(&mut self, value: Node<'_>, ordered: Ordered, buffer: &mut Vec<u8>) {
         self.present += 1;
-        self.add_hash(hash_of(value, buffer));
+        let hash = hash_of(value, buffer);
+        // Many fields have one value in many records.
+        if self.last.replace(hash) == Some(hash) {
+            return;
+        }
+        self.add_hash(hash);
         match (ordered, value.kind()) {
             (Ordered::AsNumbers, Kind::Number) => {
                 let number: f64 = value.text().parse().unwrap_or_default();
@@ -314,10 +319,6 @@ impl Count {
     }
 
     fn add_hash(&mut self, hash: u64) {
-        // Many fields have one value in many records.
-        if self.last.replace(hash) == Some(hash) {
-            return;
-        }
         match &mut self.registers {
             Some(registers) => register(registers, hash),
             None => {

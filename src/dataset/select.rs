@@ -50,7 +50,7 @@ pub fn select(
                 }
             };
             job.decoder.decode(&chunk, &mut record);
-            Worked { bytes: chunk.head.len() + chunk.bytes.len(), records, rejected, keys }
+            Worked { bytes: chunk.bytes.len(), records, rejected, keys }
         })
     };
     let sink = |worked: Worked| {

@@ -1,74 +1,25 @@
-//! Import of local formats: NDJSON and CSV. One thread splits the source into chunks of whole records; all threads
-//! decode the chunks.
+//! A text in chunks of whole records.
 
-mod csv;
-mod export;
-mod infer;
-mod ndjson;
-mod rejects;
-
-pub use self::csv::CsvDecoder;
-pub use export::Export;
-pub use infer::sketch;
-pub use ndjson::NdjsonDecoder;
-pub use rejects::divide;
-
+use super::cells::{CsvDecoder, Writing};
+use super::csv::{Scanner, Syntax};
+use super::format::Form;
+use super::ndjson::NdjsonDecoder;
+use super::reading::Reading;
+use super::{Input, invalid, other_format};
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::Schema;
-use schemars::JsonSchema;
 use std::io::{self, Read};
-
-/// A local file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// One JSON object per line.
-    Ndjson,
-    /// RFC 4180 with a header that names properties.
-    Csv,
-}
-
-impl Format {
-    /// The format's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ndjson => "ndjson",
-            Self::Csv => "csv",
-        }
-    }
-
-    /// The format with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Ndjson, Self::Csv].into_iter().find(|format| format.name() == name)
-    }
-
-    /// The format of a file, from its extension.
-    pub fn of_file(name: &str) -> Option<Self> {
-        match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
-            "ndjson" | "jsonl" => Some(Self::Ndjson),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-}
-
-/// A decoder without a schema.
-pub struct TextDecoder {
-    decoder: Box<dyn Decoder>,
-    /// Names of the columns, if the format has columns.
-    columns: Option<Vec<String>>,
-}
 
 /// Target size of a chunk. CSV grows when decoded, because each cell gets its property name.
 const CHUNK_BYTES: usize = limits::FRAME_TEXT_BYTES;
 
-/// Splits a source into chunks of whole records.
-pub struct Chunks<R> {
-    source: R,
+/// Splits a text into chunks of whole records.
+pub struct Chunks<'a> {
+    source: Box<dyn Read + Send + 'a>,
     /// Bytes read but not yet in a chunk.
     rest: Vec<u8>,
-    /// Bytes outside of records that precede the next chunk.
+    /// CSV: what precedes the first record.
     head: Vec<u8>,
     line: u64,
     ended: bool,
@@ -78,56 +29,98 @@ pub struct Chunks<R> {
 /// Finds the ends of records.
 enum Splitter {
     Lines,
-    Csv(csv::Scanner),
+    Csv(Scanner),
 }
 
-impl<R: Read> Chunks<R> {
-    /// Reads the start of `source`: skips a byte order mark and, for CSV, reads the header.
-    pub fn open(source: R, format: Format, schema: &Schema) -> io::Result<(Self, Box<dyn Decoder>)> {
-        let mut chunks = Self::begin(source, format)?;
-        let decoder: Box<dyn Decoder> = match format {
-            Format::Ndjson => Box::new(NdjsonDecoder),
-            Format::Csv => Box::new(CsvDecoder::new(&chunks.header()?, schema).map_err(invalid)?),
+/// The header of a CSV text.
+pub(super) struct Header {
+    pub(super) line: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A decoder without a schema.
+pub(super) struct TextDecoder {
+    pub(super) decoder: Box<dyn Decoder>,
+    /// Names of the columns and how their cells are written, if the format has columns.
+    pub(super) columns: Option<(Vec<String>, Writing)>,
+}
+
+impl<'a> Chunks<'a> {
+    /// Reads the start of `text`: of CSV, the header.
+    pub fn open(text: Input<'a>, schema: &Schema) -> io::Result<(Self, Box<dyn Decoder>)> {
+        let (form, syntax, reading) = (text.form, text.syntax, text.reading.clone());
+        let mut chunks = Self::begin(text)?;
+        let decoder: Box<dyn Decoder> = match form {
+            Form::Ndjson => Box::new(NdjsonDecoder),
+            Form::Csv => Box::new(chunks.decoder(syntax, &reading, schema)?),
         };
         Ok((chunks, decoder))
     }
 
-    /// Likewise, without a schema: all cells are text. Returns the names of the columns, if the format has columns.
-    pub fn open_text(source: R, format: Format) -> io::Result<(Self, TextDecoder)> {
-        let mut chunks = Self::begin(source, format)?;
-        let decoder = match format {
-            Format::Ndjson => TextDecoder { decoder: Box::new(NdjsonDecoder), columns: None },
-            Format::Csv => {
-                let decoder = CsvDecoder::of_text(&chunks.header()?).map_err(invalid)?;
-                TextDecoder { columns: Some(decoder.names()), decoder: Box::new(decoder) }
+    /// Likewise, without a schema: all cells are text.
+    pub(super) fn open_text(text: Input<'a>) -> io::Result<(Self, TextDecoder)> {
+        let (form, syntax, reading) = (text.form, text.syntax, text.reading.clone());
+        let mut chunks = Self::begin(text)?;
+        let decoder = match form {
+            Form::Ndjson => TextDecoder { decoder: Box::new(NdjsonDecoder), columns: None },
+            Form::Csv => {
+                let Header { line, bytes } = chunks.header(reading.header)?;
+                let decoder = CsvDecoder::of_text(&bytes, line, syntax, &reading).map_err(invalid)?;
+                TextDecoder { columns: Some((decoder.names(), decoder.writing())), decoder: Box::new(decoder) }
             }
         };
         Ok((chunks, decoder))
     }
 
-    fn begin(source: R, format: Format) -> io::Result<Self> {
-        let splitter = match format {
-            Format::Ndjson => Splitter::Lines,
-            Format::Csv => Splitter::Csv(csv::Scanner::default()),
+    pub(super) fn begin(text: Input<'a>) -> io::Result<Self> {
+        let splitter = match text.form {
+            Form::Ndjson => Splitter::Lines,
+            Form::Csv => Splitter::Csv(Scanner::new(text.syntax)),
         };
-        let mut chunks = Self { source, rest: Vec::new(), head: Vec::new(), line: 1, ended: false, splitter };
+        let mut chunks =
+            Self { source: text.source, rest: Vec::new(), head: Vec::new(), line: 1, ended: false, splitter };
         while chunks.rest.len() < 4 && !chunks.ended {
             chunks.fill(4)?;
         }
-        if let Some(what) = other_format(&chunks.rest) {
-            return Err(invalid(format!("the file is {what}; save it as {} in UTF-8", format.name().to_uppercase())));
-        }
-        if chunks.rest.starts_with(b"\xEF\xBB\xBF") {
-            chunks.head = chunks.rest.drain(..3).collect();
+        let packed: [(&[u8], &str); 5] = [
+            (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
+            (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),
+            (b"\x1F\x8B", "compressed (gzip)"),
+            (b"\x28\xB5\x2F\xFD", "compressed (zstd)"),
+            (b"\xFF\xFE", "in UTF-16"),
+        ];
+        let packed = packed.into_iter().find(|(magic, _)| chunks.rest.starts_with(magic)).map(|(_, what)| what);
+        if let Some(what) = packed.or_else(|| other_format(&chunks.rest)) {
+            return Err(invalid(format!("the file is {what}, not text: give its format")));
         }
         Ok(chunks)
     }
 
-    /// Reads the header of a CSV file.
-    fn header(&mut self) -> io::Result<Vec<u8>> {
-        let header = self.cut(1)?.ok_or_else(|| invalid("the file is empty: a CSV file needs a header"))?;
-        self.head = [header.head.as_slice(), &header.bytes].concat();
-        Ok(header.bytes)
+    /// The decoder of a CSV text.
+    pub(super) fn decoder(&mut self, syntax: Syntax, reading: &Reading, schema: &Schema) -> io::Result<CsvDecoder> {
+        let Header { line, bytes } = self.header(reading.header)?;
+        CsvDecoder::new(&bytes, line, syntax, reading, schema).map_err(invalid)
+    }
+
+    /// Reads up to the header, which is in the first row that is not blank and not before `line`.
+    fn header(&mut self, line: u32) -> io::Result<Header> {
+        loop {
+            let row =
+                self.cut(1)?.ok_or_else(|| invalid("the file has no header: a table needs names of its columns"))?;
+            self.head.extend_from_slice(&row.bytes);
+            let blank = row.bytes.iter().all(|b| b.is_ascii_whitespace());
+            if self.line > u64::from(line) && !blank {
+                return Ok(Header { line: row.first_line, bytes: row.bytes });
+            }
+            if row.first_line > u64::from(limits::HEADER_LINE_MAX) {
+                return Err(invalid("the first lines are blank: a table needs names of its columns"));
+            }
+        }
+    }
+
+    /// What of a CSV text precedes the first record.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// The next chunk.
@@ -171,8 +164,11 @@ impl<R: Read> Chunks<R> {
         let bytes = self.rest[..end].to_vec();
         self.rest.drain(..end);
         let first_line = self.line;
-        self.line += memchr::memchr_iter(b'\n', &bytes).count() as u64;
-        Ok(Some(Chunk { head: std::mem::take(&mut self.head), first_line, bytes }))
+        self.line = match &self.splitter {
+            Splitter::Lines => self.line + memchr::memchr_iter(b'\n', &bytes).count() as u64,
+            Splitter::Csv(scanner) => scanner.line(),
+        };
+        Ok(Some(Chunk { first_line, bytes }))
     }
 
     /// The end of the first record that ends at `aim` bytes or later; `from` is the end of the part already searched.
@@ -182,28 +178,7 @@ impl<R: Read> Chunks<R> {
                 let begin = from.max(aim.saturating_sub(1)).min(self.rest.len());
                 Ok(memchr::memchr(b'\n', &self.rest[begin..]).map(|at| begin + at + 1))
             }
-            Splitter::Csv(scanner) => scanner.record_end(&self.rest, from, aim, self.line).map_err(invalid),
+            Splitter::Csv(scanner) => scanner.record_end(&self.rest, from, aim).map_err(invalid),
         }
     }
 }
-
-/// What a file is that was given by mistake, from its first bytes.
-pub fn other_format(start: &[u8]) -> Option<&'static str> {
-    let known: [(&[u8], &str); 7] = [
-        (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
-        (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),
-        (b"%PDF", "a PDF"),
-        (b"\x1F\x8B", "compressed (gzip)"),
-        (b"\x28\xB5\x2F\xFD", "compressed (zstd)"),
-        (b"\xFF\xFE", "in UTF-16"),
-        (b"\xFE\xFF", "in UTF-16"),
-    ];
-    known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| what)
-}
-
-fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! Export of records: NDJSON unchanged, or CSV with the schema's properties as columns.
 
-use super::Format;
+use super::Form;
 use crate::schema::Schema;
 use serde_json::{Map, Value};
 use std::io;
@@ -18,9 +18,9 @@ struct Columns {
 impl Export {
     /// Creates an exporter for a schema. CSV has all properties as columns, in the schema's order; lists and objects are
     /// written as JSON.
-    pub fn new(format: Format, schema: &Schema) -> Self {
+    pub fn new(form: Form, schema: &Schema) -> Self {
         let names = || schema.columns().into_iter().map(|(name, _)| name.to_owned()).collect();
-        let csv = (format == Format::Csv).then(|| Columns { names: names(), header_written: false });
+        let csv = (form == Form::Csv).then(|| Columns { names: names(), header_written: false });
         Self { csv }
     }
 

@@ -1,16 +1,20 @@
 //! Reads a file to see what its records are.
 
-use super::{Chunks, Format, TextDecoder, invalid};
+use super::chunks::TextDecoder;
+use super::{Chunks, Input, invalid};
 use crate::core::json::{Kind, Tape};
 use crate::core::limits;
 use crate::dataset::assemble::Decoded;
 use crate::schema::Sketch;
-use std::io::{self, Read};
+use std::io;
 
 /// The sketch of a file's records. Fails with the lines that no schema can describe.
-pub fn sketch<R: Read>(source: R, format: Format) -> io::Result<Sketch> {
-    let (mut chunks, TextDecoder { decoder, columns }) = Chunks::open_text(source, format)?;
-    let mut sketch = columns.map_or_else(Sketch::of_objects, |names| Sketch::of_columns(&names));
+pub fn sketch(text: Input<'_>) -> io::Result<Sketch> {
+    let (mut chunks, TextDecoder { decoder, columns }) = Chunks::open_text(text)?;
+    let mut sketch = match columns {
+        Some((names, writing)) => Sketch::of_columns(&names, Box::new(writing)),
+        None => Sketch::of_objects(),
+    };
     let (mut tape, mut wrong) = (Tape::of_doubles(), Vec::new());
     while let Some(chunk) = chunks.next_chunk()? {
         decoder.decode(&chunk, &mut |record: Decoded<'_>| {

@@ -1,29 +1,36 @@
 //! Divides a file into the records that are published and those that are left out, with the reason beside each.
 
-use super::csv::{CsvDecoder, PROBLEM, RawRow};
-use super::{Chunks, Format, csv, invalid, ndjson};
+use super::cells::PROBLEM;
+use super::csv::RawRow;
+use super::{Chunks, Form, Input, csv, ndjson};
 use crate::schema::{Schema, Violation};
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
-/// Copies the records of `source` that are not in `rejected` to `valid`, the others with their reasons to `rejects`.
+/// Copies the records of `text` that are not in `rejected` to `valid`, the others with their reasons to `rejects`.
 pub fn divide(
-    source: impl Read,
-    format: Format,
+    text: Input<'_>,
     schema: &Schema,
     rejected: &BTreeMap<u64, Vec<Violation>>,
     mut valid: impl Write,
     mut rejects: impl Write,
 ) -> io::Result<()> {
-    let mut chunks = Chunks::begin(source, format)?;
+    let (form, syntax, reading, marked) = (text.form, text.syntax, text.reading.clone(), text.marked);
+    let mut chunks = Chunks::begin(text)?;
     let mut columns = (0, None);
-    if format == Format::Csv {
-        let header = chunks.header()?;
-        columns = CsvDecoder::new(&header, schema).map_err(invalid)?.problem_column();
-        valid.write_all(&chunks.head)?;
+    if form == Form::Csv {
+        columns = chunks.decoder(syntax, &reading, schema)?.problem_column();
+        valid.write_all(chunks.head())?;
+        if marked {
+            rejects.write_all("\u{FEFF}".as_bytes())?;
+        }
         // The file of an earlier rejection has the column already.
-        rejects.write_all(chunks.head.trim_ascii_end())?;
-        rejects.write_all(if columns.1.is_some() { b"\n" } else { &HEADER_END })?;
+        rejects.write_all(chunks.head().trim_ascii_end())?;
+        if columns.1.is_none() {
+            rejects.write_all(&[syntax.delimiter])?;
+            rejects.write_all(PROBLEM.as_bytes())?;
+        }
+        rejects.write_all(b"\n")?;
     }
     while let Some(chunk) = chunks.next_chunk()? {
         let mut result = Ok(());
@@ -32,14 +39,16 @@ pub fn divide(
                 result = work();
             }
         };
-        match format {
-            Format::Csv => csv::raw_rows(&chunk, &mut |row| {
+        match form {
+            Form::Csv => csv::raw_rows(&chunk, syntax, &mut |row| {
                 put(&mut || match rejected.get(&row.line) {
                     None => whole_line(&mut valid, row.bytes),
-                    Some(violations) => whole_line(&mut rejects, &row_with_reason(row, columns, violations)),
+                    Some(violations) => {
+                        whole_line(&mut rejects, &row_with_reason(row, syntax.delimiter, columns, violations))
+                    }
                 });
             }),
-            Format::Ndjson => ndjson::raw_lines(&chunk, &mut |line, record| {
+            Form::Ndjson => ndjson::raw_lines(&chunk, &mut |line, record| {
                 put(&mut || match rejected.get(&line) {
                     None => whole_line(&mut valid, record),
                     Some(violations) => whole_line(&mut rejects, &ndjson::with_problem(record, &reasons(violations))),
@@ -51,10 +60,6 @@ pub fn divide(
     valid.flush()?;
     rejects.flush()
 }
-
-/// What makes the end of a header with one more column.
-const HEADER_END: [u8; 11] = *b",x-problem\n";
-const _: () = assert!(PROBLEM.len() + 2 == HEADER_END.len());
 
 fn whole_line(out: &mut impl Write, line: &[u8]) -> io::Result<()> {
     out.write_all(line)?;
@@ -70,12 +75,17 @@ fn reasons(violations: &[Violation]) -> String {
 }
 
 /// A row with its reason in a cell at the end, or in the one that has the reason of an earlier rejection.
-fn row_with_reason(row: &RawRow<'_>, (columns, problem): (usize, Option<usize>), violations: &[Violation]) -> Vec<u8> {
+fn row_with_reason(
+    row: &RawRow<'_>,
+    delimiter: u8,
+    (columns, problem): (usize, Option<usize>),
+    violations: &[Violation],
+) -> Vec<u8> {
     let cell = format!("\"{}\"", reasons(violations).replace('"', "\"\""));
     let content = row.content();
     // A row with too few or too many cells keeps them all.
     match problem.filter(|_| row.cells.len() == columns).and_then(|at| row.cells.get(at)) {
         Some(old) => [&content[..old.start], cell.as_bytes(), &content[old.end..]].concat(),
-        None => [content, b",", cell.as_bytes()].concat(),
+        None => [content, &[delimiter], cell.as_bytes()].concat(),
     }
 }

@@ -6,7 +6,7 @@ use super::source::{Source, Working};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
 use crate::catalog::About;
-use crate::core::digest::Digest;
+use crate::core::digest::{Digest, KeyedDigest};
 use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
 use crate::core::json as canonical;
 use crate::core::limits;
@@ -19,7 +19,7 @@ use crate::dataset::manifest::{
 use crate::dataset::quality::{Detail, Quality};
 use crate::idempotency::IdempotencyKey;
 use crate::identity::document;
-use crate::ingest::Format;
+use crate::ingest::{Format, Reading};
 use crate::keys::Cell;
 use crate::node::{Error, User, details};
 use crate::policy::{EVERYBODY, Policy};
@@ -47,8 +47,11 @@ pub struct Publication {
     /// ODRL policy.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
-    /// Format of the records.
+    /// Format of the file.
     pub format: Format,
+    /// How the file is to be read, as far as its format does not say.
+    #[serde(default, skip_serializing_if = "Reading::is_default")]
+    pub reading: Reading,
     /// Dataset that gets a new version; without it, a new dataset is created.
     #[serde(default)]
     pub dataset: Option<DatasetId>,
@@ -169,6 +172,7 @@ impl Publishing {
             blobs: self.published.clone(),
             compiled: compiled.clone(),
             format: publication.format,
+            reading: publication.reading,
             quality: publication.quality,
             aad: associated_data(self.node.me(), &dataset, version, &compiled.schema.digest()),
             key: key.clone(),
@@ -179,7 +183,7 @@ impl Publishing {
             tokio::task::spawn_blocking(move || sealing.run(&mut hashing).map(|assembled| (assembled, hashing)));
         let sealed =
             sealed.await.map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))?;
-        let (assembled, hashing) = sealed?;
+        let ((assembled, digest), hashing) = sealed?;
         if is_too_dense(assembled.text_size, assembled.size) {
             self.remove_unused(&assembled.digest);
             let (text, sealed) = (assembled.text_size >> 20, assembled.size >> 10);
@@ -191,7 +195,8 @@ impl Publishing {
         let once = once.map(|once| once.with_records(hashing));
         let once = once.as_ref();
 
-        let mut manifest = self.manifest(&compiled, &dataset, version, publication.format, &assembled, &policy);
+        let mut manifest =
+            self.manifest(&compiled, &dataset, version, (publication.format, digest), &assembled, &policy);
         manifest.quality = Quality { skipped: publication.skipped, fields: assembled.quality.clone() };
         let signed = document::sign(manifest.clone(), &self.node.document_key());
         let cell = format!("{dataset}/{version}");
@@ -350,7 +355,7 @@ impl Publishing {
         compiled: &CompiledSchema,
         dataset: &DatasetId,
         version: u64,
-        format: Format,
+        (format, source): (Format, KeyedDigest),
         assembled: &Assembled,
         policy: &Policy,
     ) -> Manifest {
@@ -373,7 +378,7 @@ impl Publishing {
             },
             text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
             provenance: Provenance {
-                source: assembled.source_digest,
+                source,
                 format: format.name().to_owned(),
                 tool: concat!("crosspark/", env!("CARGO_PKG_VERSION")).to_owned(),
             },

@@ -1,11 +1,12 @@
 //! Validation and sealing, on threads outside the async runtime.
 
 use crate::blob::{Blobs, name_of};
+use crate::core::digest::{HashingReader, KeyedDigest, KeyedHasher};
 use crate::core::{parallelism, random};
-use crate::dataset::assemble::{self, AssembleError, Assembled, Job};
+use crate::dataset::assemble::{self, AssembleError, Assembled, Job, SOURCE_LABEL};
 use crate::dataset::container::DataKey;
 use crate::dataset::quality::{Detail, Plan};
-use crate::ingest::{Chunks, Format};
+use crate::ingest::{Chunks, Format, Input, Reading};
 use crate::node::{Error, Node};
 use crate::schema::CompiledSchema;
 use std::io::{BufReader, Read};
@@ -18,18 +19,28 @@ pub(super) struct Sealing {
     pub(super) blobs: Blobs,
     pub(super) compiled: Arc<CompiledSchema>,
     pub(super) format: Format,
+    pub(super) reading: Reading,
     pub(super) quality: Detail,
     pub(super) aad: Vec<u8>,
     pub(super) key: DataKey,
 }
 
 impl Sealing {
-    /// Reads, validates and seals `source` into a blob.
-    pub(super) fn run(self, source: impl Read + Send) -> Result<Assembled, Error> {
-        let source_error = |error: std::io::Error| Error::invalid("source", error.to_string());
-        let (mut chunks, decoder) =
-            Chunks::open(BufReader::with_capacity(1 << 20, source), self.format, &self.compiled.schema)
-                .map_err(source_error)?;
+    /// Reads, validates and seals `source` into a blob; returns the keyed digest of the source, too.
+    pub(super) fn run(self, source: impl Read + Send) -> Result<(Assembled, KeyedDigest), Error> {
+        let hasher = KeyedHasher::new(self.key.expose(), SOURCE_LABEL);
+        let mut source = HashingReader::new(source, Some(hasher));
+        let assembled = self.assemble(&mut source)?;
+        // A compressed file may have more than its text.
+        source.drain().map_err(source_error)?;
+        let digest = source.finish().ok_or_else(|| Error::Internal("the source has no digest".into()))?;
+        Ok((assembled, digest))
+    }
+
+    fn assemble(self, source: impl Read + Send) -> Result<Assembled, Error> {
+        let buffered = BufReader::with_capacity(1 << 20, source);
+        let text = Input::open(buffered, self.format, &self.reading, &|| self.blobs.scratch()).map_err(source_error)?;
+        let (mut chunks, decoder) = Chunks::open(text, &self.compiled.schema).map_err(source_error)?;
         let disk =
             |error: std::io::Error| Error::Unavailable(format!("the sealed bytes could not be written: {error}"));
         let name = hex::encode(random::bytes::<16>(self.node.random()));
@@ -53,4 +64,8 @@ impl Sealing {
         self.blobs.keep(writing, &name_of(&assembled.digest)).map_err(disk)?;
         Ok(assembled)
     }
+}
+
+fn source_error(error: std::io::Error) -> Error {
+    Error::invalid("source", error.to_string())
 }

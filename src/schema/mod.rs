@@ -19,7 +19,7 @@ pub use compatible::{Breaking, breaking};
 pub use contract::contract;
 pub use error::SchemaError;
 pub use explain::Language;
-pub use infer::{Proposal, Question, Sketch};
+pub use infer::{Proposal, Question, Sketch, Spelling};
 pub use registry::{CompiledSchema, SchemaRegistry};
 pub use validator::{RULE_KEY, Validator, Violation};
 
@@ -142,21 +142,24 @@ impl Schema {
 
     /// The properties by their names and titles.
     pub fn titles(&self) -> Titles<'_> {
-        let mut by_title: HashMap<&str, Option<&str>> = HashMap::new();
+        type ByTitle<'a> = HashMap<String, Option<&'a str>>;
+        let (mut by_title, mut folded_titles) = (ByTitle::new(), ByTitle::new());
         for name in &self.properties {
             let property = self.property(name);
             let resolved = self.resolved(property);
             // A title of its own comes before that of the definition, which several properties may share.
             let english = title_of(Some(property)).or_else(|| title_of(Some(resolved)));
             let chinese = title_of(property.get("x-zh")).or_else(|| title_of(resolved.get("x-zh")));
-            for title in [english, chinese].into_iter().flatten() {
-                let known = by_title.entry(title).or_insert(Some(name));
-                if *known != Some(name) {
-                    *known = None;
+            for title in [Some(name.as_str()), english, chinese].into_iter().flatten() {
+                for (titles, title) in [(&mut by_title, title.to_owned()), (&mut folded_titles, folded(title))] {
+                    let known = titles.entry(title).or_insert(Some(name));
+                    if *known != Some(name) {
+                        *known = None;
+                    }
                 }
             }
         }
-        Titles { columns: self.columns().into_iter().collect(), by_title }
+        Titles { columns: self.columns().into_iter().collect(), by_title, folded: folded_titles }
     }
 
     /// The titles of a property in English and Chinese.
@@ -178,19 +181,27 @@ fn title_of(part: Option<&Value>) -> Option<&str> {
     part?.get("title")?.as_str().filter(|title| !title.is_empty())
 }
 
+fn folded(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
 /// The properties of a schema by their names and titles.
 pub struct Titles<'a> {
     columns: HashMap<&'a str, ColumnType>,
     /// `None` if several properties have the title.
-    by_title: HashMap<&'a str, Option<&'a str>>,
+    by_title: HashMap<String, Option<&'a str>>,
+    /// Names and titles without regard to case.
+    folded: HashMap<String, Option<&'a str>>,
 }
 
 impl Titles<'_> {
-    /// The property that a column of this header holds: it is its name, or its title in English or Chinese.
+    /// The property that a column of this header holds: it is its name, or its title in English or Chinese, without regard to
+    /// case and the spaces around it.
     pub fn column(&self, header: &str) -> Option<(&str, ColumnType)> {
         let by_name = self.columns.get_key_value(header);
-        let by_title = || self.columns.get_key_value((*self.by_title.get(header.trim())?)?);
-        by_name.or_else(by_title).map(|(name, kind)| (*name, *kind))
+        let of = |name: Option<&Option<&'_ str>>| self.columns.get_key_value((*name?)?);
+        let by_title = || of(self.by_title.get(header.trim()));
+        by_name.or_else(by_title).or_else(|| of(self.folded.get(&folded(header)))).map(|(name, kind)| (*name, *kind))
     }
 }
 

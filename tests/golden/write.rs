@@ -7,11 +7,11 @@ use crosspark::audit::merkle::{self, leaf_hash};
 use crosspark::audit::promise::Promise;
 use crosspark::audit::receipt::Receipt;
 use crosspark::audit::tile::{Edge, TileSubtrees};
-use crosspark::core::digest::Digest;
+use crosspark::core::digest::{Digest, KeyedHasher};
 use crosspark::core::id::{AgreementId, DatasetId, EntryId, KeyId, LogOrigin, OfferId, ParticipantId, ProcessId, Text};
 use crosspark::core::json;
 use crosspark::core::time::Timestamp;
-use crosspark::dataset::assemble::{Assembled, Job, assemble};
+use crosspark::dataset::assemble::{Assembled, Job, SOURCE_LABEL, assemble};
 use crosspark::dataset::container::DataKey;
 use crosspark::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data,
@@ -28,14 +28,13 @@ use crosspark::identity::root::{NamedKey, Root};
 use crosspark::identity::rotation::{KeyProof, Rotation};
 use crosspark::identity::schemas::{SchemaEntry, SchemaStatement};
 use crosspark::identity::x509;
-use crosspark::ingest::{Chunks, Format};
+use crosspark::ingest::{Chunks, Form, Input};
 use crosspark::policy::Policy;
 use crosspark::schema::{Schema, built_in};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use zeroize::Zeroizing;
@@ -228,7 +227,7 @@ fn policy() -> Policy {
 fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
     let dataset = DatasetId::parse(&uuid(1)).unwrap();
     let context = associated_data(&a.id, &dataset, 1, &schema.digest());
-    let (mut chunks, decoder) = Chunks::open(Cursor::new(SOURCE), Format::Ndjson, schema).unwrap();
+    let (mut chunks, decoder) = Chunks::open(Input::plain(SOURCE.as_bytes(), Form::Ndjson).unwrap(), schema).unwrap();
     let validator = schema.validator().unwrap();
     let job = Job {
         threads: 1,
@@ -241,7 +240,10 @@ fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
     assemble(&job, key, &context, || chunks.next_chunk(), Vec::new()).unwrap()
 }
 
-fn manifest(a: &Park, schema: &Schema, assembled: &Assembled, policy: &Policy) -> Signed<Manifest> {
+fn manifest(a: &Park, schema: &Schema, key: &DataKey, assembled: &Assembled, policy: &Policy) -> Signed<Manifest> {
+    let mut source = KeyedHasher::new(key.expose(), SOURCE_LABEL);
+    source.update(SOURCE.as_bytes());
+    let source = source.finish();
     let manifest = Manifest {
         publisher: a.id.clone(),
         dataset: DatasetId::parse(&uuid(1)).unwrap(),
@@ -255,11 +257,7 @@ fn manifest(a: &Park, schema: &Schema, assembled: &Assembled, policy: &Policy) -
             digest: assembled.digest,
         },
         text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
-        provenance: Provenance {
-            source: assembled.source_digest,
-            format: "ndjson".into(),
-            tool: "crosspark/0.1.0".into(),
-        },
+        provenance: Provenance { source, format: "ndjson".into(), tool: "crosspark/0.1.0".into() },
         policy: policy.digest(),
         published: time(0),
         quality: Default::default(),
@@ -542,7 +540,7 @@ pub fn write(path: &Path) {
 
     let (key, policy) = (DataKey::from_bytes([7; 32]), policy());
     let (container, assembled) = seal(&a, &schema, &key);
-    let manifest = manifest(&a, &schema, &assembled, &policy);
+    let manifest = manifest(&a, &schema, &key, &assembled, &policy);
     folder.put("schema.json", json::to_canonical(schema.value()));
     folder.put("source.ndjson", SOURCE);
     folder.put("records.ndjson", expected_records());

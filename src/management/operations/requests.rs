@@ -5,7 +5,7 @@ use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::time::Timestamp;
 use crate::core::{json, limits};
 use crate::delivery::Opened;
-use crate::ingest::{Export, Format};
+use crate::ingest::{Export, Form};
 use crate::management::app::App;
 use crate::management::inputs::{IdempotencyHeader, Json as JsonBody, PathId, Query};
 use crate::management::outputs::{Accepted, Body, Media, Status};
@@ -164,11 +164,11 @@ async fn one(
 struct DataQuery {
     /// Format of the records.
     #[serde(default = "ndjson")]
-    format: Format,
+    format: Form,
 }
 
-fn ndjson() -> Format {
-    Format::Ndjson
+fn ndjson() -> Form {
+    Form::Ndjson
 }
 
 const NDJSON: &str = "application/x-ndjson";
@@ -209,8 +209,8 @@ async fn data(
     });
     let stream = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
     let kind = match query.format {
-        Format::Ndjson => NDJSON,
-        Format::Csv => CSV,
+        Form::Ndjson => NDJSON,
+        Form::Csv => CSV,
     };
     let headers = [
         (header::CONTENT_TYPE, kind.to_owned()),

@@ -94,6 +94,17 @@ pub struct Field {
 struct Cells {
     numbers: Numbers,
     booleans: u64,
+    /// Texts that stand for a missing number.
+    missing: u64,
+}
+
+/// How the cells of a table are to be read.
+pub trait Spelling {
+    /// The number in a cell as JSON writes it.
+    fn number(&self, cell: &str) -> Option<String>;
+
+    /// Whether a cell has no value where others have numbers.
+    fn is_missing(&self, cell: &str) -> bool;
 }
 
 #[derive(Default)]
@@ -236,13 +247,13 @@ fn contains(value: Node<'_>, wanted: &impl Fn(Node<'_>) -> bool) -> bool {
 
 impl Field {
     /// Adds a value.
-    pub fn add(&mut self, tape: &Tape, value: Node<'_>, is_cell: bool, depth: usize) {
+    pub fn add(&mut self, tape: &Tape, value: Node<'_>, cells: Option<&dyn Spelling>, depth: usize) {
         self.seen += 1;
         match value.kind() {
             Kind::Null => self.nulls += 1,
             Kind::Boolean => self.booleans += 1,
             Kind::Number => self.numbers.add(value.text().parse().unwrap_or(0.0), tape.has_changed(value)),
-            Kind::String => self.add_text(value.text(), is_cell),
+            Kind::String => self.add_text(value.text(), cells),
             Kind::Array => {
                 self.lists += 1;
                 let items = self.items.get_or_insert_default();
@@ -250,7 +261,7 @@ impl Field {
                 for item in value.elements() {
                     count += 1;
                     if depth < limits::INFERRED_DEPTH_MAX {
-                        items.add(tape, item, false, depth + 1);
+                        items.add(tape, item, None, depth + 1);
                     } else {
                         self.is_cut = true;
                     }
@@ -277,24 +288,28 @@ impl Field {
             }
             None => return self.is_cut = true,
         };
-        self.members[at].1.add(tape, member, false, depth + 1);
+        self.members[at].1.add(tape, member, None, depth + 1);
     }
 
-    fn add_text(&mut self, text: &str, is_cell: bool) {
-        if is_cell {
-            self.cells.booleans += u64::from(matches!(text, "true" | "false"));
-            match number::scan(text.as_bytes(), 0) {
-                Ok(end) if end == text.len() => match number::canonical(text) {
-                    Ok(canonical) => self.cells.numbers.add(canonical.parse().unwrap_or(0.0), false),
-                    Err(number::NumberError::Changes(double)) if text.contains(['.', 'e', 'E']) => {
-                        self.cells.numbers.add(double.parse().unwrap_or(0.0), true);
-                    }
-                    Err(_) => {}
-                },
-                _ => {}
-            }
-        }
+    fn add_text(&mut self, text: &str, cells: Option<&dyn Spelling>) {
         self.texts.add(text);
+        let Some(cells) = cells else { return };
+        self.cells.booleans += u64::from(matches!(text.to_ascii_lowercase().as_str(), "true" | "false"));
+        self.cells.missing += u64::from(cells.is_missing(text));
+        let Some(number) = cells.number(text) else { return };
+        match number::canonical(&number) {
+            Ok(canonical) => self.cells.numbers.add(canonical.parse().unwrap_or(0.0), false),
+            Err(number::NumberError::Changes(double)) if number.contains(['.', 'e', 'E']) => {
+                self.cells.numbers.add(double.parse().unwrap_or(0.0), true);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether it has a value in each of so many records.
+    pub fn is_in_all(&self, records: u64) -> bool {
+        let missing = if self.is_numeric() { self.cells.missing } else { 0 };
+        self.seen - missing == records && !self.is_empty()
     }
 
     /// Whether it may be a key by itself: a text that is not long, or a whole number.
@@ -342,7 +357,7 @@ impl Field {
     }
 
     fn is_numeric(&self) -> bool {
-        self.cells.numbers.count > 0 && self.cells.numbers.count == self.texts.count
+        self.cells.numbers.count > 0 && self.cells.numbers.count + self.cells.missing == self.texts.count
     }
 
     fn is_boolean(&self) -> bool {

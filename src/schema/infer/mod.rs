@@ -11,14 +11,15 @@ pub use proposal::{Proposal, Question};
 use crate::core::json::{Kind, Node, Tape, number};
 use crate::core::limits;
 use field::Field;
+pub use field::Spelling;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 /// What is known of a file's records.
 pub struct Sketch {
-    /// Whether every value is text, as in a CSV file.
-    cells: bool,
+    /// How values are to be read that are all text, as in a CSV file.
+    cells: Option<Box<dyn Spelling>>,
     records: u64,
     /// In the order in which they were first seen.
     fields: Vec<(String, Field)>,
@@ -29,14 +30,14 @@ pub struct Sketch {
 
 impl Sketch {
     /// An empty sketch of records with these columns, whose values are all text.
-    pub fn of_columns(names: &[String]) -> Self {
+    pub fn of_columns(names: &[String], cells: Box<dyn Spelling>) -> Self {
         let fields = names.iter().map(|name| (name.clone(), Field::default())).collect();
-        Self { cells: true, fields, ..Self::of_objects() }
+        Self { cells: Some(cells), fields, ..Self::of_objects() }
     }
 
     /// An empty sketch of JSON objects.
     pub fn of_objects() -> Self {
-        Self { cells: false, records: 0, fields: Vec::new(), keys: Keys::default(), impossible: Vec::new() }
+        Self { cells: None, records: 0, fields: Vec::new(), keys: Keys::default(), impossible: Vec::new() }
     }
 
     /// Adds the record on `tape`, which stands on this line.
@@ -50,7 +51,7 @@ impl Sketch {
                 self.impossible.push((line, format!("{name}: {reason}")));
             }
             let Some(at) = self.position(name, next) else { continue };
-            self.fields[at].1.add(tape, value, self.cells, 0);
+            self.fields[at].1.add(tape, value, self.cells.as_deref(), 0);
             next = at + 1;
         }
         self.keys.add(&self.fields, tape.root());

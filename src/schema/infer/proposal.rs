@@ -68,7 +68,7 @@ impl Sketch {
         for ((source, field), named) in self.fields.iter().zip(&names) {
             let pointer = format!("/properties/{}", named.name);
             properties.add_object(&named.name, property(source, field, named));
-            if field.seen == self.records && !field.is_empty() {
+            if field.is_in_all(self.records) {
                 required.push(named.name.clone());
             }
             questions(source, field, named, &mut |question| ask(&pointer, question));
@@ -110,7 +110,7 @@ impl Sketch {
         let headers: Vec<String> = self.fields.iter().map(|(name, _)| name.clone()).collect();
         let mut names: Vec<Named> = Vec::new();
         for (n, header) in headers.iter().enumerate() {
-            let named = match self.cells {
+            let named = match self.cells.is_some() {
                 true => vocabulary.of_column(header, n + 1, &headers, &names),
                 false => vocabulary.of_member(header),
             };

@@ -118,6 +118,7 @@ fn publication() -> Publication {
         schema: "urn:crosspark:schema:economic-indicator".into(),
         policy: research(),
         format: Format::Ndjson,
+        reading: Default::default(),
         dataset: None,
         about: Default::default(),
         quality: Detail::Bounds,

@@ -1,0 +1,80 @@
+//! A file of any format as text, read once from beginning to end.
+
+use super::encoding::{self, LineFeeds, Utf8};
+use super::format::{Form, Format};
+use super::packing::unpack;
+use super::reading::Reading;
+use super::{csv, invalid, json, workbook};
+use crate::core::limits;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+
+/// The text of a file.
+pub struct Input<'a> {
+    /// UTF-8.
+    pub source: Box<dyn Read + Send + 'a>,
+    /// How it is to be divided into records.
+    pub form: Form,
+    /// How its cells are separated and counted.
+    pub syntax: csv::Syntax,
+    /// How it is to be understood: what the file needs beyond its text is done.
+    pub reading: Reading,
+    /// Whether it comes from a program that needs a byte order mark to read UTF-8, as spreadsheets do.
+    pub marked: bool,
+}
+
+impl<'a> Input<'a> {
+    /// Reads `source`. Formats that cannot be read from beginning to end are copied to a file of `scratch` first.
+    pub fn open<R: Read + Send + 'a>(
+        source: R,
+        format: Format,
+        reading: &Reading,
+        scratch: &dyn Fn() -> io::Result<File>,
+    ) -> io::Result<Self> {
+        reading.check().map_err(invalid)?;
+        let reading = reading.clone();
+        let unpacked = unpack(source, reading.packing, |source| spool(source, limits::ZIP_BYTES_MAX, scratch))?;
+        let rows = format.is_workbook();
+        let utf8 = |unpacked| encoding::utf8(unpacked, &reading.encoding);
+        let Utf8 { source, marked } = match format {
+            Format::Xlsx | Format::Xls | Format::Ods => {
+                let most = if format == Format::Xls { limits::XLS_BYTES_MAX } else { limits::WORKBOOK_BYTES_MAX };
+                let rows = workbook::rows(spool(unpacked, most, scratch)?, format, &reading)?;
+                Utf8 { source: Box::new(rows), marked: true }
+            }
+            Format::Ndjson | Format::Csv => utf8(unpacked)?,
+            Format::Json => {
+                let Utf8 { source, marked } = utf8(unpacked)?;
+                Utf8 { source: Box::new(json::Elements::new(source, &reading.at)), marked }
+            }
+        };
+        let source = if reading.carriage_returns { Box::new(LineFeeds(source)) } else { source };
+        // The cells of a workbook are written with commas.
+        let delimiter = if rows { b',' } else { reading.delimiter as u8 };
+        Ok(Self { source, form: format.form(), syntax: csv::Syntax { delimiter, rows }, reading, marked })
+    }
+
+    /// A text in UTF-8 and the default dialect.
+    pub fn plain(source: impl Read + Send + 'a, form: Form) -> io::Result<Self> {
+        let format = match form {
+            Form::Ndjson => Format::Ndjson,
+            Form::Csv => Format::Csv,
+        };
+        Self::open(source, format, &Reading::default(), &|| Err(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+/// A file with what the stream has.
+fn spool(mut source: impl Read, most: u64, scratch: &dyn Fn() -> io::Result<File>) -> io::Result<File> {
+    let mut file = scratch()?;
+    let copied = io::copy(&mut source.by_ref().take(most + 1), &mut file)?;
+    if copied > most {
+        return Err(invalid(format!(
+            "a file of this format may have at most {} MiB; save it as CSV, or as CSV compressed with gzip",
+            most >> 20
+        )));
+    }
+    file.flush()?;
+    file.rewind()?;
+    Ok(file)
+}

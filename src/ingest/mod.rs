@@ -1,0 +1,43 @@
+//! Import of local formats. A file of any format becomes text in one of two forms, CSV or NDJSON: it is unpacked, decoded
+//! and, if it is a workbook or a JSON document, rewritten while it is read. One thread splits the text into chunks of whole
+//! records; all threads decode the chunks.
+
+mod cells;
+mod chunks;
+mod csv;
+mod detect;
+mod dialect;
+mod encoding;
+mod export;
+mod format;
+mod infer;
+mod json;
+mod markup;
+mod ndjson;
+mod ods;
+mod packing;
+mod piped;
+mod reading;
+mod rejects;
+mod input;
+mod shown;
+mod workbook;
+
+pub use chunks::Chunks;
+pub use detect::{Detected, Given, detect};
+pub use export::Export;
+pub use format::{Form, Format, other_format};
+pub use infer::sketch;
+pub use input::Input;
+pub use packing::Packing;
+pub use reading::Reading;
+pub use rejects::divide;
+
+use std::io;
+
+fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+#[cfg(test)]
+mod tests;
