@@ -258,8 +258,8 @@ fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
 
 fn ingest(data: &[u8], format: Format, reading: &Reading) {
     let (schema, validator) = &*SCHEMA;
-    let scratch = || Err(std::io::ErrorKind::Unsupported.into());
-    let input = Input::open(Cursor::new(data), format, reading, &scratch);
+    let spool = |_: &mut dyn std::io::Read| Err(std::io::ErrorKind::Unsupported.into());
+    let input = Input::open(Cursor::new(data), format, reading, &spool);
     let Ok((mut chunks, decoder)) = input.and_then(|input| Chunks::open(input, schema)) else { return };
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);

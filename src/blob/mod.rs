@@ -11,7 +11,7 @@ use crate::core::digest::{Digest, Hasher};
 use crate::durable::{make_folder, sync_folder};
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,9 @@ pub struct Blobs {
 pub fn name_of(digest: &Digest) -> String {
     hex::encode(digest.as_bytes())
 }
+
+/// Bytes copied in one step.
+const SPOOL_PIECE_BYTES: usize = 256 * 1024;
 
 /// A blob being written; it is removed if dropped before [`Blobs::keep`].
 pub struct Writing {
@@ -129,6 +132,21 @@ impl Blobs {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         fs::remove_file(&path)?;
         Ok(file)
+    }
+
+    /// A temporary file with what `source` has.
+    pub fn spool(&self, source: &mut dyn Read) -> io::Result<File> {
+        let (mut file, mut space) = (self.scratch()?, self.checked());
+        let mut piece = vec![0; SPOOL_PIECE_BYTES];
+        loop {
+            let read = source.read(&mut piece)?;
+            if read == 0 {
+                file.rewind()?;
+                return Ok(file);
+            }
+            space.add(read)?;
+            file.write_all(&piece[..read])?;
+        }
     }
 
     /// Opens a blob for reading.

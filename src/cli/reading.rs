@@ -6,7 +6,7 @@ use crate::ingest::{Detected, Form, Format, Given, Input, Reading, detect};
 use crate::schema::Schema;
 use anyhow::Context;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +81,7 @@ impl ReadingArgs {
             let format = format.with_context(|| format!("{name}: give --format"))?;
             return Ok(Local { path: file.to_owned(), format, reading: given.reading() });
         }
-        let found = detect(&mut opened, &name, &given, schema, &temporary_file).with_context(|| name.clone())?;
+        let found = detect(&mut opened, &name, &given, schema, &spool).with_context(|| name.clone())?;
         if let Some(words) = found.in_words() {
             note!("{name}: {words}.");
         }
@@ -104,7 +104,7 @@ pub struct Local {
 impl Local {
     /// Its text, from its bytes.
     pub fn text<'a>(&self, bytes: impl Read + Send + 'a) -> io::Result<Input<'a>> {
-        Input::open(bytes, self.format, &self.reading, &temporary_file)
+        Input::open(bytes, self.format, &self.reading, &spool)
     }
 
     /// The format and reading of its text, as it is after records were left out.
@@ -114,6 +114,14 @@ impl Local {
         let Reading { decimal, thousands, header, missing, .. } = self.reading.clone();
         (format, Reading { delimiter, decimal, thousands, header, missing, ..Reading::default() })
     }
+}
+
+/// A temporary file with what `source` has.
+fn spool(source: &mut dyn Read) -> io::Result<File> {
+    let mut file = temporary_file()?;
+    io::copy(source, &mut file)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// A temporary file without a name.

@@ -6,7 +6,7 @@ use super::encoding::{self, Evidence};
 use super::format::{Format, other_format};
 use super::packing::{self, Packing};
 use super::reading::Reading;
-use super::{invalid, workbook};
+use super::{Spool, invalid, workbook};
 use crate::core::limits;
 use crate::schema::{ColumnType, Schema};
 use serde_json::Value;
@@ -81,13 +81,13 @@ impl Detected {
     }
 }
 
-/// Looks at a file. `scratch` makes a temporary file.
+/// Looks at a file.
 pub fn detect(
     file: &mut File,
     name: &str,
     given: &Given,
     schema: Option<&Schema>,
-    scratch: &dyn Fn() -> io::Result<File>,
+    spool: &Spool<'_>,
 ) -> io::Result<Detected> {
     let start = start_of(&mut *file)?;
     let reading = Reading { sheet: given.sheet.clone(), missing: given.missing.clone(), ..Reading::default() };
@@ -98,7 +98,7 @@ pub fn detect(
         found.workbook(file, given, schema)?;
     } else {
         found.reading.packing = Packing::of(&start);
-        let (name, mut unpacked) = found.unpacked(file, name, scratch)?;
+        let (name, mut unpacked) = found.unpacked(file, name, spool)?;
         let mut head = Vec::new();
         unpacked.by_ref().take(limits::SAMPLE_BYTES_MAX as u64).read_to_end(&mut head)?;
         if let Some(what) = other_format(&head) {
@@ -188,7 +188,7 @@ impl Detected {
         &self,
         file: &'a mut File,
         name: &str,
-        scratch: &dyn Fn() -> io::Result<File>,
+        spool: &Spool<'_>,
     ) -> io::Result<(String, Box<dyn Read + Send + 'a>)> {
         let mut name = name.to_owned();
         if self.reading.packing == Packing::Zip {
@@ -202,13 +202,7 @@ impl Detected {
             }
         }
         file.rewind()?;
-        let copy = |mut source: &mut File| {
-            let mut to = scratch()?;
-            io::copy(&mut source, &mut to)?;
-            to.rewind()?;
-            Ok(to)
-        };
-        Ok((name, packing::unpack(file, self.reading.packing, copy)?))
+        Ok((name, packing::unpack(file, self.reading.packing, |source| spool(source))?))
     }
 
     /// A CSV file.

@@ -7,7 +7,10 @@ use super::reading::Reading;
 use super::{csv, invalid, json, workbook};
 use crate::core::limits;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
+
+/// Copies a stream to a temporary file, which is read from its beginning.
+pub type Spool<'a> = dyn Fn(&mut dyn Read) -> io::Result<File> + 'a;
 
 /// The text of a file.
 pub struct Input<'a> {
@@ -24,22 +27,22 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Reads `source`. Formats that cannot be read from beginning to end are copied to a file of `scratch` first.
+    /// Reads `source`. Formats that cannot be read from beginning to end are copied to a temporary file first.
     pub fn open<R: Read + Send + 'a>(
         source: R,
         format: Format,
         reading: &Reading,
-        scratch: &dyn Fn() -> io::Result<File>,
+        spool: &Spool<'_>,
     ) -> io::Result<Self> {
         reading.check().map_err(invalid)?;
         let reading = reading.clone();
-        let unpacked = unpack(source, reading.packing, |source| spool(source, limits::ZIP_BYTES_MAX, scratch))?;
+        let unpacked = unpack(source, reading.packing, |source| bounded(source, limits::ZIP_BYTES_MAX, spool))?;
         let rows = format.is_workbook();
         let utf8 = |unpacked| encoding::utf8(unpacked, &reading.encoding);
         let Utf8 { source, marked } = match format {
             Format::Xlsx | Format::Xls | Format::Ods => {
                 let most = if format == Format::Xls { limits::XLS_BYTES_MAX } else { limits::WORKBOOK_BYTES_MAX };
-                let rows = workbook::rows(spool(unpacked, most, scratch)?, format, &reading)?;
+                let rows = workbook::rows(bounded(unpacked, most, spool)?, format, &reading)?;
                 Utf8 { source: Box::new(rows), marked: true }
             }
             Format::Ndjson | Format::Csv => utf8(unpacked)?,
@@ -60,21 +63,18 @@ impl<'a> Input<'a> {
             Form::Ndjson => Format::Ndjson,
             Form::Csv => Format::Csv,
         };
-        Self::open(source, format, &Reading::default(), &|| Err(io::ErrorKind::Unsupported.into()))
+        Self::open(source, format, &Reading::default(), &|_| Err(io::ErrorKind::Unsupported.into()))
     }
 }
 
 /// A file with what the stream has.
-fn spool(mut source: impl Read, most: u64, scratch: &dyn Fn() -> io::Result<File>) -> io::Result<File> {
-    let mut file = scratch()?;
-    let copied = io::copy(&mut source.by_ref().take(most + 1), &mut file)?;
-    if copied > most {
+fn bounded(source: impl Read, most: u64, spool: &Spool<'_>) -> io::Result<File> {
+    let file = spool(&mut source.take(most + 1))?;
+    if file.metadata()?.len() > most {
         return Err(invalid(format!(
             "a file of this format may have at most {} MiB; save it as CSV, or as CSV compressed with gzip",
             most >> 20
         )));
     }
-    file.flush()?;
-    file.rewind()?;
     Ok(file)
 }

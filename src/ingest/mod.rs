@@ -28,7 +28,7 @@ pub use detect::{Detected, Given, detect};
 pub use export::Export;
 pub use format::{Form, Format, other_format};
 pub use infer::sketch;
-pub use input::Input;
+pub use input::{Input, Spool};
 pub use packing::Packing;
 pub use reading::Reading;
 pub use rejects::divide;

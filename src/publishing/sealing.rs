@@ -39,7 +39,8 @@ impl Sealing {
 
     fn assemble(self, source: impl Read + Send) -> Result<Assembled, Error> {
         let buffered = BufReader::with_capacity(1 << 20, source);
-        let text = Input::open(buffered, self.format, &self.reading, &|| self.blobs.scratch()).map_err(source_error)?;
+        let text = Input::open(buffered, self.format, &self.reading, &|source| self.blobs.spool(source))
+            .map_err(source_error)?;
         let (mut chunks, decoder) = Chunks::open(text, &self.compiled.schema).map_err(source_error)?;
         let disk =
             |error: std::io::Error| Error::Unavailable(format!("the sealed bytes could not be written: {error}"));
@@ -67,5 +68,8 @@ impl Sealing {
 }
 
 fn source_error(error: std::io::Error) -> Error {
-    Error::invalid("source", error.to_string())
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Error::Unavailable(error.to_string()),
+        _ => Error::invalid("source", error.to_string()),
+    }
 }

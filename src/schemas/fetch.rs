@@ -188,7 +188,12 @@ impl Schemas {
         if !self.missing().await?.contains(&digest) {
             return Ok(false);
         }
-        self.accept(&digest, PeerSchema { text, statement: None }, source).await.map(|()| true)
+        let kept = self.accept(&digest, PeerSchema { text, statement: None }, source).await;
+        if let Err(error @ Error::Invalid { .. }) = &kept {
+            let alliance = self.node.trust().register.body().alliance.clone();
+            self.log_refusal(&digest, &alliance, error).await;
+        }
+        kept.map(|()| true)
     }
 
     /// Fails if another schema has its `$id` and version, in the register or among those that are kept.
@@ -259,7 +264,7 @@ impl Schemas {
                 return;
             }
         }
-        tracing::warn!(%error, peer = %from, schema = %digest, "a peer served a schema that is refused");
+        tracing::warn!(%error, peer = %from, schema = %digest, "a schema is refused");
         let facts = Facts {
             parties: vec![from.clone()],
             decision: Some(Decision::Refused),

@@ -127,7 +127,8 @@ async fn invalid_records_publish_nothing_and_leave_nothing() {
     assert_eq!((&rejection["invalid"], &rejection["records"]), (&json!(2), &json!(30_002)));
     assert_eq!(
         rejection["first"][0],
-        json!({"line": 30_001, "pointer": "/value", "rule": "type", "reason": "\"seven\" is not of type \"number\""})
+        json!({"line": 30_001, "pointer": "/value", "rule": "type", "value": "seven",
+               "reason": "\"seven\" is not of type \"number\""})
     );
     assert_eq!(rejection["first"][1]["rule"], "json");
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));

@@ -9,6 +9,7 @@ mod conflicts;
 mod disk;
 mod dsp;
 mod edc;
+mod files;
 mod find;
 mod ends;
 mod enrolment;

@@ -103,7 +103,10 @@ async fn a_register_that_names_a_schema_wrongly_brings_nothing() {
     let (id, seed) = KeyFile::all(&alliance.path().join("keys"), "register", &kek).unwrap().remove(0);
     let seed = zeroize::Zeroizing::new(<[u8; 32]>::try_from(seed.as_slice()).unwrap());
     let forged = document::sign(body, &SigningKey::from_seed(id, &seed));
-    std::fs::write(alliance.path().join("register.jws"), forged.jws()).unwrap();
+    let numbered = format!("registers/{}.jws", before.body().sequence + 1);
+    for name in ["register.jws", &numbered] {
+        std::fs::write(alliance.path().join(name), forged.jws()).unwrap();
+    }
     let said = at(&a, "admin", &["members", "install", text(&alliance.path())]).await;
     let refused = |rows: &[Value]| rows.iter().any(|row| row["entry"]["kind"] == "schema.refused");
     assert!(refused(&a.entries().await), "{said:?} {}", a.log());

@@ -5,7 +5,7 @@ use crate::core::limits;
 use encoding_rs::{BIG5, GB18030, UTF_16LE};
 use rust_xlsxwriter::{ExcelDateTime, Format as CellFormat, Workbook};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 /// A schema with a field of each kind.
 fn schema() -> Schema {
@@ -24,15 +24,17 @@ fn schema() -> Schema {
     Schema::parse(&serde_json::to_vec(&schema).unwrap()).unwrap()
 }
 
-fn scratch() -> io::Result<File> {
-    tempfile::tempfile()
+fn spool(source: &mut dyn Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(source, &mut file)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// What is found out, and the records or the first problem.
 fn read(name: &str, bytes: &[u8], given: &Given) -> (String, Result<String, String>) {
-    let (schema, mut file) = (schema(), scratch().unwrap());
-    file.write_all(bytes).unwrap();
-    let found = match detect(&mut file, name, given, Some(&schema), &scratch) {
+    let (schema, mut file) = (schema(), spool(&mut &*bytes).unwrap());
+    let found = match detect(&mut file, name, given, Some(&schema), &spool) {
         Ok(found) => found,
         Err(error) => return (String::new(), Err(error.to_string())),
     };
@@ -41,7 +43,7 @@ fn read(name: &str, bytes: &[u8], given: &Given) -> (String, Result<String, Stri
 }
 
 fn records(file: File, found: &Detected, schema: &Schema) -> Result<String, String> {
-    let input = Input::open(file, found.format, &found.reading, &scratch).map_err(|error| error.to_string())?;
+    let input = Input::open(file, found.format, &found.reading, &spool).map_err(|error| error.to_string())?;
     let (mut chunks, decoder) = Chunks::open(input, schema).map_err(|error| error.to_string())?;
     let validator = schema.validator().unwrap();
     let (mut out, mut wrong) = (String::new(), None);
@@ -246,11 +248,10 @@ fn workbooks_are_read_as_people_see_them() {
     assert!(words.contains("only the sheet `企业` is read, not 说明"), "{words}");
     // The header of two rows names the columns.
     assert!(found.unwrap_err().starts_with("line 3: the columns `名称 中文`, `名称 英文` are neither"));
-    let (schema, mut file) = (schema(), scratch().unwrap());
-    file.write_all(&bytes).unwrap();
-    let found = detect(&mut file, "a.xlsx", &Given::default(), Some(&schema), &scratch).unwrap();
+    let (schema, mut file) = (schema(), spool(&mut &bytes[..]).unwrap());
+    let found = detect(&mut file, "a.xlsx", &Given::default(), Some(&schema), &spool).unwrap();
     let mut text = String::new();
-    Input::open(file, found.format, &found.reading, &scratch).unwrap().source.read_to_string(&mut text).unwrap();
+    Input::open(file, found.format, &found.reading, &spool).unwrap().source.read_to_string(&mut text).unwrap();
     let expected = "园区统计表,,\n\n编号,名称 中文,名称 英文,占比,是否营业,日期\n\
                     001,\"中关村, \"\"VR\"\"\n园\",,7,true,2024-03-05\n\n2,,,n/a,,\n";
     assert_eq!(text, expected);
