@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// How a file is read. What is not stated is found out, and told.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct ReadingArgs {
-    /// Format: ndjson, csv, json, xlsx, xls or ods.
+    /// Format: ndjson, csv, json, xlsx, xls, ods or parquet.
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
     /// Encoding of a text, such as utf-8, utf-16le, gb18030 or big5.
@@ -110,7 +110,8 @@ impl Local {
     /// The format and reading of its text, as it is after records were left out.
     pub fn divided(&self) -> (Format, Reading) {
         let format = if self.format.form() == Form::Csv { Format::Csv } else { Format::Ndjson };
-        let delimiter = if self.format.is_workbook() { ',' } else { self.reading.delimiter };
+        let is_text = self.format == Format::Csv;
+        let delimiter = if is_text { self.reading.delimiter } else { ',' };
         let Reading { decimal, thousands, header, missing, .. } = self.reading.clone();
         (format, Reading { delimiter, decimal, thousands, header, missing, ..Reading::default() })
     }

@@ -70,6 +70,8 @@ pub const ZIP_ENTRIES_MAX: usize = 10_000;
 pub const WORKBOOK_BYTES_MAX: u64 = 512 << 20;
 /// A workbook of Excel 97, which is read as a whole; it has at most 65,536 rows of 256 columns.
 pub const XLS_BYTES_MAX: u64 = 64 << 20;
+/// A Parquet file.
+pub const PARQUET_BYTES_MAX: u64 = 16 << 30;
 /// A sheet, unpacked.
 pub const SHEET_BYTES_MAX: u64 = 16 << 30;
 /// What of a workbook is held in memory: its texts.

@@ -77,8 +77,14 @@ impl<'a> Chunks<'a> {
             Form::Ndjson => Splitter::Lines,
             Form::Csv => Splitter::Csv(Scanner::new(text.syntax)),
         };
-        let mut chunks =
-            Self { source: text.source, rest: Vec::new(), head: Vec::new(), line: 1, ended: false, splitter };
+        let mut chunks = Self {
+            source: text.source,
+            rest: Vec::new(),
+            head: Vec::new(),
+            line: text.syntax.first,
+            ended: false,
+            splitter,
+        };
         while chunks.rest.len() < 4 && !chunks.ended {
             chunks.fill(4)?;
         }

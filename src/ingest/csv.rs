@@ -1,6 +1,7 @@
 //! The rows and cells of CSV: RFC 4180, with any delimiter.
 
 use crate::dataset::assemble::Chunk;
+use std::io::{self, Write};
 use std::ops::Range;
 
 /// How a text is divided.
@@ -10,6 +11,22 @@ pub struct Syntax {
     pub delimiter: u8,
     /// Whether rows are counted; otherwise lines, of which a quoted cell may have several.
     pub rows: bool,
+    /// The number of the first row or line.
+    pub first: u64,
+}
+
+/// Writes a row with commas.
+pub fn write_row<'a>(out: &mut dyn Write, cells: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    for (n, cell) in cells.enumerate() {
+        if n > 0 {
+            out.write_all(b",")?;
+        }
+        match cell.contains(['"', ',', '\n', '\r']) {
+            true => write!(out, "\"{}\"", cell.replace('"', "\"\""))?,
+            false => out.write_all(cell.as_bytes())?,
+        }
+    }
+    out.write_all(b"\n")
 }
 
 /// State of the scanner between two bytes.
@@ -35,7 +52,7 @@ pub struct Scanner {
 impl Scanner {
     /// At the beginning of a text.
     pub fn new(syntax: Syntax) -> Self {
-        Self { syntax, state: State::default(), line: 1, opened: 1 }
+        Self { syntax, state: State::default(), line: syntax.first, opened: syntax.first }
     }
 
     /// The line or row after the part that was scanned.

@@ -92,7 +92,10 @@ pub fn detect(
     let start = start_of(&mut *file)?;
     let reading = Reading { sheet: given.sheet.clone(), missing: given.missing.clone(), ..Reading::default() };
     let mut found = Detected { format: Format::Csv, reading, notes: Vec::new() };
-    if let Some(format) = workbook_of(file, &start)? {
+    if start.starts_with(b"PAR1") {
+        expect(given, Format::Parquet)?;
+        found.format = Format::Parquet;
+    } else if let Some(format) = workbook_of(file, &start)? {
         expect(given, format)?;
         found.format = format;
         found.workbook(file, given, schema)?;
@@ -114,7 +117,7 @@ pub fn detect(
             Format::Csv => found.table(&text, &name, given, schema)?,
             Format::Json => found.document(&text, head.len() < limits::SAMPLE_BYTES_MAX, given)?,
             Format::Ndjson => {}
-            other => return Err(invalid(format!("the file is not an {} workbook", other.name()))),
+            other => return Err(invalid(format!("the file is not {}", other.name()))),
         }
     }
     found.reading.check().map_err(invalid)?;
@@ -131,9 +134,7 @@ fn start_of(file: &mut File) -> io::Result<Vec<u8>> {
 
 fn expect(given: &Given, format: Format) -> io::Result<()> {
     match given.format {
-        Some(other) if other != format => {
-            Err(invalid(format!("the file is an {} workbook, not {}", format.name(), other.name())))
-        }
+        Some(other) if other != format => Err(invalid(format!("the file is {}, not {}", format.name(), other.name()))),
         _ => Ok(()),
     }
 }

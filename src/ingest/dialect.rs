@@ -14,7 +14,7 @@ pub struct Sample {
 impl Sample {
     /// Reads a sample with this delimiter. Its last row may be cut.
     pub fn read(text: &str, delimiter: char) -> Self {
-        let mut rows = Rows::new(text.as_bytes(), 1, Syntax { delimiter: delimiter as u8, rows: false });
+        let mut rows = Rows::new(text.as_bytes(), 1, Syntax { delimiter: delimiter as u8, rows: false, first: 1 });
         let mut found = Vec::new();
         while let Some(line) = rows.next_row() {
             let cells = rows.cells().map(|cell| String::from_utf8_lossy(cell).into_owned());

@@ -18,6 +18,8 @@ pub enum Format {
     Xls,
     /// OpenDocument spreadsheet.
     Ods,
+    /// Apache Parquet.
+    Parquet,
 }
 
 /// The text that a format becomes.
@@ -47,7 +49,7 @@ impl Form {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 6] = [Self::Ndjson, Self::Csv, Self::Json, Self::Xlsx, Self::Xls, Self::Ods];
+    pub const ALL: [Self; 7] = [Self::Ndjson, Self::Csv, Self::Json, Self::Xlsx, Self::Xls, Self::Ods, Self::Parquet];
 
     /// The format's name.
     pub fn name(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Format {
             Self::Xlsx => "xlsx",
             Self::Xls => "xls",
             Self::Ods => "ods",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -70,7 +73,7 @@ impl Format {
     pub fn form(self) -> Form {
         match self {
             Self::Ndjson | Self::Json => Form::Ndjson,
-            Self::Csv | Self::Xlsx | Self::Xls | Self::Ods => Form::Csv,
+            Self::Csv | Self::Xlsx | Self::Xls | Self::Ods | Self::Parquet => Form::Csv,
         }
     }
 
@@ -94,9 +97,8 @@ impl Format {
 
 /// What a file is that no program here reads, from its first bytes.
 pub fn other_format(start: &[u8]) -> Option<&'static str> {
-    let known: [(&[u8], &str); 8] = [
+    let known: [(&[u8], &str); 7] = [
         (b"%PDF", "a PDF"),
-        (b"PAR1", "a Parquet file"),
         (b"ARROW1", "an Arrow file"),
         (b"\x89PNG", "an image"),
         (b"\xFF\xD8\xFF", "an image"),

@@ -4,7 +4,7 @@ use super::encoding::{self, LineFeeds, Utf8};
 use super::format::{Form, Format};
 use super::packing::unpack;
 use super::reading::Reading;
-use super::{csv, invalid, json, workbook};
+use super::{columnar, csv, invalid, json, workbook};
 use crate::core::limits;
 use std::fs::File;
 use std::io::{self, Read};
@@ -35,14 +35,17 @@ impl<'a> Input<'a> {
         spool: &Spool<'_>,
     ) -> io::Result<Self> {
         reading.check().map_err(invalid)?;
-        let reading = reading.clone();
+        let mut reading = reading.clone();
         let unpacked = unpack(source, reading.packing, |source| bounded(source, limits::ZIP_BYTES_MAX, spool))?;
-        let rows = format.is_workbook();
         let utf8 = |unpacked| encoding::utf8(unpacked, &reading.encoding);
         let Utf8 { source, marked } = match format {
             Format::Xlsx | Format::Xls | Format::Ods => {
                 let most = if format == Format::Xls { limits::XLS_BYTES_MAX } else { limits::WORKBOOK_BYTES_MAX };
                 let rows = workbook::rows(bounded(unpacked, most, spool)?, format, &reading)?;
+                Utf8 { source: Box::new(rows), marked: true }
+            }
+            Format::Parquet => {
+                let rows = columnar::rows(bounded(unpacked, limits::PARQUET_BYTES_MAX, spool)?);
                 Utf8 { source: Box::new(rows), marked: true }
             }
             Format::Ndjson | Format::Csv => utf8(unpacked)?,
@@ -52,9 +55,16 @@ impl<'a> Input<'a> {
             }
         };
         let source = if reading.carriage_returns { Box::new(LineFeeds(source)) } else { source };
-        // The cells of a workbook are written with commas.
-        let delimiter = if rows { b',' } else { reading.delimiter as u8 };
-        Ok(Self { source, form: format.form(), syntax: csv::Syntax { delimiter, rows }, reading, marked })
+        let syntax = match format {
+            // Written with commas; in a Parquet file, the names are in no row.
+            Format::Parquet => csv::Syntax { delimiter: b',', rows: true, first: 0 },
+            format if format.is_workbook() => csv::Syntax { delimiter: b',', rows: true, first: 1 },
+            _ => csv::Syntax { delimiter: reading.delimiter as u8, rows: false, first: 1 },
+        };
+        if format == Format::Parquet {
+            reading.header = 0;
+        }
+        Ok(Self { source, form: format.form(), syntax, reading, marked })
     }
 
     /// A text in UTF-8 and the default dialect.

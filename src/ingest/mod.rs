@@ -4,6 +4,7 @@
 
 mod cells;
 mod chunks;
+mod columnar;
 mod csv;
 mod detect;
 mod dialect;

@@ -1,5 +1,6 @@
 //! The rows of a workbook's sheet as CSV.
 
+use super::csv::write_row;
 use super::format::Format;
 use super::invalid;
 use super::markup::Markup;
@@ -261,17 +262,8 @@ impl Writer<'_> {
         }
         self.next += 1;
         let blank = String::new();
-        for at in 0..cells.len().max(self.width) {
-            if at > 0 {
-                self.out.write_all(b",")?;
-            }
-            let cell = cells.get(at).unwrap_or(&blank);
-            match cell.contains(['"', ',', '\n', '\r']) {
-                true => write!(self.out, "\"{}\"", cell.replace('"', "\"\""))?,
-                false => self.out.write_all(cell.as_bytes())?,
-            }
-        }
-        self.out.write_all(b"\n")
+        let columns = 0..cells.len().max(self.width);
+        write_row(self.out, columns.map(|at| cells.get(at).unwrap_or(&blank).as_str()))
     }
 }
 

@@ -11,6 +11,7 @@ frame.to_csv(f"{folder}/tabs.tsv", sep="\t", index=False, encoding="utf-16")
 frame.to_csv(f"{folder}/packed.csv.gz", index=False)
 frame.to_csv(f"{folder}/packed.zip", index=False, compression={"method": "zip", "archive_name": "packed.csv"})
 frame.to_json(f"{folder}/records.json", orient="records", indent=1, double_precision=15)
+frame.to_parquet(f"{folder}/columns.parquet", index=False)
 frame.to_excel(f"{folder}/book.xlsx", index=False)
 frame.to_excel(f"{folder}/book.ods", index=False, engine="odf")
 

@@ -56,7 +56,7 @@ async fn files_of_other_programs_are_the_same_data() {
         ran.is_ok_and(|ran| ran.status.success())
     });
     if !made {
-        println!("skipped: pandas cannot write all formats (pip install pandas openpyxl odfpy xlwt)");
+        println!("skipped: pandas cannot write all formats (pip install pandas pyarrow openpyxl odfpy xlwt)");
     }
     let alliance = Alliance::new();
     let [a, b] = alliance.parks(["park-a", "park-b"]);
@@ -70,7 +70,7 @@ async fn files_of_other_programs_are_the_same_data() {
     assert!(same(&through(&a, &b, &id, &source).await, &expected));
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| *file != schema);
-    assert!(files.len() == 9 || !made, "{files:?}");
+    assert!(files.len() == 10 || !made, "{files:?}");
     for file in files {
         if file.ends_with("records.json") {
             // Its members have the names of the columns, which the schema has as titles.

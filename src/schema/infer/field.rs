@@ -96,6 +96,8 @@ struct Cells {
     booleans: u64,
     /// Texts that stand for a missing number.
     missing: u64,
+    /// Lists and objects, written as JSON.
+    nested: Option<Box<Field>>,
 }
 
 /// How the cells of a table are to be read.
@@ -294,6 +296,7 @@ impl Field {
     fn add_text(&mut self, text: &str, cells: Option<&dyn Spelling>) {
         self.texts.add(text);
         let Some(cells) = cells else { return };
+        self.add_nested(text);
         self.cells.booleans += u64::from(matches!(text.to_ascii_lowercase().as_str(), "true" | "false"));
         self.cells.missing += u64::from(cells.is_missing(text));
         let Some(number) = cells.number(text) else { return };
@@ -304,6 +307,21 @@ impl Field {
             }
             Err(_) => {}
         }
+    }
+
+    /// Adds what the cell of a list or object has, as they are exported.
+    fn add_nested(&mut self, text: &str) {
+        if matches!(text.as_bytes(), [b'[', .., b']'] | [b'{', .., b'}']) {
+            let mut tape = Tape::of_doubles();
+            // Decimals that would change are refused within lists, but not in a text.
+            if tape.parse(text.as_bytes()).is_ok() && !tape.has_changes() {
+                self.cells.nested.get_or_insert_default().add(&tape, tape.root(), None, 0);
+            }
+        }
+    }
+
+    fn nested(&self) -> Option<&Self> {
+        self.cells.nested.as_deref().filter(|nested| nested.seen == self.texts.count)
     }
 
     /// Whether it has a value in each of so many records.
@@ -319,24 +337,24 @@ impl Field {
 
     /// Whether all its values are texts, but not numbers in cells.
     pub fn is_text(&self) -> bool {
-        self.texts.count == self.seen && !self.is_numeric()
+        self.texts.count == self.seen && !self.is_numeric() && self.nested().is_none()
     }
 
     /// Whether it may be one field of a key.
     pub fn may_be_part_of_key(&self) -> bool {
         let fractions = self.cells.numbers.fractions + self.numbers.fractions;
-        fractions == 0 && self.objects == 0 && self.lists == 0 && self.nulls == 0
+        fractions == 0 && self.objects == 0 && self.lists == 0 && self.nulls == 0 && self.cells.nested.is_none()
     }
 
     /// Whether its values are listed.
     pub fn is_listed(&self, name: &str) -> bool {
-        self.texts.values(name).is_some() && !self.is_numeric() && !self.is_boolean()
+        self.texts.values(name).is_some() && !self.is_numeric() && !self.is_boolean() && self.nested().is_none()
     }
 
     /// How its texts would be written if they were dates or truth values, which they seem to be.
     pub fn other_spelling(&self) -> Option<&'static str> {
         let texts = &self.texts;
-        if texts.count == 0 || self.is_boolean() || self.is_numeric() {
+        if texts.count == 0 || self.is_boolean() || self.is_numeric() || self.nested().is_some() {
             return None;
         }
         if texts.listed.as_ref().is_some_and(|listed| listed.iter().all(|text| is_truth(text))) {
@@ -380,6 +398,9 @@ impl Field {
             schema.insert("type".into(), kind.into());
             self.cells.numbers.keywords(&mut schema);
             return schema;
+        }
+        if let Some(nested) = self.nested() {
+            return nested.keywords(name);
         }
         let number = if self.numbers.fractions + self.numbers.doubles == 0 { "integer" } else { "number" };
         let kinds = [
