@@ -162,6 +162,8 @@ fn plain(field: &Field, kind: &Type) -> Result<String, Unreadable> {
         },
         Field::Float16(value) => value.to_f32().to_string(),
         Field::Float(value) => value.to_string(),
+        // As the canonical form writes it, so that it is kept.
+        Field::Double(value) if value.is_finite() => ryu_js::Buffer::new().format(*value).to_owned(),
         Field::Double(value) => value.to_string(),
         Field::Decimal(value) => decimal(value)?,
         Field::Str(value) => value.clone(),

@@ -23,6 +23,7 @@ pub fn number_text(number: f64) -> String {
     match rounded.abs() {
         // A number that long has lost digits; shown as a spreadsheet shows it, it is not taken for what it was.
         size if size >= 1e15 => format!("{rounded:E}"),
+        _ if rounded.is_finite() => ryu_js::Buffer::new().format(rounded).to_owned(),
         _ => rounded.to_string(),
     }
 }

@@ -74,8 +74,8 @@ async fn files_of_other_programs_are_the_same_data() {
     for file in files {
         if file.ends_with("records.json") {
             // Its members have the names of the columns, which the schema has as titles.
-            let refused = at(&a, "publisher", &["schema", "infer", text(&file)]).await;
-            assert!(refused.is_ok(), "{refused:?}");
+            let inferred = good(&["schema", "infer", text(&file)]);
+            assert_eq!(inferred["records"], expected.len());
             continue;
         }
         let found = through(&a, &b, &id, &file).await;
