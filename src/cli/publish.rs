@@ -10,6 +10,7 @@ use crate::core::id::{DatasetId, Text, in_url};
 use crate::core::json;
 use crate::dataset::quality::Detail;
 use crate::dataset::report::Rejection;
+use crate::ingest::Format;
 use crate::policy::Policy;
 use crate::publishing::{Publication, Published};
 use crate::schema::Schema;
@@ -133,6 +134,12 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         // The very schema by which the records were chosen, and their text.
         (schema, (format, reading)) = (by.digest().to_string(), local.divided());
     }
+    // A node does not read this format.
+    let mut rewritten = None;
+    if valid.is_none() && local.format == Format::Xls {
+        rewritten = Some(local.rewritten().with_context(|| name.clone())?);
+        (format, reading) = local.divided();
+    }
     let skipped = valid.as_ref().map_or(0, |valid| valid.skipped);
     let told = valid.as_ref().filter(|valid| valid.skipped > 0).map(|valid| skip::told(valid, &rejects));
     let publication = Publication {
@@ -154,8 +161,8 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         quality: args.quality,
         skipped,
     };
-    let published = match valid {
-        Some(valid) => send_file(&api, &publication, tokio::fs::File::from_std(valid.file)).await,
+    let published = match valid.map(|valid| valid.file).or(rewritten) {
+        Some(file) => send_file(&api, &publication, tokio::fs::File::from_std(file)).await,
         None => send(&api, &publication, &args.file).await,
     };
     match (told, &published) {

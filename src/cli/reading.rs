@@ -107,7 +107,13 @@ impl Local {
         Input::open(bytes, self.format, &self.reading, &spool)
     }
 
-    /// The format and reading of its text, as it is after records were left out.
+    /// A temporary file with its text.
+    pub fn rewritten(&self) -> io::Result<File> {
+        let mut text = self.text(File::open(&self.path)?)?;
+        spool(&mut text.source)
+    }
+
+    /// The format and reading of its text, as it is rewritten or after records were left out.
     pub fn divided(&self) -> (Format, Reading) {
         let format = if self.format.form() == Form::Csv { Format::Csv } else { Format::Ndjson };
         let is_text = self.format == Format::Csv;

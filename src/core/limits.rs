@@ -59,7 +59,7 @@ pub const HEADER_LINE_MAX: u32 = 50;
 /// Texts that stand for a missing value.
 pub const MISSING_MARKERS_MAX: usize = 32;
 /// Rows that are looked at to find out how a table is written.
-pub const SAMPLE_ROWS_MAX: usize = 2_000;
+pub const SAMPLE_ROWS_MAX: usize = 20_000;
 /// Bytes of text, likewise.
 pub const SAMPLE_BYTES_MAX: usize = MIB;
 /// A zip archive with a table.
@@ -72,8 +72,12 @@ pub const WORKBOOK_BYTES_MAX: u64 = 512 << 20;
 pub const XLS_BYTES_MAX: u64 = 64 << 20;
 /// A Parquet file.
 pub const PARQUET_BYTES_MAX: u64 = 16 << 30;
-/// A sheet, unpacked.
-pub const SHEET_BYTES_MAX: u64 = 16 << 30;
+/// The XML of a sheet, unpacked.
+pub const SHEET_BYTES_MAX: u64 = 8 << 30;
+/// Rows of a sheet.
+pub const SHEET_ROWS_MAX: u64 = 1 << 20;
+/// Merged cells of a sheet.
+pub const SHEET_MERGED_MAX: usize = 100_000;
 /// What of a workbook is held in memory: its texts.
 pub const WORKBOOK_UNPACKED_BYTES_MAX: u64 = 512 << 20;
 /// Unpacked bytes that any compressed file may have.

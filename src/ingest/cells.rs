@@ -7,6 +7,9 @@ use crate::dataset::assemble::{Chunk, Decoded, Decoder};
 use crate::schema::{ColumnType, Schema, Spelling, Violation};
 use std::borrow::Cow;
 
+/// What spreadsheets show where a formula has no value.
+const ERRORS: [&str; 7] = ["#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"];
+
 /// The column with the reason why a row was left out of a publication; it is not read.
 pub const PROBLEM: &str = "x-problem";
 
@@ -42,6 +45,8 @@ pub struct Writing {
     decimal: char,
     thousands: Option<char>,
     missing: Vec<String>,
+    /// Whether the cells are those of a spreadsheet, which shows errors in them.
+    sheet: bool,
 }
 
 /// Decodes rows into JSON objects.
@@ -129,7 +134,7 @@ impl CsvDecoder {
             }
             let (property, holds) = match name.trim() {
                 PROBLEM => (name.to_owned(), Holds::Problem),
-                "" if at == 0 && row.len() > 1 => (String::new(), Holds::Numbers),
+                "" if at == 0 && reading.numbered => (String::new(), Holds::Numbers),
                 "" => (format!("\0 {at}"), Holds::Nothing),
                 _ => column_of(name),
             };
@@ -142,7 +147,7 @@ impl CsvDecoder {
             columns.push(Column { name: property, prefix, holds });
         }
         let Reading { decimal, thousands, missing, .. } = reading.clone();
-        Ok(Self { columns, syntax, writing: Writing { decimal, thousands, missing } })
+        Ok(Self { columns, syntax, writing: Writing { decimal, thousands, missing, sheet: syntax.rows } })
     }
 
     /// The record of a row, without what cannot be read.
@@ -204,6 +209,9 @@ impl Column {
             return Ok(());
         }
         let value: Cow<'_, str> = match kind {
+            ColumnType::String if writing.sheet && ERRORS.contains(&trimmed) => {
+                return refuse("csv", "is an error of the spreadsheet, not a value");
+            }
             ColumnType::String => {
                 return self.push(out, |out| serde_json::to_writer(out, text)).map_err(|error| wrong("csv", &error));
             }
@@ -325,7 +333,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn writing(decimal: char, thousands: Option<char>) -> Writing {
-        Writing { decimal, thousands, missing: Vec::new() }
+        Writing { decimal, thousands, missing: Vec::new(), sheet: false }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::format::{Format, other_format};
 use super::packing::{self, Packing};
 use super::reading::Reading;
 use super::{Spool, invalid, workbook};
+use crate::core::json::pointer_part;
 use crate::core::limits;
 use crate::schema::{ColumnType, Schema};
 use serde_json::Value;
@@ -263,9 +264,16 @@ impl Detected {
             let columns = self.gaps(&names, schema).into_iter().map(|at| column(sample, at, self.reading.header));
             self.reading.missing = dialect::missing(columns);
         }
-        let cells = numbers_only.iter().flat_map(|at| column(sample, *at, self.reading.header));
         let (decimal, thousands) = match (given.decimal, given.thousands) {
-            (None, None) => dialect::numbers(cells).map_err(invalid)?,
+            (None, None) if self.format.is_workbook() => ('.', None),
+            (None, None) => {
+                let columns = numbers_only.iter().map(|(at, whole)| dialect::Column {
+                    cells: column(sample, *at, self.reading.header),
+                    whole: *whole,
+                });
+                let commas = self.reading.delimiter == ',';
+                dialect::numbers(&columns.collect::<Vec<_>>(), commas).map_err(invalid)?
+            }
             (decimal, thousands) => (decimal.unwrap_or(if thousands == Some('.') { ',' } else { '.' }), thousands),
         };
         self.reading.thousands = thousands;
@@ -273,9 +281,11 @@ impl Detected {
         if !self.format.is_workbook() {
             self.reading.decimal = decimal;
         }
-        if names.first().is_some_and(|name| name.is_empty()) && names.len() > 1 {
-            self.notes.push("the first column has no name; it numbers the rows and is left out".into());
-        }
+        // As pandas writes its index.
+        let first = column(sample, 0, self.reading.header);
+        let numbers = |from: usize| first.iter().zip(from..).all(|(cell, n)| *cell == n.to_string());
+        let unnamed = names.first().is_some_and(|name| name.is_empty()) && names.len() > 1;
+        self.reading.numbered = unnamed && !first.is_empty() && (numbers(0) || numbers(1));
         Ok(())
     }
 
@@ -290,7 +300,7 @@ impl Detected {
     }
 
     /// The columns that hold numbers: by the schema, or else all that are not texts.
-    fn columns(&self, sample: &Sample, names: &[&str], schema: Option<&Schema>) -> Vec<usize> {
+    fn columns(&self, sample: &Sample, names: &[&str], schema: Option<&Schema>) -> Vec<(usize, bool)> {
         let titles = schema.map(Schema::titles);
         let is_number = |(at, name): &(usize, &&str)| match titles.as_ref().and_then(|titles| titles.column(name)) {
             Some((_, kind)) => kind == ColumnType::Number,
@@ -304,7 +314,12 @@ impl Detected {
                 filled.iter().filter(|cell| numeric(cell)).count() * 10 > filled.len() * 9
             }
         };
-        names.iter().enumerate().filter(is_number).map(|(at, _)| at).collect()
+        let is_whole = |name: &str| {
+            let property = titles.as_ref().and_then(|titles| titles.column(name))?.0;
+            schema?.keyword(&pointer_part(property), "type").map(|kind| kind == "integer")
+        };
+        let numbers = names.iter().enumerate().filter(is_number);
+        numbers.map(|(at, name)| (at, is_whole(name).unwrap_or(false))).collect()
     }
 
     /// A JSON document.

@@ -1,7 +1,7 @@
 //! What a sample of a CSV file says of its dialect.
 
 use super::csv::{Rows, Syntax};
-use super::reading::{DELIMITERS, Reading};
+use super::reading::{DELIMITERS, Reading, THOUSANDS};
 use crate::core::limits;
 use std::collections::BTreeMap;
 
@@ -45,20 +45,19 @@ pub fn stated_delimiter(text: &str) -> Option<char> {
     DELIMITERS.contains(&delimiter).then_some(delimiter)
 }
 
-/// The delimiter with which most rows have the same number of cells, of several the one with most cells. A comma, if none
-/// divides the rows.
+/// The delimiter with which most rows have the same number of cells; of several the one that is no comma, which numbers have,
+/// too, and then the one with most cells. A comma, if none divides the rows.
 pub fn delimiter(text: &str) -> char {
     let quality = |delimiter: &char| {
         let (width, rows) = Sample::read(text, *delimiter).width();
-        // Of two that divide all rows, the one that divides them further; commas in numbers divide some rows only.
-        (rows, width)
+        (rows, *delimiter != ',', width)
     };
     let best = DELIMITERS.into_iter().rev().max_by_key(quality);
     best.filter(|delimiter| quality(delimiter).0 > 0).unwrap_or(',')
 }
 
-/// The row of the header: the first one of which most cells are known, or else the first of the usual width whose cells
-/// are texts and differ from each other.
+/// The row of the header: the first one of which most cells are known, or else the first that is filled nearly as far as
+/// most rows are, which a title is not.
 pub fn header(sample: &Sample, is_known: &dyn Fn(&str) -> bool) -> Option<u64> {
     let head = || sample.rows.iter().take(limits::HEADER_LINE_MAX as usize);
     let filled = |cells: &[String]| cells.iter().filter(|cell| !cell.trim().is_empty()).count();
@@ -66,15 +65,13 @@ pub fn header(sample: &Sample, is_known: &dyn Fn(&str) -> bool) -> Option<u64> {
     if let Some((line, _)) = head().find(|(_, cells)| known(cells) * 2 > filled(cells)) {
         return Some(*line);
     }
-    let (width, _) = sample.width();
-    let is_header = |cells: &[String]| {
-        let mut names: Vec<&str> = cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        cells.len() == width && names.len() == count && count * 2 >= width && !names.iter().any(|name| is_numeric(name))
-    };
-    head().find(|(_, cells)| is_header(cells)).map(|(line, _)| *line)
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    sample.rows.iter().for_each(|(_, cells)| *counts.entry(filled(cells)).or_default() += 1);
+    let usual = counts.into_iter().max_by_key(|(_, rows)| *rows).map_or(1, |(count, _)| count);
+    // The column of an index has no name.
+    let named =
+        |cells: &[String]| filled(cells) + usize::from(cells.first().is_some_and(|cell| cell.trim().is_empty()));
+    head().find(|(_, cells)| filled(cells) > 0 && named(cells) * 5 >= usual * 3).map(|(line, _)| *line)
 }
 
 fn is_numeric(text: &str) -> bool {
@@ -98,6 +95,9 @@ struct Looks {
     point_or_group: usize,
     /// Groups by apostrophes or spaces.
     other_groups: Option<char>,
+    others: usize,
+    /// Whether whole numbers seem to have decimals.
+    doubtful: bool,
 }
 
 impl Looks {
@@ -107,58 +107,115 @@ impl Looks {
             return;
         }
         let marks: Vec<(usize, char)> = digits.char_indices().filter(|(_, c)| !c.is_ascii_digit()).collect();
-        let after = |at: usize, c: char| digits.len() - at - c.len_utf8();
-        let has_three = |at: usize, c: char| after(at, c) == 3 && (1..=3).contains(&at) && !digits.starts_with('0');
+        let groups = |count: usize| are_groups(digits, &marks[..count]);
+        let same = |count: usize, mark: char| marks[..count].iter().all(|(_, c)| *c == mark);
         match marks.as_slice() {
-            [(at, '.')] if has_three(*at, '.') => self.point_or_group += 1,
+            [(_, '.')] if groups(1) => self.point_or_group += 1,
             [(_, '.')] => self.points += 1,
-            [(at, ',')] if has_three(*at, ',') => self.comma_or_group += 1,
+            [(_, ',')] if groups(1) => self.comma_or_group += 1,
             [(_, ',')] => self.commas += 1,
-            [.., (_, '.')] if marks[..marks.len() - 1].iter().all(|(_, c)| *c == ',') => self.comma_groups += 1,
-            [.., (_, ',')] if marks[..marks.len() - 1].iter().all(|(_, c)| *c == '.') => self.point_groups += 1,
-            [first, rest @ ..] if rest.iter().all(|mark| mark.1 == first.1) => match first.1 {
-                ',' => self.comma_groups += 1,
-                '.' => self.point_groups += 1,
-                c @ ('\'' | '’' | ' ' | '\u{A0}' | '\u{202F}') => self.other_groups = Some(c),
-                _ => {}
-            },
-            [(_, first @ ('\'' | '’' | ' ' | '\u{A0}' | '\u{202F}')), .., (_, last @ ('.' | ','))] => {
-                self.other_groups = Some(*first);
-                if *last == ',' { self.commas += 1 } else { self.points += 1 }
+            [before @ .., (end, last @ ('.' | ','))] if !before.is_empty() => {
+                let (mark, count) = (before[0].1, before.len());
+                if mark == *last {
+                    if same(count, mark) && groups(count + 1) {
+                        *self.grouped(mark) += 1;
+                    }
+                } else if same(count, mark) && are_groups(&digits[..*end], before) {
+                    *self.grouped(mark) += 1;
+                    if *last == ',' { self.commas += 1 } else { self.points += 1 }
+                }
             }
+            [(_, mark), ..] if same(marks.len(), *mark) && groups(marks.len()) => *self.grouped(*mark) += 1,
             _ => {}
         }
     }
-}
 
-/// What separates decimals and groups of digits in these cells, or the question that is open.
-pub fn numbers<'a>(cells: impl Iterator<Item = &'a str>) -> Result<(char, Option<char>), String> {
-    let (mut looks, mut doubtful) = (Looks::default(), None);
-    for cell in cells {
-        let before = looks.comma_or_group;
-        looks.add(cell);
-        if looks.comma_or_group > before && doubtful.is_none() {
-            doubtful = Some(cell.trim().to_owned());
+    fn grouped(&mut self, mark: char) -> &mut usize {
+        match mark {
+            ',' => &mut self.comma_groups,
+            '.' => &mut self.point_groups,
+            other => {
+                self.other_groups = Some(other).filter(|mark| THOUSANDS.contains(mark));
+                &mut self.others
+            }
         }
     }
-    let comma = looks.commas + looks.point_groups;
-    let point = looks.points + looks.comma_groups;
-    let (commas, points) = (looks.comma_or_group > 0, looks.point_or_group > 0);
+
+    fn merge(&mut self, other: &Self) {
+        self.points += other.points;
+        self.commas += other.commas;
+        self.comma_groups += other.comma_groups;
+        self.point_groups += other.point_groups;
+        self.comma_or_group += other.comma_or_group;
+        self.point_or_group += other.point_or_group;
+        self.other_groups = self.other_groups.or(other.other_groups);
+    }
+}
+
+/// Whether these marks divide the digits into groups of three, after a first one of up to three that is not 0.
+fn are_groups(digits: &str, marks: &[(usize, char)]) -> bool {
+    let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return false };
+    let ends = marks.iter().skip(1).map(|(at, _)| *at).chain([digits.len()]);
+    (1..=3).contains(&first.0)
+        && !digits.starts_with('0')
+        && last.0 < digits.len()
+        && marks.iter().zip(ends).all(|((at, c), end)| end - at - c.len_utf8() == 3)
+}
+
+/// The cells of a column that may hold numbers.
+pub struct Column<'a> {
+    /// Its cells.
+    pub cells: Vec<&'a str>,
+    /// Whether its numbers are whole, by the schema.
+    pub whole: bool,
+}
+
+/// What separates decimals and groups of digits in these columns, or the question that is open. `commas` tells whether
+/// commas separate the cells, where decimals have points.
+pub fn numbers(columns: &[Column<'_>], commas: bool) -> Result<(char, Option<char>), String> {
+    let (mut all, mut doubtful) = (Looks::default(), None);
+    for column in columns {
+        let mut looks = Looks::default();
+        for cell in &column.cells {
+            let before = (looks.comma_or_group, looks.point_or_group);
+            looks.add(cell);
+            if (looks.comma_or_group, looks.point_or_group) != before && doubtful.is_none() {
+                doubtful = Some((cell.trim(), looks.comma_or_group > before.0));
+            }
+        }
+        // A whole number has no decimals, but is written with groups.
+        if column.whole && looks.point_or_group > 0 && looks.points == 0 {
+            doubtful = column.cells.iter().find(|cell| cell.contains('.')).map(|cell| (cell.trim(), false));
+            looks.doubtful = true;
+        }
+        all.doubtful |= looks.doubtful;
+        all.merge(&looks);
+    }
+    let ask = |mark: &str| {
+        let number = doubtful.map(|(number, _)| number).unwrap_or_default();
+        Err(format!(
+            "`{number}` may be a number of thousands or have decimals: give --thousands {mark} or --decimal {mark}"
+        ))
+    };
+    let (comma, point) = (all.commas + all.point_groups, all.points + all.comma_groups);
     match (comma > 0, point > 0) {
         // They are told by their rows.
-        (true, true) if looks.commas > 0 && looks.points > 0 => Ok(('.', looks.other_groups)),
+        (true, true) if all.commas > 0 && all.points > 0 => Ok(('.', all.other_groups)),
         (true, true) => {
             Err("some numbers have decimal commas, others commas between thousands: give --decimal , or --decimal ."
                 .into())
         }
-        (true, false) => Ok((',', if looks.point_groups > 0 || points { Some('.') } else { looks.other_groups })),
-        (false, true) => Ok(('.', if looks.comma_groups > 0 || commas { Some(',') } else { looks.other_groups })),
-        (false, false) => match doubtful {
-            Some(number) => Err(format!(
-                "`{number}` may be a number of thousands or have decimals: give --thousands , or --decimal ,"
-            )),
-            None => Ok(('.', looks.other_groups)),
-        },
+        // A column of latitudes beside one of prices.
+        (true, false) if all.point_or_group > 0 && all.point_groups == 0 => ask("."),
+        (true, false) => Ok((',', if all.point_groups > 0 { Some('.') } else { all.other_groups })),
+        (false, true) if all.comma_or_group > 0 && all.comma_groups == 0 && !commas => ask(","),
+        (false, true) => {
+            let groups = all.comma_groups + all.comma_or_group > 0;
+            Ok(('.', if groups { Some(',') } else { all.other_groups }))
+        }
+        (false, false) if all.comma_or_group > 0 => ask(","),
+        (false, false) if all.point_or_group > 0 && (!commas || all.doubtful) => ask("."),
+        (false, false) => Ok(('.', all.other_groups)),
     }
 }
 
@@ -222,6 +279,9 @@ impl Reading {
         }
         if !self.missing.is_empty() {
             words.push(format!("no value where numbers are {}", self.missing.join(", ")));
+        }
+        if self.numbered {
+            words.push("the first column has no name and numbers the rows; it is left out".into());
         }
         if self.carriage_returns {
             words.push("lines that end with carriage returns".into());

@@ -128,6 +128,9 @@ struct Pairs {
     all: u64,
     gb2312: u64,
     big5_frequent: u64,
+    /// First bytes of hanzi that Korean syllables do not have, and of kana.
+    beyond_korean: u64,
+    kana: u64,
 }
 
 impl Pairs {
@@ -136,6 +139,8 @@ impl Pairs {
             Some(lead) => {
                 self.all += 1;
                 self.gb2312 += u64::from((0xA1..=0xF7).contains(&lead) && b >= 0xA1);
+                self.beyond_korean += u64::from(lead > 0xC8);
+                self.kana += u64::from(matches!(lead, 0xA4 | 0xA5));
                 self.big5_frequent += u64::from((0xA1..=0xC6).contains(&lead) && (0x40..=0xFE).contains(&b));
             }
             None if b >= 0x81 => self.lead = Some(b),
@@ -146,6 +151,11 @@ impl Pairs {
     /// Whether nearly all are those.
     fn are(&self, those: u64) -> bool {
         self.all > 0 && those * 10 >= self.all * 9
+    }
+
+    /// Whether most are those.
+    fn are_mostly(&self, those: u64) -> bool {
+        self.all > 0 && those * 10 >= self.all * 6
     }
 }
 
@@ -287,7 +297,8 @@ impl Evidence {
             _ => {}
         }
         let [even, odd] = self.zeros;
-        if even + odd > self.seen / 8 {
+        // Texts have no such bytes, except in UTF-16.
+        if even + odd > 0 && even.min(odd) * 10 <= even + odd {
             return Ok(if odd > even { "utf-16le" } else { "utf-16be" });
         }
         let (pairs, seen) = (&self.pairs, &self.sequences);
@@ -311,14 +322,20 @@ impl Evidence {
             ));
         }
         match (gb, big5) {
+            (true, _) if pairs.are(pairs.gb2312) && pairs.all >= 6 && pairs.beyond_korean == 0 => {
+                Err("its characters may be those of GB18030 or of EUC-KR: give --encoding".into())
+            }
+            (true, _) if pairs.are(pairs.gb2312) && pairs.kana * 10 > pairs.all => {
+                Err("its characters may be those of EUC-JP: give --encoding".into())
+            }
             (true, _) if pairs.are(pairs.gb2312) => Ok("gb18030"),
             (_, true) if pairs.are(pairs.big5_frequent) => Ok("big5"),
-            (true, false) => Ok("gb18030"),
-            (false, true) => Ok("big5"),
+            // With rare characters, as in names.
+            (true, _) if pairs.are_mostly(pairs.gb2312) => Ok("gb18030"),
             _ => {
                 let line = self.utf8.fails.unwrap_or(1);
                 Err(format!(
-                    "line {line}: this is not UTF-8, and the file as a whole is neither GB18030 nor Big5: give --encoding, \
+                    "line {line}: this is not UTF-8, and the file as a whole is hardly GB18030 or Big5: give --encoding, \
                      such as windows-1252, or save the file as UTF-8"
                 ))
             }
@@ -358,6 +375,7 @@ mod tests {
             ("Café,Zürich\n", UTF_8, "utf-8"),
             (chinese, GB18030, "gb18030"),
             (traditional, BIG5, "big5"),
+            ("公司,城市\n華為,深圳\n镕基,東莞\n", GB18030, "gb18030"),
             (traditional, UTF_8, "utf-8"),
         ] {
             assert_eq!(verdict(&encoded(text, encoding)).as_deref(), Ok(expected), "{text} {}", encoding.name());
@@ -384,6 +402,14 @@ mod tests {
             verdict(&mixed)
         );
         let latin = verdict(b"caf\xE9,1\nna\xEFve,2\n");
+        let euro = verdict(&encoding_rs::WINDOWS_1252.encode("Müller;Köln;12 €\nSchröder;Düsseldorf;15 €\n").0);
+        assert!(euro.is_err(), "{euro:?}");
+        let korean = verdict(&encoding_rs::EUC_KR.encode("이름,도시,n\n김철수,서울,3\n").0);
+        assert!(korean.as_ref().is_err_and(|text| text.contains("EUC-KR")), "{korean:?}");
+        let kana = verdict(&encoding_rs::SHIFT_JIS.encode("会社名,都市\nカタカナ,ひらがな\n").0);
+        assert!(kana.is_err(), "{kana:?}");
+        let chinese: Vec<u8> = "企业名称,员工\n北京石景山科技,3\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(verdict(&chinese), Ok("utf-16le"));
         assert!(latin.as_ref().is_err_and(|text| text.contains("windows-1252")), "{latin:?}");
     }
 

@@ -76,6 +76,8 @@ struct State {
     written: u64,
     /// Whether anything of the present element is written.
     begun: bool,
+    /// Whether a comma came before it.
+    comma: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,7 @@ impl State {
             line: 1,
             written: 1,
             begun: false,
+            comma: false,
         }
     }
 
@@ -117,7 +120,7 @@ impl State {
         match self.part {
             Part::Before => self.before(b),
             Part::Within => self.within(b, out),
-            Part::After => self.brackets(b),
+            Part::After => self.after(b),
         }
     }
 
@@ -156,20 +159,7 @@ impl State {
         if here && self.found > 0 && !b.is_ascii_whitespace() && b != b':' {
             return Err(format!("what is at {} is not an array", self.pointer));
         }
-        match b {
-            // A string in an object on the path: a name, unless a colon came before.
-            b'"' => {
-                self.names = self.open.len() == self.found + 1 && self.open.last() == Some(&b'}');
-                self.name.clear();
-            }
-            b':' if self.names => {
-                let wanted = self.path.get(self.found).map(|part| serde_json::to_string(part).unwrap_or_default());
-                let name = format!("\"{}\"", String::from_utf8_lossy(&self.name));
-                self.found += usize::from(wanted.as_deref() == Some(&name));
-                self.names = false;
-            }
-            _ => {}
-        }
+        self.found += usize::from(self.is_name(b, self.found));
         self.brackets(b)
     }
 
@@ -179,6 +169,9 @@ impl State {
         self.brackets(b)?;
         let between = depth == self.found + 1;
         if between && self.open.len() < depth {
+            if self.comma && !self.begun {
+                return Err("an element is missing before this bracket".into());
+            }
             self.part = Part::After;
             if self.begun {
                 out.push(b'\n');
@@ -189,10 +182,12 @@ impl State {
             b',' if between && self.begun => {
                 out.push(b'\n');
                 self.written += 1;
-                self.begun = false;
+                (self.begun, self.comma) = (false, true);
             }
             b',' if between => return Err("an element is missing before this comma".into()),
-            b' ' | b'\t' | b'\r' | b'\n' => {}
+            b' ' | b'\t' | b'\r' | b'\n' if !self.begun => {}
+            // Kept as spaces: 1 2 is not 12.
+            b'\r' | b'\n' => out.push(b' '),
             _ => {
                 if !self.begun {
                     // Blank lines are not records.
@@ -206,6 +201,36 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// After the array.
+    fn after(&mut self, b: u8) -> Result<(), String> {
+        if self.open.is_empty() && !b.is_ascii_whitespace() {
+            return Err("there is more after the end of the document: give one document, or one record a line".into());
+        }
+        if self.is_name(b, self.path.len().saturating_sub(1)) {
+            return Err(format!("the document has {} twice", self.pointer));
+        }
+        self.brackets(b)
+    }
+
+    /// Whether a name ends here that is this part of the path, in an object at its depth.
+    fn is_name(&mut self, b: u8, part: usize) -> bool {
+        match b {
+            // A string in an object on the path: a name, unless a colon came before.
+            b'"' => {
+                self.names = self.open.len() == part + 1 && self.open.last() == Some(&b'}');
+                self.name.clear();
+            }
+            b':' if self.names => {
+                let wanted = self.path.get(part).map(|part| serde_json::to_string(part).unwrap_or_default());
+                let name = format!("\"{}\"", String::from_utf8_lossy(&self.name));
+                self.names = false;
+                return wanted.as_deref() == Some(&name);
+            }
+            _ => {}
+        }
+        false
     }
 
     fn end(&self) -> Result<(), String> {
@@ -237,7 +262,7 @@ mod tests {
         for (text, pointer, expected) in [
             ("[]", "", ""),
             ("[{\"a\":1},{\"a\":2}]", "", "{\"a\":1}\n{\"a\":2}\n"),
-            ("[\n  {\"a\": 1,\n   \"b\": \"x, ] }\"},\n  2\n]\n", "", "\n{\"a\":1,\"b\":\"x, ] }\"}\n\n2\n"),
+            ("[\n  {\"a\": 1,\n   \"b\": \"x, ] }\"},\n  2\n]\n", "", "\n{\"a\": 1,    \"b\": \"x, ] }\"}\n\n2 \n"),
             ("{\"n\":1,\"data\":[1,[2,3]],\"data2\":[4]}", "/data", "1\n[2,3]\n"),
             ("{\"x\":{\"data\":[9]},\"y\":{\"data\":[1]}}", "/y/data", "1\n"),
             ("{\"data\":\"data\",\"a/b\":[{\"s\":\"\\\"\"}]}", "/a~1b", "{\"s\":\"\\\"\"}\n"),
@@ -257,12 +282,22 @@ mod tests {
             ("[1,", "", "cut off"),
             ("[1,,2]", "", "line 1: an element is missing"),
             ("[{\"a\":1]", "", "closes nothing"),
+            ("[1,]", "", "missing before this bracket"),
+            ("[1] [2]", "", "more after the end"),
+            ("[1] x", "", "more after the end"),
+            ("{\"data\":[1],\"data\":[2]}", "/data", "has /data twice"),
             ("[\"abc", "", "cut off"),
         ] {
             let found = elements(text, pointer).unwrap_err();
             assert!(found.contains(part), "{text}: {found}");
         }
         assert!(elements(&"[".repeat(100_000), "").unwrap_err().contains("nested deeper"));
+    }
+
+    #[test]
+    fn values_are_not_joined() {
+        assert_eq!(elements("[{\"a\":1 2},- 5]", "").as_deref(), Ok("{\"a\":1 2}\n- 5\n"));
+        assert_eq!(elements("[1\n2]", "").as_deref(), Ok("1 2\n"));
     }
 
     proptest! {

@@ -31,6 +31,7 @@ pub use format::{Form, Format, other_format};
 pub use infer::sketch;
 pub use input::{Input, Spool};
 pub use packing::Packing;
+pub use piped::THREAD as READING_THREAD;
 pub use reading::Reading;
 pub use rejects::divide;
 

@@ -73,7 +73,7 @@ impl Ods {
                     read_row(&mut xml, row, &mut cells, merged)?;
                     for repeated in 0..times {
                         // Blank rows are repeated up to the last one that there can be.
-                        if cells.is_empty() || row + repeated > ROWS_MAX {
+                        if cells.is_empty() || row + repeated > limits::SHEET_ROWS_MAX {
                             break;
                         }
                         if !each(row + repeated, &cells)? {
@@ -89,9 +89,6 @@ impl Ods {
         }
     }
 }
-
-/// Rows of a sheet.
-const ROWS_MAX: u64 = 1 << 20;
 
 fn content(archive: &mut Archive) -> io::Result<Reader<impl BufRead + '_>> {
     let part = archive.by_name("content.xml").map_err(broken)?;
@@ -115,7 +112,7 @@ fn attribute(start: &BytesStart<'_>, name: &str) -> io::Result<Option<String>> {
 }
 
 fn count(start: &BytesStart<'_>, name: &str) -> io::Result<u64> {
-    Ok(attribute(start, name)?.and_then(|text| text.parse().ok()).unwrap_or(1).clamp(1, ROWS_MAX))
+    Ok(attribute(start, name)?.and_then(|text| text.parse().ok()).unwrap_or(1).clamp(1, limits::SHEET_ROWS_MAX))
 }
 
 /// The sheets whose style does not hide them.
@@ -152,7 +149,7 @@ fn read_row(
     merged: &mut dyn FnMut(Dimensions),
 ) -> io::Result<()> {
     cells.clear();
-    let (mut buffer, mut column) = (Vec::new(), 0);
+    let (mut buffer, mut column, mut size) = (Vec::new(), 0, 0);
     loop {
         buffer.clear();
         match xml.read_event_into(&mut buffer).map_err(broken)? {
@@ -165,8 +162,12 @@ fn read_row(
                 }
                 let value = read_cell(xml, &start.to_owned())?;
                 if !value.is_empty() {
-                    if column + times > limits::CSV_COLUMNS_MAX as u64 {
-                        return Err(invalid(format!("the sheet has more than {} columns", limits::CSV_COLUMNS_MAX)));
+                    size += value.len().saturating_mul(times as usize);
+                    if column + times > limits::CSV_COLUMNS_MAX as u64 || size > limits::RECORD_BYTES_MAX {
+                        let (columns, bytes) = (limits::CSV_COLUMNS_MAX, limits::RECORD_BYTES_MAX);
+                        return Err(invalid(format!(
+                            "a row of the sheet has more than {columns} columns or {bytes} bytes"
+                        )));
                     }
                     cells.resize(column as usize, String::new());
                     cells.resize((column + times) as usize, value);

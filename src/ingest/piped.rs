@@ -18,7 +18,7 @@ enum Piece {
 /// What `write` writes. A panic in it is an error of the file.
 pub fn piped(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> impl Read + Send {
     let (sender, pieces) = sync_channel(PIECES);
-    std::thread::spawn(move || {
+    let writer = move || {
         let mut out = Out { sender, buffer: Vec::with_capacity(PIECE_BYTES) };
         let last = match write(&mut out).and_then(|()| out.flush()) {
             Ok(()) => Piece::End,
@@ -26,9 +26,22 @@ pub fn piped(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'stat
         };
         // Nobody may be reading any more.
         let _ = out.sender.send(last);
-    });
+    };
+    // Without a thread, nothing is written, which the reader takes for damage.
+    let _ = std::thread::Builder::new().name(THREAD.into()).spawn(writer);
     In { pieces, current: Vec::new(), at: 0, ended: false }
 }
+
+/// What `read` returns, on a thread of its own. A panic in it is an error of the file.
+pub fn apart<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let thread = std::thread::Builder::new().name(THREAD.into()).spawn(read)?;
+    thread.join().unwrap_or_else(|_| Err(invalid(DAMAGED)))
+}
+
+/// The name of threads on which a panic is an error of a file, and is told as such.
+pub const THREAD: &str = "reading a file";
+
+const DAMAGED: &str = "the file is damaged, so that reading it failed";
 
 struct Out {
     sender: SyncSender<Piece>,
@@ -64,7 +77,7 @@ impl Read for In {
                 Ok(Piece::Bytes(bytes)) => (self.current, self.at) = (bytes, 0),
                 Ok(Piece::End) => self.ended = true,
                 Ok(Piece::Failed(error)) => return Err(error),
-                Err(_) => return Err(invalid("the file is damaged, so that reading it failed")),
+                Err(_) => return Err(invalid(DAMAGED)),
             }
         }
         let length = buffer.len().min(self.current.len() - self.at);

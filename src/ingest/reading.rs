@@ -30,6 +30,9 @@ pub struct Reading {
     /// CSV and workbooks: texts that stand for a missing number, date or truth value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// CSV and workbooks: whether the first column has no name and numbers the rows; it is not read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub numbered: bool,
     /// CSV: whether lines end with a carriage return alone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub carriage_returns: bool,
@@ -51,6 +54,7 @@ impl Default for Reading {
             thousands: None,
             header: 1,
             missing: Vec::new(),
+            numbered: false,
             carriage_returns: false,
             sheet: None,
             at: String::new(),

@@ -5,11 +5,12 @@ use super::format::Format;
 use super::invalid;
 use super::markup::Markup;
 use super::ods::Ods;
-use super::piped::piped;
+use super::piped::{apart, piped};
 use super::reading::Reading;
 use super::shown::text_of;
 use crate::core::limits;
 use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xls, Xlsx};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 
@@ -26,29 +27,46 @@ pub struct Outline {
 /// The rows of a sheet as CSV: the row of the header has the names of all rows that make it up.
 pub fn rows(file: File, format: Format, reading: &Reading) -> io::Result<impl Read + Send + use<>> {
     let (sheet, header) = (reading.sheet.clone(), reading.header);
+    let most = limits::UNPACKED_BYTES_SMALL.max(file.metadata()?.len().saturating_mul(limits::UNPACKED_RATIO_MAX));
     Ok(piped(move |out| {
         let mut book = Book::open(file, format)?;
         let sheet = book.sheet(sheet.as_deref())?;
         let merged = book.merged(&sheet)?;
-        let mut writer = Writer { out, header, merged, head: Vec::new(), width: 0, next: 1 };
+        let down = Down::new(&merged);
+        let merged = of_head(merged);
+        let mut writer = Writer { out, header, merged, down, head: Vec::new(), width: 0, next: 1, written: 0, most };
         book.each_row(&sheet, &mut |row, cells| writer.row(row, cells))?;
         writer.end()
     }))
 }
 
-/// The first rows of a sheet.
+/// The first rows of a sheet. On a thread of its own, so that a damaged file harms nobody else.
 pub fn outline(file: File, format: Format, sheet: Option<&str>) -> io::Result<Outline> {
-    let mut book = Book::open(file, format)?;
-    let (sheets, sheet) = (book.sheets(), book.sheet(sheet)?);
-    let (merged, mut rows) = (book.merged(&sheet)?, Vec::new());
-    book.each_row(&sheet, &mut |row, cells| {
-        if cells.iter().any(|cell| !cell.trim().is_empty()) {
-            rows.push((row, cells.to_vec()));
-        }
-        Ok(rows.len() < limits::SAMPLE_ROWS_MAX)
-    })?;
-    Ok(Outline { sheets, rows, merged })
+    let sheet = sheet.map(str::to_owned);
+    apart(move || {
+        let mut book = Book::open(file, format)?;
+        let (sheets, sheet) = (book.sheets(), book.sheet(sheet.as_deref())?);
+        let (merged, mut rows, mut size) = (of_head(book.merged(&sheet)?), Vec::new(), 0);
+        book.each_row(&sheet, &mut |row, cells| {
+            if cells.iter().any(|cell| !cell.trim().is_empty()) {
+                size += cells.iter().map(|cell| cell.len() + size_of::<String>()).sum::<usize>();
+                rows.push((row, cells.to_vec()));
+            }
+            Ok(rows.len() < limits::SAMPLE_ROWS_MAX && size < limits::SAMPLE_BYTES_MAX)
+        })?;
+        Ok(Outline { sheets, rows, merged })
+    })
 }
+
+/// The merged cells that may belong to a header.
+fn of_head(mut merged: Vec<Dimensions>) -> Vec<Dimensions> {
+    merged.retain(|area| area.start.0 < limits::HEADER_LINE_MAX);
+    merged.truncate(HEADER_MERGED_MAX);
+    merged
+}
+
+/// Merged cells that are looked at in a header.
+const HEADER_MERGED_MAX: usize = 10_000;
 
 /// An open workbook.
 enum Book {
@@ -104,11 +122,15 @@ impl Book {
     }
 
     fn merged(&mut self, sheet: &str) -> io::Result<Vec<Dimensions>> {
-        Ok(match self {
+        let merged = match self {
             Self::Xlsx(book) => book.merge_cells_by_sheet_name(sheet).unwrap_or_default(),
             Self::Xls(book) => book.merge_cells_by_sheet_name(sheet).unwrap_or_default(),
             Self::Ods(book) => book.merged(sheet)?,
-        })
+        };
+        match merged.len() > limits::SHEET_MERGED_MAX {
+            true => Err(invalid(format!("the sheet has more than {} merged cells", limits::SHEET_MERGED_MAX))),
+            false => Ok(merged),
+        }
     }
 
     /// Calls `each` with each row, from 1, and the texts of its cells, until it returns false.
@@ -142,10 +164,10 @@ fn each_row_of_cells(
     each: &mut dyn FnMut(u64, &[String]) -> io::Result<bool>,
 ) -> io::Result<()> {
     let mut reader = book.worksheet_cells_reader(sheet).map_err(broken)?;
-    let (mut row, mut cells) = (0, Vec::new());
-    while let Some(cell) = reader.next_cell().map_err(broken)? {
-        let (at, column) = cell.get_position();
-        if at < row {
+    let (mut row, mut cells, mut size) = (0, Vec::new(), 0);
+    while let Some(cell) = reader.next_cell_with_formula_metadata().map_err(broken)? {
+        let ((at, column), value) = (cell.pos, cell.value);
+        if at < row || u64::from(at) >= limits::SHEET_ROWS_MAX {
             return Err(invalid("the rows of the workbook are not in order; save it again"));
         }
         if at > row {
@@ -153,18 +175,30 @@ fn each_row_of_cells(
                 return Ok(());
             }
             cells.clear();
-            row = at;
+            (row, size) = (at, 0);
         }
-        if column as usize >= limits::CSV_COLUMNS_MAX {
-            if matches!(cell.get_value(), DataRef::Empty) {
-                continue;
+        if matches!(value, DataRef::Empty) {
+            if cell.formula.is_some() {
+                let place = place(at, column);
+                return Err(invalid(format!(
+                    "the cell {place} has a formula whose value is not stored: open the workbook in a spreadsheet program \
+                     and save it"
+                )));
             }
+            continue;
+        }
+        size += match &value {
+            DataRef::SharedString(text) => text.len(),
+            DataRef::String(text) => text.len(),
+            _ => 0,
+        };
+        if column as usize >= limits::CSV_COLUMNS_MAX || size > limits::RECORD_BYTES_MAX {
             return Err(too_wide());
         }
         if cells.len() <= column as usize {
             cells.resize(column as usize + 1, String::new());
         }
-        cells[column as usize] = text_of(&cell.get_value().clone().into());
+        cells[column as usize] = text_of(&value.into());
     }
     if !cells.is_empty() {
         each(u64::from(row) + 1, &cells)?;
@@ -172,8 +206,19 @@ fn each_row_of_cells(
     Ok(())
 }
 
+/// A cell's name, as spreadsheets show it.
+fn place(row: u32, column: u32) -> String {
+    let (mut letters, mut rest) = (Vec::new(), column + 1);
+    while rest > 0 {
+        letters.insert(0, b'A' + ((rest - 1) % 26) as u8);
+        rest = (rest - 1) / 26;
+    }
+    format!("{}{}", String::from_utf8_lossy(&letters), row + 1)
+}
+
 fn too_wide() -> io::Error {
-    invalid(format!("the sheet has more than {} columns", limits::CSV_COLUMNS_MAX))
+    let (columns, bytes) = (limits::CSV_COLUMNS_MAX, limits::RECORD_BYTES_MAX);
+    invalid(format!("a row of the sheet has more than {columns} columns or {bytes} bytes"))
 }
 
 /// Fails if the parts that are read as a whole would fill the memory.
@@ -211,11 +256,52 @@ struct Writer<'a> {
     out: &'a mut dyn Write,
     header: u32,
     merged: Vec<Dimensions>,
+    down: Down,
     /// The rows up to the header.
     head: Vec<(u64, Vec<String>)>,
     /// Columns of the header.
     width: usize,
     next: u64,
+    written: u64,
+    /// Bytes that may be written: more than any sheet that is not made for it.
+    most: u64,
+}
+
+/// Cells that are merged over several rows of one column: all of these rows have the value.
+struct Down {
+    /// The last row, by the first row and column.
+    ends: HashMap<(u32, u32), u32>,
+    /// Last row and value of the columns where such cells are under way.
+    open: BTreeMap<u32, (u32, String)>,
+}
+
+impl Down {
+    fn new(merged: &[Dimensions]) -> Self {
+        let areas = merged.iter().filter(|area| area.start.1 == area.end.1 && area.end.0 > area.start.0);
+        Self { ends: areas.map(|area| (area.start, area.end.0)).collect(), open: BTreeMap::new() }
+    }
+
+    /// Fills the cells of a row that has other values, too.
+    fn fill(&mut self, row: u32, cells: &mut Vec<String>) {
+        if self.ends.is_empty() {
+            return;
+        }
+        self.open.retain(|_, (end, _)| *end >= row);
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            for (column, (_, value)) in &self.open {
+                let column = *column as usize;
+                cells.resize(cells.len().max(column + 1), String::new());
+                if cells[column].is_empty() {
+                    cells[column].clone_from(value);
+                }
+            }
+        }
+        for (column, cell) in cells.iter().enumerate() {
+            if let Some(end) = self.ends.get(&(row, column as u32)) {
+                self.open.insert(column as u32, (*end, cell.clone()));
+            }
+        }
+    }
 }
 
 impl Writer<'_> {
@@ -228,7 +314,9 @@ impl Writer<'_> {
             self.write_head(if row == header { None } else { Some(cells.len()) })?;
         }
         if row > header {
-            self.line(row, cells)?;
+            let mut cells = cells.to_vec();
+            self.down.fill(row as u32 - 1, &mut cells);
+            self.line(row, &cells)?;
         }
         Ok(true)
     }
@@ -261,6 +349,10 @@ impl Writer<'_> {
             self.next += 1;
         }
         self.next += 1;
+        self.written += cells.iter().map(|cell| cell.len() as u64 + 1).sum::<u64>();
+        if self.written > self.most {
+            return Err(invalid("the text of the sheet is very much longer than its file; save it as CSV"));
+        }
         let blank = String::new();
         let columns = 0..cells.len().max(self.width);
         write_row(self.out, columns.map(|at| cells.get(at).unwrap_or(&blank).as_str()))

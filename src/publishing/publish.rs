@@ -162,6 +162,11 @@ impl Publishing {
         if publication.skipped > limits::SKIPPED_MAX as u64 {
             return Err(Error::invalid("skipped", format!("at most {} records may be left out", limits::SKIPPED_MAX)));
         }
+        // Its reader needs memory as the file says, not as it is large.
+        if publication.format == Format::Xls {
+            let reason = "a node reads no xls: save the workbook as xlsx, or publish it by the command line";
+            return Err(Error::invalid("format", reason));
+        }
         let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let (compiled, deprecation) = self.schemas.for_publication(&publication.schema).await?;
         check_samples(&publication.about.samples, &compiled)?;

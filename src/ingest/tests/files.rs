@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::limits;
-use encoding_rs::{BIG5, GB18030, UTF_16LE};
+use encoding_rs::{BIG5, GB18030, WINDOWS_1252};
 use rust_xlsxwriter::{ExcelDateTime, Format as CellFormat, Workbook};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -124,7 +124,7 @@ fn tables_are_read_as_they_are_meant() {
         (
             "a.csv",
             format!(",{}0,001,中关村,1234,1.5,True,2024-03-05\n", HEAD).into_bytes(),
-            "the first column has no name; it numbers the rows and is left out",
+            "read as csv: the first column has no name and numbers the rows; it is left out",
             ONE,
         ),
         ("a.csv", " Number ,NAME,staff,Share,OPEN,day\n001,中关村, 1234 ,+1.50,true,2024-03-05\n".into(), "", ONE),
@@ -147,7 +147,6 @@ fn tables_are_read_as_they_are_meant() {
         (words.as_str(), records.unwrap()),
         ("read as csv: big5", "{\"id\":\"001\",\"name\":\"臺北資訊股份有限公司\"}\n".into())
     );
-    assert_eq!(UTF_16LE.name(), "UTF-16LE");
 }
 
 #[test]
@@ -187,6 +186,12 @@ fn what_is_doubtful_or_something_else_is_refused() {
         ("a.csv", GB18030.encode("id,name\n1,模\n").0.into_owned(), &none, "give --encoding"),
         ("a.csv", rows("1,234").into_bytes(), &none, "`1,234` may be a number of thousands or have decimals"),
         ("a.csv", rows("1,5\n002;6;1,234,567").into_bytes(), &none, "give --decimal"),
+        ("a.csv", rows("1.250\n002;6;12.500").into_bytes(), &none, "`1.250` may be"),
+        ("a.csv", "id,staff\n001,12.000\n".into(), &none, "`12.000` may be"),
+        ("a.csv", "id;staff;share\n001;1.500;1,5\n".into(), &none, "`1.500` may be"),
+        ("a.csv", ",id\n2020,001\n2021,002\n".into(), &none, "column 1 has no name, but this cell"),
+        ("a.json", br#"[{"id":"1"}] [{"id":"2"}]"#.to_vec(), &none, "more after the end"),
+        ("a.csv", WINDOWS_1252.encode("id;name\n1;M\u{FC}ller 12 \u{20AC}\n").0.into_owned(), &none, "give --encoding"),
         ("a.zip", several, &none, "several files"),
         ("a.json", br#"{"a":[{"id":"1"}],"b":[{"id":"2"}]}"#.to_vec(), &none, "one of /a, /b"),
         ("a.json", br#"{"a":[{"id":"1"}]}"#.to_vec(), &given("/c"), "no array at /c"),
@@ -261,6 +266,119 @@ fn workbooks_are_read_as_people_see_them() {
     assert!(unknown.unwrap_err().contains("no sheet `企`; it has: 企业, 说明"));
 }
 
+/// What a schema that knows none of it makes of a table: the lines of the header and the columns.
+#[test]
+fn headers_are_not_lost() {
+    for (text, header, names) in [
+        ("Region,2021,2022\nNorth,n.a.,n/a\nSouth,3,4\n", 1, "Region,2021,2022"),
+        ("Ort,Text,Text\nA,b,c\nB,d,e\n", 1, "Ort,Text,Text"),
+        ("id,name,city\nx1,Anna,Bonn,\nx2,Bert,Ulm,\n", 1, "id,name,city"),
+        ("Umsatz, netto;Kosten, brutto\n1,5;2,5\n3,5;4,5\n", 1, "Umsatz, netto;Kosten, brutto"),
+        ("Report 2024,,\n\nName,Value,Unit\nA,1,kg\n", 3, "Name,Value,Unit"),
+        ("name\nA\nB\n", 1, "name"),
+        (",value\n2020,3\n2021,4\n", 1, ",value"),
+        ("datum,wert\n05.03.2024,1.5\n06.03.2024,2.5\n", 1, "datum,wert"),
+    ] {
+        let mut file = spool(&mut text.as_bytes()).unwrap();
+        let found = detect(&mut file, "a.csv", &Given::default(), None, &spool).unwrap();
+        assert_eq!(found.reading.header, header, "{text}");
+        assert_eq!(text.lines().nth(header as usize - 1), Some(names));
+        assert_eq!(
+            (found.reading.decimal, found.reading.thousands),
+            (if text.contains("1,5") { ',' } else { '.' }, None)
+        );
+    }
+}
+
+fn book(fill: impl FnOnce(&mut rust_xlsxwriter::Worksheet)) -> Vec<u8> {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_row(0, 0, ["id", "name", "staff"]).unwrap();
+    fill(sheet);
+    book.save_to_buffer().unwrap()
+}
+
+#[test]
+fn cells_of_workbooks_are_not_lost() {
+    let plain = CellFormat::new();
+    // Merged over several rows: all of them have the value.
+    let merged = book(|sheet| {
+        sheet.merge_range(1, 1, 3, 1, "A", &plain).unwrap();
+        for row in 1..4u32 {
+            sheet.write(row, 0, format!("{row}")).unwrap();
+        }
+        sheet.write(4, 0, "4").unwrap();
+    });
+    let rows: Vec<String> = (1..4).map(|row| format!("{{\"id\":\"{row}\",\"name\":\"A\"}}\n")).collect();
+    let (_, found) = read("a.xlsx", &merged, &Given::default());
+    assert_eq!(found.unwrap(), format!("{}{{\"id\":\"4\"}}\n", rows.concat()));
+    // A text that only a spreadsheet program would make.
+    let error = book(|sheet| {
+        sheet.write_row(1, 0, ["1", "#REF!"]).unwrap();
+    });
+    assert!(read("a.xlsx", &error, &Given::default()).1.unwrap_err().contains("an error of the spreadsheet"));
+    let formula = book(|sheet| {
+        sheet.write(1, 0, "1").unwrap();
+        sheet.write_formula(1, 2, rust_xlsxwriter::Formula::new("=1+1").set_result("")).unwrap();
+    });
+    let (_, found) = read("a.xlsx", &formula, &Given::default());
+    assert!(
+        found.as_ref().is_err_and(|error| error.contains("the cell C2 has a formula")) || found.is_ok(),
+        "{found:?}"
+    );
+}
+
+/// A sheet in the parts of a workbook, as a program could write it.
+fn parts(sheet: &str, strings: &str) -> Vec<u8> {
+    let content = r#"<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>"#;
+    let root = r#"<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>"#;
+    let rels = r#"<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="rId2" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings" Target="sharedStrings.xml"/></Relationships>"#;
+    let book = r#"<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>"#;
+    let sheet = format!(
+        r#"<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1"><c r="A1" t="inlineStr"><is><t>id</t></is></c></row>{sheet}</worksheet>"#
+    );
+    let strings = format!(
+        r#"<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><si><t>{strings}</t></si></sst>"#
+    );
+    zipped(&[
+        ("[Content_Types].xml", content),
+        ("_rels/.rels", root),
+        ("xl/workbook.xml", book),
+        ("xl/_rels/workbook.xml.rels", rels),
+        ("xl/worksheets/sheet1.xml", &sheet),
+        ("xl/sharedStrings.xml", &strings),
+    ])
+}
+
+#[test]
+fn hostile_workbooks_are_refused() {
+    let repeated = r#"<c t="s"><v>0</v></c>"#.repeat(4_000);
+    let merges = r#"<mergeCell ref="A1:B1"/>"#.repeat(limits::SHEET_MERGED_MAX + 1);
+    for (sheet, strings, part) in [
+        (r#"<row r="2"><c r="A2" t="s"><v>0</v></c></row></sheetData>"#.to_owned(), "x", ""),
+        (format!(r#"<row r="2">{repeated}</row></sheetData>"#), &"x".repeat(3 << 20), "a row of the sheet has more"),
+        (r#"<row r="4294967295"><c r="A4294967295"><v>1</v></c></row></sheetData>"#.into(), "", "not in order"),
+        (r#"<row r="99999999999"><c r="A99999999999"><v>1</v></c></row></sheetData>"#.into(), "", "damaged"),
+        (r#"</sheetData><mergeCells><mergeCell ref="B2:A1"/></mergeCells>"#.into(), "", "damaged"),
+        (format!("</sheetData><mergeCells>{merges}</mergeCells>"), "", "merged cells"),
+        (
+            r#"<row r="2"><c r="A2"><f>1+1</f></c></row></sheetData>"#.into(),
+            "",
+            "the cell A2 has a formula whose value",
+        ),
+    ] {
+        let found = read("a.xlsx", &parts(&sheet, strings), &Given::default()).1;
+        match part {
+            "" => assert_eq!(found.unwrap(), "{\"id\":\"x\"}\n"),
+            part => {
+                // What a panic is in a program with checks is another error in one without.
+                let refused = found.as_ref().is_err_and(|error| error.contains(part) || part == "damaged");
+                assert!(refused, "{part}: {:?}", found.map(|text| text.len()));
+            }
+        }
+    }
+}
+
 #[test]
 fn open_documents_are_read_row_by_row() {
     let content = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -287,6 +405,12 @@ fn open_documents_are_read_row_by_row() {
         ),
         (content.replace("A &amp; B", &"x".repeat(limits::RECORD_BYTES_MAX + 10)), "too long"),
         (content[..1_500].to_owned(), "cannot be read"),
+        (
+            content
+                .replace("A &amp; B", &"x".repeat(3 << 20))
+                .replace("number-rows-repeated=\"2\"", "number-rows-repeated=\"1048576\""),
+            "very much longer",
+        ),
         (content.replace("</text:p></table:table-cell><table:table-cell office", "<"), "cannot be read"),
     ] {
         let parts = [parts[0], ("content.xml", hostile.as_str())];
