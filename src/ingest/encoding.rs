@@ -4,6 +4,9 @@ use super::invalid;
 use encoding_rs::{BIG5, CoderResult, Decoder, DecoderResult, Encoding, GB18030, UTF_8};
 use std::io::{self, Read};
 
+/// Long sequences of UTF-8 after which the rest of a file is not looked at.
+const SURE_SEQUENCES: u64 = 10_000;
+
 /// Bytes decoded in one step.
 const STEP_BYTES: usize = 64 * 1024;
 
@@ -252,10 +255,15 @@ impl Evidence {
             raw.clear();
             source.by_ref().take(STEP_BYTES as u64).read_to_end(&mut raw)?;
             evidence.feed(&raw, &mut text);
-            if raw.len() < STEP_BYTES {
+            if raw.len() < STEP_BYTES || evidence.is_surely_utf8() {
                 return Ok(evidence);
             }
         }
+    }
+
+    /// So much that is valid in UTF-8 is not so by chance.
+    fn is_surely_utf8(&self) -> bool {
+        self.utf8.fails.is_none() && self.sequences.long > SURE_SEQUENCES
     }
 
     fn feed(&mut self, bytes: &[u8], text: &mut [u8]) {
@@ -263,9 +271,14 @@ impl Evidence {
             self.start = bytes[..bytes.len().min(4)].to_vec();
         }
         let last = bytes.len() < STEP_BYTES;
-        [&mut self.utf8, &mut self.gb18030, &mut self.big5].into_iter().for_each(|tried| tried.feed(bytes, last, text));
+        let tried = [&mut self.utf8, &mut self.gb18030, &mut self.big5];
         let open = self.pairs.lead.is_some() || !self.last.is_ascii() || self.lines.present.beyond_ascii;
-        if !bytes.is_ascii() || bytes.contains(&0) || open {
+        if bytes.is_ascii() && !bytes.contains(&0) && !open {
+            // The same in all of them.
+            let lines = memchr::memchr_iter(b'\n', bytes).count() as u64;
+            tried.into_iter().for_each(|tried| tried.line += lines);
+        } else {
+            tried.into_iter().for_each(|tried| tried.feed(bytes, last, text));
             bytes.iter().enumerate().for_each(|(n, b)| self.byte(self.seen + n as u64, *b));
         }
         self.seen += bytes.len() as u64;
