@@ -127,3 +127,45 @@ async fn the_api_reads_as_it_is_told() {
     }
     run.stop();
 }
+
+/// What is left out of a file in another dialect, or of a workbook, is a table that is mended and published.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_of_other_files_are_mended() {
+    let alliance = Alliance::new();
+    let [a] = alliance.parks(["park-a"]);
+    let run = a.start().await;
+    let terms = a.folder.with_extension("policy");
+    std::fs::write(&terms, research().to_string()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("gdp.csv");
+    let rows = "园区指标;;;\n指标;地区代码;时期;数值\nGDP;CHN;2024;1,5\nGDP;DEU;二〇二四;2,5\n";
+    std::fs::write(&csv, encoding_rs::GB18030.encode(rows).0).unwrap();
+    let book = folder.path().join("book.xlsx");
+    let mut workbook = rust_xlsxwriter::Workbook::new();
+    let sheet = workbook.add_worksheet();
+    sheet.write(0, 0, "园区指标").unwrap();
+    sheet.write_row(1, 0, ["指标", "地区代码", "时期", "数值"]).unwrap();
+    for (row, (area, period, value)) in [("CHN", "2024", 1.5), ("DEU", "二〇二四", 2.5)].iter().enumerate() {
+        let row = row as u32 + 2;
+        sheet.write_row(row, 0, ["GDP", area, period]).unwrap();
+        sheet.write(row, 3, *value).unwrap();
+    }
+    workbook.save(&book).unwrap();
+    for file in [csv, book] {
+        let schema = "urn:crosspark:schema:economic-indicator";
+        let args = async |file: &Path, more: &[&str]| {
+            let args = ["publish", text(file), "--schema", schema, "--policy", text(&terms), "--title", "Sample"];
+            at(&a, "publisher", &[&args[..], more].concat()).await
+        };
+        let published = args(&file, &["--skip-invalid"]).await.unwrap();
+        assert_eq!(published["records"], 1, "{published}");
+        let rejects = file.with_extension("rejects.csv");
+        let left_out = std::fs::read_to_string(&rejects).unwrap();
+        assert!(left_out.starts_with('\u{FEFF}') && left_out.contains("x-problem"), "{left_out}");
+        assert!(left_out.contains("DEU") && left_out.contains("/period: ") && !left_out.contains("CHN"), "{left_out}");
+        std::fs::write(&rejects, left_out.replace("二〇二四", "2024")).unwrap();
+        let mended = args(&rejects, &[]).await.unwrap();
+        assert_eq!(mended["records"], 1, "{mended}");
+    }
+    run.stop();
+}
