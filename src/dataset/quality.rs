@@ -266,7 +266,7 @@ struct Count {
     present: u64,
     last: Option<u64>,
     few: HashSet<u64, BuildHasherDefault<Same>>,
-    registers: Option<Box<[u8]>>,
+    registers: Option<Registers>,
     numbers: Option<(f64, f64)>,
     texts: Option<(String, String)>,
 }
@@ -320,7 +320,7 @@ impl Count {
 
     fn add_hash(&mut self, hash: u64) {
         match &mut self.registers {
-            Some(registers) => register(registers, hash),
+            Some(registers) => registers.add(hash),
             None => {
                 self.few.insert(hash);
                 if self.few.len() > EXACT_MAX {
@@ -331,10 +331,10 @@ impl Count {
     }
 
     /// Goes on with an estimate.
-    fn estimate(&mut self) -> &mut [u8] {
+    fn estimate(&mut self) -> &mut Registers {
         let few = std::mem::take(&mut self.few);
-        let registers = self.registers.get_or_insert_with(|| vec![0; REGISTERS].into());
-        few.into_iter().for_each(|hash| register(registers, hash));
+        let registers = self.registers.get_or_insert_default();
+        few.into_iter().for_each(|hash| registers.add(hash));
         registers
     }
 
@@ -342,7 +342,8 @@ impl Count {
         self.present += other.present;
         match other.registers {
             Some(others) => {
-                self.estimate().iter_mut().zip(others).for_each(|(own, other)| *own = (*own).max(other));
+                let own = self.estimate().ranks.iter_mut();
+                own.zip(others.ranks).for_each(|(own, other)| *own = (*own).max(other));
             }
             None => other.few.into_iter().for_each(|hash| self.add_hash(hash)),
         }
@@ -365,7 +366,7 @@ impl Count {
         let bounds = numbers.or_else(|| self.texts.map(|(low, high)| (low.into(), high.into())));
         let (min, max) = bounds.filter(|_| with_bounds).unzip();
         let (distinct, estimated) = match &self.registers {
-            Some(registers) => (estimate(registers).min(self.present as f64) as u64, true),
+            Some(registers) => (estimate(&registers.ranks).min(self.present as f64) as u64, true),
             None => (self.few.len() as u64, false),
         };
         FieldQuality { field: name.to_owned(), present: self.present, distinct, estimated, min, max }
@@ -386,10 +387,36 @@ fn hash_of(value: Node<'_>, buffer: &mut Vec<u8>) -> u64 {
     }
 }
 
-fn register(registers: &mut [u8], hash: u64) {
-    let rank = (hash << INDEX_BITS | 1 << (INDEX_BITS - 1)).leading_zeros() as u8 + 1;
-    let slot = &mut registers[(hash >> (64 - INDEX_BITS)) as usize];
-    *slot = (*slot).max(rank);
+/// The largest rank of the hashes of each register.
+#[derive(Debug)]
+struct Registers {
+    ranks: Box<[u8]>,
+    /// No rank is smaller: a hash of a rank that is not larger changes nothing, and its register need not be read.
+    floor: u8,
+    /// Hashes since the floor was found.
+    since: usize,
+}
+
+impl Default for Registers {
+    fn default() -> Self {
+        Self { ranks: vec![0; REGISTERS].into(), floor: 0, since: 0 }
+    }
+}
+
+impl Registers {
+    fn add(&mut self, hash: u64) {
+        let rank = (hash << INDEX_BITS | 1 << (INDEX_BITS - 1)).leading_zeros() as u8 + 1;
+        if rank <= self.floor {
+            return;
+        }
+        let slot = &mut self.ranks[(hash >> (64 - INDEX_BITS)) as usize];
+        *slot = (*slot).max(rank);
+        self.since += 1;
+        if self.since == REGISTERS {
+            self.since = 0;
+            self.floor = self.ranks.iter().copied().min().unwrap_or_default();
+        }
+    }
 }
 
 fn estimate(registers: &[u8]) -> f64 {
@@ -443,6 +470,18 @@ mod tests {
     fn the_hash_is_fixed() {
         // XXH3_64bits of the empty text and of "a", of the reference implementation 0.8.
         assert_eq!((hash(b""), hash(b"a")), (0x2d06_8005_38d3_94c2, 0xe6c6_32b6_1e96_4e1f));
+    }
+
+    #[test]
+    fn a_floor_changes_nothing() {
+        let (mut registers, mut plain) = (Registers::default(), vec![0u8; REGISTERS]);
+        for n in 0..200_000u64 {
+            let hash = hash(&n.to_le_bytes());
+            registers.add(hash);
+            let slot = &mut plain[(hash >> (64 - INDEX_BITS)) as usize];
+            *slot = (*slot).max((hash << INDEX_BITS | 1 << (INDEX_BITS - 1)).leading_zeros() as u8 + 1);
+        }
+        assert!(registers.floor > 1 && *registers.ranks == *plain, "{}", registers.floor);
     }
 
     proptest! {
