@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod open;
 pub mod ordered;
 pub mod quality;
+mod registers;
 pub mod release;
 pub mod report;
 pub mod select;
