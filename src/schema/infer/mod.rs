@@ -54,7 +54,7 @@ impl Sketch {
             self.fields[at].1.add(tape, value, self.cells.as_deref(), 0);
             next = at + 1;
         }
-        self.keys.add(&self.fields, tape.root());
+        self.keys.add(&self.fields, tape.root(), self.cells.as_deref());
     }
 
     /// The index of a field, which is added if it is new. Records mostly have their fields in the same order.
@@ -96,7 +96,7 @@ struct Keys {
 const FIRST_MAX: usize = 4;
 
 impl Keys {
-    fn add(&mut self, fields: &[(String, Field)], record: Node<'_>) {
+    fn add(&mut self, fields: &[(String, Field)], record: Node<'_>, cells: Option<&dyn Spelling>) {
         let mut buffer = Vec::new();
         let mut together = Vec::new();
         let value = |name: &str| record.members().find(|(member, _)| *member == name).map(|(_, value)| value);
@@ -107,10 +107,13 @@ impl Keys {
             }
             buffer.clear();
             match value(name) {
-                // A number in a cell is one number however it is written.
+                Some(cell)
+                    if cell.kind() == Kind::String && cells.is_some_and(|cells| cells.is_missing(cell.text())) => {}
+                // A number or truth value in a cell is one however it is written.
                 Some(cell) if cell.kind() == Kind::String => {
-                    let number = number::canonical(cell.text()).unwrap_or_else(|_| cell.text().to_owned());
-                    buffer.extend_from_slice(number.as_bytes());
+                    let text = cells.and_then(|cells| cells.number(cell.text())).unwrap_or(cell.text().to_owned());
+                    let plain = number::canonical(&text).unwrap_or_else(|_| text.to_ascii_lowercase());
+                    buffer.extend_from_slice(plain.as_bytes());
                     buffer.push(b'"');
                 }
                 Some(value) => value.write_canonical(&mut buffer),
