@@ -108,6 +108,12 @@ fn parse_quality(name: &str) -> Result<Detail, String> {
 /// Bytes read from the file in one step.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// The schema with this name, as the node has it.
+async fn schema_of(api: &Api, name: &str) -> anyhow::Result<Schema> {
+    let text = api.get(&format!("/v1/schemas/{}", in_url(name))).await.context("the schema")?;
+    Ok(Schema::checked_before(&serde_json::to_vec(&text)?)?)
+}
+
 pub async fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
     let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
@@ -122,9 +128,11 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         return Ok(ExitCode::from(exit::REFUSED));
     }
     let api = Api::new(&args.node)?;
-    let known = api.get(&format!("/v1/schemas/{}", in_url(&args.schema))).await;
-    // If there is no such schema, the node says so.
-    let by = known.ok().and_then(|text| Schema::checked_before(&serde_json::to_vec(&text).ok()?).ok());
+    let by = match schema_of(&api, &args.schema).await {
+        Err(error) if args.skip_invalid => return Err(error),
+        // If there is no such schema, the node says so.
+        by => by.ok(),
+    };
     let local = args.reading.look_at(&args.file, by.as_ref())?;
     let Local { mut format, mut reading, .. } = local.clone();
     let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format.form()));

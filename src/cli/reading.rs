@@ -118,8 +118,9 @@ impl Local {
         let format = if self.format.form() == Form::Csv { Format::Csv } else { Format::Ndjson };
         let is_text = self.format == Format::Csv;
         let delimiter = if is_text { self.reading.delimiter } else { ',' };
-        let Reading { decimal, thousands, header, missing, .. } = self.reading.clone();
-        (format, Reading { delimiter, decimal, thousands, header, missing, ..Reading::default() })
+        // What the text itself no longer has is as it is by default.
+        let Reading { decimal, thousands, header, missing, numbered, .. } = self.reading.clone();
+        (format, Reading { delimiter, decimal, thousands, header, missing, numbered, ..Reading::default() })
     }
 }
 

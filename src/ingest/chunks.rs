@@ -2,10 +2,10 @@
 
 use super::cells::{CsvDecoder, Writing};
 use super::csv::{Scanner, Syntax};
-use super::format::Form;
+use super::format::{Form, other_format, packed_format};
 use super::ndjson::NdjsonDecoder;
 use super::reading::Reading;
-use super::{Input, invalid, other_format};
+use super::{Input, invalid};
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
 use crate::schema::Schema;
@@ -88,15 +88,7 @@ impl<'a> Chunks<'a> {
         while chunks.rest.len() < 4 && !chunks.ended {
             chunks.fill(4)?;
         }
-        let packed: [(&[u8], &str); 5] = [
-            (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
-            (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),
-            (b"\x1F\x8B", "compressed (gzip)"),
-            (b"\x28\xB5\x2F\xFD", "compressed (zstd)"),
-            (b"\xFF\xFE", "in UTF-16"),
-        ];
-        let packed = packed.into_iter().find(|(magic, _)| chunks.rest.starts_with(magic)).map(|(_, what)| what);
-        if let Some(what) = packed.or_else(|| other_format(&chunks.rest)) {
+        if let Some(what) = packed_format(&chunks.rest).or_else(|| other_format(&chunks.rest)) {
             return Err(invalid(format!("the file is {what}, not text: give its format")));
         }
         Ok(chunks)

@@ -3,7 +3,7 @@
 use super::cells::may_miss;
 use super::dialect::{self, Sample};
 use super::encoding::{self, Evidence};
-use super::format::{Format, other_format};
+use super::format::{Format, other_format, packed_format};
 use super::packing::{self, Packing};
 use super::reading::Reading;
 use super::{Spool, invalid, workbook};
@@ -108,11 +108,18 @@ pub fn detect(
         if let Some(what) = other_format(&head) {
             return Err(invalid(format!("the file is {what}; save it as a table (CSV, xlsx) or as JSON")));
         }
+        if let Some(what) = packed_format(&head).filter(|_| !found.reading.packing.is_none()) {
+            return Err(invalid(format!("what is compressed is {what}: give that file itself")));
+        }
         found.reading.encoding = match &given.encoding {
             Some(encoding) => encoding.clone(),
             None => Evidence::of(head.as_slice().chain(unpacked))?.verdict().map_err(invalid)?.into(),
         };
-        let text = encoding::sample(&head, &found.reading.encoding);
+        let mut text = encoding::sample(&head, &found.reading.encoding);
+        // A number of which the end is cut off would tell something wrong.
+        if head.len() == limits::SAMPLE_BYTES_MAX {
+            text.truncate(text.rfind(['\n', '\r']).unwrap_or(text.len()));
+        }
         found.format = given.format.unwrap_or_else(|| format_of(&name, &text));
         match found.format {
             Format::Csv => found.table(&text, &name, given, schema)?,

@@ -180,19 +180,19 @@ pub fn numbers(columns: &[Column<'_>], commas: bool) -> Result<(char, Option<cha
             let before = (looks.comma_or_group, looks.point_or_group);
             looks.add(cell);
             if (looks.comma_or_group, looks.point_or_group) != before && doubtful.is_none() {
-                doubtful = Some((cell.trim(), looks.comma_or_group > before.0));
+                doubtful = Some(cell.trim());
             }
         }
         // A whole number has no decimals, but is written with groups.
         if column.whole && looks.point_or_group > 0 && looks.points == 0 {
-            doubtful = column.cells.iter().find(|cell| cell.contains('.')).map(|cell| (cell.trim(), false));
+            doubtful = column.cells.iter().find(|cell| cell.contains('.')).map(|cell| cell.trim());
             looks.doubtful = true;
         }
         all.doubtful |= looks.doubtful;
         all.merge(&looks);
     }
     let ask = |mark: &str| {
-        let number = doubtful.map(|(number, _)| number).unwrap_or_default();
+        let number = doubtful.unwrap_or_default();
         Err(format!(
             "`{number}` may be a number of thousands or have decimals: give --thousands {mark} or --decimal {mark}"
         ))

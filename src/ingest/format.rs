@@ -95,6 +95,19 @@ impl Format {
     }
 }
 
+/// What a file is that is no text, but might be read, from its first bytes.
+pub fn packed_format(start: &[u8]) -> Option<&'static str> {
+    let known: [(&[u8], &str); 6] = [
+        (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
+        (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),
+        (b"\x1F\x8B", "compressed (gzip)"),
+        (b"\x28\xB5\x2F\xFD", "compressed (zstd)"),
+        (b"PAR1", "a Parquet file"),
+        (b"\xFF\xFE", "in UTF-16"),
+    ];
+    known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| what)
+}
+
 /// What a file is that no program here reads, from its first bytes.
 pub fn other_format(start: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 7] = [

@@ -54,7 +54,10 @@ impl<'a> Input<'a> {
                 Utf8 { source: Box::new(json::Elements::new(source, &reading.at)), marked }
             }
         };
-        let source = if reading.carriage_returns { Box::new(LineFeeds(source)) } else { source };
+        let source = match format {
+            Format::Csv if reading.carriage_returns => Box::new(LineFeeds(source)),
+            _ => source,
+        };
         let syntax = match format {
             // Written with commas; in a Parquet file, the names are in no row.
             Format::Parquet => csv::Syntax { delimiter: b',', rows: true, first: 0 },

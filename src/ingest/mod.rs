@@ -27,7 +27,7 @@ mod workbook;
 pub use chunks::Chunks;
 pub use detect::{Detected, Given, detect};
 pub use export::Export;
-pub use format::{Form, Format, other_format};
+pub use format::{Form, Format};
 pub use infer::sketch;
 pub use input::{Input, Spool};
 pub use packing::Packing;

@@ -233,12 +233,9 @@ fn check_unpacked(file: &File) -> io::Result<()> {
     let mut left = limits::WORKBOOK_UNPACKED_BYTES_MAX;
     for at in 0..archive.len() {
         let part = archive.by_index(at).map_err(broken)?;
-        // Sheets are read row by row; pictures are not read.
+        // Sheets are read row by row. Any other part may be read whole, wherever it is.
         let name = part.name().map_err(broken)?.into_owned();
-        if name.starts_with("xl/media/") {
-            continue;
-        }
-        if name.starts_with("xl/worksheets/sheet") {
+        if is_sheet(&name) {
             io::copy(&mut Markup::new(part), &mut io::sink())?;
             continue;
         }
@@ -249,6 +246,12 @@ fn check_unpacked(file: &File) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a part of a workbook is a sheet, by its name. Texts are where the workbook is, which may be beside the sheets.
+fn is_sheet(name: &str) -> bool {
+    let file = name.strip_prefix("xl/worksheets/").unwrap_or_default().to_lowercase();
+    !file.is_empty() && !file.contains('/') && !["sharedstrings.xml", "styles.xml"].contains(&file.as_str())
 }
 
 /// Writes rows as CSV.
@@ -349,7 +352,11 @@ impl Writer<'_> {
             self.next += 1;
         }
         self.next += 1;
-        self.written += cells.iter().map(|cell| cell.len() as u64 + 1).sum::<u64>();
+        let size: usize = cells.iter().map(|cell| cell.len() + 1).sum();
+        if size > limits::RECORD_BYTES_MAX {
+            return Err(too_wide());
+        }
+        self.written += size as u64;
         if self.written > self.most {
             return Err(invalid("the text of the sheet is very much longer than its file; save it as CSV"));
         }
@@ -408,6 +415,20 @@ fn names(head: &[(u64, Vec<String>)], merged: &[Dimensions], from: u64, header: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_sheets_are_not_read_whole() {
+        for (name, expected) in [
+            ("xl/worksheets/sheet1.xml", true),
+            ("xl/worksheets/Data.xml", true),
+            ("xl/worksheets/sharedStrings.xml", false),
+            ("xl/worksheets/_rels/sheet1.xml.rels", false),
+            ("xl/media/image1.png", false),
+            ("xl/sharedStrings.xml", false),
+        ] {
+            assert_eq!(is_sheet(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn merged_headers_name_their_columns() {

@@ -138,7 +138,8 @@ async fn rejects_of_other_files_are_mended() {
     std::fs::write(&terms, research().to_string()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("gdp.csv");
-    let rows = "园区指标;;;\n指标;地区代码;时期;数值\nGDP;CHN;2024;1,5\nGDP;DEU;二〇二四;2,5\n";
+    // With the numbers of the rows, as pandas writes them.
+    let rows = "园区指标;;;;\n;指标;地区代码;时期;数值\n0;GDP;CHN;2024;1,5\n1;GDP;DEU;二〇二四;2,5\n";
     std::fs::write(&csv, encoding_rs::GB18030.encode(rows).0).unwrap();
     let book = folder.path().join("book.xlsx");
     let mut workbook = rust_xlsxwriter::Workbook::new();

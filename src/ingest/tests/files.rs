@@ -193,6 +193,7 @@ fn what_is_doubtful_or_something_else_is_refused() {
         ("a.json", br#"[{"id":"1"}] [{"id":"2"}]"#.to_vec(), &none, "more after the end"),
         ("a.csv", WINDOWS_1252.encode("id;name\n1;M\u{FC}ller 12 \u{20AC}\n").0.into_owned(), &none, "give --encoding"),
         ("a.zip", several, &none, "several files"),
+        ("a.zip", zipped(&[("a.parquet", "PAR1..PAR1")]), &none, "what is compressed is a Parquet file"),
         ("a.json", br#"{"a":[{"id":"1"}],"b":[{"id":"2"}]}"#.to_vec(), &none, "one of /a, /b"),
         ("a.json", br#"{"a":[{"id":"1"}]}"#.to_vec(), &given("/c"), "no array at /c"),
         ("a.json", br#"{"a":1}"#.to_vec(), &none, "give the JSON pointer"),
@@ -214,6 +215,22 @@ fn what_is_doubtful_or_something_else_is_refused() {
     let decimal = Given { decimal: Some(','), ..Given::default() };
     let (_, found) = read("a.csv", rows("1,234").as_bytes(), &decimal);
     assert_eq!(found.unwrap(), "{\"id\":\"001\",\"share\":1.234,\"staff\":5}\n");
+}
+
+/// The last number of a sample that is cut off says nothing.
+#[test]
+fn samples_end_with_a_row() {
+    for cut in 0..8 {
+        let mut text = "id;share\n".to_owned();
+        while text.len() < limits::SAMPLE_BYTES_MAX - 12 {
+            text += "1;5\n";
+        }
+        // The end of the sample is within this number.
+        text += &format!("{};1,234\n", "1".repeat(limits::SAMPLE_BYTES_MAX - text.len() - cut));
+        let mut file = spool(&mut text.as_bytes()).unwrap();
+        let found = detect(&mut file, "a.csv", &Given::default(), Some(&schema()), &spool).unwrap();
+        assert_eq!((found.reading.decimal, found.reading.thousands), ('.', None), "{cut}");
+    }
 }
 
 #[test]
