@@ -30,9 +30,14 @@ impl Sealing {
     pub(super) fn run(self, source: impl Read + Send) -> Result<(Assembled, KeyedDigest), Error> {
         let hasher = KeyedHasher::new(self.key.expose(), SOURCE_LABEL);
         let mut source = HashingReader::new(source, Some(hasher));
+        let blobs = self.blobs.clone();
         let assembled = self.assemble(&mut source)?;
         // A compressed file may have more than its text.
-        source.drain().map_err(source_error)?;
+        if let Err(error) = source.drain() {
+            // If this fails, the sweep at the next start removes them.
+            let _ = blobs.remove(&name_of(&assembled.digest));
+            return Err(source_error(error));
+        }
         let digest = source.finish().ok_or_else(|| Error::Internal("the source has no digest".into()))?;
         Ok((assembled, digest))
     }
