@@ -24,6 +24,7 @@ pub mod digest;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod notation;
 pub mod random;
 pub mod time;
 pub mod trace;

@@ -2,6 +2,7 @@
 
 use super::csv::{Rows, Syntax};
 use super::reading::Reading;
+use crate::core::notation::Notation;
 use crate::core::{json, limits};
 use crate::dataset::assemble::{Chunk, Decoded, Decoder};
 use crate::schema::{ColumnType, Schema, Spelling, Violation};
@@ -42,8 +43,7 @@ pub fn may_miss(schema: &Schema, property: &str, kind: ColumnType) -> bool {
 /// How numbers and missing values are written.
 #[derive(Debug, Clone)]
 pub struct Writing {
-    decimal: char,
-    thousands: Option<char>,
+    notation: Notation,
     missing: Vec<String>,
     /// Whether the cells are those of a spreadsheet, which shows errors in them.
     sheet: bool,
@@ -147,7 +147,7 @@ impl CsvDecoder {
             columns.push(Column { name: property, prefix, holds });
         }
         let Reading { decimal, thousands, missing, .. } = reading.clone();
-        Ok(Self { columns, syntax, writing: Writing { decimal, thousands, missing, sheet: syntax.rows } })
+        Ok(Self { columns, syntax, writing: Writing { notation: Notation { decimal, thousands }, missing, sheet: syntax.rows } })
     }
 
     /// The record of a row, without what cannot be read.
@@ -226,7 +226,7 @@ impl Column {
                 "false" | "False" | "FALSE" => "false".into(),
                 _ => return refuse("type", "is neither true nor false"),
             },
-            ColumnType::Number => match writing.number(trimmed) {
+            ColumnType::Number => match writing.notation.number(trimmed) {
                 Ok(number) => number,
                 Err(why) => return refuse("type", why),
             },
@@ -256,139 +256,12 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-impl Writing {
-    /// A number as JSON writes it.
-    fn number<'a>(&self, text: &'a str) -> Result<Cow<'a, str>, &'static str> {
-        if (self.decimal == '.' || !text.contains('.')) && is_json_number(text) {
-            return Ok(text.into());
-        }
-        let (sign, rest) = match text.strip_prefix(['-', '−']) {
-            Some(rest) => ("-", rest),
-            None => ("", text.strip_prefix('+').unwrap_or(text)),
-        };
-        let (mantissa, exponent) = rest.split_at(rest.find(['e', 'E']).unwrap_or(rest.len()));
-        let (whole, part) = match mantissa.split_once(self.decimal) {
-            Some((whole, part)) => (whole, part),
-            None => (mantissa, ""),
-        };
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        let whole = self.without_groups(whole).filter(|whole| digits(whole) && digits(part));
-        let whole = whole.ok_or_else(|| self.not_a_number(rest))?;
-        // As in .5 and 5.
-        let whole = if whole.is_empty() && !part.is_empty() { "0" } else { &whole };
-        let point = if part.is_empty() { "" } else { "." };
-        let number = format!("{sign}{whole}{point}{part}{exponent}");
-        if is_json_number(&number) { Ok(number.into()) } else { Err(self.not_a_number(rest)) }
-    }
-
-    fn not_a_number(&self, text: &str) -> &'static str {
-        let digits = |other: &[char]| text.chars().all(|c| c.is_ascii_digit() || other.contains(&c));
-        let whole = text.len() > 1 && text.starts_with('0') && digits(&[]);
-        match self.decimal {
-            _ if whole => "is not a number: it begins with a zero, so a schema in which it is a text may be meant",
-            '.' if digits(&[',', '.']) => {
-                "is not a number; if it has a decimal comma, or commas between thousands, say so"
-            }
-            ',' if digits(&[',', '.']) => "is not a number with a decimal comma",
-            _ => "is not a number",
-        }
-    }
-
-    /// The digits of groups of three.
-    fn without_groups<'a>(&self, whole: &'a str) -> Option<Cow<'a, str>> {
-        let Some(separator) = self.thousands.filter(|separator| whole.contains(*separator)) else {
-            return Some(whole.into());
-        };
-        let mut groups = whole.split(separator);
-        let first = groups.next().filter(|first| (1..=3).contains(&first.len()))?;
-        let mut digits = first.to_owned();
-        for group in groups {
-            if group.len() != 3 {
-                return None;
-            }
-            digits.push_str(group);
-        }
-        Some(digits.into())
-    }
-}
-
 impl Spelling for Writing {
     fn number(&self, cell: &str) -> Option<String> {
-        Self::number(self, cell.trim()).ok().map(Cow::into_owned)
+        self.notation.number(cell.trim()).ok().map(Cow::into_owned)
     }
 
     fn is_missing(&self, cell: &str) -> bool {
         self.missing.iter().any(|marker| marker == cell.trim())
-    }
-}
-
-/// Whether the text is a number in JSON (RFC 8259 section 6).
-fn is_json_number(text: &str) -> bool {
-    json::number::scan(text.as_bytes(), 0).is_ok_and(|end| end == text.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn writing(decimal: char, thousands: Option<char>) -> Writing {
-        Writing { decimal, thousands, missing: Vec::new(), sheet: false }
-    }
-
-    #[test]
-    fn numbers_are_read_as_people_write_them() {
-        for (decimal, thousands, text, expected) in [
-            ('.', None, "12", Ok("12")),
-            ('.', None, "-1.50", Ok("-1.50")),
-            ('.', None, ".5", Ok("0.5")),
-            ('.', None, "5.", Ok("5")),
-            ('.', None, "+7", Ok("7")),
-            ('.', None, "−7", Ok("-7")),
-            ('.', None, "1e3", Ok("1e3")),
-            ('.', None, "007", Err("begins with a zero")),
-            ('.', None, "1,5", Err("decimal comma")),
-            ('.', None, "abc", Err("is not a number")),
-            ('.', None, "", Err("is not a number")),
-            ('.', None, ".", Err("is not a number")),
-            ('.', None, "1.2.3", Err("is not a number")),
-            ('.', None, "1}", Err("is not a number")),
-            (',', None, "1,5", Ok("1.5")),
-            (',', None, "1,73922", Ok("1.73922")),
-            (',', None, "1.5", Err("with a decimal comma")),
-            (',', Some('.'), "1.234,5", Ok("1234.5")),
-            (',', Some('.'), "1.5", Err("with a decimal comma")),
-            ('.', Some(','), "1,234,567.25", Ok("1234567.25")),
-            ('.', Some(','), "12,34", Err("say so")),
-            ('.', Some(','), "1234,567", Err("say so")),
-            ('.', Some(' '), "1 234", Ok("1234")),
-        ] {
-            match (writing(decimal, thousands).number(text), expected) {
-                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
-                (Err(found), Err(part)) => assert!(found.contains(part), "{text}: {found}"),
-                (found, _) => panic!("{decimal} {text}: {found:?}"),
-            }
-        }
-    }
-
-    proptest! {
-        /// No cell becomes anything but one number.
-        #[test]
-        fn a_number_is_one_number(text in "[-+0-9.,eE ]{0,12}|\\PC{0,6}", decimal in "[.,]", thousands in prop::option::of("[,. ]")) {
-            let thousands = thousands.and_then(|text| text.chars().next());
-            if let Ok(number) = writing(decimal.chars().next().unwrap(), thousands).number(&text) {
-                prop_assert!(is_json_number(&number), "{text} {number}");
-            }
-        }
-
-        /// What is written with commas and groups is the number that was meant.
-        #[test]
-        fn groups_and_commas_change_no_value(whole in 0u64..10_000_000_000, part in 0u32..1000) {
-            let digits = whole.to_string();
-            let grouped: Vec<String> = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8(group.to_vec()).unwrap()).collect();
-            let text = format!("{},{part:03}", grouped.join("."));
-            let expected = format!("{whole}.{part:03}");
-            prop_assert_eq!(writing(',', Some('.')).number(&text).unwrap(), expected);
-        }
     }
 }
