@@ -74,7 +74,7 @@ fn best(mut work: impl FnMut()) -> f64 {
 fn publish(text: &[u8], schema: &Schema, detail: Detail, threads: usize) {
     let (validator, key) = (schema.validator().unwrap(), DataKey::from_bytes([1; 32]));
     let source = HashingReader::new(Cursor::new(text), Some(KeyedHasher::new(key.expose(), SOURCE_LABEL)));
-    let (mut chunks, decoder) = Chunks::open(Input::plain(source, Form::Ndjson).unwrap(), schema).unwrap();
+    let (mut chunks, decoder) = Chunks::open(Input::plain(source, Form::Ndjson).unwrap(), schema, None).unwrap();
     let job = Job {
         threads,
         decoder: decoder.as_ref(),
@@ -178,7 +178,7 @@ fn main() {
     line(
         "  cutting into chunks",
         best(|| {
-            let (mut chunks, _) = Chunks::open(Input::plain(&text[..], Form::Ndjson).unwrap(), schema).unwrap();
+            let (mut chunks, _) = Chunks::open(Input::plain(&text[..], Form::Ndjson).unwrap(), schema, None).unwrap();
             while let Some(Chunk { bytes, .. }) = chunks.next_chunk().unwrap() {
                 std::hint::black_box(bytes);
             }

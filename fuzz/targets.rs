@@ -189,7 +189,7 @@ fn example_manifest(frames: u64, records: u64) -> Manifest {
         records,
         container: Container { algorithm: ALGORITHM.into(), segment: SEGMENT_BYTES, size: 0, digest },
         text: TextRef { size: 0, digest: keyed, frames },
-        provenance: Provenance { source: keyed, format: "ndjson".into(), tool: "fuzz".into() },
+        provenance: Provenance { source: keyed, format: "ndjson".into(), mapping: None, tool: "fuzz".into() },
         policy: digest,
         published: Timestamp::from_ms(0),
         quality: Default::default(),
@@ -260,7 +260,7 @@ fn ingest(data: &[u8], format: Format, reading: &Reading) {
     let (schema, validator) = &*SCHEMA;
     let spool = |_: &mut dyn std::io::Read| Err(std::io::ErrorKind::Unsupported.into());
     let input = Input::open(Cursor::new(data), format, reading, &spool);
-    let Ok((mut chunks, decoder)) = input.and_then(|input| Chunks::open(input, schema)) else { return };
+    let Ok((mut chunks, decoder)) = input.and_then(|input| Chunks::open(input, schema, None)) else { return };
     let decoder: &dyn Decoder = decoder.as_ref();
     let key = DataKey::from_bytes([3; 32]);
     let none = std::sync::atomic::AtomicU64::new(0);

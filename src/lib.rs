@@ -6,6 +6,7 @@ pub mod identity;
 pub mod schema;
 pub mod policy;
 pub mod dataset;
+pub mod mapping;
 pub mod agreement;
 pub mod negotiation;
 pub mod transfer;

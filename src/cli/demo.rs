@@ -185,6 +185,7 @@ fn publication(title: &str, schema: &str, policy: &str, format: Format) -> anyho
         policy: json::read(policy.as_bytes())?,
         format,
         reading: Reading::default(),
+        mapping: None,
         dataset: None,
         about: Default::default(),
         quality: Detail::Bounds,

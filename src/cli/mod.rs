@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod fetch;
 mod files;
+mod map;
 mod members;
 mod node;
 mod outcome;
@@ -39,6 +40,7 @@ mod validate;
 
 pub use outcome::{Outcome, exit};
 
+use crate::ingest::run_jq;
 use clap::{Parser, Subcommand};
 use output::note;
 use serde_json::json;
@@ -79,6 +81,9 @@ enum Command {
     /// List, describe, check, compare and publish schemas.
     #[command(subcommand)]
     Schema(schema::Command),
+    /// Propose, try and run mappings: how a file's columns become the fields of a schema.
+    #[command(subcommand)]
+    Map(map::Command),
     /// Validate a file of records without publishing it; needs no node.
     Validate(validate::Args),
     /// List the datasets of this node or of a peer.
@@ -118,6 +123,9 @@ enum Command {
     Restore(backup::Restore),
     /// Run a demonstration: an alliance, two parks, a delivery, a refusal, both logs verified.
     Demo(demo::Args),
+    /// Run the jq programs of a mapping, one record a line.
+    #[command(hide = true)]
+    JqWorker,
 }
 
 /// Prints an error in the arguments, or the help that they ask for; with `--json`, an error is JSON like all others.
@@ -133,6 +141,9 @@ pub fn wrong_usage(error: &clap::Error) -> ExitCode {
 
 /// Runs a command.
 pub fn run(cli: Cli) -> ExitCode {
+    if matches!(cli.command, Command::JqWorker) {
+        return ExitCode::from(if run_jq().is_ok() { 0 } else { exit::FAILED });
+    }
     // Our TLS configurations name ring explicitly; libraries may ask for the process default.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -156,6 +167,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Status(args) => status::run(args, json).await,
             Command::Publish(args) => publish::run(*args, json).await,
             Command::Schema(command) => schema::run(command, json).await,
+            Command::Map(command) => map::run(command, json),
             Command::Validate(args) => validate::run(args, json),
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Search(args) => search::search(args, json).await,
@@ -172,6 +184,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Backup(args) => backup::backup(&args, json),
             Command::Restore(args) => backup::restore(&args, json),
             Command::Demo(args) => demo::run(args, json).await,
+            Command::JqWorker => outcome::done(),
         }
     });
     match outcome {

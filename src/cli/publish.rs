@@ -134,7 +134,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         by => by.ok(),
     };
     let local = args.reading.look_at(&args.file, by.as_ref())?;
-    let Local { mut format, mut reading, .. } = local.clone();
+    let Local { mut format, mut reading, mapping, .. } = local.clone();
     let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format.form()));
     let (mut schema, mut valid) = (args.schema, None);
     if let Some(by) = by.filter(|_| args.skip_invalid) {
@@ -157,6 +157,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         policy: json::read(&policy)?,
         format,
         reading,
+        mapping,
         dataset: args.dataset,
         about: About {
             licence: args.about.licence,

@@ -2,7 +2,8 @@
 
 use super::output::note;
 use crate::core::random::{self, SystemRandomness};
-use crate::ingest::{Detected, Form, Format, Given, Input, Reading, detect};
+use crate::ingest::{Detected, Expected, Form, Format, Given, Input, Reading, detect};
+use crate::mapping::Mapping;
 use crate::schema::Schema;
 use anyhow::Context;
 use std::fs::File;
@@ -40,6 +41,9 @@ pub struct ReadingArgs {
     /// JSON pointer of the array of records in a JSON document, such as /data/items.
     #[arg(long)]
     at: Option<String>,
+    /// File of a mapping (TOML): which columns become which fields, and how; `crosspark map suggest` proposes one.
+    #[arg(long)]
+    mapping: Option<PathBuf>,
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {
@@ -72,6 +76,7 @@ impl ReadingArgs {
             sheet: self.sheet.clone(),
             at: self.at.clone(),
         };
+        let mapping = self.mapping.as_deref().map(read_mapping).transpose()?;
         let mut opened = File::open(file).with_context(|| name.clone())?;
         let meta = opened.metadata().with_context(|| name.clone())?;
         anyhow::ensure!(!meta.is_dir(), "{name} is a folder");
@@ -79,15 +84,26 @@ impl ReadingArgs {
             // It can be read only once.
             let format = self.format.or_else(|| Format::of_file(&name));
             let format = format.with_context(|| format!("{name}: give --format"))?;
-            return Ok(Local { path: file.to_owned(), format, reading: given.reading() });
+            return Ok(Local { path: file.to_owned(), format, reading: given.reading(), mapping });
         }
-        let found = detect(&mut opened, &name, &given, schema, &spool).with_context(|| name.clone())?;
+        let expected = match (schema, &mapping) {
+            (Some(schema), Some(mapping)) => Expected::Mapped(mapping, schema),
+            (Some(schema), None) => Expected::Schema(schema),
+            (None, _) => Expected::Unknown,
+        };
+        let found = detect(&mut opened, &name, &given, expected, &spool).with_context(|| name.clone())?;
         if let Some(words) = found.in_words() {
             note!("{name}: {words}.");
         }
         let Detected { format, reading, .. } = found;
-        Ok(Local { path: file.to_owned(), format, reading })
+        Ok(Local { path: file.to_owned(), format, reading, mapping })
     }
+}
+
+/// A mapping from its file.
+pub fn read_mapping(path: &Path) -> anyhow::Result<Mapping> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("the mapping {}", path.display()))?;
+    Mapping::parse(&text).with_context(|| format!("the mapping {}", path.display()))
 }
 
 /// A file of records.
@@ -99,6 +115,8 @@ pub struct Local {
     pub format: Format,
     /// How it is read.
     pub reading: Reading,
+    /// How its records become those of a schema, if they are not.
+    pub mapping: Option<Mapping>,
 }
 
 impl Local {

@@ -38,13 +38,13 @@ pub fn divide_file(local: &Local, schema: &Schema, rejects: &Path) -> anyhow::Re
     let source = BufReader::with_capacity(1 << 20, File::open(file).with_context(|| name.clone())?);
     let to = BufWriter::new(&mut valid);
     match skipped {
-        0 => divide(local.text(source)?, schema, &rejected, to, io::sink()),
+        0 => divide(local.text(source)?, &rejected, to, io::sink()),
         _ => {
             let left_out = File::options().write(true).create_new(true).open(rejects);
             let left_out =
                 left_out.with_context(|| format!("{}: give another name with --rejects", rejects.display()))?;
             let divided =
-                local.text(source).and_then(|text| divide(text, schema, &rejected, to, BufWriter::new(left_out)));
+                local.text(source).and_then(|text| divide(text, &rejected, to, BufWriter::new(left_out)));
             if divided.is_err() {
                 std::fs::remove_file(rejects).with_context(|| rejects.display().to_string())?;
             }

@@ -105,7 +105,7 @@ fn read<T>(
     let file = File::open(&local.path).with_context(|| name.clone())?;
     let bar = output::bytes_bar(file.metadata().ok().map(|meta| meta.len()), "validating");
     let source = bar.wrap_read(BufReader::with_capacity(1 << 20, file));
-    let opened = local.text(source).and_then(|text| Chunks::open(text, schema));
+    let opened = local.text(source).and_then(|text| Chunks::open(text, schema, local.mapping.as_ref()));
     let (mut chunks, decoder) = opened.with_context(|| name.clone())?;
     let job = Job {
         threads: parallelism(),

@@ -54,6 +54,20 @@ pub const VIOLATION_LINES_MAX: usize = 5;
 pub const VIOLATIONS_RECORD_MAX: usize = 8;
 /// Columns of a table.
 pub const CSV_COLUMNS_MAX: usize = 4_096;
+/// Size of a mapping, as a file and in canonical form.
+pub const MAPPING_BYTES_MAX: usize = 64 * KIB;
+/// Fields that a mapping fills.
+pub const MAPPING_FIELDS_MAX: usize = 500;
+/// Characters shown of a value in an error.
+pub const SHOWN_CHARS_MAX: usize = 40;
+/// Processor time of the jq programs of a mapping for one record; a second more may pass.
+pub const JQ_SECONDS_MAX: u64 = 2;
+/// Memory of a process that runs jq programs, with the program itself.
+pub const JQ_MEMORY_BYTES_MAX: u64 = 512 * MIB as u64;
+/// Records after whose jq programs had to be stopped no more are run.
+pub const JQ_PROCESSES_ENDED_MAX: usize = 3;
+/// Length of a jq program in a mapping.
+pub const JQ_PROGRAM_BYTES_MAX: usize = 4 * KIB;
 /// The last line or row in which the header of a table may be.
 pub const HEADER_LINE_MAX: u32 = 50;
 /// Texts that stand for a missing value.

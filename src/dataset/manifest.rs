@@ -95,8 +95,11 @@ pub struct TextRef {
 pub struct Provenance {
     /// HMAC-SHA-256 of the published file under HKDF(data key, "crosspark/source/v1").
     pub source: KeyedDigest,
-    /// Format of that file: `ndjson` or `csv`.
+    /// Format of that file, such as `ndjson` or `csv`.
     pub format: String,
+    /// Digest of the mapping by which its records became those of the schema, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<Digest>,
     /// Name and version of the program.
     pub tool: String,
 }

@@ -34,17 +34,11 @@ enum Holds {
     Nothing,
 }
 
-/// Whether a marker of a missing value cannot be a value of the property itself.
-pub fn may_miss(schema: &Schema, property: &str, kind: ColumnType) -> bool {
-    let format = schema.keyword(&json::pointer_part(property), "format").and_then(|format| format.as_str());
-    kind != ColumnType::String || matches!(format, Some("date" | "date-time" | "period" | "time"))
-}
-
 /// How numbers and missing values are written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Writing {
-    notation: Notation,
-    missing: Vec<String>,
+    pub(super) notation: Notation,
+    pub(super) missing: Vec<String>,
     /// Whether the cells are those of a spreadsheet, which shows errors in them.
     sheet: bool,
 }
@@ -61,7 +55,7 @@ impl CsvDecoder {
     pub fn new(header: &[u8], line: u64, syntax: Syntax, reading: &Reading, schema: &Schema) -> Result<Self, String> {
         let (titles, mut unknown) = (schema.titles(), Vec::new());
         let decoder = Self::with(header, line, syntax, reading, |name| match titles.column(name) {
-            Some((property, kind)) => (property.to_owned(), Holds::Values(kind, may_miss(schema, property, kind))),
+            Some((property, kind)) => (property.to_owned(), Holds::Values(kind, schema.may_miss(&json::pointer_part(property)))),
             // All of them are told at once.
             None => {
                 unknown.push(name.to_owned());

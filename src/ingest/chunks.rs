@@ -5,9 +5,10 @@ use super::csv::{Scanner, Syntax};
 use super::format::{Form, other_format, packed_format};
 use super::ndjson::NdjsonDecoder;
 use super::reading::Reading;
-use super::{Input, invalid};
+use super::{Input, MappedDecoder, invalid};
 use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoder};
+use crate::mapping::Mapping;
 use crate::schema::Schema;
 use std::io::{self, Read};
 
@@ -46,8 +47,16 @@ pub(super) struct TextDecoder {
 }
 
 impl<'a> Chunks<'a> {
-    /// Reads the start of `text`: of CSV, the header.
-    pub fn open(text: Input<'a>, schema: &Schema) -> io::Result<(Self, Box<dyn Decoder>)> {
+    /// Reads the start of `text`: of CSV, the header. The records are those of the schema, or become them by the mapping.
+    pub fn open(
+        text: Input<'a>,
+        schema: &Schema,
+        mapping: Option<&Mapping>,
+    ) -> io::Result<(Self, Box<dyn Decoder>)> {
+        if let Some(mapping) = mapping {
+            let (chunks, decoder) = Self::open_mapped(text, schema, mapping)?;
+            return Ok((chunks, Box::new(decoder)));
+        }
         let (form, syntax, reading) = (text.form, text.syntax, text.reading.clone());
         let mut chunks = Self::begin(text)?;
         let decoder: Box<dyn Decoder> = match form {
@@ -57,6 +66,12 @@ impl<'a> Chunks<'a> {
         Ok((chunks, decoder))
     }
 
+    /// Likewise, by a mapping.
+    pub fn open_mapped(text: Input<'a>, schema: &Schema, mapping: &Mapping) -> io::Result<(Self, MappedDecoder)> {
+        let (chunks, decoder) = Self::open_text(text)?;
+        Ok((chunks, MappedDecoder::new(decoder, mapping, schema)?))
+    }
+
     /// Likewise, without a schema: all cells are text.
     pub(super) fn open_text(text: Input<'a>) -> io::Result<(Self, TextDecoder)> {
         let (form, syntax, reading) = (text.form, text.syntax, text.reading.clone());
@@ -64,8 +79,7 @@ impl<'a> Chunks<'a> {
         let decoder = match form {
             Form::Ndjson => TextDecoder { decoder: Box::new(NdjsonDecoder), columns: None },
             Form::Csv => {
-                let Header { line, bytes } = chunks.header(reading.header)?;
-                let decoder = CsvDecoder::of_text(&bytes, line, syntax, &reading).map_err(invalid)?;
+                let decoder = chunks.text_decoder(syntax, &reading)?;
                 TextDecoder { columns: Some((decoder.names(), decoder.writing())), decoder: Box::new(decoder) }
             }
         };
@@ -94,8 +108,14 @@ impl<'a> Chunks<'a> {
         Ok(chunks)
     }
 
-    /// The decoder of a CSV text.
-    pub(super) fn decoder(&mut self, syntax: Syntax, reading: &Reading, schema: &Schema) -> io::Result<CsvDecoder> {
+    /// The decoder of a CSV text whose cells are all texts.
+    pub(super) fn text_decoder(&mut self, syntax: Syntax, reading: &Reading) -> io::Result<CsvDecoder> {
+        let Header { line, bytes } = self.header(reading.header)?;
+        CsvDecoder::of_text(&bytes, line, syntax, reading).map_err(invalid)
+    }
+
+    /// The decoder of a CSV text with the types of a schema.
+    fn decoder(&mut self, syntax: Syntax, reading: &Reading, schema: &Schema) -> io::Result<CsvDecoder> {
         let Header { line, bytes } = self.header(reading.header)?;
         CsvDecoder::new(&bytes, line, syntax, reading, schema).map_err(invalid)
     }

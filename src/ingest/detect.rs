@@ -1,15 +1,13 @@
 //! What a file is, from its bytes: its format, and how it is to be read. What the user states is not questioned.
 
-use super::cells::may_miss;
 use super::dialect::{self, Sample};
 use super::encoding::{self, Evidence};
+use super::expected::Expected;
 use super::format::{Format, other_format, packed_format};
 use super::packing::{self, Packing};
 use super::reading::Reading;
 use super::{Spool, invalid, workbook};
-use crate::core::json::pointer_part;
 use crate::core::limits;
-use crate::schema::{ColumnType, Schema};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -87,7 +85,7 @@ pub fn detect(
     file: &mut File,
     name: &str,
     given: &Given,
-    schema: Option<&Schema>,
+    expected: Expected<'_>,
     spool: &Spool<'_>,
 ) -> io::Result<Detected> {
     let start = start_of(&mut *file)?;
@@ -99,7 +97,7 @@ pub fn detect(
     } else if let Some(format) = workbook_of(file, &start)? {
         expect(given, format)?;
         found.format = format;
-        found.workbook(file, given, schema)?;
+        found.workbook(file, given, expected)?;
     } else {
         found.reading.packing = Packing::of(&start);
         let (name, mut unpacked) = found.unpacked(file, name, spool)?;
@@ -122,7 +120,7 @@ pub fn detect(
         }
         found.format = given.format.unwrap_or_else(|| format_of(&name, &text));
         match found.format {
-            Format::Csv => found.table(&text, &name, given, schema)?,
+            Format::Csv => found.table(&text, &name, given, expected)?,
             Format::Json => found.document(&text, head.len() < limits::SAMPLE_BYTES_MAX, given)?,
             Format::Ndjson => {}
             other => return Err(invalid(format!("the file is not {}", other.name()))),
@@ -215,7 +213,7 @@ impl Detected {
     }
 
     /// A CSV file.
-    fn table(&mut self, text: &str, name: &str, given: &Given, schema: Option<&Schema>) -> io::Result<()> {
+    fn table(&mut self, text: &str, name: &str, given: &Given, expected: Expected<'_>) -> io::Result<()> {
         self.reading.carriage_returns = text.contains('\r') && !text.contains('\n');
         let text = if self.reading.carriage_returns { text.replace('\r', "\n") } else { text.to_owned() };
         let stated = dialect::stated_delimiter(&text);
@@ -230,11 +228,11 @@ impl Detected {
             let row = sample.rows.iter().find(|(line, _)| *line == u64::from(header));
             row.map(|(_, cells)| cells.clone()).unwrap_or_default()
         };
-        let line = header_line(&sample, given, schema) as u32;
-        self.cells(&sample, given, schema, (line, &names(line)))
+        let line = header_line(&sample, given, expected) as u32;
+        self.cells(&sample, given, expected, (line, &names(line)))
     }
 
-    fn workbook(&mut self, file: &File, given: &Given, schema: Option<&Schema>) -> io::Result<()> {
+    fn workbook(&mut self, file: &File, given: &Given, expected: Expected<'_>) -> io::Result<()> {
         let outline = workbook::outline(file.try_clone()?, self.format, given.sheet.as_deref())?;
         if outline.sheets.len() > 1 {
             let read = given.sheet.as_ref().or(outline.sheets.first()).cloned().unwrap_or_default();
@@ -250,10 +248,10 @@ impl Detected {
             let ends = areas.filter(|area| (area.start.0..=area.end.0).contains(&(line as u32 - 1)));
             ends.map(|area| u64::from(area.end.0) + 1 - line).max().unwrap_or(0)
         };
-        let line = header_line(&sample, given, schema);
+        let line = header_line(&sample, given, expected);
         let line = given.header.unwrap_or((line + merged(line)) as u32);
         let names = workbook::header(&sample.rows, &outline.merged, u64::from(line));
-        self.cells(&sample, given, schema, (line, &names))
+        self.cells(&sample, given, expected, (line, &names))
     }
 
     /// What the cells of a table say.
@@ -261,25 +259,21 @@ impl Detected {
         &mut self,
         sample: &Sample,
         given: &Given,
-        schema: Option<&Schema>,
+        expected: Expected<'_>,
         (line, names): (u32, &[String]),
     ) -> io::Result<()> {
         self.reading.header = line;
         let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
-        let numbers_only = self.columns(sample, &names, schema);
+        let known = expected.columns();
         if given.missing.is_empty() {
-            let columns = self.gaps(&names, schema).into_iter().map(|at| column(sample, at, self.reading.header));
+            let columns = known.gaps(&names).into_iter().map(|at| sample.column(at, line));
             self.reading.missing = dialect::missing(columns);
         }
         let (decimal, thousands) = match (given.decimal, given.thousands) {
             (None, None) if self.format.is_workbook() => ('.', None),
             (None, None) => {
-                let columns = numbers_only.iter().map(|(at, whole)| dialect::Column {
-                    cells: column(sample, *at, self.reading.header),
-                    whole: *whole,
-                });
                 let commas = self.reading.delimiter == ',';
-                dialect::numbers(&columns.collect::<Vec<_>>(), commas).map_err(invalid)?
+                dialect::numbers(&known.numbers(sample, &names, line), commas).map_err(invalid)?
             }
             (decimal, thousands) => (decimal.unwrap_or(if thousands == Some('.') { ',' } else { '.' }), thousands),
         };
@@ -289,44 +283,11 @@ impl Detected {
             self.reading.decimal = decimal;
         }
         // As pandas writes its index.
-        let first = column(sample, 0, self.reading.header);
+        let first = sample.column(0, line);
         let numbers = |from: usize| first.iter().zip(from..).all(|(cell, n)| *cell == n.to_string());
         let unnamed = names.first().is_some_and(|name| name.is_empty()) && names.len() > 1;
         self.reading.numbered = unnamed && !first.is_empty() && (numbers(0) || numbers(1));
         Ok(())
-    }
-
-    /// The columns in which a marker of a missing value cannot be a value: by the schema, or else any.
-    fn gaps(&self, names: &[&str], schema: Option<&Schema>) -> Vec<usize> {
-        let titles = schema.map(Schema::titles);
-        let may = |name: &&str| match (schema, titles.as_ref().and_then(|titles| titles.column(name))) {
-            (Some(schema), Some((property, kind))) => may_miss(schema, property, kind),
-            _ => true,
-        };
-        names.iter().enumerate().filter(|(_, name)| may(name)).map(|(at, _)| at).collect()
-    }
-
-    /// The columns that hold numbers: by the schema, or else all that are not texts.
-    fn columns(&self, sample: &Sample, names: &[&str], schema: Option<&Schema>) -> Vec<(usize, bool)> {
-        let titles = schema.map(Schema::titles);
-        let is_number = |(at, name): &(usize, &&str)| match titles.as_ref().and_then(|titles| titles.column(name)) {
-            Some((_, kind)) => kind == ColumnType::Number,
-            None => {
-                let cells = column(sample, *at, self.reading.header);
-                let filled: Vec<&&str> = cells.iter().filter(|cell| !cell.trim().is_empty()).collect();
-                let numeric = |cell: &&&str| {
-                    cell.chars().any(|c| c.is_ascii_digit())
-                        && cell.trim().chars().all(|c| c.is_ascii_digit() || "+-−.,'’eE \u{A0}\u{202F}".contains(c))
-                };
-                filled.iter().filter(|cell| numeric(cell)).count() * 10 > filled.len() * 9
-            }
-        };
-        let is_whole = |name: &str| {
-            let property = titles.as_ref().and_then(|titles| titles.column(name))?.0;
-            schema?.keyword(&pointer_part(property), "type").map(|kind| kind == "integer")
-        };
-        let numbers = names.iter().enumerate().filter(is_number);
-        numbers.map(|(at, name)| (at, is_whole(name).unwrap_or(false))).collect()
     }
 
     /// A JSON document.
@@ -357,17 +318,11 @@ impl Detected {
     }
 }
 
-fn header_line(sample: &Sample, given: &Given, schema: Option<&Schema>) -> u64 {
-    let titles = schema.map(Schema::titles);
-    let is_known = |cell: &str| titles.as_ref().is_some_and(|titles| titles.column(cell).is_some());
+fn header_line(sample: &Sample, given: &Given, expected: Expected<'_>) -> u64 {
+    let known = expected.columns();
+    let is_known = |cell: &str| known.has(cell);
     let first = sample.rows.first().map_or(1, |(line, _)| *line);
     given.header.map_or_else(|| dialect::header(sample, &is_known).unwrap_or(first), u64::from)
-}
-
-/// The cells of a column below the header.
-fn column(sample: &Sample, at: usize, header: u32) -> Vec<&str> {
-    let rows = sample.rows.iter().filter(|(line, _)| *line > u64::from(header));
-    rows.filter_map(|(_, cells)| cells.get(at)).map(String::as_str).collect()
 }
 
 /// Pointers to the arrays of objects that are in no such array.

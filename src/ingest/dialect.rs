@@ -12,6 +12,12 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The cells of a column below the header.
+    pub fn column(&self, at: usize, header: u32) -> Vec<&str> {
+        let rows = self.rows.iter().filter(|(line, _)| *line > u64::from(header));
+        rows.filter_map(|(_, cells)| cells.get(at)).map(String::as_str).collect()
+    }
+
     /// Reads a sample with this delimiter. Its last row may be cut.
     pub fn read(text: &str, delimiter: char) -> Self {
         let mut rows = Rows::new(text.as_bytes(), 1, Syntax { delimiter: delimiter as u8, rows: false, first: 1 });

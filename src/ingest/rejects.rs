@@ -3,14 +3,13 @@
 use super::cells::PROBLEM;
 use super::csv::RawRow;
 use super::{Chunks, Form, Input, csv, ndjson};
-use crate::schema::{Schema, Violation};
+use crate::schema::Violation;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Copies the records of `text` that are not in `rejected` to `valid`, the others with their reasons to `rejects`.
 pub fn divide(
     text: Input<'_>,
-    schema: &Schema,
     rejected: &BTreeMap<u64, Vec<Violation>>,
     mut valid: impl Write,
     mut rejects: impl Write,
@@ -19,7 +18,7 @@ pub fn divide(
     let mut chunks = Chunks::begin(text)?;
     let mut columns = (0, None);
     if form == Form::Csv {
-        columns = chunks.decoder(syntax, &reading, schema)?.problem_column();
+        columns = chunks.text_decoder(syntax, &reading)?.problem_column();
         valid.write_all(chunks.head())?;
         if marked {
             rejects.write_all("\u{FEFF}".as_bytes())?;

@@ -30,7 +30,7 @@ fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
             digest: assembled.digest,
         },
         text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
-        provenance: Provenance { source: assembled.text_digest, format: "csv".into(), tool: "test".into() },
+        provenance: Provenance { source: assembled.text_digest, format: "csv".into(), mapping: None, tool: "test".into() },
         policy: schema.digest(),
         published: crate::core::time::Timestamp::from_ms(0),
         quality: Quality { skipped: 0, fields: assembled.quality.clone() },
@@ -38,7 +38,7 @@ fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
 }
 
 fn seal(text: &[u8], form: Form, schema: &Schema) -> Result<(Vec<u8>, Manifest), AssembleError> {
-    let opened = Input::plain(Cursor::new(text.to_vec()), form).and_then(|input| Chunks::open(input, schema));
+    let opened = Input::plain(Cursor::new(text.to_vec()), form).and_then(|input| Chunks::open(input, schema, None));
     let (mut chunks, decoder) = opened.map_err(AssembleError::Source)?;
     let draft = manifest(
         schema,

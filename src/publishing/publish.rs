@@ -21,6 +21,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::identity::document;
 use crate::ingest::{Format, Reading};
 use crate::keys::Cell;
+use crate::mapping::{Mapping, MappingError};
 use crate::node::{Error, User, details};
 use crate::policy::{EVERYBODY, Policy};
 use crate::schema::CompiledSchema;
@@ -52,6 +53,9 @@ pub struct Publication {
     /// How the file is to be read, as far as its format does not say.
     #[serde(default, skip_serializing_if = "Reading::is_default")]
     pub reading: Reading,
+    /// How the file's records become those of the schema; without it, its columns have the names or titles of properties.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<Mapping>,
     /// Dataset that gets a new version; without it, a new dataset is created.
     #[serde(default)]
     pub dataset: Option<DatasetId>,
@@ -167,6 +171,9 @@ impl Publishing {
             let reason = "a node reads no xls: save the workbook as xlsx, or publish it by the command line";
             return Err(Error::invalid("format", reason));
         }
+        let wrong = |error: MappingError| Error::invalid("mapping", error.to_string());
+        publication.mapping.as_ref().map_or(Ok(()), Mapping::check).map_err(wrong)?;
+        let (format, mapping) = (publication.format, publication.mapping.as_ref().map(Mapping::digest));
         let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let (compiled, deprecation) = self.schemas.for_publication(&publication.schema).await?;
         check_samples(&publication.about.samples, &compiled)?;
@@ -178,6 +185,7 @@ impl Publishing {
             compiled: compiled.clone(),
             format: publication.format,
             reading: publication.reading,
+            mapping: publication.mapping,
             quality: publication.quality,
             aad: associated_data(self.node.me(), &dataset, version, &compiled.schema.digest()),
             key: key.clone(),
@@ -201,7 +209,8 @@ impl Publishing {
         let once = once.as_ref();
 
         let mut manifest =
-            self.manifest(&compiled, &dataset, version, (publication.format, digest), &assembled, &policy);
+            self.manifest(&compiled, &dataset, version, (format, digest), &assembled, &policy);
+        manifest.provenance.mapping = mapping;
         manifest.quality = Quality { skipped: publication.skipped, fields: assembled.quality.clone() };
         let signed = document::sign(manifest.clone(), &self.node.document_key());
         let cell = format!("{dataset}/{version}");
@@ -385,6 +394,7 @@ impl Publishing {
             provenance: Provenance {
                 source,
                 format: format.name().to_owned(),
+                mapping: None,
                 tool: concat!("crosspark/", env!("CARGO_PKG_VERSION")).to_owned(),
             },
             policy: policy.digest(),

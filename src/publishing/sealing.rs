@@ -7,6 +7,7 @@ use crate::dataset::assemble::{self, AssembleError, Assembled, Job, SOURCE_LABEL
 use crate::dataset::container::DataKey;
 use crate::dataset::quality::{Detail, Plan};
 use crate::ingest::{Chunks, Format, Input, Reading};
+use crate::mapping::Mapping;
 use crate::node::{Error, Node};
 use crate::schema::CompiledSchema;
 use std::io::{BufReader, Read};
@@ -20,6 +21,7 @@ pub(super) struct Sealing {
     pub(super) compiled: Arc<CompiledSchema>,
     pub(super) format: Format,
     pub(super) reading: Reading,
+    pub(super) mapping: Option<Mapping>,
     pub(super) quality: Detail,
     pub(super) aad: Vec<u8>,
     pub(super) key: DataKey,
@@ -46,7 +48,7 @@ impl Sealing {
         let buffered = BufReader::with_capacity(1 << 20, source);
         let text = Input::open(buffered, self.format, &self.reading, &|source| self.blobs.spool(source))
             .map_err(source_error)?;
-        let (mut chunks, decoder) = Chunks::open(text, &self.compiled.schema).map_err(source_error)?;
+        let (mut chunks, decoder) = Chunks::open(text, &self.compiled.schema, self.mapping.as_ref()).map_err(source_error)?;
         let disk =
             |error: std::io::Error| Error::Unavailable(format!("the sealed bytes could not be written: {error}"));
         let name = hex::encode(random::bytes::<16>(self.node.random()));

@@ -26,7 +26,7 @@ impl Schema {
     }
 
     /// What the schema says of the field at a JSON pointer.
-    fn field(&self, pointer: &str) -> Option<&Value> {
+    pub(super) fn field(&self, pointer: &str) -> Option<&Value> {
         let mut found = self.value();
         for part in pointer.split('/').skip(1) {
             let name = part.replace("~1", "/").replace("~0", "~");

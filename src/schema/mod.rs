@@ -170,6 +170,18 @@ impl Schema {
         (!titles.is_empty()).then(|| titles.join(" / "))
     }
 
+    /// How a cell of the field at a JSON pointer is read; `None` if the schema has no such field.
+    pub fn column_type(&self, pointer: &str) -> Option<ColumnType> {
+        self.field(pointer).map(|field| column_type(&self.value, field))
+    }
+
+    /// Whether a marker of a missing value cannot be a value of the field at a JSON pointer itself.
+    pub fn may_miss(&self, pointer: &str) -> bool {
+        let format = self.keyword(pointer, "format").and_then(Value::as_str);
+        self.column_type(pointer) != Some(ColumnType::String)
+            || matches!(format, Some("date" | "date-time" | "period" | "time"))
+    }
+
     /// The properties that may be columns of a CSV file, in the order in which the schema was written.
     pub fn columns(&self) -> Vec<(&str, ColumnType)> {
         let kind = |name: &str| Some(column_type(&self.value, self.value.get("properties")?.get(name)?));

@@ -10,6 +10,7 @@ const ROOMS: &[&str] = &[
     "schema",
     "policy",
     "dataset",
+    "mapping",
     "agreement",
     "negotiation",
     "transfer",

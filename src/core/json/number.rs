@@ -80,6 +80,23 @@ pub fn canonical(lexeme: &str) -> Result<String, NumberError> {
     if decimal(text) == decimal(lexeme) { Ok(text.to_owned()) } else { Err(NumberError::Changes(text.to_owned())) }
 }
 
+/// The exact product of two lexemes accepted by [`scan`], as a lexeme; `None` if it has more digits than are calculated with.
+pub fn product(one: &str, other: &str) -> Option<String> {
+    let ((negative, digits, exponent), (others_sign, others, others_exponent)) = (decimal(one), decimal(other));
+    if digits.is_empty() || others.is_empty() {
+        return Some("0".into());
+    }
+    if digits.len() + others.len() > PRODUCT_DIGITS_MAX {
+        return None;
+    }
+    let digits: u128 = digits.parse::<u128>().ok()?.checked_mul(others.parse().ok()?)?;
+    let sign = if negative == others_sign { "" } else { "-" };
+    Some(format!("{sign}{digits}e{}", exponent.saturating_add(others_exponent)))
+}
+
+/// Digits of two factors together, so that their product has a place in 128 bits.
+const PRODUCT_DIGITS_MAX: usize = 38;
+
 /// A normalised decimal value: sign, digits without leading or trailing zeros, exponent of the last digit.
 /// Zero has no digits, sign or exponent.
 fn decimal(lexeme: &str) -> (bool, String, i64) {

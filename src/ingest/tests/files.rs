@@ -34,7 +34,7 @@ fn spool(source: &mut dyn Read) -> io::Result<File> {
 /// What is found out, and the records or the first problem.
 fn read(name: &str, bytes: &[u8], given: &Given) -> (String, Result<String, String>) {
     let (schema, mut file) = (schema(), spool(&mut &*bytes).unwrap());
-    let found = match detect(&mut file, name, given, Some(&schema), &spool) {
+    let found = match detect(&mut file, name, given, Expected::Schema(&schema), &spool) {
         Ok(found) => found,
         Err(error) => return (String::new(), Err(error.to_string())),
     };
@@ -44,7 +44,7 @@ fn read(name: &str, bytes: &[u8], given: &Given) -> (String, Result<String, Stri
 
 fn records(file: File, found: &Detected, schema: &Schema) -> Result<String, String> {
     let input = Input::open(file, found.format, &found.reading, &spool).map_err(|error| error.to_string())?;
-    let (mut chunks, decoder) = Chunks::open(input, schema).map_err(|error| error.to_string())?;
+    let (mut chunks, decoder) = Chunks::open(input, schema, None).map_err(|error| error.to_string())?;
     let validator = schema.validator().unwrap();
     let (mut out, mut wrong) = (String::new(), None);
     while let Some(chunk) = chunks.next_chunk().map_err(|error| error.to_string())? {
@@ -228,7 +228,7 @@ fn samples_end_with_a_row() {
         // The end of the sample is within this number.
         text += &format!("{};1,234\n", "1".repeat(limits::SAMPLE_BYTES_MAX - text.len() - cut));
         let mut file = spool(&mut text.as_bytes()).unwrap();
-        let found = detect(&mut file, "a.csv", &Given::default(), Some(&schema()), &spool).unwrap();
+        let found = detect(&mut file, "a.csv", &Given::default(), Expected::Schema(&schema()), &spool).unwrap();
         assert_eq!((found.reading.decimal, found.reading.thousands), ('.', None), "{cut}");
     }
 }
@@ -272,7 +272,7 @@ fn workbooks_are_read_as_people_see_them() {
     // The header of two rows names the columns.
     assert!(found.unwrap_err().starts_with("line 3: the columns `名称 中文`, `名称 英文` are neither"));
     let (schema, mut file) = (schema(), spool(&mut &bytes[..]).unwrap());
-    let found = detect(&mut file, "a.xlsx", &Given::default(), Some(&schema), &spool).unwrap();
+    let found = detect(&mut file, "a.xlsx", &Given::default(), Expected::Schema(&schema), &spool).unwrap();
     let mut text = String::new();
     Input::open(file, found.format, &found.reading, &spool).unwrap().source.read_to_string(&mut text).unwrap();
     let expected = "园区统计表,,\n\n编号,名称 中文,名称 英文,占比,是否营业,日期\n\
@@ -297,7 +297,7 @@ fn headers_are_not_lost() {
         ("datum,wert\n05.03.2024,1.5\n06.03.2024,2.5\n", 1, "datum,wert"),
     ] {
         let mut file = spool(&mut text.as_bytes()).unwrap();
-        let found = detect(&mut file, "a.csv", &Given::default(), None, &spool).unwrap();
+        let found = detect(&mut file, "a.csv", &Given::default(), Expected::Unknown, &spool).unwrap();
         assert_eq!(found.reading.header, header, "{text}");
         assert_eq!(text.lines().nth(header as usize - 1), Some(names));
         assert_eq!(

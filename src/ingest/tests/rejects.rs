@@ -8,7 +8,7 @@ fn rejects_are_read_again() {
     use crate::dataset::select::select;
     let schema = &built_in()[2];
     let divided = |text: &[u8], form: Form| {
-        let (mut chunks, decoder) = Chunks::open(Input::plain(text, form).unwrap(), schema).unwrap();
+        let (mut chunks, decoder) = Chunks::open(Input::plain(text, form).unwrap(), schema, None).unwrap();
         let job = Job {
             threads: 2,
             decoder: decoder.as_ref(),
@@ -19,7 +19,7 @@ fn rejects_are_read_again() {
         };
         let rejected = select(&job, || chunks.next_chunk()).unwrap().rejected;
         let (mut valid, mut rejects) = (Vec::new(), Vec::new());
-        divide(Input::plain(text, form).unwrap(), schema, &rejected, &mut valid, &mut rejects).unwrap();
+        divide(Input::plain(text, form).unwrap(), &rejected, &mut valid, &mut rejects).unwrap();
         (String::from_utf8(valid).unwrap(), String::from_utf8(rejects).unwrap(), rejected.len())
     };
     let csv = "\u{feff}指标,area,period,value,note\r\nGDP,A,2024,1,\"a, \"\"b\"\"\r\nc\"\r\nGDP,B,2024-13,2,\r\n\r\nGDP,A,2024,3,x\r\nGDP,C,2024,y\n";

@@ -1,0 +1,94 @@
+//! The process that runs jq programs: programs as a JSON array on the first line, then a record a line; it answers each
+//! with one line.
+
+use super::Said;
+use crate::core::limits;
+use jaq_core::data::JustLut;
+use jaq_core::load::{Arena, File, Loader};
+use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
+use jaq_json::{Val, read};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::value::RawValue;
+use std::io::{self, BufRead, Write};
+
+/// The argument by which the program becomes this process.
+pub const WORKER: &str = "jq-worker";
+
+type Filter = jaq_core::Filter<JustLut<Val>>;
+
+/// Runs until the input ends.
+pub fn work() -> io::Result<()> {
+    set(Resource::Core, 0)?;
+    set(Resource::As, limits::JQ_MEMORY_BYTES_MAX)?;
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line)?;
+    let sources: Vec<String> = serde_json::from_slice(&line)?;
+    let compiled: Vec<Result<Filter, String>> = sources.iter().map(|source| compile(source)).collect();
+    let wrong: Vec<Option<&String>> = compiled.iter().map(|filter| filter.as_ref().err()).collect();
+    writeln!(output, "{}", serde_json::to_string(&wrong)?)?;
+    output.flush()?;
+    let filters: Vec<Filter> = compiled.into_iter().flatten().collect();
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        begin_record()?;
+        let said: Vec<Said> = filters.iter().map(|filter| say(filter, &line)).collect();
+        writeln!(output, "{}", serde_json::to_string(&said)?)?;
+        output.flush()?;
+    }
+}
+
+fn set(resource: Resource, most: u64) -> io::Result<()> {
+    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// Gives the next record its time.
+fn begin_record() -> io::Result<()> {
+    let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec.unsigned_abs();
+    let maximum = getrlimit(Resource::Cpu).maximum;
+    Ok(setrlimit(Resource::Cpu, Rlimit { current: Some(used + 1 + limits::JQ_SECONDS_MAX), maximum })?)
+}
+
+fn compile(source: &str) -> Result<Filter, String> {
+    let loader = Loader::new(jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()));
+    let arena = Arena::default();
+    let modules = loader.load(&arena, File { code: source, path: () }).map_err(|errors| {
+        let first = errors.into_iter().next().map(|(_, error)| format!("{error:?}"));
+        format!("it cannot be parsed: {}", first.unwrap_or_default())
+    })?;
+    let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+    Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
+        let unknown = errors.into_iter().flat_map(|(_, undefined)| undefined).map(|(name, _)| name.to_string());
+        format!("there is no {}", unknown.collect::<Vec<_>>().join(", "))
+    })
+}
+
+/// The only result of a program for a record.
+fn say(filter: &Filter, record: &[u8]) -> Said {
+    let wrong = |wrong: String| {
+        let shown: String = wrong.chars().take(limits::TEXT_CHARS_MAX).collect();
+        Said { value: None, wrong: Some(shown) }
+    };
+    let record = match read::parse_single(record) {
+        Ok(record) => record,
+        Err(error) => return wrong(error.to_string()),
+    };
+    let context = Ctx::<JustLut<Val>>::new(&filter.lut, Vars::new([]));
+    let mut results = filter.id.run((context, record)).map(unwrap_valr);
+    let first = match results.next() {
+        None => return Said { value: None, wrong: None },
+        Some(Err(error)) => return wrong(format!("fails: {error}")),
+        Some(Ok(value)) => value,
+    };
+    if results.next().is_some() {
+        return wrong("has more than one result; put them into a list: [ … ]".into());
+    }
+    match RawValue::from_string(first.to_string()) {
+        Ok(value) => Said { value: Some(value), wrong: None },
+        Err(_) => wrong("has a result that JSON cannot hold".into()),
+    }
+}
