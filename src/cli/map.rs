@@ -6,8 +6,8 @@ use super::reading::{Local, ReadingArgs};
 use super::{report, validate};
 use crate::core::limits;
 use crate::dataset::assemble::{Decoded, check};
-use crate::ingest::{Chunks, Preview, preview};
-use crate::mapping::Mapping;
+use crate::ingest::{Chunks, Preview, columns, preview};
+use crate::mapping::{Confidence, Mapping, suggest, toml};
 use crate::schema::{Language, Schema};
 use anyhow::Context;
 use clap::Subcommand;
@@ -19,6 +19,9 @@ use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Propose a mapping from the columns' names and values, in TOML: with the reason for each field, and what is to be
+    /// decided.
+    Suggest(Suggest),
     /// Show the first records before and after a mapping, and try it on the whole file.
     Check(Check),
     /// Print the valid records that a mapping makes of a file, one JSON object a line; the others are told.
@@ -34,6 +37,15 @@ pub struct Mapped {
     schema: String,
     #[command(flatten)]
     reading: ReadingArgs,
+}
+
+#[derive(clap::Args)]
+pub struct Suggest {
+    #[command(flatten)]
+    mapped: Mapped,
+    /// How many records are looked at.
+    #[arg(long, default_value_t = 200)]
+    records: usize,
 }
 
 #[derive(clap::Args)]
@@ -53,6 +65,7 @@ pub struct Run {
 
 pub fn run(command: Command, as_json: bool) -> Outcome {
     match command {
+        Command::Suggest(args) => args.run(as_json),
         Command::Check(args) => args.run(as_json),
         Command::Run(args) => args.run(),
     }
@@ -69,6 +82,37 @@ impl Mapped {
 
     fn name(&self) -> String {
         self.file.display().to_string()
+    }
+}
+
+impl Suggest {
+    fn run(&self, as_json: bool) -> Outcome {
+        let name = self.mapped.name();
+        let schema = validate::schema(&self.mapped.schema)?;
+        let local = self.mapped.reading.look_at(&self.mapped.file, None)?;
+        let file = File::open(&local.path).with_context(|| name.clone())?;
+        let text = local.text(BufReader::new(file)).with_context(|| name.clone())?;
+        let columns = columns(text, self.records).with_context(|| name.clone())?;
+        let found = suggest(&columns, &schema);
+        if as_json {
+            let found: Vec<Value> = found.iter().map(|one| {
+                let confidence = format!("{:?}", one.confidence).to_lowercase();
+                let rules: Vec<Value> = one.rules.iter().map(|(field, rule)| json!({"field": field, "rule": rule})).collect();
+                json!({"field": one.field, "column": one.column, "confidence": confidence, "reason": one.reason, "open": one.open, "rules": rules})
+            }).collect();
+            output::json(&json!({"schema": schema.id(), "fields": found}))?;
+        } else {
+            say!("{}", toml(&found, &columns, &schema).trim_end());
+            let sure = found.iter().filter(|one| one.confidence == Confidence::High).count();
+            note!(
+                "{} of {} columns have a field, {sure} for sure. Save it as a file, complete it, and try it: crosspark map \
+                 check {name} --schema {} --mapping FILE",
+                found.len(),
+                columns.len(),
+                self.mapped.schema
+            );
+        }
+        done()
     }
 }
 

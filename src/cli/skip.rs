@@ -43,8 +43,7 @@ pub fn divide_file(local: &Local, schema: &Schema, rejects: &Path) -> anyhow::Re
             let left_out = File::options().write(true).create_new(true).open(rejects);
             let left_out =
                 left_out.with_context(|| format!("{}: give another name with --rejects", rejects.display()))?;
-            let divided =
-                local.text(source).and_then(|text| divide(text, &rejected, to, BufWriter::new(left_out)));
+            let divided = local.text(source).and_then(|text| divide(text, &rejected, to, BufWriter::new(left_out)));
             if divided.is_err() {
                 std::fs::remove_file(rejects).with_context(|| rejects.display().to_string())?;
             }

@@ -55,7 +55,9 @@ impl CsvDecoder {
     pub fn new(header: &[u8], line: u64, syntax: Syntax, reading: &Reading, schema: &Schema) -> Result<Self, String> {
         let (titles, mut unknown) = (schema.titles(), Vec::new());
         let decoder = Self::with(header, line, syntax, reading, |name| match titles.column(name) {
-            Some((property, kind)) => (property.to_owned(), Holds::Values(kind, schema.may_miss(&json::pointer_part(property)))),
+            Some((property, kind)) => {
+                (property.to_owned(), Holds::Values(kind, schema.may_miss(&json::pointer_part(property))))
+            }
             // All of them are told at once.
             None => {
                 unknown.push(name.to_owned());
@@ -141,7 +143,11 @@ impl CsvDecoder {
             columns.push(Column { name: property, prefix, holds });
         }
         let Reading { decimal, thousands, missing, .. } = reading.clone();
-        Ok(Self { columns, syntax, writing: Writing { notation: Notation { decimal, thousands }, missing, sheet: syntax.rows } })
+        Ok(Self {
+            columns,
+            syntax,
+            writing: Writing { notation: Notation { decimal, thousands }, missing, sheet: syntax.rows },
+        })
     }
 
     /// The record of a row, without what cannot be read.

@@ -48,11 +48,7 @@ pub(super) struct TextDecoder {
 
 impl<'a> Chunks<'a> {
     /// Reads the start of `text`: of CSV, the header. The records are those of the schema, or become them by the mapping.
-    pub fn open(
-        text: Input<'a>,
-        schema: &Schema,
-        mapping: Option<&Mapping>,
-    ) -> io::Result<(Self, Box<dyn Decoder>)> {
+    pub fn open(text: Input<'a>, schema: &Schema, mapping: Option<&Mapping>) -> io::Result<(Self, Box<dyn Decoder>)> {
         if let Some(mapping) = mapping {
             let (chunks, decoder) = Self::open_mapped(text, schema, mapping)?;
             return Ok((chunks, Box::new(decoder)));

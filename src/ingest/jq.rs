@@ -60,7 +60,8 @@ impl Programs {
         let mut worker = None;
         while let Some(record) = records.get(answers.len()) {
             if self.ended.load(Ordering::Relaxed) >= limits::JQ_PROCESSES_ENDED_MAX {
-                answers.push(vec![Err("is not run any more: it took too much several times".into()); self.sources.len()]);
+                answers
+                    .push(vec![Err("is not run any more: it took too much several times".into()); self.sources.len()]);
                 continue;
             }
             let mut working = match worker.take().or_else(idle).map_or_else(|| Worker::begin(&self.sources), Ok) {

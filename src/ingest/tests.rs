@@ -30,7 +30,12 @@ fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
             digest: assembled.digest,
         },
         text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
-        provenance: Provenance { source: assembled.text_digest, format: "csv".into(), mapping: None, tool: "test".into() },
+        provenance: Provenance {
+            source: assembled.text_digest,
+            format: "csv".into(),
+            mapping: None,
+            tool: "test".into(),
+        },
         policy: schema.digest(),
         published: crate::core::time::Timestamp::from_ms(0),
         quality: Quality { skipped: 0, fields: assembled.quality.clone() },

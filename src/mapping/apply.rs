@@ -130,12 +130,7 @@ impl Field {
         }
     }
 
-    fn joined<'a>(
-        &self,
-        parts: impl Iterator<Item = Node<'a>>,
-        with: &str,
-        missing: &[String],
-    ) -> Option<Found<'a>> {
+    fn joined<'a>(&self, parts: impl Iterator<Item = Node<'a>>, with: &str, missing: &[String]) -> Option<Found<'a>> {
         let texts = parts.filter_map(|node| self.present(node, missing)).map(|found| found.into_text());
         let texts: Vec<String> = texts.collect();
         (!texts.is_empty()).then(|| Found::Text(texts.join(with).into()))
@@ -202,7 +197,8 @@ impl Field {
 
     /// A number times the factors of its unit and its column.
     fn scaled(&self, lexeme: &str, factor: &str) -> Result<Vec<u8>, Wrong> {
-        let own = self.rule.number.as_ref().and_then(|Numbers { factor, .. }| factor.as_ref()).map_or("", Factor::lexeme);
+        let own =
+            self.rule.number.as_ref().and_then(|Numbers { factor, .. }| factor.as_ref()).map_or("", Factor::lexeme);
         let mut lexeme = Cow::Borrowed(lexeme);
         for factor in [factor, own].into_iter().filter(|factor| !factor.is_empty()) {
             let product = number::product(&lexeme, factor);

@@ -57,19 +57,16 @@ fn read(text: &str, format: &str, precision: Precision, dates: &Dates) -> Result
         parsed.set_day(Some(1)).map_err(wrong)?;
     }
     let day = parsed.to_date().map_err(wrong)?;
-    let written = match precision {
+    if let Some(to) = &dates.to {
+        let time = parsed.to_time().unwrap_or(civil::Time::midnight());
+        return strtime::format(to, day.to_datetime(time)).map_err(wrong);
+    }
+    Ok(match precision {
         Precision::Year => format!("{:04}", day.year()),
         Precision::Month => format!("{:04}-{:02}", day.year(), day.month()),
         Precision::Day => day.to_string(),
         Precision::Time => time(&parsed, day, dates.zone.as_deref())?,
-    };
-    match &dates.to {
-        None => Ok(written),
-        Some(to) => {
-            let time = parsed.to_time().unwrap_or(civil::Time::midnight());
-            strtime::format(to, day.to_datetime(time)).map_err(wrong)
-        }
-    }
+    })
 }
 
 fn time(parsed: &BrokenDownTime, day: civil::Date, zone: Option<&str>) -> Result<String, String> {
@@ -87,8 +84,10 @@ fn time(parsed: &BrokenDownTime, day: civil::Date, zone: Option<&str>) -> Result
 
 fn offset(text: &str) -> Option<()> {
     let bytes = text.as_bytes();
-    let digits = |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit));
-    let written = bytes.len() == 6 && matches!(bytes[0], b'+' | b'-') && digits(1..3) && bytes[3] == b':' && digits(4..6);
+    let digits =
+        |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit));
+    let written =
+        bytes.len() == 6 && matches!(bytes[0], b'+' | b'-') && digits(1..3) && bytes[3] == b':' && digits(4..6);
     (text == "Z" || written).then_some(())
 }
 

@@ -5,10 +5,12 @@ mod apply;
 mod dates;
 mod plan;
 mod rule;
+mod suggest;
 
 pub use apply::RULE_MAPPING;
 pub use plan::{Answer, Plan};
 pub use rule::{Dates, Factor, Join, Numbers, Rule};
+pub use suggest::{Column, Confidence, Suggestion, suggest, toml};
 
 use crate::core::digest::Digest;
 use crate::core::json;
@@ -92,9 +94,8 @@ impl Mapping {
 
     /// The pointer of the field that is read from this column as the file writes it, if there is one.
     pub fn field_of(&self, header: &str) -> Option<String> {
-        let reads = |(_, rule): &(&String, &Rule)| {
-            rule.is_as_written() && rule.from.iter().any(|name| is_column(name, header))
-        };
+        let reads =
+            |(_, rule): &(&String, &Rule)| rule.is_as_written() && rule.from.iter().any(|name| is_column(name, header));
         self.fields.iter().find(reads).map(|(field, _)| pointer_of(field))
     }
 

@@ -124,9 +124,10 @@ impl Plan {
         let name = match columns {
             None => name,
             // The very name comes before another case.
-            Some(columns) => {
-                columns.iter().find(|column| *column == name).or(columns.iter().find(|column| is_column(name, column)))?
-            }
+            Some(columns) => columns
+                .iter()
+                .find(|column| *column == name)
+                .or(columns.iter().find(|column| is_column(name, column)))?,
         };
         if let Some(known) = self.by_name.get(name) {
             return Some(*known);

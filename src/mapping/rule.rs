@@ -255,7 +255,8 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let of_map = |written: Written| {
-            let Written { from, join, value, jq, trim, missing, split, table, otherwise, date, number, default } = written;
+            let Written { from, join, value, jq, trim, missing, split, table, otherwise, date, number, default } =
+                written;
             Self { from, join, value, jq, trim, missing, split, table, otherwise, date, number, default }
         };
         deserializer.deserialize_any(Short {
@@ -282,6 +283,11 @@ impl Rule {
     /// The rule that takes a column as it is.
     pub fn of_column(name: &str) -> Self {
         Self { from: vec![name.to_owned()], ..Self::default() }
+    }
+
+    /// Whether it takes a column as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        Self { from: self.from.clone(), ..Self::default() } == *self
     }
 
     /// Whether numbers and missing values are read from it as the file writes them.

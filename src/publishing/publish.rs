@@ -208,8 +208,7 @@ impl Publishing {
         let once = once.map(|once| once.with_records(hashing));
         let once = once.as_ref();
 
-        let mut manifest =
-            self.manifest(&compiled, &dataset, version, (format, digest), &assembled, &policy);
+        let mut manifest = self.manifest(&compiled, &dataset, version, (format, digest), &assembled, &policy);
         manifest.provenance.mapping = mapping;
         manifest.quality = Quality { skipped: publication.skipped, fields: assembled.quality.clone() };
         let signed = document::sign(manifest.clone(), &self.node.document_key());

@@ -48,7 +48,8 @@ impl Sealing {
         let buffered = BufReader::with_capacity(1 << 20, source);
         let text = Input::open(buffered, self.format, &self.reading, &|source| self.blobs.spool(source))
             .map_err(source_error)?;
-        let (mut chunks, decoder) = Chunks::open(text, &self.compiled.schema, self.mapping.as_ref()).map_err(source_error)?;
+        let (mut chunks, decoder) =
+            Chunks::open(text, &self.compiled.schema, self.mapping.as_ref()).map_err(source_error)?;
         let disk =
             |error: std::io::Error| Error::Unavailable(format!("the sealed bytes could not be written: {error}"));
         let name = hex::encode(random::bytes::<16>(self.node.random()));

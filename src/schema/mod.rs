@@ -163,11 +163,31 @@ impl Schema {
     }
 
     /// The titles of a property in English and Chinese.
-    pub fn property_title(&self, name: &str) -> Option<String> {
+    pub fn property_titles(&self, name: &str) -> Vec<String> {
         let property = self.property(name);
-        let titles: Vec<&str> =
-            [title_of(Some(property)), title_of(property.get("x-zh"))].into_iter().flatten().collect();
+        let titles = [title_of(Some(property)), title_of(property.get("x-zh"))];
+        titles.into_iter().flatten().map(str::to_owned).collect()
+    }
+
+    /// Likewise, on one line.
+    pub fn property_title(&self, name: &str) -> Option<String> {
+        let titles = self.property_titles(name);
         (!titles.is_empty()).then(|| titles.join(" / "))
+    }
+
+    /// Whether every record has this property.
+    pub fn requires(&self, name: &str) -> bool {
+        self.value.get("required").and_then(Value::as_array).is_some_and(|all| all.iter().any(|one| one == name))
+    }
+
+    /// Compiles a validator of single properties: none is required.
+    pub fn fields_validator(&self) -> Result<Validator, SchemaError> {
+        let mut value = self.value.clone();
+        if let Some(members) = value.as_object_mut() {
+            let of_fields = ["$schema", "$id", "type", "properties", "$defs", "additionalProperties"];
+            members.retain(|name, _| of_fields.contains(&name.as_str()));
+        }
+        Ok(Validator::compile(&value)?.with_doubles(self.doubles()))
     }
 
     /// How a cell of the field at a JSON pointer is read; `None` if the schema has no such field.

@@ -227,7 +227,8 @@ fn policy() -> Policy {
 fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
     let dataset = DatasetId::parse(&uuid(1)).unwrap();
     let context = associated_data(&a.id, &dataset, 1, &schema.digest());
-    let (mut chunks, decoder) = Chunks::open(Input::plain(SOURCE.as_bytes(), Form::Ndjson).unwrap(), schema, None).unwrap();
+    let (mut chunks, decoder) =
+        Chunks::open(Input::plain(SOURCE.as_bytes(), Form::Ndjson).unwrap(), schema, None).unwrap();
     let validator = schema.validator().unwrap();
     let job = Job {
         threads: 1,
