@@ -78,7 +78,8 @@ impl CsvDecoder {
         let unknown = &unknown[..unknown.len().min(limits::NAMES_IN_ERRORS_MAX)];
         let (columns, verb) = if unknown.len() == 1 { ("column", "is") } else { ("columns", "are") };
         format!(
-            "line {line}: the {columns} `{}` {verb} neither a property of {} nor the title of one; not in the file are: {}",
+            "line {line}: the {columns} `{}` {verb} neither a property of {} nor the title of one; not in the file are: {}; \
+             `crosspark map suggest` proposes which columns become which properties",
             unknown.join("`, `"),
             schema.id(),
             free.join(", ")

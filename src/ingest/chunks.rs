@@ -1,7 +1,8 @@
 //! A text in chunks of whole records.
 
-use super::cells::{CsvDecoder, Writing};
+use super::cells::CsvDecoder;
 use super::csv::{Scanner, Syntax};
+use super::decoder::TextDecoder;
 use super::format::{Form, other_format, packed_format};
 use super::ndjson::NdjsonDecoder;
 use super::reading::Reading;
@@ -37,13 +38,6 @@ enum Splitter {
 pub(super) struct Header {
     pub(super) line: u64,
     pub(super) bytes: Vec<u8>,
-}
-
-/// A decoder without a schema.
-pub(super) struct TextDecoder {
-    pub(super) decoder: Box<dyn Decoder>,
-    /// Names of the columns and how their cells are written, if the format has columns.
-    pub(super) columns: Option<(Vec<String>, Writing)>,
 }
 
 impl<'a> Chunks<'a> {

@@ -1,6 +1,6 @@
 //! Reads a file to see what its records are.
 
-use super::chunks::TextDecoder;
+use super::decoder::TextDecoder;
 use super::{Chunks, Input, invalid};
 use crate::core::json::{Kind, Tape};
 use crate::core::limits;

@@ -177,9 +177,11 @@ fn why(status: ExitStatus) -> String {
             format!("takes more than {} seconds for this record", limits::JQ_SECONDS_MAX)
         }
         Some(rustix::process::Signal::ABORT) => {
-            format!("takes more than {} MiB for this record", limits::JQ_MEMORY_BYTES_MAX >> 20)
+            format!(
+                "takes more than {} MiB for this record, or calls itself too often",
+                limits::JQ_MEMORY_BYTES_MAX >> 20
+            )
         }
-        Some(rustix::process::Signal::SEGV) => "calls itself without end".into(),
         // Killed here, because its answer is longer than a record may be.
         _ => "ends without a result that a record could hold".into(),
     }

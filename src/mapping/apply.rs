@@ -42,10 +42,7 @@ impl Plan {
                 Ok(value) => made.push(value),
                 Err(wrong) => {
                     made.push(None);
-                    let shown: String = wrong.value.chars().take(limits::SHOWN_CHARS_MAX).collect();
-                    let of = if field.named.is_empty() { String::new() } else { format!(" (from {})", field.named) };
-                    let reason = format!("`{shown}`{of} {}", wrong.problem);
-                    violations.push(Violation::new(field.pointer.clone(), RULE_MAPPING, reason).of(&wrong.value));
+                    violations.push(field.violation(&wrong));
                 }
             }
         }
@@ -86,7 +83,22 @@ impl Layout {
     }
 }
 
+/// What is wrong with a program, which has no value.
+fn of_program(problem: &str) -> Wrong {
+    Wrong::new("", format!("the jq program {problem}"))
+}
+
 impl Field {
+    fn violation(&self, wrong: &Wrong) -> Violation {
+        let (pointer, problem) = (self.pointer.clone(), &wrong.problem);
+        if wrong.value.is_empty() {
+            return Violation::new(pointer, RULE_MAPPING, problem.as_str());
+        }
+        let shown: String = wrong.value.chars().take(limits::SHOWN_CHARS_MAX).collect();
+        let of = if self.named.is_empty() { String::new() } else { format!(" (from {})", self.named) };
+        Violation::new(pointer, RULE_MAPPING, format!("`{shown}`{of} {problem}")).of(&wrong.value)
+    }
+
     /// The value as JSON.
     fn value(
         &self,
@@ -102,10 +114,10 @@ impl Field {
             From::Joined(parts, with) => self.joined(parts.iter().filter_map(|at| values[*at]), with, missing),
             From::Program(at) => match answers.get(*at) {
                 Some(Ok(Some(text))) => {
-                    tape.parse(text).map_err(|error| Wrong::new("the jq program", error.problem))?;
+                    tape.parse(text).map_err(|error| of_program(&error.problem))?;
                     self.present(tape.root(), missing)
                 }
-                Some(Err(problem)) => return Err(Wrong::new("the jq program", problem.clone())),
+                Some(Err(problem)) => return Err(of_program(problem)),
                 Some(Ok(None)) | None => None,
             },
         };

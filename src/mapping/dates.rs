@@ -1,8 +1,21 @@
 //! Dates and times as people write them.
 
-use super::Dates;
 use jiff::civil;
 use jiff::fmt::strtime::{self, BrokenDownTime};
+use serde::Serialize;
+
+/// How dates and times are written, as strftime writes them. In a file, it may also be one format, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Dates {
+    /// The formats, of which the first one that fits is taken, such as `%d.%m.%Y` or `%Y年%m月%d日`.
+    pub formats: Vec<String>,
+    /// The format of the result; by default RFC 3339, as far as the format goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The offset of times that state none, such as `+08:00`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+}
 
 /// How precise a format is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,8 +8,9 @@ mod rule;
 mod suggest;
 
 pub use apply::RULE_MAPPING;
+pub use dates::Dates;
 pub use plan::{Answer, Plan};
-pub use rule::{Dates, Factor, Join, Numbers, Rule};
+pub use rule::{Factor, Join, Numbers, Rule};
 pub use suggest::{Column, Confidence, Suggestion, suggest, toml};
 
 use crate::core::digest::Digest;

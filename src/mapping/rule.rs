@@ -1,6 +1,6 @@
 //! The rule of one field.
 
-use super::dates;
+use super::dates::{self, Dates};
 use crate::core::json::{Tape, number};
 use crate::core::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -62,19 +62,6 @@ pub struct Join {
     /// What stands between them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub with: String,
-}
-
-/// How dates and times are written, as strftime writes them. In a file, it may also be one format, or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Dates {
-    /// The formats, of which the first one that fits is taken, such as `%d.%m.%Y` or `%Y年%m月%d日`.
-    pub formats: Vec<String>,
-    /// The format of the result; by default RFC 3339, as far as the format goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-    /// The offset of times that state none, such as `+08:00`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
 }
 
 /// How numbers are written.

@@ -258,7 +258,7 @@ fn manifest(a: &Park, schema: &Schema, key: &DataKey, assembled: &Assembled, pol
             digest: assembled.digest,
         },
         text: TextRef { size: assembled.text_size, digest: assembled.text_digest, frames: assembled.frames },
-        provenance: Provenance { source, format: "ndjson".into(), tool: "crosspark/0.1.0".into() },
+        provenance: Provenance { source, format: "ndjson".into(), mapping: None, tool: "crosspark/0.1.0".into() },
         policy: policy.digest(),
         published: time(0),
         quality: Default::default(),

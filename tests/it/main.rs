@@ -19,6 +19,7 @@ mod hostile;
 mod keys;
 mod kills;
 mod load;
+mod mapping;
 mod operator;
 mod power;
 mod publishing;

@@ -4,7 +4,7 @@
 use super::Said;
 use crate::core::limits;
 use jaq_core::data::JustLut;
-use jaq_core::load::{Arena, File, Loader};
+use jaq_core::load::{Arena, Error, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
 use jaq_json::{Val, read};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -57,14 +57,29 @@ fn compile(source: &str) -> Result<Filter, String> {
     let loader = Loader::new(jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()));
     let arena = Arena::default();
     let modules = loader.load(&arena, File { code: source, path: () }).map_err(|errors| {
-        let first = errors.into_iter().next().map(|(_, error)| format!("{error:?}"));
-        format!("it cannot be parsed: {}", first.unwrap_or_default())
+        let first = errors.into_iter().next().map(|(_, error)| unread(&error));
+        format!("cannot be read{}", first.unwrap_or_default())
     })?;
     let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
     Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
         let unknown = errors.into_iter().flat_map(|(_, undefined)| undefined).map(|(name, _)| name.to_string());
         format!("there is no {}", unknown.collect::<Vec<_>>().join(", "))
     })
+}
+
+/// Where a program cannot be read.
+fn unread(error: &Error<&str>) -> String {
+    let at = |rest: &str| {
+        format!(" from `{rest}` on; names with other characters than letters need quotes, as in .\"名称\"")
+    };
+    match error {
+        Error::Io(files) => format!(": it includes {}", files.first().map_or("a file", |(name, _)| name)),
+        Error::Lex(errors) => errors.first().map(|(_, rest)| at(rest)).unwrap_or_default(),
+        Error::Parse(errors) => match errors.first() {
+            Some((_, "")) | None => ": it ends too early".into(),
+            Some((_, rest)) => at(rest),
+        },
+    }
 }
 
 /// The only result of a program for a record.

@@ -78,15 +78,17 @@ struct Named {
 enum KindOfText {
     Code,
     Words,
+    /// Something else that is no number.
+    Text,
 }
 
 impl KindOfText {
-    fn of(own: &[Name]) -> Option<Self> {
+    fn of(own: &[Name]) -> Self {
         let has = |words: &[&str]| own.iter().any(|name| name.words.iter().any(|word| words.contains(&word.as_str())));
         match () {
-            () if has(&["text", "wording", "name", "title"]) => Some(Self::Words),
-            () if has(&["id", "identifier", "code", "问题"]) => Some(Self::Code),
-            () => None,
+            () if has(&["text", "wording", "name", "title"]) => Self::Words,
+            () if has(&["id", "identifier", "code", "number", "question"]) => Self::Code,
+            () => Self::Text,
         }
     }
 
@@ -104,6 +106,7 @@ impl KindOfText {
         match self {
             Self::Code if all > 0 && codes == 0 && values.iter().any(|value| value.contains(' ')) => 0.9,
             Self::Words if all > 0 && codes == all => 0.85,
+            Self::Text if all > 0 && Self::are_numbers(values) => 0.75,
             _ => 1.0,
         }
     }
@@ -235,7 +238,7 @@ impl Property {
             || format.is_some_and(|format| format != "text")
             || schema.keyword(&pointer_part(name), "enum").is_some();
         let checked = matches!(format, Some("uscc" | "lei" | "isin"));
-        let kind_of_text = KindOfText::of(&own);
+        let kind_of_text = (!typed).then(|| KindOfText::of(&own));
         Self { name: name.to_owned(), own, others, pinyin, checked, typed, kind_of_text }
     }
 
@@ -252,7 +255,7 @@ impl Property {
                 better(worth * WORDS.likeness(view, own), OWN);
             }
             for (other, weight) in &self.others {
-                better(worth * weight * WORDS.likeness(view, other), &format!("the same as {}", other.words.join(" ")));
+                better(worth * weight * WORDS.likeness(view, other), &format!("the same as `{}`", other.text));
             }
         }
         // A column that names the thing itself has its name.

@@ -172,7 +172,10 @@ impl<'a> Fields<'a> {
                 }
                 _ => {}
             },
-            Some(ColumnType::Nested) if self.schema.column_type(&format!("{pointer}/amount")).is_some() => {
+            Some(ColumnType::Nested)
+                if keyword("type").is_some_and(|kind| kind == "object")
+                    && self.schema.column_type(&format!("{pointer}/amount")).is_some() =>
+            {
                 return self.money(pointer, values, unit);
             }
             Some(ColumnType::Nested) => found.extend(lists(values).map(plain)),

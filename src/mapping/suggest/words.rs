@@ -40,10 +40,18 @@ pub(super) struct Words {
 }
 
 /// A name, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Name {
+    /// As it is written.
+    pub(super) text: String,
     /// Its words in their plain form; a run of Chinese characters is one word.
     pub(super) words: Vec<String>,
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.words == other.words
+    }
 }
 
 impl Words {
@@ -54,7 +62,7 @@ impl Words {
             let first = words.next().unwrap_or_default();
             tokens.extend(words.map(|word| (word.to_owned(), first.to_owned())));
         }
-        let name = |text: &str| Name { words: plain_words(text, &tokens) };
+        let name = |text: &str| Name { text: text.to_owned(), words: plain_words(text, &tokens) };
         let names = |lines: &[String]| lines.iter().map(|line| line.split(" | ").map(name).collect()).collect();
         let codes = |lines: &[String]| {
             let pairs = lines.iter().filter_map(|line| line.split_once(' '));
@@ -85,7 +93,7 @@ impl Words {
 
     /// A name, taken apart.
     pub(super) fn name(&self, text: &str) -> Name {
-        Name { words: plain_words(text, &self.tokens) }
+        Name { text: text.to_owned(), words: plain_words(text, &self.tokens) }
     }
 
     fn weight(&self, word: &str) -> f64 {
@@ -174,7 +182,7 @@ impl Name {
         let begins = ["所属", "所在", "中文", "最新", "公司", "单位"];
         let rest = begins.iter().find_map(|begin| rest.strip_prefix(begin)).unwrap_or(rest);
         let shorter = self.is_chinese() && rest.len() < text.len() && rest.chars().count() >= 2;
-        shorter.then(|| Self { words: vec![rest.to_owned()] })
+        shorter.then(|| Self { text: rest.to_owned(), words: vec![rest.to_owned()] })
     }
 
     /// Without the words that name the thing itself, and whether there were any.
@@ -186,14 +194,17 @@ impl Name {
             prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
             let rest = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix.as_str()));
             return match rest {
-                Some(rest) => (Self { words: if rest.is_empty() { Vec::new() } else { vec![rest.to_owned()] } }, true),
+                Some(rest) => (
+                    Self { text: rest.to_owned(), words: Vec::from_iter((!rest.is_empty()).then(|| rest.to_owned())) },
+                    true,
+                ),
                 None => (self.clone(), false),
             };
         }
         let known: HashSet<&String> = entity.iter().flat_map(|name| &name.words).collect();
         let words: Vec<String> = self.words.iter().filter(|word| !known.contains(word)).cloned().collect();
         let had = words.len() < self.words.len();
-        (Self { words }, had)
+        (Self { text: words.join(" "), words }, had)
     }
 
     /// A Chinese name in pinyin: whole, and the first letters.

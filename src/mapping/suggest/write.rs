@@ -32,7 +32,7 @@ pub fn toml(suggestions: &[Suggestion], columns: &[Column], schema: &Schema) -> 
         .columns()
         .into_iter()
         .map(|(name, _)| name)
-        .filter(|name| open(&name))
+        .filter(|name| open(name))
         .partition(|name| schema.requires(name));
     for name in required {
         let title = schema.property_title(name).unwrap_or_default();
@@ -66,7 +66,9 @@ fn rule_text(rule: &Rule) -> String {
 fn inline(value: &toml::Value) -> String {
     match value {
         toml::Value::Table(table) => {
-            let members = table.iter().map(|(name, value)| {
+            // What is read comes first.
+            let (from, others): (Vec<_>, Vec<_>) = table.iter().partition(|(name, _)| *name == "from");
+            let members = from.into_iter().chain(others).map(|(name, value)| {
                 let one = matches!(name.as_str(), "from" | "formats");
                 match value {
                     toml::Value::Array(list) if one && list.len() == 1 => {

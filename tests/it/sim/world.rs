@@ -119,6 +119,7 @@ fn publication() -> Publication {
         policy: research(),
         format: Format::Ndjson,
         reading: Default::default(),
+        mapping: None,
         dataset: None,
         about: Default::default(),
         quality: Detail::Bounds,
