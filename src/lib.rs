@@ -16,6 +16,7 @@ pub mod audit;
 pub mod durable;
 pub mod keys;
 pub mod ingest;
+pub mod export;
 pub mod storage;
 pub mod index;
 pub mod blob;

@@ -1,7 +1,7 @@
 //! Values of arguments that several commands take.
 
 use crate::core::id::Text;
-use crate::ingest::Form;
+use crate::export::Format;
 use std::path::{Path, PathBuf};
 
 /// `FOLDER.kek`: beside the folder, so that a copy of the folder does not contain it.
@@ -21,15 +21,8 @@ pub fn parse_name(text: &str) -> Result<(String, Text), String> {
     Ok((language.to_owned(), Text::parse(name).map_err(|error| error.to_string())?))
 }
 
-/// A format of records.
-pub fn parse_form(name: &str) -> Result<Form, String> {
-    Form::parse(name).ok_or_else(|| format!("`{name}` is neither ndjson nor csv"))
-}
-
-/// The form of a file that is written, from its extension.
-pub fn form_of(file: &std::path::Path) -> Option<Form> {
-    match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "jsonl" => Some(Form::Ndjson),
-        other => Form::parse(other),
-    }
+/// A format in which records are written.
+pub fn parse_format(name: &str) -> Result<Format, String> {
+    let known = || Format::ALL.map(Format::name).join(", ");
+    Format::parse(name).ok_or_else(|| format!("`{name}` is not one of {}", known()))
 }

@@ -9,6 +9,7 @@ use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::Text;
 use crate::core::json;
 use crate::dataset::quality::Detail;
+use crate::export;
 use crate::ingest::{Form, Format, Input, Reading, sketch};
 use crate::publishing::Publication;
 use anyhow::Context;
@@ -211,7 +212,7 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let out = folder.join("compute-resources.ndjson");
     let verified = view.stage == RequestStage::Verified;
     if verified {
-        fetch::fetch(&vr.requester()?, &view.id, Form::Ndjson, &out).await?;
+        fetch::fetch(&vr.requester()?, &view.id, (export::Format::Ndjson, &fetch::ChoiceArgs::default()), &out).await?;
     }
     story.timing_since("request_to_file_ms", begun);
     let reason = view.reason.clone().unwrap_or_default();
@@ -225,7 +226,7 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let out = folder.join("from-vr.csv");
     let verified = view.stage == RequestStage::Verified;
     if verified {
-        fetch::fetch(&ai.requester()?, &view.id, Form::Csv, &out).await?;
+        fetch::fetch(&ai.requester()?, &view.id, (export::Format::Csv, &fetch::ChoiceArgs::default()), &out).await?;
     }
     story.timing("other_way_ms");
     let detail = format!("{} {}", view.records.unwrap_or(0), story.words(("records as CSV", "条记录，CSV 格式")));

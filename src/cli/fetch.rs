@@ -7,7 +7,7 @@ use super::output::{self, note, say};
 use crate::contracts::RequestStage;
 use crate::core::id::ProcessId;
 use crate::durable::rename;
-use crate::ingest::Form;
+use crate::export::Format;
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::json;
@@ -26,28 +26,73 @@ pub struct Args {
     /// File to write, which appears only when it is complete; `-` for standard output.
     #[arg(long)]
     out: PathBuf,
-    /// Format, ndjson or csv; by default from the file name.
-    #[arg(long, value_parser = super::args::parse_form)]
-    format: Option<Form>,
+    /// Format: ndjson, csv, json, xlsx or parquet; by default from the file name.
+    #[arg(long, value_parser = args::parse_format)]
+    format: Option<Format>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
+}
+
+/// What of the records is written, and how.
+#[derive(clap::Args, Debug, Default)]
+pub struct ChoiceArgs {
+    /// Properties, separated by commas; by default all, in the schema's order.
+    #[arg(long)]
+    columns: Option<String>,
+    /// Conditions on records, such as "area=CHN and period>=2015": = != < <= > >=, and ~ for a part of a text.
+    #[arg(long = "where")]
+    rows: Option<String>,
+    /// Records of the dataset that are passed over.
+    #[arg(long)]
+    offset: Option<u64>,
+    /// Records of the dataset that are looked at.
+    #[arg(long)]
+    limit: Option<u64>,
+    /// Leave out properties that no record has.
+    #[arg(long)]
+    skip_empty: bool,
+    /// CSV: begin with a byte order mark, without which Excel does not read UTF-8.
+    #[arg(long)]
+    bom: bool,
+    /// CSV: leave texts as they are that a spreadsheet would run as a formula; otherwise an apostrophe is put before them.
+    #[arg(long)]
+    raw: bool,
+}
+
+impl ChoiceArgs {
+    fn query(&self, format: Format) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("format", format.name());
+        let numbers = [("offset", self.offset), ("limit", self.limit)];
+        let texts = [("columns", self.columns.clone()), ("where", self.rows.clone())];
+        let texts = texts.into_iter().chain(numbers.map(|(name, number)| (name, number.map(|n| n.to_string()))));
+        let flags = [("skipEmpty", self.skip_empty), ("bom", self.bom), ("raw", self.raw)];
+        let flags = flags.map(|(name, set)| (name, set.then(|| "true".to_owned())));
+        for (name, value) in texts.chain(flags).filter_map(|(name, value)| Some((name, value?))) {
+            query.append_pair(name, &value);
+        }
+        query.finish()
+    }
 }
 
 pub async fn run(args: Args, json: bool) -> Outcome {
-    let format = args.format.or_else(|| args::form_of(&args.out));
-    let format = format.with_context(|| format!("{}: give --format ndjson or --format csv", args.out.display()))?;
+    let choice = &args.choice;
+    let format = args.format.or_else(|| Format::of_file(&args.out.to_string_lossy()));
+    let format = format.with_context(|| format!("{}: give --format, such as csv or xlsx", args.out.display()))?;
     let api = Api::new(&args.node)?;
     if let Some(code) = unavailable(&api, &args.request, json).await? {
         return Ok(code);
     }
     if args.out == Path::new("-") {
-        return to_standard_output(&api, &args.request, format).await;
+        return to_standard_output(&api, &args.request, (format, choice)).await;
     }
-    let (records, bytes) = fetch(&api, &args.request, format, &args.out).await?;
+    let (records, bytes) = fetch(&api, &args.request, (format, choice), &args.out).await?;
     let withdrawn = super::request::show(&api, &args.request, 0).await?.withdrawn;
     if json {
         output::json(&json!({"file": args.out, "records": records, "bytes": bytes, "withdrawn": withdrawn}))?;
     } else {
-        let records = output::count(records, "record", "records");
-        say!("Wrote {records}, {}, to {}.", output::bytes(bytes), args.out.display());
+        let records = records.map(|records| format!("{}, ", output::count(records, "record", "records")));
+        say!("Wrote {}{}, to {}.", records.unwrap_or_default(), output::bytes(bytes), args.out.display());
         super::request::print_withdrawn(withdrawn.as_deref());
     }
     done()
@@ -73,14 +118,14 @@ impl Drop for Unfinished {
     }
 }
 
-/// Copies the data of a request to `to`. Returns records and bytes; fails if they are incomplete.
+/// Copies the data of a request to `to`. Returns records, if their number is known, and bytes; fails if they are incomplete.
 async fn copy(
     api: &Api,
     request: &ProcessId,
-    format: Form,
+    (format, choice): (Format, &ChoiceArgs),
     to: &mut (impl AsyncWrite + Unpin),
-) -> anyhow::Result<(u64, u64)> {
-    let path = format!("/v1/requests/{}/data?format={}", request.in_url(), format.name());
+) -> anyhow::Result<(Option<u64>, u64)> {
+    let path = format!("/v1/requests/{}/data?{}", request.in_url(), choice.query(format));
     let mut response = api.send(api.request(Method::GET, &path)).await?;
     let stated = response.headers().get("crosspark-records").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let bar = output::bytes_bar(None, "fetching");
@@ -92,15 +137,17 @@ async fn copy(
         to.write_all(&piece).await?;
     }
     bar.finish_and_clear();
-    // For plain data from another connector, the number of records is not known in advance.
-    let records = stated.unwrap_or(lines);
-    anyhow::ensure!(format != Form::Ndjson || lines == records, "only {lines} of {records} records were received");
+    // It is not known in advance for records that are chosen, nor for plain data from another connector.
+    let records = stated.or((format == Format::Ndjson).then_some(lines));
+    if let Some(records) = records.filter(|_| format == Format::Ndjson) {
+        anyhow::ensure!(lines == records, "only {lines} of {records} records were received");
+    }
     to.flush().await?;
     Ok((records, bytes))
 }
 
 /// Writes a delivered dataset to standard output. A reader that closes the pipe has read enough.
-async fn to_standard_output(api: &Api, request: &ProcessId, format: Form) -> Outcome {
+async fn to_standard_output(api: &Api, request: &ProcessId, format: (Format, &ChoiceArgs)) -> Outcome {
     let own = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
     match copy(api, request, format, &mut tokio::fs::File::from_std(own)).await {
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
@@ -112,7 +159,12 @@ async fn to_standard_output(api: &Api, request: &ProcessId, format: Form) -> Out
 
 /// Writes a delivered dataset to a temporary file, readable by its owner only, which is synced and renamed to `out`.
 /// Returns records and bytes.
-pub async fn fetch(api: &Api, request: &ProcessId, format: Form, out: &Path) -> anyhow::Result<(u64, u64)> {
+pub async fn fetch(
+    api: &Api,
+    request: &ProcessId,
+    format: (Format, &ChoiceArgs),
+    out: &Path,
+) -> anyhow::Result<(Option<u64>, u64)> {
     let out = replaced(out)?;
     let name = out.file_name().context("--out must name a file")?.to_string_lossy().into_owned();
     let beside = out.with_file_name(format!(".{name}.{}.part", std::process::id()));

@@ -365,6 +365,28 @@ impl Requests {
         })
     }
 
+    /// The request that delivered the newest version of a dataset which the user's enterprise has.
+    pub async fn latest(&self, user: &User, dataset: &DatasetId) -> Result<ProcessId, Error> {
+        let missing = || Error::not_found(format!("no verified version of {dataset} was delivered to the enterprise"));
+        let enterprise = user.enterprise.as_ref().ok_or_else(missing)?;
+        let (mut best, mut before, mut looked_at) = (None::<RequestView>, None, 0);
+        while looked_at < limits::REQUESTS_LOOKED_AT_MAX {
+            let page = self.node.store().requests(enterprise, before.as_ref(), limits::PAGE_ROWS_MAX).await?;
+            let Some(last) = page.last() else { break };
+            before = Some((last.started, last.id.clone()));
+            looked_at += page.len();
+            for negotiation in page.into_iter().filter(|negotiation| negotiation.subject.dataset == *dataset) {
+                let view = self.view_of(negotiation).await?;
+                let newer =
+                    best.as_ref().is_none_or(|best| (view.version, view.started) > (best.version, best.started));
+                if view.stage == RequestStage::Verified && newer {
+                    best = Some(view);
+                }
+            }
+        }
+        best.map(|view| view.id).ok_or_else(missing)
+    }
+
     /// Opens the delivered dataset of a request.
     pub async fn open(&self, user: &User, id: &ProcessId) -> Result<Opened, Error> {
         let negotiation = self.own(user, id).await?;

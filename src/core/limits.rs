@@ -58,6 +58,14 @@ pub const CSV_COLUMNS_MAX: usize = 4_096;
 pub const MAPPING_BYTES_MAX: usize = 64 * KIB;
 /// Fields that a mapping fills.
 pub const MAPPING_FIELDS_MAX: usize = 500;
+/// Conditions by which records are chosen.
+pub const CONDITIONS_MAX: usize = 20;
+/// Characters (UTF-16) in a cell of a workbook.
+pub const SHEET_CELL_CHARS_MAX: usize = 32_767;
+/// Records that a row group of a written Parquet file has at most.
+pub const ROW_GROUP_ROWS_MAX: usize = 1 << 16;
+/// Bytes of a row group before it is compressed.
+pub const ROW_GROUP_BYTES_MAX: usize = 16 * MIB;
 /// Characters shown of a value in an error.
 pub const SHOWN_CHARS_MAX: usize = 40;
 /// Processor time of the jq programs of a mapping for one record; a second more may pass.
@@ -264,6 +272,8 @@ pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(60);
 pub const WAIT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Rows per page of any listing.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Requests of an enterprise among which the newest version of a dataset is looked for.
+pub const REQUESTS_LOOKED_AT_MAX: usize = 20_000;
 /// Bytes requested per range of a download.
 pub const DOWNLOAD_RANGE_BYTES: u64 = 8 * MIB as u64;
 

@@ -117,6 +117,20 @@ pub fn is_too_dense(text: u64, sealed: u64) -> bool {
 }
 
 impl Manifest {
+    /// What it says of where the records come from, as names and values.
+    pub fn origin(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("publisher", self.publisher.to_string()),
+            ("dataset", self.dataset.to_string()),
+            ("version", self.version.to_string()),
+            ("published", self.published.to_string()),
+            ("schema", format!("{} {}", self.schema.id, self.schema.version)),
+            ("records", self.records.to_string()),
+            ("left out as invalid", self.quality.skipped.to_string()),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+    }
+
     /// The associated data of the container.
     pub fn associated_data(&self) -> Vec<u8> {
         associated_data(&self.publisher, &self.dataset, self.version, &self.schema.digest)

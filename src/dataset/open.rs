@@ -11,6 +11,7 @@ use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
 use crate::schema::{Validator, Violation};
 use std::io::{self, Read, Seek};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -83,6 +84,31 @@ impl<R: Read + Seek + Send> Package<R> {
             let end = frame.offset + u64::from(frame.length);
             let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
             sink(&decompressor.decompress(&bytes)?).map_err(OpenError::Sink)?;
+        }
+        Ok(())
+    }
+
+    /// Likewise, of some records, counted from 0; the other frames are not read.
+    pub fn read_records(
+        &mut self,
+        records: Range<u64>,
+        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), OpenError> {
+        let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
+        for frame in &self.frames {
+            let own = frame.first_record..frame.first_record + u64::from(frame.records);
+            let (from, to) = (records.start.max(own.start), records.end.min(own.end));
+            if from >= to {
+                continue;
+            }
+            let end = frame.offset + u64::from(frame.length);
+            let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+            let text = decompressor.decompress(&bytes)?;
+            let line = |n: u64| {
+                memchr::memchr_iter(b'\n', &text).nth((n - own.start) as usize).map_or(text.len(), |at| at + 1)
+            };
+            let begin = if from == own.start { 0 } else { line(from - 1) };
+            sink(&text[begin..if to == own.end { text.len() } else { line(to - 1) }]).map_err(OpenError::Sink)?;
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ impl Downloads {
     }
 
     /// The manifest of a holding, verified against the register that was current when the holding was last updated.
-    async fn manifest_of(&self, holding: &Holding) -> Result<Signed<Manifest>, Error> {
+    pub async fn manifest_of(&self, holding: &Holding) -> Result<Signed<Manifest>, Error> {
         let signer = document::claimed_signer(&holding.manifest).ok_or_else(|| internal("a manifest has no signer"))?;
         let key = self.membership.document_key_at(&signer, holding.updated).await;
         document::verify::<Manifest>(&holding.manifest, |kid| key.filter(|_| *kid == signer)).map_err(internal)

@@ -172,9 +172,9 @@ fn lists_in_cells() {
     let schema = Schema::parse(schema).unwrap();
     let text =
         "{\"age\":3,\"at\":{\"x\":[1,2]},\"name\":\"a\",\"tags\":[\"p,q\",\"r\\\"\"]}\n{\"name\":\"b\",\"tags\":[]}\n";
-    let csv = Export::new(Form::Csv, &schema).frame(text.as_bytes()).unwrap();
-    assert!(csv.starts_with(b"name,tags,age,at\r\n"), "{}", String::from_utf8_lossy(&csv));
-    let (sealed, manifest) = seal(&csv, Form::Csv, &schema).unwrap();
+    // As an export writes it.
+    let csv = b"name,tags,age,at\r\na,\"[\"\"p,q\"\",\"\"r\\\"\"\"\"]\",3,\"{\"\"x\"\":[1,2]}\"\r\nb,[],,\r\n";
+    let (sealed, manifest) = seal(csv, Form::Csv, &schema).unwrap();
     assert_eq!(open(&sealed, &manifest, &schema).unwrap(), text);
     for (cell, part) in [
         ("a;b", "neither a list nor an object"),

@@ -19,6 +19,7 @@ const ROOMS: &[&str] = &[
     "durable",
     "keys",
     "ingest",
+    "export",
     "storage",
     "index",
     "blob",

@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod clock;
+mod data;
 mod datasets;
 mod membership;
 mod open;
@@ -27,6 +28,7 @@ pub fn all(routes: Routes) -> Routes {
         schemas::add,
         datasets::add,
         requests::add,
+        data::add,
         approvals::add,
         transfers::add,
         search::add,

@@ -4,26 +4,19 @@ use crate::contracts::RequestView;
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::time::Timestamp;
 use crate::core::{json, limits};
-use crate::delivery::Opened;
-use crate::ingest::{Export, Form};
 use crate::management::app::App;
 use crate::management::inputs::{IdempotencyHeader, Json as JsonBody, PathId, Query};
-use crate::management::outputs::{Accepted, Body, Media, Status};
+use crate::management::outputs::{Accepted, Status};
 use crate::management::paging::{Paging, cursor};
 use crate::management::problem::Problem;
 use crate::management::roles::{Caller, CallerPresence};
 use crate::management::routes::{Operation, Routes};
-use crate::node::{Error, PlainData, UserRole};
+use crate::node::{Error, UserRole};
 use axum::Json;
-use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 fn requester(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
     Operation { path, id, summary, roles: &[UserRole::Requester] }
@@ -45,7 +38,6 @@ pub fn add(routes: Routes) -> Routes {
             ),
             cancel,
         )
-        .get(requester("/v1/requests/{id}/data", "getData", "Returns the delivered records."), data)
 }
 
 /// A request for a peer's dataset.
@@ -156,76 +148,4 @@ async fn one(
         () = presence.gone() => requests.view(&user, &id).await?,
     };
     Ok(Json(view))
-}
-
-/// The query of delivered records.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct DataQuery {
-    /// Format of the records.
-    #[serde(default = "ndjson")]
-    format: Form,
-}
-
-fn ndjson() -> Form {
-    Form::Ndjson
-}
-
-const NDJSON: &str = "application/x-ndjson";
-const CSV: &str = "text/csv; charset=utf-8";
-
-/// Records in one of the formats; from another connector, in whatever format it sends.
-struct Records;
-
-impl Media for Records {
-    const TYPES: &'static [&'static str] = &[NDJSON, CSV];
-}
-
-/// Streams the plaintext; it is never written to a file of the node. Plain data of another connector is passed on as it
-/// arrives.
-async fn data(
-    State(app): State<App>,
-    Caller(user): Caller,
-    PathId(id): PathId<ProcessId>,
-    Query(query): Query<DataQuery>,
-) -> Result<Body<Records>, Problem> {
-    let (mut package, holding) = match app.services.contracts.requests.open(&user, &id).await? {
-        Opened::Kept(kept) => *kept,
-        Opened::Plain(plain) => return Ok(Body::of(passed_on(plain))),
-    };
-    let schema = app.services.delivery.downloads.schema_of(&holding).await?;
-    let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
-    tokio::task::spawn_blocking(move || {
-        let mut writer = Export::new(query.format, &schema);
-        let gone = || io::Error::other("the reader is gone");
-        let failed = package.read(|frame| {
-            let bytes = writer.frame(frame)?;
-            send.blocking_send(Ok(Bytes::from(bytes))).map_err(|_| gone())
-        });
-        if let Err(error) = failed {
-            // The response is aborted, so that a part of the records is not taken for all of them.
-            let _ = send.blocking_send(Err(io::Error::other(error.to_string())));
-        }
-    });
-    let stream = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
-    let kind = match query.format {
-        Form::Ndjson => NDJSON,
-        Form::Csv => CSV,
-    };
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (header::HeaderName::from_static("crosspark-records"), holding.records.to_string()),
-    ];
-    Ok(Body::of((headers, HttpBody::from_stream(stream)).into_response()))
-}
-
-fn passed_on(plain: PlainData) -> Response {
-    let kind = plain.kind.and_then(|kind| HeaderValue::from_str(&kind).ok());
-    let kind = kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
-    let mut response = Response::new(HttpBody::from_stream(plain.stream));
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    if let Some(length) = plain.length {
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-    }
-    response
 }

@@ -1,0 +1,276 @@
+//! Delivered records, in the formats that people and programs read.
+
+use crate::core::id::{DatasetId, ProcessId};
+use crate::core::limits;
+use crate::delivery::Opened;
+use crate::export::{Choice, Export, Filled, Format, Origin, Rows};
+use crate::management::app::App;
+use crate::management::inputs::{PathId, Query};
+use crate::management::outputs::{Body, Media};
+use crate::management::problem::Problem;
+use crate::management::roles::Caller;
+use crate::management::routes::{Operation, Routes};
+use crate::node::{Error, PlainData, User, UserRole};
+use crate::schema::Schema;
+use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::io::{self, Write};
+use std::ops::Range;
+use tokio::sync::mpsc;
+
+fn reading(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    Operation { path, id, summary, roles: &[UserRole::Requester] }
+}
+
+pub fn add(routes: Routes) -> Routes {
+    macro_rules! latest {
+        ($routes:expr, $($file:literal, $id:literal, $format:expr;)*) => {
+            $routes$(.get(
+                reading(
+                    concat!("/v1/datasets/{id}/latest.", $file),
+                    $id,
+                    "Returns records of the newest version of a dataset that the enterprise has received.",
+                ),
+                async |app: State<App>, caller: Caller, id: PathId<DatasetId>, query: Query<DataQuery>| {
+                    latest($format, app, caller, id, query).await
+                },
+            ))*
+        };
+    }
+    let routes = routes.get(reading("/v1/requests/{id}/data", "getData", "Returns the delivered records."), data);
+    latest! {
+        routes,
+        "ndjson", "getLatestNdjson", Format::Ndjson;
+        "csv", "getLatestCsv", Format::Csv;
+        "json", "getLatestJson", Format::Json;
+        "xlsx", "getLatestXlsx", Format::Xlsx;
+        "parquet", "getLatestParquet", Format::Parquet;
+    }
+}
+
+/// The query of delivered records.
+#[derive(Debug, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct DataQuery {
+    /// Format of the records, if the path does not state it: ndjson by default.
+    format: Option<Format>,
+    /// Properties, separated by commas; all by default.
+    columns: Option<String>,
+    /// Conditions, such as `area=CHN and period>=2015`: `=`, `!=`, `<`, `<=`, `>`, `>=`, and `~` for a part of a text.
+    r#where: Option<String>,
+    /// Records of the dataset that are passed over.
+    #[schemars(with = "Option<u64>")]
+    offset: Option<String>,
+    /// Records of the dataset that are looked at.
+    #[schemars(with = "Option<u64>")]
+    limit: Option<String>,
+    /// Whether properties that no record has are left out.
+    skip_empty: Option<Flag>,
+    /// CSV: whether it begins with a byte order mark, which spreadsheets need.
+    bom: Option<Flag>,
+    /// CSV: whether texts that a spreadsheet would run as a formula stay as they are.
+    raw: Option<Flag>,
+}
+
+/// A truth value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Flag {
+    True,
+    False,
+}
+
+impl DataQuery {
+    fn choice(&self) -> Result<Choice, Error> {
+        let invalid = |problem: String| Error::invalid("query", problem);
+        let names = self.columns.as_deref().unwrap_or_default().split(',').map(str::trim);
+        let rows: Rows = self.r#where.as_deref().unwrap_or_default().parse().map_err(invalid)?;
+        Ok(Choice {
+            columns: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            rows,
+            mark: self.bom == Some(Flag::True),
+            raw: self.raw == Some(Flag::True),
+        })
+    }
+
+    /// The records that are looked at.
+    fn range(&self, records: u64) -> Result<Range<u64>, Error> {
+        let number = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => match text.parse::<u64>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(Error::invalid("query", format!("`{name}` must be a number of records"))),
+            },
+        };
+        let offset = number("offset", &self.offset)?.unwrap_or(0).min(records);
+        let limit = number("limit", &self.limit)?.unwrap_or(records);
+        Ok(offset..offset.saturating_add(limit).min(records))
+    }
+}
+
+/// Records in one of the formats; from another connector, in whatever format it sends.
+struct Records;
+
+impl Media for Records {
+    const TYPES: &'static [&'static str] = &[
+        "application/x-ndjson",
+        "text/csv; charset=utf-8",
+        "application/json",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.apache.parquet",
+    ];
+}
+
+async fn latest(
+    format: Format,
+    State(app): State<App>,
+    Caller(user): Caller,
+    PathId(dataset): PathId<DatasetId>,
+    Query(query): Query<DataQuery>,
+) -> Result<Body<Records>, Problem> {
+    if query.format.is_some_and(|other| other != format) {
+        return Err(Error::invalid("query", "the path states the format").into());
+    }
+    let request = app.services.contracts.requests.latest(&user, &dataset).await?;
+    records(&app, &user, &request, format, &query).await
+}
+
+async fn data(
+    State(app): State<App>,
+    Caller(user): Caller,
+    PathId(id): PathId<ProcessId>,
+    Query(query): Query<DataQuery>,
+) -> Result<Body<Records>, Problem> {
+    records(&app, &user, &id, query.format.unwrap_or(Format::Ndjson), &query).await
+}
+
+/// Streams the plaintext; it is never written to a file of the node. Plain data of another connector is passed on as it
+/// arrives.
+async fn records(
+    app: &App,
+    user: &User,
+    id: &ProcessId,
+    format: Format,
+    query: &DataQuery,
+) -> Result<Body<Records>, Problem> {
+    let choice = query.choice()?;
+    let view = app.services.contracts.requests.view(user, id).await?;
+    let (mut package, holding) = match app.services.contracts.requests.open(user, id).await? {
+        Opened::Kept(kept) => *kept,
+        Opened::Plain(plain) => return Ok(Body::of(passed_on(plain))),
+    };
+    let downloads = &app.services.delivery.downloads;
+    let schema = downloads.schema_of(&holding).await?;
+    choice.check(&schema).map_err(|problem| Error::invalid("query", problem.to_string()))?;
+    let range = query.range(holding.records)?;
+    let count = choice.rows.is_empty().then(|| range.end - range.start);
+    if format == Format::Xlsx && count.is_some_and(|count| count >= limits::SHEET_ROWS_MAX) {
+        let reason =
+            format!("a sheet has at most {} records; choose some, or another format", limits::SHEET_ROWS_MAX - 1);
+        return Err(Error::invalid("query", reason).into());
+    }
+    let manifest = downloads.manifest_of(&holding).await?;
+    let mut origin: Origin = vec![("title".into(), holding.title.as_str().to_owned())];
+    origin.extend(manifest.body().origin());
+    let of_request = [
+        ("manifest", holding.manifest_digest.to_string()),
+        ("agreement", holding.agreement.to_string()),
+        ("request", id.to_string()),
+        ("purpose", view.purpose.as_str().to_owned()),
+        ("enterprise", view.enterprise.as_str().to_owned()),
+        ("read by", user.person.to_string()),
+        ("read at", app.services.node.now().to_string()),
+    ];
+    origin.extend(of_request.map(|(name, value)| (name.to_owned(), value)));
+    let skip_empty = query.skip_empty == Some(Flag::True);
+    let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
+    tokio::task::spawn_blocking(move || {
+        let out = Pieces { send: send.clone(), piece: Vec::new() };
+        let written = (|| {
+            let mut choice = choice;
+            if skip_empty && choice.columns.is_empty() {
+                choice.columns = filled(&mut package, range.clone(), &schema)?;
+            }
+            let mut export = Export::begin(format, &schema, choice, &origin, out)?;
+            package.read_records(range, |text| export.text(text)).map_err(io::Error::other)?;
+            export.finish()
+        })();
+        if let Err(error) = written {
+            // The response is aborted, so that a part of the records is not taken for all of them.
+            tracing::info!(%error, "an export ended early");
+            let _ = send.blocking_send(Err(error));
+        }
+    });
+    let stream = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+    let mut response = HttpBody::from_stream(stream).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    if let Some(count) = count {
+        response.headers_mut().insert(HeaderName::from_static("crosspark-records"), count.into());
+    }
+    Ok(Body::of(response))
+}
+
+/// The properties that some record has.
+fn filled(
+    package: &mut crate::dataset::open::Package<std::fs::File>,
+    range: Range<u64>,
+    schema: &Schema,
+) -> io::Result<Vec<String>> {
+    let mut filled = Filled::default();
+    package.read_records(range, |text| filled.text(text)).map_err(io::Error::other)?;
+    Ok(filled.columns(schema))
+}
+
+/// A body in pieces.
+struct Pieces {
+    send: mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+/// Size of a piece.
+const PIECE_BYTES: usize = 256 * 1024;
+
+impl Pieces {
+    fn send(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        let gone = |_| io::Error::other("the reader is gone");
+        if piece.is_empty() { Ok(()) } else { self.send.blocking_send(Ok(Bytes::from(piece))).map_err(gone) }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Writers flush between parts of a file; a piece is sent when it is large enough, and at the end.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        // Who reads learns of an error from the channel.
+        let _ = self.send();
+    }
+}
+
+fn passed_on(plain: PlainData) -> Response {
+    let kind = plain.kind.and_then(|kind| HeaderValue::from_str(&kind).ok());
+    let kind = kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
+    let mut response = Response::new(HttpBody::from_stream(plain.stream));
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if let Some(length) = plain.length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
+}
