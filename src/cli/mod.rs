@@ -30,6 +30,7 @@ mod schema;
 mod schema_infer;
 mod schema_node;
 mod schema_page;
+mod schema_template;
 mod search;
 mod serve;
 mod skip;

@@ -3,7 +3,7 @@
 use super::api::NodeArgs;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
-use super::{schema_infer, schema_node, schema_page, validate};
+use super::{schema_infer, schema_node, schema_page, schema_template, validate};
 use crate::durable::{make_folder, write_whole};
 use crate::schema::{self, Schema};
 use anyhow::Context;
@@ -34,6 +34,9 @@ pub enum Command {
     Test(Test),
     /// Print a schema in another standard's form, for the tools of data teams.
     Export(Export),
+    /// Write an empty workbook to be filled in: a column for each property, with help, drop-downs and an example; filled in,
+    /// it is published as it is.
+    Template(schema_template::Args),
     /// Write a page that describes a schema, or all built-in ones, in English and Chinese.
     Docs(Docs),
 }
@@ -108,6 +111,7 @@ pub async fn run(command: Command, as_json: bool) -> Outcome {
             output::json(&schema::contract(&validate::schema(&args.one.schema)?))?;
             done()
         }
+        Command::Template(args) => schema_template::run(&args, as_json),
         Command::Docs(args) => docs(&args, as_json),
     }
 }

@@ -41,7 +41,7 @@ pub struct Args {
     html: Option<PathBuf>,
 }
 
-fn parse_language(text: &str) -> Result<Language, String> {
+pub fn parse_language(text: &str) -> Result<Language, String> {
     match text {
         "en" => Ok(Language::English),
         "zh" => Ok(Language::Chinese),

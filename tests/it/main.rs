@@ -22,6 +22,7 @@ mod load;
 mod mapping;
 mod operator;
 mod power;
+mod reading;
 mod publishing;
 mod release;
 mod schema_sources;

@@ -159,3 +159,24 @@ fn a_suggestion_is_a_mapping() {
     let refused = crosspark(&["validate", text(&file), "--schema", "enterprise"]);
     assert!(String::from_utf8(refused.stderr).unwrap().contains("crosspark map suggest"));
 }
+
+/// An empty workbook has an example that is valid as it stands, and so is what people fill in.
+#[test]
+fn templates_are_filled_in_and_valid() {
+    let files = Files::new();
+    let listed = good(&["schema", "list"]);
+    for schema in listed.as_array().unwrap() {
+        let id = schema["id"].as_str().unwrap();
+        for (language, example, data) in [("en", "example", "data"), ("zh", "示例", "填写")] {
+            let book = files.folder.path().join("t.xlsx");
+            good(&["schema", "template", id, "--out", text(&book), "--language", language]);
+            let name = id.rsplit(':').next().unwrap();
+            let ran = crosspark(&["validate", text(&book), "--schema", name, "--sheet", example]);
+            let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success() && told.contains("1 record is valid"), "{id} {language}: {told}");
+            let empty = crosspark(&["validate", text(&book), "--schema", name]);
+            let told = String::from_utf8_lossy(&empty.stderr);
+            assert!(told.contains(&format!("`{data}`")) && told.contains("no record"), "{id} {language}: {told}");
+        }
+    }
+}

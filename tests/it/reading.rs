@@ -1,0 +1,113 @@
+//! What was delivered is read where people work: by pandas, polars, DuckDB and spreadsheets.
+
+use crate::harness::*;
+use crate::schemas::at;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const RECORDS: [&str; 2] = [
+    r#"{"count":3,"day":"2024-03-05","free":true,"name":"甲, 007","seen":"2024-03-05T09:07:00Z","size":1.5,"tags":["x","y"]}"#,
+    r#"{"count":-5,"free":false,"name":"=1+1"}"#,
+];
+
+fn schema(id: &str) -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": id, "x-version": "1.0.0", "type": "object",
+        "properties": {
+            "name": {"type": "string"}, "count": {"type": "integer"}, "size": {"type": "number"},
+            "free": {"type": "boolean"}, "day": {"type": "string", "format": "date"},
+            "seen": {"type": "string", "format": "date-time"},
+            "tags": {"type": "array", "items": {"type": "string"}}, "never": {"type": "string"},
+        },
+        "required": ["name"], "additionalProperties": false,
+    })
+}
+
+/// A Python that has what the script needs.
+fn python() -> Option<PathBuf> {
+    let needs = "import pandas, pyarrow, polars, duckdb, openpyxl";
+    let has = |python: &PathBuf| Command::new(python).args(["-c", needs]).output().is_ok_and(|ran| ran.status.success());
+    ["target/contracts/bin/python", "python3"].map(PathBuf::from).into_iter().find(has)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivered_records_are_read_where_people_work() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let id = format!("{}/sizes", a.id);
+    std::fs::write(path("schema.json"), schema(&id).to_string()).unwrap();
+    std::fs::write(path("policy.json"), research().to_string()).unwrap();
+    at(&a, "publisher", &["schema", "add", text(&path("schema.json")), "--unfinished"]).await.unwrap();
+    let publish = async |records: &[&str], more: &[&str]| {
+        std::fs::write(path("data.ndjson"), records.join("\n")).unwrap();
+        let (file, terms) = (path("data.ndjson"), path("policy.json"));
+        let args = ["publish", text(&file), "--schema", &id, "--policy", text(&terms), "--title", "Sizes"];
+        at(&a, "publisher", &[&args[..], more].concat()).await.unwrap()
+    };
+    let published = publish(&RECORDS[..1], &[]).await;
+    let dataset = dataset_of(&published).to_owned();
+    let first = b.request(&a, &dataset, "research").await;
+    assert_eq!(first["stage"], "verified", "{first}");
+    publish(&RECORDS, &["--dataset", &dataset]).await;
+    let view = b.request(&a, &dataset, "research").await;
+    assert_eq!((&view["stage"], &view["version"]), (&json!("verified"), &json!(2)), "{view}");
+
+    let request = view["id"].as_str().unwrap();
+    for (file, more) in [
+        ("all.csv", &["--bom", "--raw"][..]),
+        ("all.xlsx", &[]),
+        ("all.parquet", &[]),
+        ("all.json", &[]),
+        ("some.csv", &["--columns", "size,name", "--where", "count<0"]),
+        ("filled.csv", &["--skip-empty"]),
+        ("page.ndjson", &["--offset", "1", "--limit", "1"]),
+    ] {
+        at(&b, "requester", &[&["fetch", request, "--out", text(&path(file))][..], more].concat()).await.unwrap();
+    }
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    assert!(read("all.csv").starts_with("\u{FEFF}count,day,free,name,never,seen,size,tags\r\n"));
+    assert_eq!(read("some.csv"), "size,name\r\n,'=1+1\r\n");
+    assert!(read("filled.csv").starts_with("count,day,free,name,seen,size,tags\r\n"));
+    assert_eq!(read("page.ndjson"), format!("{}\n", RECORDS[1]));
+    assert_eq!(serde_json::from_str::<Value>(&read("all.json")).unwrap()[1]["count"], -5);
+
+    // Others of the same park see nothing, and each reading is logged.
+    let token = b.token_of("requester").await;
+    let latest = format!("/v1/datasets/{}/latest.json", dataset);
+    let (status, rows) = b.call("GET", &latest, &token, None).await;
+    assert_eq!((status, rows.as_array().unwrap().len()), (200, 2), "the newest version: {rows}");
+    let opened = async || b.entries().await.iter().filter(|entry| entry["kind"] == "dataset-opened").count();
+    let before = opened().await;
+    for (query, status) in [("?columns=nothing", 400), ("?where=count", 400), ("?limit=x", 400), ("?format=csv", 400)] {
+        let (found, answer) = b.call("GET", &format!("{latest}{query}"), &token, None).await;
+        assert_eq!(found, status, "{query}: {answer}");
+    }
+    let other = b.token_of("publisher").await;
+    assert_eq!(b.call("GET", &latest, &other, None).await.0, 403);
+    assert!(opened().await >= before);
+
+    match python() {
+        None => println!("skipped: pip install pandas pyarrow polars duckdb openpyxl"),
+        Some(python) => {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let files = ["all.xlsx", "all.csv", "all.parquet"].map(path);
+            let ran = Command::new(python)
+                .arg(root.join("tests/files/read.py"))
+                .arg(&dataset)
+                .args(&files)
+                .env("PYTHONPATH", root.join("examples/python"))
+                .env("CROSSPARK_NODE", &b.management)
+                .env("CROSSPARK_TOKEN", &token)
+                .output()
+                .unwrap();
+            let (out, told) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+            assert_eq!(out.trim(), "same", "{told}");
+        }
+    }
+    run_a.stop();
+    run_b.stop();
+}
