@@ -57,8 +57,7 @@ pub fn run(args: &Args, as_json: bool) -> Outcome {
 fn workbook(schema: &Schema, language: Language) -> Result<Vec<u8>, XlsxError> {
     let columns = Column::all(schema, language);
     let chinese = language == Language::Chinese;
-    let (data, example, lists) =
-        if chinese { ("填写", "示例", "选项") } else { ("data", "example", "lists") };
+    let (data, example, lists) = if chinese { ("填写", "示例", "选项") } else { ("data", "example", "lists") };
     let mut book = Workbook::new();
     let sheet = book.add_worksheet().set_name(data)?;
     head(sheet, &columns)?;
@@ -99,7 +98,8 @@ fn workbook(schema: &Schema, language: Language) -> Result<Vec<u8>, XlsxError> {
 /// Help and names, which stay in view.
 fn head(sheet: &mut Worksheet, columns: &[Column<'_>]) -> Result<(), XlsxError> {
     let help = Format::new().set_italic().set_text_wrap().set_align(FormatAlign::Top).set_font_color(Color::Gray);
-    let (name, needed) = (Format::new().set_bold(), Format::new().set_bold().set_background_color(Color::RGB(0xFFF2CC)));
+    let (name, needed) =
+        (Format::new().set_bold(), Format::new().set_bold().set_background_color(Color::RGB(0xFFF2CC)));
     for (at, column) in columns.iter().enumerate() {
         let at = at as u16;
         sheet.write_string_with_format(0, at, &column.help, &help)?;
@@ -157,9 +157,9 @@ impl<'a> Column<'a> {
     /// The values of a drop-down.
     fn values(&self) -> Option<Vec<String>> {
         match (self.kind, self.keyword("enum")) {
-            (_, Some(Value::Array(values))) => {
-                Some(values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect())
-            }
+            (_, Some(Value::Array(values))) => Some(
+                values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect(),
+            ),
             (ColumnType::Boolean, _) => Some(vec!["TRUE".into(), "FALSE".into()]),
             _ => None,
         }
@@ -194,7 +194,9 @@ impl<'a> Column<'a> {
         let Some(value) = self.example() else { return Ok(()) };
         let format = self.format();
         match &value {
-            Value::Number(number) => sheet.write_number_with_format(row, at, number.as_f64().unwrap_or_default(), &format)?,
+            Value::Number(number) => {
+                sheet.write_number_with_format(row, at, number.as_f64().unwrap_or_default(), &format)?
+            }
             Value::Bool(value) => sheet.write_boolean_with_format(row, at, *value, &format)?,
             Value::String(text) => sheet.write_string_with_format(row, at, text, &format)?,
             other => {

@@ -1,7 +1,7 @@
 //! CSV: RFC 4180, with the properties as columns.
 
-use super::RecordWriter;
 use super::cells::{Cell, Column};
+use super::writer::RecordWriter;
 use crate::core::json::Tape;
 use std::borrow::Cow;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! JSON: one object a line, or an array.
 
-use super::RecordWriter;
 use super::cells::Column;
+use super::writer::RecordWriter;
 use crate::core::json::{Tape, to_canonical};
 use std::io::{self, Write};
 

@@ -5,9 +5,11 @@ mod csv;
 mod json;
 mod parquet;
 mod rows;
+mod writer;
 mod xlsx;
 
 pub use rows::Rows;
+pub use writer::Origin;
 
 use crate::core::json::Tape;
 use crate::schema::Schema;
@@ -15,6 +17,7 @@ use cells::Column;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
+use writer::RecordWriter;
 
 /// A format in which records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,17 +94,6 @@ impl Choice {
         Column::of(schema, &self.columns).map_err(wrong)?;
         self.rows.clone().resolve(schema).map_err(wrong)
     }
-}
-
-/// Where data comes from, as lines of a name and a value, for those who read a workbook.
-pub type Origin = Vec<(String, String)>;
-
-/// Writes records in one format.
-trait RecordWriter {
-    /// Writes the record on `tape`.
-    fn record(&mut self, tape: &Tape) -> io::Result<()>;
-    /// Ends the file.
-    fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
 /// An export of a dataset's records.

@@ -1,8 +1,8 @@
 //! Parquet with plain types that every reader knows: texts, 64-bit integers, doubles, truth values, dates, and instants in
 //! microseconds; lists and objects are texts with JSON.
 
-use super::RecordWriter;
 use super::cells::{Cell, Column, Holds};
+use super::writer::RecordWriter;
 use crate::core::json::Tape;
 use crate::core::limits;
 use jiff::{Timestamp, civil};

@@ -3,7 +3,7 @@
 //! cells, so no text is ever a formula.
 
 use super::cells::{Cell, Column, Holds};
-use super::{Origin, RecordWriter};
+use super::writer::{Origin, RecordWriter};
 use crate::core::json::Tape;
 use crate::core::limits;
 use jiff::civil;

@@ -27,7 +27,8 @@ fn schema(id: &str) -> Value {
 /// A Python that has what the script needs.
 fn python() -> Option<PathBuf> {
     let needs = "import pandas, pyarrow, polars, duckdb, openpyxl";
-    let has = |python: &PathBuf| Command::new(python).args(["-c", needs]).output().is_ok_and(|ran| ran.status.success());
+    let has =
+        |python: &PathBuf| Command::new(python).args(["-c", needs]).output().is_ok_and(|ran| ran.status.success());
     ["target/contracts/bin/python", "python3"].map(PathBuf::from).into_iter().find(has)
 }
 

@@ -1,0 +1,15 @@
+//! What every format writes.
+
+use crate::core::json::Tape;
+use std::io;
+
+/// Where data comes from, as lines of a name and a value, for those who read a workbook.
+pub type Origin = Vec<(String, String)>;
+
+/// Writes records in one format.
+pub(super) trait RecordWriter {
+    /// Writes the record on `tape`.
+    fn record(&mut self, tape: &Tape) -> io::Result<()>;
+    /// Ends the file.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
