@@ -193,6 +193,7 @@ fn example_manifest(frames: u64, records: u64) -> Manifest {
         policy: digest,
         published: Timestamp::from_ms(0),
         quality: Default::default(),
+        changes: None,
     }
 }
 

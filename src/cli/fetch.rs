@@ -1,9 +1,9 @@
 //! `crosspark fetch`
 
 use super::api::{Api, NodeArgs};
-use super::args;
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
+use super::{args, follow};
 use crate::contracts::RequestStage;
 use crate::core::id::ProcessId;
 use crate::durable::rename;
@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 #[derive(clap::Args)]
@@ -31,6 +32,13 @@ pub struct Args {
     format: Option<Format>,
     #[command(flatten)]
     choice: ChoiceArgs,
+    /// Go on: request each new version for the same purpose, and write it in place of the one before. The newest version
+    /// that was delivered is where it begins.
+    #[arg(long)]
+    follow: bool,
+    /// Seconds between two looks for a new version.
+    #[arg(long, default_value_t = 60, requires = "follow", value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
 }
 
 /// What of the records is written, and how.
@@ -82,6 +90,10 @@ pub async fn run(args: Args, json: bool) -> Outcome {
     let api = Api::new(&args.node)?;
     if let Some(code) = unavailable(&api, &args.request, json).await? {
         return Ok(code);
+    }
+    if args.follow {
+        return follow::run(&api, &args.request, (format, choice), &args.out, Duration::from_secs(args.every), json)
+            .await;
     }
     if args.out == Path::new("-") {
         return to_standard_output(&api, &args.request, (format, choice)).await;

@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod fetch;
 mod files;
+mod follow;
 mod map;
 mod members;
 mod node;

@@ -65,6 +65,12 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Likewise on one line, for a command that prints several.
+pub fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    say!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
 /// Prints entries, each with a headline and indented details, or `empty` if there are none. Empty details are left out.
 pub fn entries(entries: impl IntoIterator<Item = (String, Vec<String>)>, empty: &str) {
     let mut none = true;

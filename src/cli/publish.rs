@@ -195,6 +195,9 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
             ),
             false => say!("Published {} version {}.", published.dataset, published.version),
         }
+        if let Some(changes) = &published.changes {
+            say!("{}.", changes.in_words());
+        }
         let text = output::bytes(published.text_bytes);
         let records = output::count(published.records, "record", "records");
         say!("{records}, {text}; sealed {}.", output::bytes(published.sealed_bytes));

@@ -1,5 +1,6 @@
 //! The manifest: the publisher's statement about a dataset version. FORMATS.md, "Manifest".
 
+use super::changes::Changes;
 use super::quality::Quality;
 use crate::core::digest::{Digest, KeyedDigest};
 use crate::core::id::{DatasetId, ParticipantId};
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// What the records have in their fields, as far as the publisher states it.
     #[serde(default, skip_serializing_if = "Quality::is_empty")]
     pub quality: Quality,
+    /// What is otherwise than in the version before, if the schema has a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
 }
 
 impl Document for Manifest {
@@ -128,7 +132,8 @@ impl Manifest {
             ("records", self.records.to_string()),
             ("left out as invalid", self.quality.skipped.to_string()),
         ];
-        pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+        let changes = self.changes.map(|changes| ("changes", changes.in_words()));
+        pairs.into_iter().chain(changes).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The associated data of the container.

@@ -1,6 +1,7 @@
 //! Datasets in transit: manifest, frames, sealed container and key release. Streams and threads, no files or network.
 
 pub mod assemble;
+pub mod changes;
 pub mod container;
 pub mod frame;
 pub mod manifest;
@@ -11,4 +12,5 @@ mod registers;
 pub mod release;
 pub mod report;
 pub mod select;
+pub mod sorted;
 pub mod unique;

@@ -130,4 +130,17 @@ impl Discovery {
         self.mark_shared(&mut read);
         Ok((read, unknown))
     }
+
+    /// A dataset in a peer's catalog, read now.
+    pub async fn peer_dataset(&self, peer: &ParticipantId, dataset: &DatasetId) -> Result<Offered, Error> {
+        let trust = self.node.trust();
+        let found = self.peer.dataset(trust.member(peer)?, dataset).await.map_err(|error| error.for_user(peer))?;
+        let offered = Offered::from_dcat(&found).map_err(|error| Error::invalid("catalog", error.to_string()))?;
+        if offered.dataset != *dataset {
+            return Err(Error::invalid("catalog", "the provider answered with another dataset"));
+        }
+        let mut read = vec![offered];
+        self.mark_shared(&mut read);
+        Ok(read.remove(0))
+    }
 }

@@ -39,6 +39,7 @@ fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
         policy: schema.digest(),
         published: crate::core::time::Timestamp::from_ms(0),
         quality: Quality { skipped: 0, fields: assembled.quality.clone() },
+        changes: None,
     }
 }
 
@@ -416,3 +417,26 @@ proptest! {
 
 mod files;
 mod rejects;
+
+proptest! {
+    /// Two versions are compared as by a map.
+    #[test]
+    fn changes_are_those_of_a_map(before in prop::collection::btree_map(0u8..30, 0u8..3, 1..25), after in prop::collection::btree_map(0u8..30, 0u8..3, 1..25)) {
+        use crate::dataset::changes::{Changes, changes};
+        let schema = Schema::parse(br#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:test:keyed",
+            "x-version": "1.0.0", "type": "object", "properties": {"id": {"type": "integer"}, "v": {"type": "integer"}}}"#).unwrap();
+        let sealed = |records: &std::collections::BTreeMap<u8, u8>| {
+            let text: String = records.iter().map(|(id, v)| format!("{{\"id\":{id},\"v\":{v}}}\n")).collect();
+            let (sealed, manifest) = seal(text.as_bytes(), Form::Ndjson, &schema).unwrap();
+            Package::open(Cursor::new(sealed), &key(), &manifest).unwrap()
+        };
+        let found = changes((4, &mut sealed(&before)), &mut sealed(&after), &["id".into()], &in_memory).unwrap();
+        let count = |test: &dyn Fn(&u8, &u8) -> bool, of: &std::collections::BTreeMap<u8, u8>| of.iter().filter(|(id, v)| test(id, v)).count() as u64;
+        prop_assert_eq!(found, Changes {
+            since: 4,
+            added: count(&|id, _| !before.contains_key(id), &after),
+            removed: count(&|id, _| !after.contains_key(id), &before),
+            changed: count(&|id, v| before.get(id).is_some_and(|old| old != v), &after),
+        });
+    }
+}

@@ -12,6 +12,7 @@ use crate::core::json as canonical;
 use crate::core::limits;
 use crate::core::random;
 use crate::dataset::assemble::{self, Assembled, Decoded};
+use crate::dataset::changes::Changes;
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data, is_too_dense,
@@ -92,6 +93,9 @@ pub struct Published {
     /// Whether the dataset had this content and description already: then there is no new version.
     #[serde(default)]
     pub unchanged: bool,
+    /// What is otherwise than in the version before, if the schema has a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// What may be a mistake: terms of the policy that nobody meets at present, a deprecated schema.
     #[serde(default)]
     pub remarks: Vec<String>,
@@ -208,13 +212,14 @@ impl Publishing {
         let once = once.map(|once| once.with_records(hashing));
         let once = once.as_ref();
 
+        let keys = compiled.schema.key().to_vec();
         let mut manifest = self.manifest(&compiled, &dataset, version, (format, digest), &assembled, &policy);
         manifest.provenance.mapping = mapping;
         manifest.quality = Quality { skipped: publication.skipped, fields: assembled.quality.clone() };
         let signed = document::sign(manifest.clone(), &self.node.document_key());
         let cell = format!("{dataset}/{version}");
         let cell = Cell { table: "version", row: &cell, column: "key" };
-        let row = VersionRow {
+        let mut row = VersionRow {
             dataset: dataset.clone(),
             version,
             title: publication.title,
@@ -235,7 +240,7 @@ impl Publishing {
             quality: signed.body().quality.clone(),
             withdrawn: None,
         };
-        let published = Published {
+        let mut published = Published {
             dataset,
             version,
             records: assembled.records,
@@ -244,21 +249,32 @@ impl Publishing {
             manifest: signed.digest(),
             container: assembled.digest,
             unchanged: false,
+            changes: None,
             remarks: deprecation.into_iter().chain(self.remarks(&policy)).collect(),
         };
-        if let Some(newest) = newest
-            && self.is_unchanged(&newest, &row, (key, manifest)).await
-        {
-            self.remove_unused(&assembled.digest);
-            let published = Published {
-                version: newest.version,
-                sealed_bytes: newest.bytes,
-                manifest: newest.manifest_digest,
-                container: newest.blob,
-                unchanged: true,
-                ..published
-            };
-            return self.commit_unchanged(user, &newest, published, once).await;
+        let mut changes = None;
+        if let Some(newest) = newest {
+            changes = self.changes(&newest, (key.clone(), manifest.clone(), assembled.digest), keys).await;
+            if changes.is_none_or(|changes| changes.is_nothing())
+                && self.is_unchanged(&newest, &row, (key, manifest.clone())).await
+            {
+                self.remove_unused(&assembled.digest);
+                let published = Published {
+                    version: newest.version,
+                    sealed_bytes: newest.bytes,
+                    manifest: newest.manifest_digest,
+                    container: newest.blob,
+                    unchanged: true,
+                    ..published
+                };
+                return self.commit_unchanged(user, &newest, published, once).await;
+            }
+        }
+        if let Some(changes) = changes {
+            manifest.changes = Some(changes);
+            let signed = document::sign(manifest, &self.node.document_key());
+            (row.manifest, row.manifest_digest) = (signed.jws().to_owned(), signed.digest());
+            (published.manifest, published.changes) = (signed.digest(), Some(changes));
         }
         // It may have been deprecated during the upload.
         self.schemas.for_publication(&compiled.schema.digest().to_string()).await?;
@@ -399,6 +415,7 @@ impl Publishing {
             policy: policy.digest(),
             published: self.node.now(),
             quality: Quality::default(),
+            changes: None,
         }
     }
 }

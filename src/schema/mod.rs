@@ -123,6 +123,11 @@ impl Schema {
         if titles.is_empty() { self.id.clone() } else { titles.join(" / ") }
     }
 
+    /// The properties that name a record; none, if no key is stated.
+    pub fn key(&self) -> &[String] {
+        &self.key
+    }
+
     /// A property.
     pub fn property(&self, name: &str) -> &Value {
         self.value.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null)

@@ -262,6 +262,7 @@ fn manifest(a: &Park, schema: &Schema, key: &DataKey, assembled: &Assembled, pol
         policy: policy.digest(),
         published: time(0),
         quality: Default::default(),
+        changes: None,
     };
     document::sign(manifest, &a.document)
 }

@@ -112,3 +112,72 @@ async fn delivered_records_are_read_where_people_work() {
     run_a.stop();
     run_b.stop();
 }
+
+/// Each new version is requested for the same purpose and written in place of the one before; a refusal ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_versions_are_followed() {
+    let alliance = Alliance::new();
+    let [a, b] = alliance.parks(["park-a", "park-b"]);
+    let (run_a, run_b) = (a.start().await, b.start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("policy.json"), research().to_string()).unwrap();
+    let publish = async |areas: &[(&str, f64)], more: &[&str]| {
+        let record = |(area, value): &(&str, f64)| {
+            json!({"indicator": "GDP", "area": area, "period": "2024", "value": value}).to_string()
+        };
+        let (file, terms) = (path("data.ndjson"), path("policy.json"));
+        std::fs::write(&file, areas.iter().map(record).collect::<Vec<_>>().join("\n")).unwrap();
+        let schema = "urn:crosspark:schema:economic-indicator";
+        let args = ["publish", text(&file), "--schema", schema, "--policy", text(&terms), "--title", "GDP"];
+        at(&a, "publisher", &[&args[..], more].concat()).await.unwrap()
+    };
+    let published = publish(&[("CHN", 1.0), ("DEU", 2.0), ("FRA", 3.0)], &[]).await;
+    assert_eq!(published.get("changes"), None);
+    let dataset = dataset_of(&published).to_owned();
+    let view = b.request(&a, &dataset, "research").await;
+    let (token, out) = (b.token_of("requester").await, path("gdp.csv"));
+    let request = view["id"].as_str().unwrap();
+    let begin = || {
+        let args =
+            ["fetch", request, "--follow", "--every", "1", "--out", text(&out), "--node", &b.management, "--json"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crosspark"));
+        command.args(args).env("CROSSPARK_TOKEN", &token);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let lines = async |count: usize| {
+        for _ in 0..300 {
+            let text = std::fs::read_to_string(&out).unwrap_or_default();
+            if text.lines().count() == count {
+                return text;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("no file with {count} lines")
+    };
+    let mut following = begin();
+    assert!(lines(4).await.contains("FRA"));
+    let published = publish(&[("CHN", 1.5), ("DEU", 2.0), ("ITA", 4.0), ("JPN", 5.0)], &["--dataset", &dataset]).await;
+    assert_eq!(published["changes"], json!({"since": 1, "added": 2, "removed": 1, "changed": 1}));
+    let text = lines(5).await;
+    assert!(text.contains("ITA") && !text.contains("FRA"), "{text}");
+    following.kill().unwrap();
+    following.wait().unwrap();
+
+    // It begins with the newest version that was delivered, without another release, and goes on.
+    std::fs::remove_file(&out).unwrap();
+    let released = || a.entries();
+    let before = released().await.iter().filter(|entry| entry["kind"] == "key-released").count();
+    assert!(before >= 2, "each version has a release of its own");
+    let following = begin();
+    lines(5).await;
+    assert_eq!(released().await.iter().filter(|entry| entry["kind"] == "key-released").count(), before);
+    // A version whose policy permits another purpose only ends it; the file stays.
+    std::fs::write(path("policy.json"), policy(&[("purpose", "eq", json!("planning"))]).to_string()).unwrap();
+    publish(&[("CHN", 9.0)], &["--dataset", &dataset]).await;
+    let ended = following.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(3), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(lines(5).await.contains("ITA"));
+    run_a.stop();
+    run_b.stop();
+}

@@ -186,6 +186,7 @@ async fn records(
         ("read at", app.services.node.now().to_string()),
     ];
     origin.extend(of_request.map(|(name, value)| (name.to_owned(), value)));
+    let changes = manifest.body().changes.and_then(|changes| HeaderValue::from_str(&changes.in_words()).ok());
     let skip_empty = query.skip_empty == Some(Flag::True);
     let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
     tokio::task::spawn_blocking(move || {
@@ -210,6 +211,9 @@ async fn records(
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     if let Some(count) = count {
         response.headers_mut().insert(HeaderName::from_static("crosspark-records"), count.into());
+    }
+    if let Some(changes) = changes {
+        response.headers_mut().insert(HeaderName::from_static("crosspark-changes"), changes);
     }
     Ok(Body::of(response))
 }

@@ -64,6 +64,8 @@ pub fn add(routes: Routes) -> Routes {
 struct CatalogQuery {
     /// The peer.
     peer: ParticipantId,
+    /// Only this dataset.
+    dataset: Option<DatasetId>,
 }
 
 /// What a peer offers to this node.
@@ -80,7 +82,11 @@ struct PeerCatalog {
 }
 
 async fn catalog(State(app): State<App>, Query(query): Query<CatalogQuery>) -> Result<Json<PeerCatalog>, Problem> {
-    let (datasets, unreadable) = app.services.discovery.peer_catalog(&query.peer).await?;
+    let discovery = &app.services.discovery;
+    let (datasets, unreadable) = match &query.dataset {
+        Some(dataset) => (vec![discovery.peer_dataset(&query.peer, dataset).await?], 0),
+        None => discovery.peer_catalog(&query.peer).await?,
+    };
     Ok(Json(PeerCatalog { participant: query.peer, datasets, unreadable }))
 }
 
