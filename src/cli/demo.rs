@@ -4,7 +4,7 @@ mod park;
 mod story;
 
 use super::outcome::{Outcome, exit};
-use super::{audit, fetch, output, publish, request};
+use super::{audit, download, output, publish, request};
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::Text;
 use crate::core::json;
@@ -212,7 +212,8 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let out = folder.join("compute-resources.ndjson");
     let verified = view.stage == RequestStage::Verified;
     if verified {
-        fetch::fetch(&vr.requester()?, &view.id, (export::Format::Ndjson, &fetch::ChoiceArgs::default()), &out).await?;
+        download::fetch(&vr.requester()?, &view.id, (export::Format::Ndjson, &download::ChoiceArgs::default()), &out)
+            .await?;
     }
     story.timing_since("request_to_file_ms", begun);
     let reason = view.reason.clone().unwrap_or_default();
@@ -226,7 +227,8 @@ async fn deliver(folder: &Path, story: &mut Story, ai: &Park, vr: &Park) -> anyh
     let out = folder.join("from-vr.csv");
     let verified = view.stage == RequestStage::Verified;
     if verified {
-        fetch::fetch(&ai.requester()?, &view.id, (export::Format::Csv, &fetch::ChoiceArgs::default()), &out).await?;
+        download::fetch(&ai.requester()?, &view.id, (export::Format::Csv, &download::ChoiceArgs::default()), &out)
+            .await?;
     }
     story.timing("other_way_ms");
     let detail = format!("{} {}", view.records.unwrap_or(0), story.words(("records as CSV", "条记录，CSV 格式")));

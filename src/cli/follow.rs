@@ -1,7 +1,7 @@
 //! `crosspark fetch --follow`: each new version of a dataset, as it is published.
 
 use super::api::{Api, ApiError};
-use super::fetch::{ChoiceArgs, fetch};
+use super::download::{ChoiceArgs, fetch};
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
 use super::request;

@@ -14,6 +14,7 @@ mod clock;
 mod connector;
 mod demo;
 mod doctor;
+mod download;
 mod fetch;
 mod files;
 mod follow;

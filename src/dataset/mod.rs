@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod changes;
+pub mod compare;
 pub mod container;
 pub mod frame;
 pub mod manifest;

@@ -158,8 +158,7 @@ fn text_cell(xml: &mut String, text: &str, style: u32) -> io::Result<()> {
         ));
     }
     let _ = write!(xml, "<c s=\"{style}\" t=\"inlineStr\"><is><t xml:space=\"preserve\">");
-    let mut rest = text.char_indices();
-    while let Some((at, c)) = rest.next() {
+    for (at, c) in text.char_indices() {
         match c {
             '<' => xml.push_str("&lt;"),
             '>' => xml.push_str("&gt;"),

@@ -422,7 +422,7 @@ proptest! {
     /// Two versions are compared as by a map.
     #[test]
     fn changes_are_those_of_a_map(before in prop::collection::btree_map(0u8..30, 0u8..3, 1..25), after in prop::collection::btree_map(0u8..30, 0u8..3, 1..25)) {
-        use crate::dataset::changes::{Changes, changes};
+        use crate::dataset::{changes::Changes, compare::compare};
         let schema = Schema::parse(br#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:test:keyed",
             "x-version": "1.0.0", "type": "object", "properties": {"id": {"type": "integer"}, "v": {"type": "integer"}}}"#).unwrap();
         let sealed = |records: &std::collections::BTreeMap<u8, u8>| {
@@ -430,7 +430,7 @@ proptest! {
             let (sealed, manifest) = seal(text.as_bytes(), Form::Ndjson, &schema).unwrap();
             Package::open(Cursor::new(sealed), &key(), &manifest).unwrap()
         };
-        let found = changes((4, &mut sealed(&before)), &mut sealed(&after), &["id".into()], &in_memory).unwrap();
+        let found = compare((4, &mut sealed(&before)), &mut sealed(&after), &["id".into()], &in_memory).unwrap();
         let count = |test: &dyn Fn(&u8, &u8) -> bool, of: &std::collections::BTreeMap<u8, u8>| of.iter().filter(|(id, v)| test(id, v)).count() as u64;
         prop_assert_eq!(found, Changes {
             since: 4,

@@ -6,7 +6,8 @@ use crate::core::digest::Digest;
 use crate::core::digest::KeyedHasher;
 use crate::core::json;
 use crate::dataset::assemble::PLAINTEXT_LABEL;
-use crate::dataset::changes::{Changes, changes};
+use crate::dataset::changes::Changes;
+use crate::dataset::compare::compare;
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::{OpenError, Package};
@@ -67,7 +68,7 @@ impl Publishing {
             };
             let (mut before, mut after) = (open(&old, &other, &before)?, open(&blob, &key, &manifest)?);
             let scratch = || Ok(Box::new(published.scratch()?) as Box<dyn Temporary>);
-            changes((since, &mut before), &mut after, &names, &scratch)
+            compare((since, &mut before), &mut after, &names, &scratch)
         });
         let counted =
             counted.await.map_err(|error| error.to_string()).and_then(|counted| counted.map_err(|e| e.to_string()));
