@@ -96,11 +96,14 @@ impl<M: Media> OperationOutput for Body<M> {
     type Inner = String;
 
     fn operation_response(_: &mut GenContext, _: &mut Operation) -> Option<ApiResponse> {
-        let json_schema = json_schema!({"type": "string"});
-        let schema = Some(SchemaObject { json_schema, example: None, external_docs: None });
         let media = |kind: &&str| {
             let kind = kind.split(';').next().unwrap_or_default().to_owned();
-            (kind, MediaType { schema: schema.clone(), ..MediaType::default() })
+            let json_schema = match kind.as_str() {
+                "application/json" => json_schema!({"type": "array"}),
+                _ => json_schema!({"type": "string"}),
+            };
+            let schema = Some(SchemaObject { json_schema, example: None, external_docs: None });
+            (kind, MediaType { schema, ..MediaType::default() })
         };
         let content = M::TYPES.iter().map(media).collect();
         Some(ApiResponse { description: "OK".into(), content, ..ApiResponse::default() })

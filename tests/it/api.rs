@@ -36,7 +36,7 @@ async fn conforms(document: &Value, method: &str, template: &str, response: Resp
     let kind = kind.unwrap_or_else(|| panic!("{method} {template}: {status} without content type"));
     let found = contents.iter().find(|(documented, _)| kind.starts_with(documented.as_str()));
     let (kind, content) = found.unwrap_or_else(|| panic!("{method} {template}: {status} is {kind}"));
-    if !kind.ends_with("json") {
+    if !kind.ends_with("json") || kind.ends_with("ndjson") {
         return text.into();
     }
     let mut schema = content["schema"].clone();
@@ -78,6 +78,7 @@ async fn answers_are_what_the_document_says() {
     let id = end["id"].as_str().unwrap();
     let catalog = format!("/v1/catalog?peer={}", a.id);
     let (one, data) = (format!("/v1/requests/{id}"), format!("/v1/requests/{id}/data?format=csv"));
+    let latest = |format: &str| format!("/v1/datasets/{}/latest.{format}?limit=2", dataset_of(&published));
     let mut seen = Vec::new();
     for (park, role, path, template) in [
         (&b, "admin", "/healthz", "/healthz"),
@@ -101,6 +102,11 @@ async fn answers_are_what_the_document_says() {
         (&b, "requester", "/v1/requests", "/v1/requests"),
         (&b, "requester", &one, "/v1/requests/{id}"),
         (&b, "requester", &data, "/v1/requests/{id}/data"),
+        (&b, "requester", &latest("ndjson"), "/v1/datasets/{id}/latest.ndjson"),
+        (&b, "requester", &latest("csv"), "/v1/datasets/{id}/latest.csv"),
+        (&b, "requester", &latest("json"), "/v1/datasets/{id}/latest.json"),
+        (&b, "requester", &latest("xlsx"), "/v1/datasets/{id}/latest.xlsx"),
+        (&b, "requester", &latest("parquet"), "/v1/datasets/{id}/latest.parquet"),
         (&b, "auditor", "/v1/audit/entries?limit=1000", "/v1/audit/entries"),
         (&b, "auditor", "/v1/audit/checkpoint", "/v1/audit/checkpoint"),
     ] {

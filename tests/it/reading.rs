@@ -81,8 +81,9 @@ async fn delivered_records_are_read_where_people_work() {
     let latest = format!("/v1/datasets/{}/latest.json", dataset);
     let (status, rows) = b.call("GET", &latest, &token, None).await;
     assert_eq!((status, rows.as_array().unwrap().len()), (200, 2), "the newest version: {rows}");
-    let opened = async || b.entries().await.iter().filter(|entry| entry["kind"] == "dataset-opened").count();
+    let opened = async || b.entries().await.iter().filter(|entry| entry["entry"]["kind"] == "dataset.opened").count();
     let before = opened().await;
+    assert!(before >= 7, "each reading is an entry");
     for (query, status) in [("?columns=nothing", 400), ("?where=count", 400), ("?limit=x", 400), ("?format=csv", 400)] {
         let (found, answer) = b.call("GET", &format!("{latest}{query}"), &token, None).await;
         assert_eq!(found, status, "{query}: {answer}");
@@ -167,11 +168,11 @@ async fn new_versions_are_followed() {
     // It begins with the newest version that was delivered, without another release, and goes on.
     std::fs::remove_file(&out).unwrap();
     let released = || a.entries();
-    let before = released().await.iter().filter(|entry| entry["kind"] == "key-released").count();
+    let before = released().await.iter().filter(|entry| entry["entry"]["kind"] == "key.released").count();
     assert!(before >= 2, "each version has a release of its own");
     let following = begin();
     lines(5).await;
-    assert_eq!(released().await.iter().filter(|entry| entry["kind"] == "key-released").count(), before);
+    assert_eq!(released().await.iter().filter(|entry| entry["entry"]["kind"] == "key.released").count(), before);
     // A version whose policy permits another purpose only ends it; the file stays.
     std::fs::write(path("policy.json"), policy(&[("purpose", "eq", json!("planning"))]).to_string()).unwrap();
     publish(&[("CHN", 9.0)], &["--dataset", &dataset]).await;
