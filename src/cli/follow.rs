@@ -6,6 +6,7 @@ use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
 use super::request;
 use crate::contracts::{RequestStage, RequestView};
+use crate::core::digest::Digest;
 use crate::core::id::ProcessId;
 use crate::core::json;
 use crate::export::Format;
@@ -32,7 +33,14 @@ pub async fn run(
     let mut written = None;
     loop {
         if written.as_ref() != Some(&newest.id) {
-            let (records, bytes) = fetch(api, &newest.id, format, out).await?;
+            let (records, bytes) = match fetch(api, &newest.id, format, out).await {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    retried(error)?;
+                    tokio::time::sleep(every).await;
+                    continue;
+                }
+            };
             written = Some(newest.id.clone());
             let version = newest.version.unwrap_or_default();
             if as_json {
@@ -56,11 +64,19 @@ pub async fn run(
                 );
                 return Ok(ExitCode::from(exit::REFUSED));
             }
-            // A park or node that cannot be reached now can be later; a refusal stays one.
-            Err(error) => match error.downcast_ref::<ApiError>() {
-                Some(refused) if refused.status < 500 && refused.status != 429 => return Err(error),
-                _ => note!("{error:#}; trying again"),
-            },
+            Err(error) => retried(error)?,
+        }
+    }
+}
+
+/// Tells an error after which it is tried again: a park or node that cannot be reached now can be later. A refusal stays
+/// one.
+fn retried(error: anyhow::Error) -> anyhow::Result<()> {
+    match error.downcast_ref::<ApiError>() {
+        Some(refused) if refused.status < 500 && refused.status != 429 => Err(error),
+        _ => {
+            note!("{error:#}; trying again");
+            Ok(())
         }
     }
 }
@@ -85,9 +101,15 @@ async fn next(api: &Api, newest: &RequestView) -> anyhow::Result<Option<RequestV
         .finish();
     let found = api.get(&format!("/v1/catalog?{query}")).await?;
     let version = output::list(&found, "datasets").first().and_then(|offered| offered["version"].as_u64());
-    if version <= newest.version {
+    let (Some(version), Some(known)) = (version, newest.version) else {
+        anyhow::bail!("{dataset} has no versions that could be followed");
+    };
+    if version <= known {
         return Ok(None);
     }
-    let view = request::create(api, &newest.provider, &newest.dataset, &newest.purpose).await?;
+    // The same version is requested once, also if the answer is lost.
+    let asked = Digest::labelled("crosspark/follow/v1", &[dataset.as_bytes(), newest.purpose.as_str().as_bytes()]);
+    let once = format!("follow-{version}-{asked}");
+    let view = request::create_once(api, (&newest.provider, &newest.dataset, &newest.purpose), Some(&once)).await?;
     request::wait(api, view, DELIVERY_TIME_MAX).await.map(Some)
 }

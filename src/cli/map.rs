@@ -90,6 +90,10 @@ impl Suggest {
         let name = self.mapped.name();
         let schema = validate::schema(&self.mapped.schema)?;
         let local = self.mapped.reading.look_at(&self.mapped.file, None)?;
+        anyhow::ensure!(
+            local.mapping.is_none(),
+            "map suggest proposes a mapping; map check tries the one in --mapping"
+        );
         let file = File::open(&local.path).with_context(|| name.clone())?;
         let text = local.text(BufReader::new(file)).with_context(|| name.clone())?;
         let columns = columns(text, self.records).with_context(|| name.clone())?;
@@ -130,7 +134,8 @@ impl Check {
         } else {
             shown.iter().for_each(|record| print(record, &mapping));
             if !unread.is_empty() {
-                say!("Columns that are not read: {}.", unread.join(", "));
+                let besides = if mapping.programs().is_empty() { "" } else { ", unless a jq program reads them" };
+                say!("Columns that are not read{besides}: {}.", unread.join(", "));
             }
             let empty: Vec<&str> = schema
                 .columns()
@@ -223,7 +228,8 @@ impl Run {
             _ => {}
         }
         if invalid > 0 {
-            note!("error: {invalid} records are invalid under {} and were not printed", schema.id());
+            let records = output::count(invalid, "record is", "records are");
+            note!("error: {records} invalid under {} and not printed", schema.id());
         }
         Ok(ExitCode::from(if invalid == 0 { 0 } else { exit::REFUSED }))
     }

@@ -7,6 +7,7 @@ use crate::contracts::{RequestStage, RequestView};
 use crate::core::id::{DatasetId, ParticipantId, ProcessId, Text};
 use crate::core::json;
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -107,8 +108,19 @@ pub async fn create(
     dataset: &DatasetId,
     purpose: &Text,
 ) -> anyhow::Result<RequestView> {
+    create_once(api, (provider, dataset, purpose), None).await
+}
+
+/// Likewise; a request with the same idempotency key is made once.
+pub async fn create_once(
+    api: &Api,
+    (provider, dataset, purpose): (&ParticipantId, &DatasetId, &Text),
+    once: Option<&str>,
+) -> anyhow::Result<RequestView> {
     let body = json!({"provider": provider, "dataset": dataset, "purpose": purpose});
-    Ok(serde_json::from_value(api.post("/v1/requests", &body).await?)?)
+    let request = api.request(Method::POST, "/v1/requests").json(&body);
+    let request = once.into_iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+    Ok(json::read(&api.send(request).await?.bytes().await?)?)
 }
 
 /// State of a request, after its next change or `wait_seconds`.

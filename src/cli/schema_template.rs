@@ -30,6 +30,9 @@ const HEADER: u32 = 1;
 /// Excel's limit for a list of values in a drop-down; longer ones are on a sheet of their own.
 const LIST_CHARS_MAX: usize = 255;
 
+/// Characters of help in a cell.
+const HELP_CHARS_MAX: usize = 1_000;
+
 /// A property as a column of the workbook.
 struct Column<'a> {
     schema: &'a Schema,
@@ -67,7 +70,10 @@ fn workbook(schema: &Schema, language: Language) -> Result<Vec<u8>, XlsxError> {
         sheet.set_column_format(at, &column.format())?;
         let Some(values) = column.values() else { continue };
         let list = match values.iter().map(|value| value.len() + 1).sum::<usize>() {
-            0..=LIST_CHARS_MAX => DataValidation::new().allow_list_strings(&values)?,
+            // A comma divides a list in place.
+            0..=LIST_CHARS_MAX if values.iter().all(|value| !value.contains(',')) => {
+                DataValidation::new().allow_list_strings(&values)?
+            }
             _ => {
                 let place = long.len() as u16;
                 let letter = rust_xlsxwriter::utility::column_number_to_name(place);
@@ -146,18 +152,22 @@ impl<'a> Column<'a> {
         if let Some(unit) = self.keyword("x-unit").and_then(Value::as_str).filter(|unit| *unit != "1") {
             parts.push(if chinese { format!("单位：{unit}。") } else { format!("Unit: {unit}.") });
         }
+        if self.kind == ColumnType::Nested && self.example().is_none() {
+            parts
+                .push(if chinese { "写成 JSON，如 [\"a\",\"b\"]。" } else { "In JSON, such as [\"a\",\"b\"]." }.into());
+        }
         let example = self.example().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         if let Some(example) = example.filter(|example| self.values().is_none() && *example != self.header) {
             parts.push(if chinese { format!("例：{example}") } else { format!("Such as {example}") });
         }
         parts.retain(|part| !part.is_empty());
-        parts.join(" ")
+        parts.join(" ").chars().take(HELP_CHARS_MAX).collect()
     }
 
     /// The values of a drop-down.
     fn values(&self) -> Option<Vec<String>> {
         match (self.kind, self.keyword("enum")) {
-            (_, Some(Value::Array(values))) => Some(
+            (_, Some(Value::Array(values))) if !values.is_empty() => Some(
                 values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect(),
             ),
             (ColumnType::Boolean, _) => Some(vec!["TRUE".into(), "FALSE".into()]),

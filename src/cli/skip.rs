@@ -41,8 +41,12 @@ pub fn divide_file(local: &Local, schema: &Schema, rejects: &Path) -> anyhow::Re
         0 => divide(local.text(source)?, &rejected, to, io::sink()),
         _ => {
             let left_out = File::options().write(true).create_new(true).open(rejects);
-            let left_out =
-                left_out.with_context(|| format!("{}: give another name with --rejects", rejects.display()))?;
+            let left_out = left_out.with_context(|| {
+                format!(
+                    "{} cannot be made, and nothing was published; remove it or give another name with --rejects",
+                    rejects.display()
+                )
+            })?;
             let divided = local.text(source).and_then(|text| divide(text, &rejected, to, BufWriter::new(left_out)));
             if divided.is_err() {
                 std::fs::remove_file(rejects).with_context(|| rejects.display().to_string())?;

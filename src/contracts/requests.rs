@@ -377,9 +377,17 @@ impl Requests {
             looked_at += page.len();
             for negotiation in page.into_iter().filter(|negotiation| negotiation.subject.dataset == *dataset) {
                 let view = self.view_of(negotiation).await?;
+                if view.stage != RequestStage::Verified {
+                    continue;
+                }
+                // Another park could give its data the same id.
+                if best.as_ref().is_some_and(|best| best.provider != view.provider) {
+                    let reason = format!("several parks delivered a dataset {dataset}; read it by its request");
+                    return Err(Error::invalid("provider", reason));
+                }
                 let newer =
                     best.as_ref().is_none_or(|best| (view.version, view.started) > (best.version, best.started));
-                if view.stage == RequestStage::Verified && newer {
+                if newer {
                     best = Some(view);
                 }
             }

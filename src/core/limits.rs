@@ -74,6 +74,20 @@ pub const JQ_SECONDS_MAX: u64 = 2;
 pub const JQ_MEMORY_BYTES_MAX: u64 = 512 * MIB as u64;
 /// Records after whose jq programs had to be stopped no more are run.
 pub const JQ_PROCESSES_ENDED_MAX: usize = 3;
+/// Columns, members and pointers that the rules of a mapping read together.
+pub const MAPPING_SOURCES_MAX: usize = 1_000;
+/// Columns that one rule reads.
+pub const RULE_COLUMNS_MAX: usize = 64;
+/// Formats of dates in one rule.
+pub const RULE_DATES_MAX: usize = 16;
+/// Units, or markers of missing values, in one rule.
+pub const RULE_UNITS_MAX: usize = 64;
+/// Text that a mapping makes of one chunk of a file, which is held until it is compressed.
+pub const MAPPED_CHUNK_BYTES_MAX: usize = 64 * MIB;
+/// Processor time of the jq programs of one process, besides [`JQ_MS_PER_RECORD`].
+pub const JQ_SECONDS_TOTAL_MAX: u64 = 10;
+/// Processor time of the jq programs of one process for each record that it has got, milliseconds.
+pub const JQ_MS_PER_RECORD: u64 = 1;
 /// Length of a jq program in a mapping.
 pub const JQ_PROGRAM_BYTES_MAX: usize = 4 * KIB;
 /// The last line or row in which the header of a table may be.

@@ -43,6 +43,9 @@ impl Column {
         if names.is_empty() {
             return Ok(all.into_iter().map(|(name, kind)| column(name, kind)).collect());
         }
+        if let Some((_, repeated)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            return Err(format!("the column `{repeated}` is chosen twice"));
+        }
         let find = |name: &String| {
             let found = all.iter().find(|(known, _)| known == name);
             found.map(|(name, kind)| column(name, *kind)).ok_or_else(|| unknown(schema, name))
@@ -54,6 +57,17 @@ impl Column {
         match record.members().find(|(name, _)| *name == self.name) {
             None => Cell::Nothing,
             Some((_, value)) => Cell::of(value),
+        }
+    }
+
+    /// Fails if a record has a property that is no column, because the schema does not name it.
+    pub(super) fn ensure_all(columns: &[Self], tape: &Tape) -> Result<(), String> {
+        let other = |(name, _): &(&str, Node<'_>)| columns.iter().all(|column| column.name != *name);
+        match tape.root().members().find(other) {
+            None => Ok(()),
+            Some((name, _)) => Err(format!(
+                "it has `{name}`, which the schema does not name, so that a table has no column for it; choose columns, or write NDJSON or JSON"
+            )),
         }
     }
 

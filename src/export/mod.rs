@@ -100,6 +100,8 @@ impl Choice {
 pub struct Export<'a> {
     writer: Box<dyn RecordWriter + Send + 'a>,
     rows: Rows,
+    /// The columns outside of which no record may have anything.
+    named: Option<Vec<Column>>,
     tape: Tape,
     records: u64,
 }
@@ -115,6 +117,8 @@ impl<'a> Export<'a> {
     ) -> io::Result<Self> {
         let Choice { columns, mut rows, mark, raw } = choice;
         let selected = !columns.is_empty();
+        let is_table = matches!(format, Format::Csv | Format::Xlsx | Format::Parquet);
+        let named = if is_table && !selected { Some(Column::of(schema, &[]).map_err(wrong)?) } else { None };
         let columns = Column::of(schema, &columns).map_err(wrong)?;
         rows.resolve(schema).map_err(wrong)?;
         let writer: Box<dyn RecordWriter + Send + 'a> = match format {
@@ -125,7 +129,7 @@ impl<'a> Export<'a> {
             Format::Parquet => Box::new(parquet::File::begin(out, columns)?),
         };
         // What was accepted once is read without being checked for what a double keeps.
-        Ok(Self { writer, rows, tape: Tape::of_doubles(), records: 0 })
+        Ok(Self { writer, rows, named, tape: Tape::of_doubles(), records: 0 })
     }
 
     /// Writes the records of a part of the canonical text.
@@ -134,9 +138,9 @@ impl<'a> Export<'a> {
             self.tape.parse(line).map_err(wrong)?;
             if self.rows.has(&self.tape) {
                 self.records += 1;
-                self.writer
-                    .record(&self.tape)
-                    .map_err(|error| io::Error::new(error.kind(), format!("record {}: {error}", self.records)))?;
+                let named = self.named.as_deref().map_or(Ok(()), |named| Column::ensure_all(named, &self.tape));
+                let written = named.map_err(wrong).and_then(|()| self.writer.record(&self.tape));
+                written.map_err(|error| io::Error::new(error.kind(), format!("record {}: {error}", self.records)))?;
             }
         }
         Ok(())

@@ -1,9 +1,10 @@
 //! Which records are written: conditions such as `area=CHN and period>=2015`.
 
 use super::cells::{Cell, Column, Holds, unknown};
-use crate::core::json::Tape;
+use crate::core::json::{Tape, number};
 use crate::core::limits;
 use crate::schema::Schema;
+use jiff::Timestamp;
 use std::cmp::Ordering;
 use std::str::FromStr;
 
@@ -16,8 +17,17 @@ struct Condition {
     property: String,
     operator: Operator,
     value: String,
-    /// The value as a number, if the property holds numbers.
-    number: Option<f64>,
+    /// The value as the property's values are compared, if not as a text.
+    than: Than,
+}
+
+/// With what a value is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+enum Than {
+    #[default]
+    Text,
+    Number(f64),
+    Instant(Timestamp),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +85,20 @@ fn condition(text: &str) -> Result<(Condition, &str), String> {
         let after = after.strip_prefix("and ").or_else(|| after.is_empty().then_some(after)).ok_or_else(shape)?;
         (value, after)
     } else {
-        let (value, after) = rest.split_once(" and ").unwrap_or((rest, ""));
+        // Whatever the case of the word.
+        let and = rest.to_ascii_lowercase().find(" and ");
+        let (value, after) = and.map_or((rest, ""), |at| (&rest[..at], &rest[at + 5..]));
+        // As other languages write them: here, it would be a part of the value.
+        if value.starts_with(['=', '<', '>', '~', '\'']) {
+            return Err(format!("`{value}` in `{text}`: write one of = != < <= > >= ~, and quotes as in name=\"=1\""));
+        }
+        if value.to_ascii_lowercase().contains(" or ") {
+            return Err(format!("`{text}`: conditions are joined with and, not with or; a text with or needs quotes"));
+        }
         (value.trim().to_owned(), after)
     };
     let property = property.trim().to_owned();
-    Ok((Condition { property, operator: *operator, value, number: None }, after.trim_start()))
+    Ok((Condition { property, operator: *operator, value, than: Than::Text }, after.trim_start()))
 }
 
 impl Rows {
@@ -95,12 +114,22 @@ impl Rows {
             let kind = kinds.iter().find(|(name, _)| *name == condition.property).map(|(_, kind)| *kind);
             let kind = kind.ok_or_else(|| unknown(schema, &condition.property))?;
             let holds = Holds::of(schema, &condition.property, kind);
-            if matches!(holds, Holds::Whole | Holds::Number) && condition.operator != Operator::Contains {
-                let number = condition.value.parse().ok().filter(|number: &f64| number.is_finite());
-                let (property, value) = (&condition.property, &condition.value);
-                condition.number =
-                    Some(number.ok_or_else(|| format!("{property} holds numbers, and `{value}` is none"))?);
-            }
+            let (property, value) = (&condition.property, &condition.value);
+            condition.than = match holds {
+                _ if condition.operator == Operator::Contains => Than::Text,
+                Holds::Whole | Holds::Number => {
+                    let lexeme = number::scan(value.as_bytes(), 0).is_ok_and(|end| end == value.len());
+                    let exact = lexeme && number::canonical(value).is_ok();
+                    let parsed = value.parse().ok().filter(|_| exact);
+                    Than::Number(parsed.ok_or_else(|| format!("{property} holds numbers, and `{value}` is none"))?)
+                }
+                Holds::Time => {
+                    let wrong =
+                        || format!("{property} holds times, and `{value}` is none, such as 2024-03-05T09:00:00Z");
+                    Than::Instant(instant(value).ok_or_else(wrong)?)
+                }
+                _ => Than::Text,
+            };
         }
         Ok(())
     }
@@ -114,13 +143,20 @@ impl Rows {
     }
 }
 
+fn instant(text: &str) -> Option<Timestamp> {
+    text.to_ascii_uppercase().parse().ok()
+}
+
 impl Condition {
     fn holds(&self, cell: &Cell<'_>) -> bool {
         if matches!(cell, Cell::Nothing) {
             return self.operator == Operator::Unequal;
         }
-        let order = match (self.number, cell) {
-            (Some(number), Cell::Number(lexeme)) => lexeme.parse::<f64>().ok().and_then(|own| own.partial_cmp(&number)),
+        let order = match (self.than, cell) {
+            (Than::Number(number), Cell::Number(lexeme)) => {
+                lexeme.parse::<f64>().ok().and_then(|own| own.partial_cmp(&number))
+            }
+            (Than::Instant(other), Cell::Text(text)) => instant(text).map(|own| own.cmp(&other)),
             _ => Some(cell.text().cmp(&self.value)),
         };
         match self.operator {

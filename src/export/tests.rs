@@ -93,10 +93,24 @@ fn columns_and_rows_are_chosen() {
         ("name=\"007\" and size<0", "size,count\r\n-1e-7,\r\n"),
         ("day<2000-01-01", "size,count\r\n-1e-7,\r\n"),
         ("empty=x", "size,count\r\n"),
+        ("seen>=2024-03-05T10:07:00.25+01:00 AND seen<2024-03-05T17:07:01+08:00", "size,count\r\n1.5,3\r\n"),
+        ("seen>2024-03-05T10:07:00.25+01:00", "size,count\r\n"),
     ] {
         assert_eq!(csv(&["size", "count"], conditions).unwrap(), expected, "{conditions}");
     }
-    for conditions in ["count", "=3", "count==", "name=\"a", "name=\"a\" or x", "count=three", "nothing=3"] {
+    for conditions in [
+        "count",
+        "=3",
+        "count==",
+        "name=\"a",
+        "name=\"a\" or x",
+        "count=three",
+        "nothing=3",
+        "count==3",
+        "name='a'",
+        "count=9007199254740993",
+        "seen>2024",
+    ] {
         let refused = rows(conditions)
             .map_err(wrong)
             .and_then(|rows| written(Format::Csv, Choice { rows, ..Choice::default() }, RECORDS));

@@ -6,8 +6,8 @@ mod worker;
 pub use worker::{WORKER, work};
 
 use crate::core::limits;
-use crate::dataset::assemble::{Chunk, Decoded};
 use crate::mapping::{Answer, Mapping};
+use crate::schema::Violation;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,8 +16,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of records that are written before answers are read; a pipe holds as many.
-const BATCH_BYTES: usize = 32 * 1024;
+/// Bytes of records that are written before answers are read; every pipe holds as many, so that both sides never wait.
+const BATCH_BYTES: usize = 4 * 1024;
 
 /// What a worker says of one program and one record.
 #[derive(Serialize, Deserialize)]
@@ -53,52 +53,50 @@ impl Programs {
         Ok(Some(Self { sources, idle: Mutex::new(vec![first]), ended: AtomicUsize::new(0) }))
     }
 
-    /// The answers of all programs for each record.
-    pub fn answers(&self, records: &[Vec<u8>]) -> Vec<Vec<Answer>> {
+    /// Calls `each` with each record and the answers of all programs, in batches.
+    pub fn run(&self, records: &[Kept], each: &mut dyn FnMut(&Kept, &[Answer])) {
         let idle = || self.idle.lock().ok().and_then(|mut idle| idle.pop());
-        let mut answers: Vec<Vec<Answer>> = Vec::with_capacity(records.len());
+        let all = |why: &str| vec![Err(why.to_owned()); self.sources.len()];
         let mut worker = None;
-        while let Some(record) = records.get(answers.len()) {
+        let mut rest = records;
+        while let [first, others @ ..] = rest {
             if self.ended.load(Ordering::Relaxed) >= limits::JQ_PROCESSES_ENDED_MAX {
-                answers
-                    .push(vec![Err("is not run any more: it took too much several times".into()); self.sources.len()]);
+                each(first, &all("is not run any more: its process ended several times"));
+                rest = others;
                 continue;
             }
             let mut working = match worker.take().or_else(idle).map_or_else(|| Worker::begin(&self.sources), Ok) {
                 Ok(working) => working,
                 Err(error) => {
-                    answers.push(vec![Err(error.to_string()); self.sources.len()]);
+                    each(first, &all(&error.to_string()));
+                    rest = others;
                     continue;
                 }
             };
-            let mut bytes = record.len();
-            let more = records[answers.len() + 1..].iter().take_while(|record| {
-                bytes += record.len();
+            let mut bytes = first.text().len();
+            let more = others.iter().take_while(|record| {
+                bytes += record.text().len();
                 bytes < BATCH_BYTES
             });
-            let batch = &records[answers.len()..answers.len() + 1 + more.count()];
-            match working.ask(batch, &mut answers) {
+            let (batch, after) = rest.split_at(1 + more.count());
+            let mut answered = 0;
+            let asked = working.ask(batch, &mut |answers| {
+                each(&batch[answered], &answers);
+                answered += 1;
+            });
+            rest = after;
+            match asked {
                 Ok(()) => worker = Some(working),
                 Err(why) => {
                     self.ended.fetch_add(1, Ordering::Relaxed);
-                    answers.push(vec![Err(why); self.sources.len()]);
+                    each(&batch[answered], &all(&why));
+                    rest = &records[records.len() - after.len() - (batch.len() - answered - 1)..];
                 }
             }
         }
         if let (Some(worker), Ok(mut idle)) = (worker, self.idle.lock()) {
             idle.push(worker);
         }
-        answers
-    }
-
-    /// Records with their lines, which are mapped together.
-    pub fn records(chunk: &Chunk, decode: impl FnOnce(&Chunk, &mut dyn FnMut(Decoded<'_>))) -> Vec<Kept> {
-        let mut kept = Vec::new();
-        decode(chunk, &mut |record| {
-            let json = record.json.map(<[u8]>::to_vec);
-            kept.push(Kept { line: record.line, json, wrong: record.wrong });
-        });
-        kept
     }
 }
 
@@ -106,13 +104,21 @@ impl Programs {
 pub struct Kept {
     pub line: u64,
     pub json: Option<Vec<u8>>,
-    pub wrong: Vec<crate::schema::Violation>,
+    pub wrong: Vec<Violation>,
+}
+
+impl Kept {
+    /// What the programs read; nothing, if the record could not be read.
+    fn text(&self) -> &[u8] {
+        self.json.as_deref().unwrap_or(b"null")
+    }
 }
 
 impl Worker {
     fn begin(sources: &[String]) -> io::Result<Self> {
         let broken = || io::Error::other("the process for jq programs did not start");
-        let mut process = Command::new(std::env::current_exe()?)
+        // The program that runs, also if its file was replaced.
+        let mut process = Command::new("/proc/self/exe")
             .arg(WORKER)
             .env_clear()
             .current_dir("/")
@@ -124,7 +130,10 @@ impl Worker {
         let mut worker = Self { process, input, output: BufReader::new(output) };
         let programs = serde_json::to_vec(sources)?;
         worker.write(&[&programs])?;
-        let wrong: Vec<Option<String>> = serde_json::from_str(&worker.line()?.ok_or_else(broken)?)?;
+        let Some(answer) = worker.line()? else {
+            return Err(super::invalid(format!("compiling the jq programs {}", worker.end())));
+        };
+        let wrong: Vec<Option<String>> = serde_json::from_str(&answer)?;
         match wrong.into_iter().zip(sources).find_map(|(wrong, source)| Some((wrong?, source))) {
             Some((wrong, source)) => Err(super::invalid(format!("the jq program `{source}`: {wrong}"))),
             None => Ok(worker),
@@ -143,19 +152,19 @@ impl Worker {
     /// The next line of a bounded length; `None` if the process has ended.
     fn line(&mut self) -> io::Result<Option<String>> {
         let mut line = String::new();
-        let most = (2 * limits::RECORD_BYTES_MAX) as u64;
+        let most = (limits::RECORD_BYTES_MAX + 1024) as u64;
         io::Read::take(&mut self.output, most).read_line(&mut line)?;
         Ok(line.ends_with('\n').then_some(line))
     }
 
-    /// Adds the answers for records; fails with what ended the process before the next one.
-    fn ask(&mut self, records: &[Vec<u8>], answers: &mut Vec<Vec<Answer>>) -> Result<(), String> {
-        let lines: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    /// Calls `each` with the answers for each record; fails with what ended the process before the next one.
+    fn ask(&mut self, records: &[Kept], each: &mut dyn FnMut(Vec<Answer>)) -> Result<(), String> {
+        let lines: Vec<&[u8]> = records.iter().map(Kept::text).collect();
         let written = self.write(&lines);
         for _ in records {
             let said = self.line().ok().flatten().and_then(|line| serde_json::from_str::<Vec<Said>>(&line).ok());
             let said = said.ok_or_else(|| self.end())?;
-            answers.push(said.into_iter().map(Said::answer).collect());
+            each(said.into_iter().map(Said::answer).collect());
         }
         written.map_err(|error| error.to_string())
     }

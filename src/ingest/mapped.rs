@@ -2,10 +2,11 @@
 
 use super::decoder::TextDecoder;
 use super::invalid;
-use super::jq::Programs;
+use super::jq::{Kept, Programs};
 use crate::core::json::Tape;
+use crate::core::limits;
 use crate::dataset::assemble::{Chunk, Decoded, Decoder};
-use crate::mapping::{Answer, Mapping, Plan};
+use crate::mapping::{Answer, Mapping, Plan, RULE_MAPPING};
 use crate::schema::{Schema, Violation};
 use std::io;
 
@@ -36,6 +37,14 @@ impl MappedDecoder {
             return each(Decoded { line, json: None, wrong });
         }
         wrong.extend(self.plan.apply(work.tape.root(), &self.missing, answers, &mut work.out));
+        work.made += work.out.len();
+        if work.made > limits::MAPPED_CHUNK_BYTES_MAX {
+            let most = limits::MAPPED_CHUNK_BYTES_MAX >> 20;
+            let reason =
+                format!("the mapping makes more than {most} MiB of a part of the file; are its constants so long?");
+            wrong.push(Violation::new("", RULE_MAPPING, reason));
+            return each(Decoded { line, json: None, wrong });
+        }
         each(Decoded { line, json: Some(&work.out), wrong });
     }
 }
@@ -45,6 +54,8 @@ impl MappedDecoder {
 struct Work {
     tape: Tape,
     out: Vec<u8>,
+    /// Bytes made of the chunk.
+    made: usize,
 }
 
 impl Decoder for MappedDecoder {
@@ -53,12 +64,13 @@ impl Decoder for MappedDecoder {
         let Some(programs) = &self.programs else {
             return self.records.decode(chunk, &mut |record| self.map(record, &[], &mut work, each));
         };
-        let kept = Programs::records(chunk, |chunk, each| self.records.decode(chunk, each));
-        let texts: Vec<Vec<u8>> = kept.iter().map(|record| record.json.clone().unwrap_or(b"null".into())).collect();
-        let answers = programs.answers(&texts);
-        for (record, answers) in kept.into_iter().zip(answers) {
-            let decoded = Decoded { line: record.line, json: record.json.as_deref(), wrong: record.wrong };
-            self.map(decoded, &answers, &mut work, each);
-        }
+        let mut kept = Vec::new();
+        self.records.decode(chunk, &mut |Decoded { line, json, wrong }| {
+            kept.push(Kept { line, json: json.map(<[u8]>::to_vec), wrong });
+        });
+        programs.run(&kept, &mut |record, answers| {
+            let decoded = Decoded { line: record.line, json: record.json.as_deref(), wrong: record.wrong.clone() };
+            self.map(decoded, answers, &mut work, each);
+        });
     }
 }

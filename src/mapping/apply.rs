@@ -37,9 +37,18 @@ impl Plan {
     pub fn apply(&self, record: Node<'_>, missing: &[String], answers: &[Answer], out: &mut Vec<u8>) -> Vec<Violation> {
         let values = self.values(record);
         let (mut made, mut violations) = (Vec::with_capacity(self.fields.len()), Vec::new());
+        let mut bytes = 0;
         for field in &self.fields {
-            match field.value(&values, missing, answers) {
-                Ok(value) => made.push(value),
+            // What is beyond a record is not even made.
+            let value = match bytes > limits::RECORD_BYTES_MAX {
+                true => Err(Wrong::new("", too_long())),
+                false => field.value(&values, missing, answers),
+            };
+            match value {
+                Ok(value) => {
+                    bytes += value.as_ref().map_or(0, Vec::len);
+                    made.push(value);
+                }
                 Err(wrong) => {
                     made.push(None);
                     violations.push(field.violation(&wrong));
@@ -83,6 +92,10 @@ impl Layout {
     }
 }
 
+fn too_long() -> String {
+    format!("the mapping makes more than {} bytes of one record", limits::RECORD_BYTES_MAX)
+}
+
 /// What is wrong with a program, which has no value.
 fn of_program(problem: &str) -> Wrong {
     Wrong::new("", format!("the jq program {problem}"))
@@ -111,7 +124,7 @@ impl Field {
         let found = match &self.from {
             From::Constant => return Ok(self.rule.value.as_ref().map(json::to_canonical)),
             From::First(sources) => sources.iter().find_map(|at| self.present(values[*at]?, missing)),
-            From::Joined(parts, with) => self.joined(parts.iter().filter_map(|at| values[*at]), with, missing),
+            From::Joined(parts, with) => self.joined(parts.iter().filter_map(|at| values[*at]), with, missing)?,
             From::Program(at) => match answers.get(*at) {
                 Some(Ok(Some(text))) => {
                     tape.parse(text).map_err(|error| of_program(&error.problem))?;
@@ -142,29 +155,51 @@ impl Field {
         }
     }
 
-    fn joined<'a>(&self, parts: impl Iterator<Item = Node<'a>>, with: &str, missing: &[String]) -> Option<Found<'a>> {
-        let texts = parts.filter_map(|node| self.present(node, missing)).map(|found| found.into_text());
-        let texts: Vec<String> = texts.collect();
-        (!texts.is_empty()).then(|| Found::Text(texts.join(with).into()))
+    fn joined<'a>(
+        &self,
+        parts: impl Iterator<Item = Node<'a>>,
+        with: &str,
+        missing: &[String],
+    ) -> Result<Option<Found<'a>>, Wrong> {
+        let mut text: Option<String> = None;
+        for part in parts.filter_map(|node| self.present(node, missing)) {
+            let part = part.into_text(&self.named)?;
+            let joined = text.get_or_insert_default();
+            if !joined.is_empty() {
+                joined.push_str(with);
+            }
+            joined.push_str(&part);
+            if joined.len() > limits::RECORD_BYTES_MAX {
+                return Err(Wrong::new("", too_long()));
+            }
+        }
+        Ok(text.map(|text| Found::Text(text.into())))
     }
 
     /// The value with the type of the field; `None` if nothing is left of it.
     fn convert(&self, found: Found<'_>) -> Result<Option<Vec<u8>>, Wrong> {
         let Some(separator) = &self.rule.split else { return self.one(found, self.kind).map(Some) };
-        let text = found.into_text();
+        let text = found.into_text(&self.named)?;
         let parts = text.split(separator.as_str()).map(str::trim).filter(|part| !part.is_empty());
-        let elements = parts.map(|part| self.one(Found::Text(part.into()), self.elements));
-        let elements: Vec<Vec<u8>> = elements.collect::<Result<_, _>>()?;
+        let (mut elements, mut bytes) = (Vec::new(), 0);
+        for part in parts {
+            let element = self.one(Found::Text(part.into()), self.elements)?;
+            bytes += element.len();
+            if bytes > limits::RECORD_BYTES_MAX {
+                return Err(Wrong::new("", too_long()));
+            }
+            elements.push(element);
+        }
         // An empty list says that there are none; an empty cell does not.
         Ok((!elements.is_empty()).then(|| [b"[", elements.join(&b","[..]).as_slice(), b"]"].concat()))
     }
 
     fn one(&self, found: Found<'_>, kind: ColumnType) -> Result<Vec<u8>, Wrong> {
         if !self.rule.table.is_empty() {
-            return self.looked_up(&found.into_text());
+            return self.looked_up(&found.into_text(&self.named)?);
         }
         if let Some(dates) = &self.rule.date {
-            let text = found.into_text();
+            let text = found.into_text(&self.named)?;
             return match dates::convert(text.trim(), dates) {
                 Ok(date) => typed(&date, kind, Notation::default()).map_err(|problem| Wrong::new(&text, problem)),
                 Err(problem) => Err(Wrong::new(&text, problem)),
@@ -173,7 +208,7 @@ impl Field {
         match (found, kind) {
             (Found::Other(node), ColumnType::Number) if node.kind() == Kind::Number => self.scaled(node.text(), ""),
             (Found::Other(node), ColumnType::String) if matches!(node.kind(), Kind::Number | Kind::Boolean) => {
-                Ok(json::to_canonical(&Found::Other(node).into_text()))
+                Ok(json::to_canonical(&Found::Other(node).into_text(&self.named)?))
             }
             // Whether it is right, the schema says.
             (Found::Other(node), _) => Ok(json::to_canonical(&node.value())),
@@ -221,15 +256,23 @@ impl Field {
 }
 
 impl Found<'_> {
-    fn into_text(self) -> String {
+    /// As a text. A number must be written as its canonical form: 1.10 may be a version, and is not 1.1 then.
+    fn into_text(self, named: &str) -> Result<String, Wrong> {
         match self {
-            Self::Text(text) => text.into_owned(),
-            Self::Other(node) if node.kind() == Kind::Number => node.text().to_owned(),
+            Self::Text(text) => Ok(text.into_owned()),
+            Self::Other(node) if node.kind() == Kind::Number && !node.is_as_written() => {
+                let shown = node.text();
+                Err(Wrong::new(
+                    shown,
+                    format!("is written otherwise as a number in {named}; make it a text in the file"),
+                ))
+            }
+            Self::Other(node) if node.kind() == Kind::Number => Ok(node.text().to_owned()),
             Self::Other(node) => match node.value() {
                 Value::Array(list) if list.iter().all(Value::is_string) => {
-                    list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+                    Ok(list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
                 }
-                value => value.to_string(),
+                value => Ok(value.to_string()),
             },
         }
     }

@@ -1,5 +1,6 @@
 //! Dates and times as people write them.
 
+use crate::core::limits;
 use jiff::civil;
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use serde::Serialize;
@@ -28,8 +29,8 @@ enum Precision {
 
 /// Fails, saying what is wrong, unless dates can be read like this.
 pub(super) fn check(dates: &Dates) -> Result<(), String> {
-    if dates.formats.is_empty() {
-        return Err("date needs at least one format".into());
+    if dates.formats.is_empty() || dates.formats.len() > limits::RULE_DATES_MAX {
+        return Err(format!("date needs 1 to {} formats", limits::RULE_DATES_MAX));
     }
     let zone = dates.zone.as_deref();
     if let Some(zone) = zone.filter(|zone| offset(zone).is_none()) {
@@ -37,7 +38,7 @@ pub(super) fn check(dates: &Dates) -> Result<(), String> {
     }
     for format in &dates.formats {
         let precision = precision(format)
-            .ok_or_else(|| format!("`{format}` has no year; write a format such as %Y-%m-%d or %Y年%m月%d日"))?;
+            .ok_or_else(|| format!("`{format}` has no year, or a part that is not read; write a format such as %Y-%m-%d, %Y年%m月%d日 or %d/%m/%Y %I:%M %p"))?;
         // What it writes must be what it reads: this finds directives that do not exist.
         let sample = BrokenDownTime::from(&sample());
         let written = sample.to_string(format).map_err(|error| format!("`{format}`: {error}"))?;
@@ -62,7 +63,16 @@ pub(super) fn convert(text: &str, dates: &Dates) -> Result<String, String> {
 
 fn read(text: &str, format: &str, precision: Precision, dates: &Dates) -> Result<String, String> {
     let wrong = |error: jiff::Error| error.to_string();
-    let mut parsed = strtime::parse(format, text).map_err(wrong)?;
+    // An offset as others write it, too: +0100, +01:00, Z.
+    let offsets = ["%z", "%:z", "Z"].map(|offset| format.replace("%z", offset));
+    let zulu = |form: &String| form.contains('Z') && !format.contains('Z');
+    let (form, mut parsed) = match offsets.iter().find_map(|form| Some((form, strtime::parse(form, text).ok()?))) {
+        Some((form, parsed)) => (form.clone(), parsed),
+        None => (format.to_owned(), strtime::parse(format, text).map_err(wrong)?),
+    };
+    if zulu(&form) && parsed.offset().is_none() {
+        parsed.set_offset(Some(jiff::tz::Offset::UTC));
+    }
     if precision < Precision::Month && parsed.day_of_year().is_none() {
         parsed.set_month(Some(1)).map_err(wrong)?;
     }
@@ -113,10 +123,17 @@ fn precision(format: &str) -> Option<Precision> {
             directives.extend(chars.by_ref().find(|c| c.is_ascii_alphabetic() || *c == '%'));
         }
     }
+    // Weeks, names of zones and the like would be passed over.
+    let known = |c: &char| "YymdejbBhFDHIklMSfTRpPzaAnt%".contains(*c);
+    let twelve =
+        directives.iter().any(|c| matches!(c, 'I' | 'l')) && !directives.iter().any(|c| matches!(c, 'p' | 'P'));
+    if twelve || !directives.iter().all(known) {
+        return None;
+    }
     let has = |any: &str| directives.iter().any(|c| any.contains(*c));
     match () {
-        () if !has("YyCFDcG") => None,
-        () if has("HIklTRrSMNfc") => Some(Precision::Time),
+        () if !has("YyFD") => None,
+        () if has("HIklTRSMf") => Some(Precision::Time),
         () if has("dejFD") => Some(Precision::Day),
         () if has("mbBh") => Some(Precision::Month),
         () => Some(Precision::Year),
@@ -150,6 +167,8 @@ mod tests {
             (&["%Y-%m-%d"], Some("%Y"), None, "2024-03-05", Ok("2024")),
             (&["%Y/%m/%d %H:%M"], None, Some("+08:00"), "2024/3/5 9:07", Ok("2024-03-05T09:07:00+08:00")),
             (&["%Y-%m-%dT%H:%M:%S%z"], None, None, "2024-03-05T09:07:00+0100", Ok("2024-03-05T09:07:00+01:00")),
+            (&["%Y-%m-%dT%H:%M:%S%z"], None, None, "2024-03-05T09:07:00+01:00", Ok("2024-03-05T09:07:00+01:00")),
+            (&["%Y-%m-%dT%H:%M:%S%z"], None, None, "2024-03-05T09:07:00Z", Ok("2024-03-05T09:07:00Z")),
             (&["%Y/%m/%d %H:%M"], None, None, "2024/3/5 9:07", Err("is not a date")),
             (&["%Y-%m-%d"], None, None, "2024-03-05x", Err("is not a date")),
             (&["%Y-%m-%d"], None, None, "", Err("is not a date")),
@@ -167,6 +186,9 @@ mod tests {
         for (format, zone, part) in [
             ("%d.%m", None, "has no year"),
             ("YYYY-MM-DD", None, "has no year"),
+            ("%G-W%V-%u", None, "has no year, or a part"),
+            ("%Y-%m-%d %I:%M", Some("+08:00"), "has no year, or a part"),
+            ("%Y-%m-%d %H:%M %Q", Some("+08:00"), "has no year, or a part"),
             ("%Y-%m-%J", None, "%Y-%m-%J"),
             ("%Y-%m-%d %H:%M", None, "give zone"),
             ("%Y-%m-%d", Some("Shanghai"), "not an offset"),

@@ -64,7 +64,9 @@ impl Mapping {
     pub fn parse(text: &str) -> Result<Self, MappingError> {
         if text.len() > limits::MAPPING_BYTES_MAX {
             let most = limits::MAPPING_BYTES_MAX;
-            return Err(MappingError::Syntax(format!("a mapping may have {most} bytes")));
+            let own = text.len();
+            let problem = format!("a mapping has at most {most} bytes, this has {own}: is it one?");
+            return Err(MappingError::Syntax(problem));
         }
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         let mapping: Self = toml::from_str(text).map_err(|error| MappingError::Syntax(error.to_string()))?;

@@ -94,9 +94,24 @@ impl Plan {
             let own = rule.number.clone().unwrap_or_default();
             let decimal = own.decimal.unwrap_or(notation.decimal);
             let thousands = own.thousands.or(notation.thousands.filter(|_| own.decimal.is_none()));
+            if Some(decimal) == thousands {
+                return Err(MappingError::rule(
+                    name,
+                    format!("`{decimal}` separates decimals and thousands; state both in number"),
+                ));
+            }
+            let takes_numbers = |kind: ColumnType| kind == ColumnType::Number;
+            let elements = schema.column_type(&format!("{pointer}/0")).unwrap_or(ColumnType::String);
+            if rule.number.is_some() && !takes_numbers(kind) && !(rule.split.is_some() && takes_numbers(elements)) {
+                return Err(MappingError::rule(name, "number is for fields that hold numbers; this one does not"));
+            }
+            if plan.sources.len() > limits::MAPPING_SOURCES_MAX {
+                let most = limits::MAPPING_SOURCES_MAX;
+                return Err(MappingError::Other(format!("the rules of a mapping read at most {most} columns")));
+            }
             plan.layout.put(&pointer, plan.fields.len()).map_err(|problem| MappingError::rule(name, problem))?;
             plan.fields.push(Field {
-                elements: schema.column_type(&format!("{pointer}/0")).unwrap_or(ColumnType::String),
+                elements,
                 may_miss: schema.may_miss(&pointer),
                 from,
                 kind,
@@ -112,7 +127,11 @@ impl Plan {
     fn from(&mut self, rule: &Rule, columns: Option<&[String]>) -> Result<From, String> {
         if let Some(join) = &rule.join {
             let parts: Option<Vec<usize>> = join.columns.iter().map(|name| self.source(name, columns)).collect();
-            let parts = parts.ok_or_else(|| missing_column(&join.columns, columns))?;
+            let parts = parts.ok_or_else(|| {
+                let known = columns.unwrap_or_default();
+                let missing = |name: &&String| known.iter().all(|column| !is_column(name, column));
+                missing_column(&join.columns.iter().filter(missing).cloned().collect::<Vec<_>>(), columns)
+            })?;
             return Ok(From::Joined(parts, join.with.clone()));
         }
         let found: Vec<usize> = rule.from.iter().filter_map(|name| self.source(name, columns)).collect();

@@ -95,7 +95,11 @@ impl Factor {
 
     /// A number in decimal.
     pub fn parse(text: &str) -> Option<Self> {
-        number::scan(text.as_bytes(), 0).is_ok_and(|end| end == text.len()).then(|| Self(text.to_owned()))
+        // A zero would make all values the same.
+        let digits = text.split(['e', 'E']).next().unwrap_or_default();
+        let is_zero = !digits.bytes().any(|b| matches!(b, b'1'..=b'9'));
+        let is_number = number::scan(text.as_bytes(), 0).is_ok_and(|end| end == text.len());
+        (is_number && !is_zero).then(|| Self(text.to_owned()))
     }
 }
 
@@ -108,7 +112,8 @@ impl<'de> Deserialize<'de> for Factor {
             Value::Number(_) => return Err(de::Error::custom("a number with so many digits needs quotes")),
             _ => String::new(),
         };
-        Self::parse(&text).ok_or_else(|| de::Error::custom("expected a number, such as 10000 or \"0.01\""))
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom("expected a number other than zero, such as 10000 or \"0.01\""))
     }
 }
 
@@ -297,6 +302,20 @@ impl Rule {
         if self.join.as_ref().is_some_and(|join| join.columns.is_empty()) {
             return Err("join needs columns".into());
         }
+        let columns = self.columns().count();
+        if columns > limits::RULE_COLUMNS_MAX {
+            return Err(format!("a rule reads at most {} columns", limits::RULE_COLUMNS_MAX));
+        }
+        if self.missing.len() > limits::RULE_UNITS_MAX {
+            return Err(format!("at most {} texts stand for a missing value", limits::RULE_UNITS_MAX));
+        }
+        let alone = Self { value: self.value.clone(), ..Self::default() };
+        if self.value.is_some() && *self != alone {
+            return Err("value is the same in every record; nothing else is done to it".into());
+        }
+        if !self.table.is_empty() && (self.date.is_some() || self.number.is_some()) {
+            return Err("a table says what each text becomes; state no date or number beside it".into());
+        }
         if self.jq.as_ref().is_some_and(|program| program.len() > limits::JQ_PROGRAM_BYTES_MAX) {
             return Err(format!("a jq program may have {} bytes", limits::JQ_PROGRAM_BYTES_MAX));
         }
@@ -347,8 +366,14 @@ impl Numbers {
         if self.decimal.is_some_and(|decimal| !matches!(decimal, '.' | ',')) {
             return Err("decimal is a point or a comma".into());
         }
-        if self.thousands.is_some() && self.thousands == self.decimal {
-            return Err("decimal and thousands are the same".into());
+        if self
+            .thousands
+            .is_some_and(|thousands| !matches!(thousands, ',' | '.' | '\'' | '’' | ' ' | '\u{A0}' | '\u{202F}'))
+        {
+            return Err("thousands is a comma, point, apostrophe or space".into());
+        }
+        if self.units.len() > limits::RULE_UNITS_MAX {
+            return Err(format!("at most {} units", limits::RULE_UNITS_MAX));
         }
         let digits = |unit: &str| unit.trim().is_empty() || unit.chars().any(|c| c.is_ascii_digit());
         match self.units.keys().find(|unit| digits(unit)) {

@@ -159,6 +159,34 @@ fn what_cannot_be_meant_is_told() {
     }
 }
 
+/// A few bytes do not become very many.
+#[test]
+fn what_is_made_of_a_record_is_bounded() {
+    let long = "x,".repeat(500_000);
+    let columns = vec!["\"a\""; 60].join(", ");
+    for rules in [
+        format!("name = {{join = {{columns = [{columns}]}}}}"),
+        format!("tags = {{from = \"a\", split = \",\", table = {{x = \"{}\"}}}}", "y".repeat(60_000)),
+        "name = \"a\"\nnote = \"a\"\n\"/at/town\" = \"a\"\nstate = \"a\"\nsince = \"a\"\nseen = \"a\"".to_owned(),
+    ] {
+        let found = mapped(&rules, &json!({"a": long}), Notation::default()).unwrap_err();
+        assert!(found.contains("the mapping makes more than 4194304 bytes of one record"), "{found}");
+    }
+    for (rules, part) in [
+        (format!("name = [{}]", vec!["\"a\""; 65].join(", ")), "at most 64 columns"),
+        (format!("since = {{from = \"a\", date = [{}]}}", vec!["\"%Y\""; 17].join(", ")), "1 to 16 formats"),
+        ("rent = {from = \"a\", number = {thousands = \".\"}}".into(), "state both"),
+        ("rent = {from = \"a\", number = {thousands = \"5\"}}".into(), "thousands is a comma"),
+        ("rent = {from = \"a\", number = {factor = 0}}".into(), "other than zero"),
+        ("rent = {value = 5, number = {factor = 10}}".into(), "nothing else is done"),
+        ("rent = {from = \"a\", table = {x = 1}, number = {factor = 10}}".into(), "beside it"),
+        ("name = {from = \"a\", number = {factor = 10}}".into(), "fields that hold numbers"),
+    ] {
+        let found = mapped(&rules, &json!({"a": "1"}), Notation::default()).unwrap_err();
+        assert!(found.contains(part), "{rules}: {found}");
+    }
+}
+
 #[test]
 fn columns_are_found_without_regard_to_case() {
     let mapping = Mapping::parse("fields = {name = [\"Firma\", \"NAME\"], rent = \"Rent\"}").unwrap();

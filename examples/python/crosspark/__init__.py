@@ -35,6 +35,8 @@ class Node:
     def __init__(self, url: str | None = None, token: str | None = None, timeout_s: float = 60.0) -> None:
         self.url = (url or os.environ.get("CROSSPARK_NODE", "http://127.0.0.1:8080")).rstrip("/")
         self._token = token or os.environ.get("CROSSPARK_TOKEN", "")
+        if not self._token:
+            raise CrossparkError(0, "token", "give a token: Node(token=...), or CROSSPARK_TOKEN in the environment")
         self.timeout_s = timeout_s
 
     def open(
@@ -54,7 +56,7 @@ class Node:
         `limit` choose a page of records without reading the others.
         """
         query = {
-            "columns": ",".join(columns) if columns else None,
+            "columns": columns if isinstance(columns, str) else ",".join(columns or []) or None,
             "where": where,
             "offset": offset,
             "limit": limit,
@@ -99,6 +101,9 @@ class Node:
                 problem = {}
             detail = problem.get("detail", f"the node answered {error.code}")
             raise CrossparkError(error.code, problem.get("title", ""), detail) from None
+        except urllib.error.URLError as error:
+            detail = f"the node at {self.url} cannot be reached ({error.reason})"
+            raise CrossparkError(0, "unreachable", detail) from None
 
 
 def load(dataset: str, frame: str = "pandas", **choice: Any) -> Any:

@@ -60,6 +60,11 @@ impl<'a> Node<'a> {
         self.tape.str_of(self.token())
     }
 
+    /// Whether a number's text is that of the source.
+    pub fn is_as_written(self) -> bool {
+        self.tape.is_of_source(self.token())
+    }
+
     /// Converts to a `serde_json` tree.
     pub fn value(self) -> Value {
         let token = self.token();

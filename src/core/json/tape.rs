@@ -78,6 +78,8 @@ pub struct Tape {
     shapes: Shapes,
     scratch: Vec<u32>,
     doubles: Doubles,
+    /// Length of the source text.
+    source: u32,
     /// Number tokens whose decimal value was changed to that of the double.
     changed: Vec<u32>,
 }
@@ -138,6 +140,7 @@ impl Tape {
             return Err(JsonError::new("the text is too long", 0));
         }
         self.text.push_str(text);
+        self.source = text.len() as u32;
         let double = matches!(self.doubles, Doubles::Everywhere);
         let mut parser = Parser { tape: self, source, at: 0, double };
         parser.space();
@@ -186,6 +189,11 @@ impl Tape {
         });
         order.iter_mut().for_each(|member| *member = scratch[*member as usize]);
         repeated.map(|member| scratch[member as usize])
+    }
+
+    /// Whether a token's text stands in the source.
+    pub(super) fn is_of_source(&self, token: Token) -> bool {
+        token.start < self.source
     }
 
     pub(super) fn str_of(&self, token: Token) -> &str {

@@ -5,7 +5,7 @@ use super::Said;
 use crate::core::limits;
 use jaq_core::data::JustLut;
 use jaq_core::load::{Arena, Error, File, Loader};
-use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
+use jaq_core::{Compiler, Ctx, Vars};
 use jaq_json::{Val, read};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -21,6 +21,7 @@ type Filter = jaq_core::Filter<JustLut<Val>>;
 pub fn work() -> io::Result<()> {
     set(Resource::Core, 0)?;
     set(Resource::As, limits::JQ_MEMORY_BYTES_MAX)?;
+    begin_record()?;
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut line = Vec::new();
     input.read_until(b'\n', &mut line)?;
@@ -30,16 +31,30 @@ pub fn work() -> io::Result<()> {
     writeln!(output, "{}", serde_json::to_string(&wrong)?)?;
     output.flush()?;
     let filters: Vec<Filter> = compiled.into_iter().flatten().collect();
-    loop {
+    for records in 1.. {
         line.clear();
         if input.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         begin_record()?;
-        let said: Vec<Said> = filters.iter().map(|filter| say(filter, &line)).collect();
+        let said: Vec<Said> = match is_slow(records) {
+            true => filters.iter().map(|_| Said { value: None, wrong: Some(SLOW.into()) }).collect(),
+            false => filters.iter().map(|filter| say(filter, &line)).collect(),
+        };
         writeln!(output, "{}", serde_json::to_string(&said)?)?;
         output.flush()?;
     }
+    Ok(())
+}
+
+/// What is said of each record after programs took too long for many.
+const SLOW: &str = "takes too long for the records together";
+
+/// Whether the programs took more time than so many records are worth.
+fn is_slow(records: u64) -> bool {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let used_ms = used.tv_sec.unsigned_abs() * 1_000 + used.tv_nsec.unsigned_abs() / 1_000_000;
+    used_ms > limits::JQ_SECONDS_TOTAL_MAX * 1_000 + records * limits::JQ_MS_PER_RECORD
 }
 
 fn set(resource: Resource, most: u64) -> io::Result<()> {
@@ -82,10 +97,13 @@ fn unread(error: &Error<&str>) -> String {
     }
 }
 
+/// Characters of what a program fails with, which may quote the record.
+const WRONG_CHARS_MAX: usize = 100;
+
 /// The only result of a program for a record.
 fn say(filter: &Filter, record: &[u8]) -> Said {
     let wrong = |wrong: String| {
-        let shown: String = wrong.chars().take(limits::TEXT_CHARS_MAX).collect();
+        let shown: String = wrong.chars().take(WRONG_CHARS_MAX).collect();
         Said { value: None, wrong: Some(shown) }
     };
     let record = match read::parse_single(record) {
@@ -93,7 +111,10 @@ fn say(filter: &Filter, record: &[u8]) -> Said {
         Err(error) => return wrong(error.to_string()),
     };
     let context = Ctx::<JustLut<Val>>::new(&filter.lut, Vars::new([]));
-    let mut results = filter.id.run((context, record)).map(unwrap_valr);
+    // `unwrap_valr` would end this process at a `halt`.
+    let results = filter.id.run((context, record));
+    let mut results =
+        results.map(|result| result.map_err(|end| end.get_err().map_or("it halts".into(), |e| e.to_string())));
     let first = match results.next() {
         None => return Said { value: None, wrong: None },
         Some(Err(error)) => return wrong(format!("fails: {error}")),

@@ -188,25 +188,43 @@ async fn records(
     origin.extend(of_request.map(|(name, value)| (name.to_owned(), value)));
     let changes = manifest.body().changes.and_then(|changes| HeaderValue::from_str(&changes.in_words()).ok());
     let skip_empty = query.skip_empty == Some(Flag::True);
-    let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(4);
+    let (send, mut pieces) = mpsc::channel::<io::Result<Piece>>(4);
     tokio::task::spawn_blocking(move || {
         let out = Pieces { send: send.clone(), piece: Vec::new() };
-        let written = (|| {
+        let written: io::Result<()> = (|| {
             let mut choice = choice;
             if skip_empty && choice.columns.is_empty() {
                 choice.columns = filled(&mut package, range.clone(), &schema)?;
             }
             let mut export = Export::begin(format, &schema, choice, &origin, out)?;
             package.read_records(range, |text| export.text(text)).map_err(io::Error::other)?;
-            export.finish()
+            export.finish().map(drop)
         })();
-        if let Err(error) = written {
-            // The response is aborted, so that a part of the records is not taken for all of them.
-            tracing::info!(%error, "an export ended early");
-            let _ = send.blocking_send(Err(error));
+        // What is wrong may quote a record: it is for the user, not for the log.
+        let last = written.map(|()| Piece::End);
+        if last.is_err() {
+            tracing::info!("an export ended early");
+        }
+        let _ = send.blocking_send(last);
+    });
+    // As long as nothing was sent, an error is an answer of its own.
+    let first = match pieces.recv().await {
+        Some(Err(error)) => return Err(Error::invalid("export", error.to_string()).into()),
+        first => first,
+    };
+    let stream = futures_util::stream::unfold(Some((first, pieces)), async |state| {
+        let (piece, mut pieces) = state?;
+        match piece {
+            Some(Ok(Piece::End)) => None,
+            Some(Ok(Piece::Bytes(bytes))) => {
+                let next = pieces.recv().await;
+                Some((Ok(bytes), Some((next, pieces))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            // Without its end, a part of the records is not taken for all of them.
+            None => Some((Err(io::Error::other("the export ended early")), None)),
         }
     });
-    let stream = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
     let mut response = HttpBody::from_stream(stream).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     if let Some(count) = count {
@@ -229,9 +247,15 @@ fn filled(
     Ok(filled.columns(schema))
 }
 
+/// A piece of a body. The end is explicit: a writer that panics must not look like one that is done.
+enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
 /// A body in pieces.
 struct Pieces {
-    send: mpsc::Sender<io::Result<Bytes>>,
+    send: mpsc::Sender<io::Result<Piece>>,
     piece: Vec<u8>,
 }
 
@@ -242,7 +266,11 @@ impl Pieces {
     fn send(&mut self) -> io::Result<()> {
         let piece = std::mem::take(&mut self.piece);
         let gone = |_| io::Error::other("the reader is gone");
-        if piece.is_empty() { Ok(()) } else { self.send.blocking_send(Ok(Bytes::from(piece))).map_err(gone) }
+        if piece.is_empty() {
+            Ok(())
+        } else {
+            self.send.blocking_send(Ok(Piece::Bytes(Bytes::from(piece)))).map_err(gone)
+        }
     }
 }
 
@@ -263,8 +291,10 @@ impl Write for Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        // Who reads learns of an error from the channel.
-        let _ = self.send();
+        if !std::thread::panicking() {
+            // Who reads learns of an error from the channel.
+            let _ = self.send();
+        }
     }
 }
 

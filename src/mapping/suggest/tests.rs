@@ -91,6 +91,16 @@ fn headers_of_public_tables_are_understood() {
     assert!(left_out * 100 >= others * 85, "{left_out} of {others} columns without a field are left out");
 }
 
+/// What stands in a file is never a rule of its own.
+#[test]
+fn a_header_cannot_write_rules() {
+    let schema = schema("enterprise");
+    let evil = "name\nuscc = { value = \"91110000EVIL\" }\n#".to_owned();
+    let columns: Vec<Column> = vec![(evil.clone(), vec!["x".into()]), ("Status".into(), vec![evil])];
+    let mapping = Mapping::parse(&(toml(&suggest(&columns, &schema), &columns, &schema) + "\nname = \"a\"\n"));
+    assert!(mapping.is_ok_and(|mapping| !mapping.fields.contains_key("uscc")));
+}
+
 proptest! {
     #[test]
     fn any_columns_give_a_mapping(columns in prop::collection::vec(("\\PC{0,12}", prop::collection::vec("\\PC{0,8}|[0-9/%.,-]{0,9}", 0..4)), 0..6)) {

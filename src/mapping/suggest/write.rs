@@ -14,9 +14,9 @@ pub fn toml(suggestions: &[Suggestion], columns: &[Column], schema: &Schema) -> 
             Confidence::Medium => "probably",
             Confidence::Low => "perhaps",
         };
-        let _ = writeln!(out, "# {sure}: {}", suggestion.reason);
+        comment(&mut out, &format!("{sure}: {}", suggestion.reason));
         if let Some(open) = &suggestion.open {
-            let _ = writeln!(out, "# to decide: {open}");
+            comment(&mut out, &format!("to decide: {open}"));
         }
         for (field, rule) in &suggestion.rules {
             let _ = writeln!(out, "{} = {}", key(field), rule_text(rule));
@@ -25,7 +25,8 @@ pub fn toml(suggestions: &[Suggestion], columns: &[Column], schema: &Schema) -> 
     let used = |header: &&Column| suggestions.iter().all(|suggestion| suggestion.column != header.0);
     let unused: Vec<&str> = columns.iter().filter(used).map(|(header, _)| header.trim()).collect();
     if !unused.is_empty() {
-        let _ = writeln!(out, "\n# Columns that are not used: {}", unused.join(", "));
+        out.push('\n');
+        comment(&mut out, &format!("Columns that are not used: {}", unused.join(", ")));
     }
     let open = |name: &&str| suggestions.iter().all(|suggestion| suggestion.field != **name);
     let (required, optional): (Vec<&str>, Vec<&str>) = schema
@@ -36,12 +37,21 @@ pub fn toml(suggestions: &[Suggestion], columns: &[Column], schema: &Schema) -> 
         .partition(|name| schema.requires(name));
     for name in required {
         let title = schema.property_title(name).unwrap_or_default();
-        let _ = writeln!(out, "\n# Every record needs it: {title}\n# {} = \"\"", key(name));
+        out.push('\n');
+        comment(&mut out, &format!("Every record needs it: {title}"));
+        comment(&mut out, &format!("{} = \"\"", key(name)));
     }
     if !optional.is_empty() {
-        let _ = writeln!(out, "\n# Fields without a column: {}", optional.join(", "));
+        out.push('\n');
+        comment(&mut out, &format!("Fields without a column: {}", optional.join(", ")));
     }
     out
+}
+
+/// A comment of one line, whatever stands in the file.
+fn comment(out: &mut String, text: &str) {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(out, "# {text}");
 }
 
 /// A bare key, or a quoted one.
