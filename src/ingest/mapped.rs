@@ -32,12 +32,6 @@ impl MappedDecoder {
     fn map(&self, record: Decoded<'_>, answers: &[Answer], work: &mut Work, each: &mut dyn FnMut(Decoded<'_>)) {
         let Decoded { line, json, mut wrong } = record;
         let Some(json) = json else { return each(Decoded { line, json: None, wrong }) };
-        if let Err(error) = work.tape.parse(json) {
-            wrong.push(Violation::new(error.pointer.clone(), "json", error.to_string()));
-            return each(Decoded { line, json: None, wrong });
-        }
-        wrong.extend(self.plan.apply(work.tape.root(), &self.missing, answers, &mut work.out));
-        work.made += work.out.len();
         if work.made > limits::MAPPED_CHUNK_BYTES_MAX {
             let most = limits::MAPPED_CHUNK_BYTES_MAX >> 20;
             let reason =
@@ -45,6 +39,12 @@ impl MappedDecoder {
             wrong.push(Violation::new("", RULE_MAPPING, reason));
             return each(Decoded { line, json: None, wrong });
         }
+        if let Err(error) = work.tape.parse(json) {
+            wrong.push(Violation::new(error.pointer.clone(), "json", error.to_string()));
+            return each(Decoded { line, json: None, wrong });
+        }
+        wrong.extend(self.plan.apply(work.tape.root(), &self.missing, answers, &mut work.out));
+        work.made += work.out.len();
         each(Decoded { line, json: Some(&work.out), wrong });
     }
 }
