@@ -46,6 +46,13 @@ impl<W: Write> RecordWriter for Lines<W> {
         self.out.write_all(&self.line)
     }
 
+    fn whole(&mut self, text: &[u8]) -> io::Result<bool> {
+        if self.members.0.is_some() {
+            return Ok(false);
+        }
+        self.out.write_all(text).map(|()| true)
+    }
+
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         self.out.flush()
     }

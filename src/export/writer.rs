@@ -10,6 +10,10 @@ pub type Origin = Vec<(String, String)>;
 pub(super) trait RecordWriter {
     /// Writes the record on `tape`.
     fn record(&mut self, tape: &Tape) -> io::Result<()>;
+    /// Writes a text of whole records as it is, if the format is that of the text; false if it is not.
+    fn whole(&mut self, _text: &[u8]) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Ends the file.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }

@@ -88,6 +88,17 @@ async fn delivered_records_are_read_where_people_work() {
         let (found, answer) = b.call("GET", &format!("{latest}{query}"), &token, None).await;
         assert_eq!(found, status, "{query}: {answer}");
     }
+    // What a format cannot hold is told before anything is sent, and is in no log line.
+    let big = publish(&[r#"{"count":123456789000000000000,"name":"big"}"#], &[]).await;
+    let big = b.request(&a, dataset_of(&big), "research").await;
+    let path_of_big = format!("/v1/requests/{}/data?format=parquet", big["id"].as_str().unwrap());
+    let (status, refused) = b.call("GET", &path_of_big, &token, None).await;
+    assert_eq!((status, refused["title"].as_str()), (400, Some("export")), "{refused}");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("`123456789000000000000` is not a 64-bit integer"),
+        "{refused}"
+    );
+    assert!(b.log().contains("an export ended early") && !b.log().contains("123456789"));
     let other = b.token_of("publisher").await;
     assert_eq!(b.call("GET", &latest, &other, None).await.0, 403);
     assert!(opened().await >= before);

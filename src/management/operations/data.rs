@@ -1,7 +1,10 @@
 //! Delivered records, in the formats that people and programs read.
 
+use crate::contracts::RequestView;
 use crate::core::id::{DatasetId, ProcessId};
 use crate::core::limits;
+use crate::dataset::manifest::Manifest;
+use crate::dataset::open::Package;
 use crate::delivery::Opened;
 use crate::export::{Choice, Export, Filled, Format, Origin, Rows};
 use crate::management::app::App;
@@ -12,14 +15,17 @@ use crate::management::roles::Caller;
 use crate::management::routes::{Operation, Routes};
 use crate::node::{Error, PlainData, User, UserRole};
 use crate::schema::Schema;
+use crate::storage::Holding;
 use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
 fn reading(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
@@ -173,41 +179,60 @@ async fn records(
             format!("a sheet has at most {} records; choose some, or another format", limits::SHEET_ROWS_MAX - 1);
         return Err(Error::invalid("query", reason).into());
     }
-    let manifest = downloads.manifest_of(&holding).await?;
-    let mut origin: Origin = vec![("title".into(), holding.title.as_str().to_owned())];
-    origin.extend(manifest.body().origin());
+    let manifest = downloads.manifest_of(&holding).await?.body().clone();
+    let changes = manifest.changes.and_then(|changes| HeaderValue::from_str(&changes.in_words()).ok());
+    let mut origin = origin(&holding, &manifest, &view);
+    origin.push(("read by".into(), user.person.to_string()));
+    origin.push(("read at".into(), app.services.node.now().to_string()));
+    let skip_empty = query.skip_empty == Some(Flag::True) && choice.columns.is_empty();
+    let write = move |out: Pieces| {
+        let mut choice = choice;
+        if skip_empty {
+            choice.columns = filled(&mut package, range.clone(), &schema)?;
+        }
+        let mut export = Export::begin(format, &schema, choice, &origin, out)?;
+        package.read_records(range, |text| export.text(text)).map_err(io::Error::other)?;
+        export.finish().map(drop)
+    };
+    let mut response = streamed(write).await?;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    if let Some(count) = count {
+        headers.insert(HeaderName::from_static("crosspark-records"), count.into());
+    }
+    if let Some(changes) = changes {
+        headers.insert(HeaderName::from_static("crosspark-changes"), changes);
+    }
+    Ok(Body::of(response))
+}
+
+/// Where the records come from, for people who have nothing but the file.
+fn origin(holding: &Holding, manifest: &Manifest, view: &RequestView) -> Origin {
     let of_request = [
         ("manifest", holding.manifest_digest.to_string()),
         ("agreement", holding.agreement.to_string()),
-        ("request", id.to_string()),
+        ("request", view.id.to_string()),
         ("purpose", view.purpose.as_str().to_owned()),
         ("enterprise", view.enterprise.as_str().to_owned()),
-        ("read by", user.person.to_string()),
-        ("read at", app.services.node.now().to_string()),
     ];
+    let mut origin: Origin = vec![("title".into(), holding.title.as_str().to_owned())];
+    origin.extend(manifest.origin());
     origin.extend(of_request.map(|(name, value)| (name.to_owned(), value)));
-    let changes = manifest.body().changes.and_then(|changes| HeaderValue::from_str(&changes.in_words()).ok());
-    let skip_empty = query.skip_empty == Some(Flag::True);
+    origin
+}
+
+/// What `write` writes, while it writes. As long as nothing was sent, an error is an answer of its own.
+async fn streamed(write: impl FnOnce(Pieces) -> io::Result<()> + Send + 'static) -> Result<Response, Problem> {
     let (send, mut pieces) = mpsc::channel::<io::Result<Piece>>(4);
     tokio::task::spawn_blocking(move || {
-        let out = Pieces { send: send.clone(), piece: Vec::new() };
-        let written: io::Result<()> = (|| {
-            let mut choice = choice;
-            if skip_empty && choice.columns.is_empty() {
-                choice.columns = filled(&mut package, range.clone(), &schema)?;
-            }
-            let mut export = Export::begin(format, &schema, choice, &origin, out)?;
-            package.read_records(range, |text| export.text(text)).map_err(io::Error::other)?;
-            export.finish().map(drop)
-        })();
+        let out = Pieces { send, piece: Arc::default() };
+        let written = write(out.clone()).and_then(|()| out.send());
         // What is wrong may quote a record: it is for the user, not for the log.
-        let last = written.map(|()| Piece::End);
-        if last.is_err() {
+        if written.is_err() {
             tracing::info!("an export ended early");
         }
-        let _ = send.blocking_send(last);
+        let _ = out.send.blocking_send(written.map(|()| Piece::End));
     });
-    // As long as nothing was sent, an error is an answer of its own.
     let first = match pieces.recv().await {
         Some(Err(error)) => return Err(Error::invalid("export", error.to_string()).into()),
         first => first,
@@ -225,23 +250,11 @@ async fn records(
             None => Some((Err(io::Error::other("the export ended early")), None)),
         }
     });
-    let mut response = HttpBody::from_stream(stream).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    if let Some(count) = count {
-        response.headers_mut().insert(HeaderName::from_static("crosspark-records"), count.into());
-    }
-    if let Some(changes) = changes {
-        response.headers_mut().insert(HeaderName::from_static("crosspark-changes"), changes);
-    }
-    Ok(Body::of(response))
+    Ok(HttpBody::from_stream(stream).into_response())
 }
 
 /// The properties that some record has.
-fn filled(
-    package: &mut crate::dataset::open::Package<std::fs::File>,
-    range: Range<u64>,
-    schema: &Schema,
-) -> io::Result<Vec<String>> {
+fn filled(package: &mut Package<File>, range: Range<u64>, schema: &Schema) -> io::Result<Vec<String>> {
     let mut filled = Filled::default();
     package.read_records(range, |text| filled.text(text)).map_err(io::Error::other)?;
     Ok(filled.columns(schema))
@@ -253,31 +266,32 @@ enum Piece {
     End,
 }
 
-/// A body in pieces.
+/// A body in pieces. What a writer that fails has written last is not sent.
+#[derive(Clone)]
 struct Pieces {
     send: mpsc::Sender<io::Result<Piece>>,
-    piece: Vec<u8>,
+    piece: Arc<Mutex<Vec<u8>>>,
 }
 
 /// Size of a piece.
 const PIECE_BYTES: usize = 256 * 1024;
 
 impl Pieces {
-    fn send(&mut self) -> io::Result<()> {
-        let piece = std::mem::take(&mut self.piece);
+    /// Sends what was written.
+    fn send(&self) -> io::Result<()> {
+        let piece = self.piece.lock().map(|mut piece| std::mem::take(&mut *piece)).unwrap_or_default();
         let gone = |_| io::Error::other("the reader is gone");
-        if piece.is_empty() {
-            Ok(())
-        } else {
-            self.send.blocking_send(Ok(Piece::Bytes(Bytes::from(piece)))).map_err(gone)
-        }
+        if piece.is_empty() { Ok(()) } else { self.send.blocking_send(Ok(Piece::Bytes(piece.into()))).map_err(gone) }
     }
 }
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE_BYTES {
+        let length = self.piece.lock().map_or(0, |mut piece| {
+            piece.extend_from_slice(bytes);
+            piece.len()
+        });
+        if length >= PIECE_BYTES {
             self.send()?;
         }
         Ok(bytes.len())
@@ -286,15 +300,6 @@ impl Write for Pieces {
     /// Writers flush between parts of a file; a piece is sent when it is large enough, and at the end.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // Who reads learns of an error from the channel.
-            let _ = self.send();
-        }
     }
 }
 
