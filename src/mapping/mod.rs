@@ -115,7 +115,7 @@ impl Mapping {
 
 /// The JSON pointer of a field, which a mapping may name as a property.
 fn pointer_of(field: &str) -> String {
-    if field.starts_with('/') { field.to_owned() } else { json::pointer_part(field) }
+    if field.starts_with('/') { field.to_owned() } else { format!("/{}", field.replace('~', "~0").replace('/', "~1")) }
 }
 
 /// Whether a column with this header is the one that a rule names: without regard to case and the spaces around it.

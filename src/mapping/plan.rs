@@ -12,19 +12,13 @@ pub type Answer = Result<Option<Vec<u8>>, String>;
 
 /// How records are mapped.
 pub struct Plan {
-    /// What is read of a record.
-    sources: Vec<Source>,
+    /// What is read of a record: names of members, and JSON pointers, each with its place.
     by_name: HashMap<String, usize>,
+    /// The parts of the pointers.
+    pointers: Vec<(usize, Vec<String>)>,
     pub(super) fields: Vec<Field>,
     pub(super) layout: Layout,
     columns: Vec<String>,
-}
-
-/// A part of a record.
-enum Source {
-    Name(String),
-    /// The parts of a JSON pointer.
-    Pointer(Vec<String>),
 }
 
 /// A field that is filled.
@@ -73,8 +67,8 @@ impl Plan {
             return Err(MappingError::Other(format!("the mapping makes records of {made}, not of {other}")));
         }
         let mut plan = Self {
-            sources: Vec::new(),
             by_name: HashMap::new(),
+            pointers: Vec::new(),
             fields: Vec::new(),
             layout: Layout::Object(Vec::new()),
             columns: columns.unwrap_or_default().to_vec(),
@@ -105,7 +99,7 @@ impl Plan {
             if rule.number.is_some() && !takes_numbers(kind) && !(rule.split.is_some() && takes_numbers(elements)) {
                 return Err(MappingError::rule(name, "number is for fields that hold numbers; this one does not"));
             }
-            if plan.sources.len() > limits::MAPPING_SOURCES_MAX {
+            if plan.by_name.len() > limits::MAPPING_SOURCES_MAX {
                 let most = limits::MAPPING_SOURCES_MAX;
                 return Err(MappingError::Other(format!("the rules of a mapping read at most {most} columns")));
             }
@@ -151,14 +145,12 @@ impl Plan {
         if let Some(known) = self.by_name.get(name) {
             return Some(*known);
         }
-        let at = self.sources.len();
+        let at = self.by_name.len();
         self.by_name.insert(name.to_owned(), at);
-        self.sources.push(match name.strip_prefix('/') {
-            Some(path) if columns.is_none() => {
-                Source::Pointer(path.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-            }
-            _ => Source::Name(name.to_owned()),
-        });
+        if let Some(path) = name.strip_prefix('/').filter(|_| columns.is_none()) {
+            let parts = path.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
+            self.pointers.push((at, parts.collect()));
+        }
         Some(at)
     }
 
@@ -169,17 +161,14 @@ impl Plan {
 
     /// What the sources have in a record.
     pub(super) fn values<'a>(&self, record: Node<'a>) -> Vec<Option<Node<'a>>> {
-        let mut found = vec![None; self.sources.len()];
+        let mut found = vec![None; self.by_name.len()];
         for (name, value) in record.members() {
             if let Some(at) = self.by_name.get(name) {
                 found[*at] = Some(value);
             }
         }
-        for (at, source) in self.sources.iter().enumerate() {
-            match source {
-                Source::Pointer(parts) => found[at] = at_pointer(record, parts),
-                Source::Name(name) => debug_assert!(self.by_name.contains_key(name)),
-            }
+        for (at, parts) in &self.pointers {
+            found[*at] = at_pointer(record, parts);
         }
         found
     }

@@ -199,6 +199,22 @@ fn columns_are_found_without_regard_to_case() {
 }
 
 #[test]
+fn long_and_odd_names_are_fields() {
+    let long = "n".repeat(100);
+    let text = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:test:long", "x-version": "1.0.0",
+        "type": "object", "properties": {long.as_str(): {"type": "number"}, "a/b~c": {"type": "string"}}
+    });
+    let schema = Schema::parse(&serde_json::to_vec(&text).unwrap()).unwrap();
+    let mapping = Mapping::parse(&format!("[fields]\n{long} = \"x\"\n\"a/b~c\" = \"y\"")).unwrap();
+    let plan = Plan::of(&mapping, &schema, None, Notation::default()).unwrap();
+    let (mut tape, mut out) = (Tape::default(), Vec::new());
+    tape.parse(br#"{"x": "1.5", "y": "z"}"#).unwrap();
+    assert!(plan.apply(tape.root(), &[], &[], &mut out).is_empty());
+    assert_eq!(read_value(&out).unwrap(), json!({long: 1.5, "a/b~c": "z"}));
+}
+
+#[test]
 fn a_mapping_has_one_digest_and_one_form() {
     let text = "fields = {name = \"a\", rent = {from = [\"b\"], number = {factor = 10}}}";
     let mapping = Mapping::parse(text).unwrap();
