@@ -4,6 +4,8 @@ use crate::core::json::{Kind, Node, Tape, pointer_part};
 use crate::core::limits;
 use crate::schema::{ColumnType, Schema};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::io;
 
 /// A property as a column.
 pub(super) struct Column {
@@ -34,46 +36,57 @@ pub(super) enum Cell<'a> {
     Json(String),
 }
 
-impl Column {
+/// The columns of a table.
+pub(super) struct Columns {
+    all: Vec<Column>,
+    by_name: HashMap<String, usize>,
+    /// Whether a record may have properties that are no columns.
+    chosen: bool,
+}
+
+impl Columns {
     /// The properties with these names, or all in the schema's order.
-    pub(super) fn of(schema: &Schema, names: &[String]) -> Result<Vec<Self>, String> {
-        let all = schema.columns();
-        let column =
-            |name: &str, kind: ColumnType| Self { name: name.to_owned(), holds: Holds::of(schema, name, kind) };
-        if names.is_empty() {
-            return Ok(all.into_iter().map(|(name, kind)| column(name, kind)).collect());
-        }
-        if let Some((_, repeated)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            return Err(format!("the column `{repeated}` is chosen twice"));
-        }
-        let find = |name: &String| {
-            let found = all.iter().find(|(known, _)| known == name);
-            found.map(|(name, kind)| column(name, *kind)).ok_or_else(|| unknown(schema, name))
+    pub(super) fn of(schema: &Schema, names: &[String]) -> Result<Self, String> {
+        let known: HashMap<&str, ColumnType> = schema.columns().into_iter().collect();
+        let in_order: Vec<&str> = match names {
+            [] => schema.columns().into_iter().map(|(name, _)| name).collect(),
+            names => names.iter().map(String::as_str).collect(),
         };
-        names.iter().map(find).collect()
-    }
-
-    pub(super) fn cell<'t>(&self, record: Node<'t>) -> Cell<'t> {
-        match record.members().find(|(name, _)| *name == self.name) {
-            None => Cell::Nothing,
-            Some((_, value)) => Cell::of(value),
+        let mut columns = Self { all: Vec::new(), by_name: HashMap::new(), chosen: !names.is_empty() };
+        for name in in_order {
+            let kind = *known.get(name).ok_or_else(|| unknown(schema, name))?;
+            if columns.by_name.insert(name.to_owned(), columns.all.len()).is_some() {
+                return Err(format!("the column `{name}` is chosen twice"));
+            }
+            columns.all.push(Column { name: name.to_owned(), holds: Holds::of(schema, name, kind) });
         }
+        Ok(columns)
     }
 
-    /// Fails if a record has a property that is no column, because the schema does not name it.
-    pub(super) fn ensure_all(columns: &[Self], tape: &Tape) -> Result<(), String> {
-        let other = |(name, _): &(&str, Node<'_>)| columns.iter().all(|column| column.name != *name);
-        match tape.root().members().find(other) {
-            None => Ok(()),
-            Some((name, _)) => Err(format!(
-                "it has `{name}`, which the schema does not name, so that a table has no column for it; choose columns, or write NDJSON or JSON"
-            )),
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Column> {
+        self.all.iter()
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The cells of a record. Fails if it has a property that is no column, because the schema does not name it.
+    pub(super) fn cells<'t>(&self, tape: &'t Tape) -> io::Result<Vec<Cell<'t>>> {
+        let mut cells: Vec<Cell<'t>> = self.all.iter().map(|_| Cell::Nothing).collect();
+        for (name, value) in tape.root().members() {
+            match self.by_name.get(name) {
+                Some(at) => cells[*at] = Cell::of(value),
+                None if self.chosen => {}
+                None => {
+                    let problem = format!(
+                        "it has `{name}`, which the schema does not name, so that a table has no column for it; choose columns, or write NDJSON or JSON"
+                    );
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+                }
+            }
         }
-    }
-
-    /// The cells of a record.
-    pub(super) fn cells<'t>(columns: &[Self], tape: &'t Tape) -> Vec<Cell<'t>> {
-        columns.iter().map(|column| column.cell(tape.root())).collect()
+        Ok(cells)
     }
 }
 
@@ -100,6 +113,12 @@ impl Holds {
 }
 
 impl<'a> Cell<'a> {
+    /// The value of a record's property.
+    pub(super) fn at(record: &'a Tape, property: &str) -> Self {
+        let found = record.root().members().find(|(name, _)| *name == property);
+        found.map_or(Self::Nothing, |(_, value)| Self::of(value))
+    }
+
     fn of(value: Node<'a>) -> Self {
         match value.kind() {
             Kind::Null => Self::Nothing,

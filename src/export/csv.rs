@@ -1,6 +1,6 @@
 //! CSV: RFC 4180, with the properties as columns.
 
-use super::cells::{Cell, Column};
+use super::cells::{Cell, Columns};
 use super::writer::RecordWriter;
 use crate::core::json::Tape;
 use std::borrow::Cow;
@@ -8,12 +8,12 @@ use std::io::{self, Write};
 
 pub(super) struct Table<W: Write> {
     out: csv::Writer<W>,
-    columns: Vec<Column>,
+    columns: Columns,
     raw: bool,
 }
 
 impl<W: Write> Table<W> {
-    pub(super) fn begin(mut out: W, columns: Vec<Column>, mark: bool, raw: bool) -> io::Result<Self> {
+    pub(super) fn begin(mut out: W, columns: Columns, mark: bool, raw: bool) -> io::Result<Self> {
         if mark {
             out.write_all("\u{FEFF}".as_bytes())?;
         }
@@ -25,7 +25,7 @@ impl<W: Write> Table<W> {
 
 impl<W: Write> RecordWriter for Table<W> {
     fn record(&mut self, tape: &Tape) -> io::Result<()> {
-        for cell in Column::cells(&self.columns, tape) {
+        for cell in self.columns.cells(tape)? {
             match cell {
                 Cell::Text(text) if !self.raw => self.out.write_field(harmless(text).as_bytes())?,
                 cell => self.out.write_field(cell.text())?,

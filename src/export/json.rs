@@ -1,18 +1,18 @@
 //! JSON: one object a line, or an array.
 
-use super::cells::Column;
+use super::cells::Columns;
 use super::writer::RecordWriter;
 use crate::core::json::{Tape, to_canonical};
 use std::io::{self, Write};
 
 /// The members that are written; all, if nothing is chosen.
-struct Members(Option<Vec<Column>>);
+struct Members(Option<Columns>);
 
 impl Members {
     fn write(&self, tape: &Tape, out: &mut Vec<u8>) {
         let Some(columns) = &self.0 else { return tape.write_canonical(out) };
         out.push(b'{');
-        let chosen = tape.root().members().filter(|(name, _)| columns.iter().any(|column| column.name == *name));
+        let chosen = tape.root().members().filter(|(name, _)| columns.has(name));
         for (n, (name, value)) in chosen.enumerate() {
             if n > 0 {
                 out.push(b',');
@@ -33,7 +33,7 @@ pub(super) struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    pub(super) fn new(out: W, columns: Option<Vec<Column>>) -> Self {
+    pub(super) fn new(out: W, columns: Option<Columns>) -> Self {
         Self { out, members: Members(columns), line: Vec::new() }
     }
 }
@@ -65,7 +65,7 @@ pub(super) struct Array<W> {
 }
 
 impl<W: Write> Array<W> {
-    pub(super) fn begin(mut out: W, columns: Option<Vec<Column>>) -> io::Result<Self> {
+    pub(super) fn begin(mut out: W, columns: Option<Columns>) -> io::Result<Self> {
         out.write_all(b"[")?;
         Ok(Self { lines: Lines::new(out, columns), is_empty: true })
     }

@@ -13,7 +13,7 @@ pub use writer::Origin;
 
 use crate::core::json::Tape;
 use crate::schema::Schema;
-use cells::Column;
+use cells::Columns;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -91,7 +91,7 @@ pub struct Choice {
 impl Choice {
     /// Fails if a column or condition names no property of the schema.
     pub fn check(&self, schema: &Schema) -> io::Result<()> {
-        Column::of(schema, &self.columns).map_err(wrong)?;
+        Columns::of(schema, &self.columns).map_err(wrong)?;
         self.rows.clone().resolve(schema).map_err(wrong)
     }
 }
@@ -100,8 +100,6 @@ impl Choice {
 pub struct Export<'a> {
     writer: Box<dyn RecordWriter + Send + 'a>,
     rows: Rows,
-    /// The columns outside of which no record may have anything.
-    named: Option<Vec<Column>>,
     tape: Tape,
     records: u64,
 }
@@ -117,9 +115,7 @@ impl<'a> Export<'a> {
     ) -> io::Result<Self> {
         let Choice { columns, mut rows, mark, raw } = choice;
         let selected = !columns.is_empty();
-        let is_table = matches!(format, Format::Csv | Format::Xlsx | Format::Parquet);
-        let named = if is_table && !selected { Some(Column::of(schema, &[]).map_err(wrong)?) } else { None };
-        let columns = Column::of(schema, &columns).map_err(wrong)?;
+        let columns = Columns::of(schema, &columns).map_err(wrong)?;
         rows.resolve(schema).map_err(wrong)?;
         let writer: Box<dyn RecordWriter + Send + 'a> = match format {
             Format::Ndjson => Box::new(json::Lines::new(out, selected.then_some(columns))),
@@ -129,7 +125,7 @@ impl<'a> Export<'a> {
             Format::Parquet => Box::new(parquet::File::begin(out, columns)?),
         };
         // What was accepted once is read without being checked for what a double keeps.
-        Ok(Self { writer, rows, named, tape: Tape::of_doubles(), records: 0 })
+        Ok(Self { writer, rows, tape: Tape::of_doubles(), records: 0 })
     }
 
     /// Writes the records of a part of the canonical text.
@@ -142,8 +138,7 @@ impl<'a> Export<'a> {
             self.tape.parse(line).map_err(wrong)?;
             if self.rows.has(&self.tape) {
                 self.records += 1;
-                let named = self.named.as_deref().map_or(Ok(()), |named| Column::ensure_all(named, &self.tape));
-                let written = named.map_err(wrong).and_then(|()| self.writer.record(&self.tape));
+                let written = self.writer.record(&self.tape);
                 written.map_err(|error| io::Error::new(error.kind(), format!("record {}: {error}", self.records)))?;
             }
         }

@@ -1,7 +1,7 @@
 //! Parquet with plain types that every reader knows: texts, 64-bit integers, doubles, truth values, dates, and instants in
 //! microseconds; lists and objects are texts with JSON.
 
-use super::cells::{Cell, Column, Holds};
+use super::cells::{Cell, Column, Columns, Holds};
 use super::writer::RecordWriter;
 use crate::core::json::Tape;
 use crate::core::limits;
@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 pub(super) struct File<W: Write + Send> {
     out: SerializedFileWriter<W>,
-    columns: Vec<(Column, Values)>,
+    columns: Columns,
+    /// The values of each column.
+    values: Vec<Values>,
     rows: usize,
     bytes: usize,
 }
@@ -44,7 +46,7 @@ fn broken(error: ParquetError) -> io::Error {
 }
 
 impl<W: Write + Send> File<W> {
-    pub(super) fn begin(out: W, columns: Vec<Column>) -> io::Result<Self> {
+    pub(super) fn begin(out: W, columns: Columns) -> io::Result<Self> {
         let fields: Result<Vec<Arc<Type>>, ParquetError> =
             columns.iter().map(|column| field(column).map(Arc::new)).collect();
         let schema = Type::group_type_builder("record").with_fields(fields.map_err(broken)?).build().map_err(broken)?;
@@ -53,11 +55,8 @@ impl<W: Write + Send> File<W> {
             .set_created_by(concat!("crosspark ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let out = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties)).map_err(broken)?;
-        let columns = columns.into_iter().map(|column| {
-            let values = Values { present: Vec::new(), values: Typed::of(column.holds) };
-            (column, values)
-        });
-        Ok(Self { out, columns: columns.collect(), rows: 0, bytes: 0 })
+        let empty = |column: &Column| Values { present: Vec::new(), values: Typed::of(column.holds) };
+        Ok(Self { out, values: columns.iter().map(empty).collect(), columns, rows: 0, bytes: 0 })
     }
 
     fn flush_group(&mut self) -> io::Result<()> {
@@ -65,7 +64,7 @@ impl<W: Write + Send> File<W> {
             return Ok(());
         }
         let mut group = self.out.next_row_group().map_err(broken)?;
-        for (_, Values { present, values }) in &mut self.columns {
+        for Values { present, values } in &mut self.values {
             match values {
                 Typed::Texts(values) => write::<ByteArrayType, W>(&mut group, values, present),
                 Typed::Wholes(values) => write::<Int64Type, W>(&mut group, values, present),
@@ -181,8 +180,8 @@ fn microseconds(text: &str) -> Option<i64> {
 
 impl<W: Write + Send> RecordWriter for File<W> {
     fn record(&mut self, tape: &Tape) -> io::Result<()> {
-        for (column, values) in &mut self.columns {
-            let cell = column.cell(tape.root());
+        let cells = self.columns.cells(tape)?;
+        for ((column, values), cell) in self.columns.iter().zip(&mut self.values).zip(cells) {
             self.bytes += 16 + cell.text().len();
             values.push(column, &cell)?;
         }

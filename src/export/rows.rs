@@ -1,6 +1,6 @@
 //! Which records are written: conditions such as `area=CHN and period>=2015`.
 
-use super::cells::{Cell, Column, Holds, unknown};
+use super::cells::{Cell, Holds, unknown};
 use crate::core::json::{Tape, number};
 use crate::core::limits;
 use crate::schema::Schema;
@@ -82,7 +82,12 @@ fn condition(text: &str) -> Result<(Condition, &str), String> {
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<String>();
         let value = values.next().and_then(Result::ok).ok_or_else(shape)?;
         let after = rest[values.byte_offset()..].trim_start();
-        let after = after.strip_prefix("and ").or_else(|| after.is_empty().then_some(after)).ok_or_else(shape)?;
+        let after = after
+            .get(..4)
+            .filter(|word| word.eq_ignore_ascii_case("and "))
+            .map(|word| &after[word.len()..])
+            .or_else(|| after.is_empty().then_some(after))
+            .ok_or_else(shape)?;
         (value, after)
     } else {
         // Whatever the case of the word.
@@ -136,10 +141,7 @@ impl Rows {
 
     /// Whether all conditions hold for a record. A property without a value is unequal to all, and nothing else.
     pub(super) fn has(&self, tape: &Tape) -> bool {
-        self.0.iter().all(|condition| {
-            let column = Column { name: condition.property.clone(), holds: Holds::Text };
-            condition.holds(&column.cell(tape.root()))
-        })
+        self.0.iter().all(|condition| condition.holds(&Cell::at(tape, &condition.property)))
     }
 }
 

@@ -90,6 +90,7 @@ fn columns_and_rows_are_chosen() {
         ("count != 3", "size,count\r\n,-9007199254740991\r\n-1e-7,\r\n"),
         ("name=007", "size,count\r\n-1e-7,\r\n"),
         ("name ~ 甲 and free=true", "size,count\r\n1.5,3\r\n"),
+        ("name=\"007\" AND size<0", "size,count\r\n-1e-7,\r\n"),
         ("name=\"007\" and size<0", "size,count\r\n-1e-7,\r\n"),
         ("day<2000-01-01", "size,count\r\n-1e-7,\r\n"),
         ("empty=x", "size,count\r\n"),

@@ -2,7 +2,7 @@
 //! libraries keep the rows in memory or in a file, and no file of a node has records in plaintext. Texts stand in their
 //! cells, so no text is ever a formula.
 
-use super::cells::{Cell, Column, Holds};
+use super::cells::{Cell, Columns, Holds};
 use super::writer::{Origin, RecordWriter};
 use crate::core::json::Tape;
 use crate::core::limits;
@@ -13,7 +13,7 @@ use zip::write::{SimpleFileOptions, StreamWriter, ZipWriter};
 
 pub(super) struct Book<W: Write> {
     out: ZipWriter<StreamWriter<W>>,
-    columns: Vec<Column>,
+    columns: Columns,
     origin: Origin,
     row: u64,
     bytes: u64,
@@ -49,7 +49,7 @@ fn too_large(most: &str) -> io::Error {
 }
 
 impl<W: Write> Book<W> {
-    pub(super) fn begin(out: W, columns: Vec<Column>, origin: &Origin) -> io::Result<Self> {
+    pub(super) fn begin(out: W, columns: Columns, origin: &Origin) -> io::Result<Self> {
         let mut out = ZipWriter::new_stream(out);
         for (name, text) in [
             ("[Content_Types].xml", TYPES),
@@ -100,8 +100,7 @@ impl<W: Write> RecordWriter for Book<W> {
             return Err(too_large(&format!("{} rows with the header", limits::SHEET_ROWS_MAX)));
         }
         self.begin_row();
-        for column in &self.columns {
-            let cell = column.cell(tape.root());
+        for (column, cell) in self.columns.iter().zip(self.columns.cells(tape)?) {
             write_cell(&mut self.xml, column.holds, &cell)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", column.name)))?;
         }
