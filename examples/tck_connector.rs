@@ -364,6 +364,7 @@ async fn found(
         alliance: None,
         disk: Disk::default(),
         log: Log::default(),
+        connections: Default::default(),
     };
     let names = [("en".to_owned(), text("Connector under test"))].into();
     let new = NewNode { config: config.clone(), names, jurisdiction: text("EU"), admin: text("Tester") };

@@ -1,9 +1,14 @@
 //! A node's configuration: one TOML file. Errors name the unknown key, the invalid value or the missing file.
 
-use crate::core::id::ParticipantId;
+mod connections;
+
+pub use connections::{Connection, Database, Folder, Server};
+
+use crate::core::id::{ConnectionName, ParticipantId};
 use crate::core::limits;
 use crate::identity::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +39,9 @@ pub struct Config {
     /// Logging to standard error.
     #[serde(default)]
     pub log: Log,
+    /// Folders, servers and databases from which sources read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connections: BTreeMap<ConnectionName, Connection>,
 }
 
 /// Use of the disk, in MiB.
@@ -217,6 +225,11 @@ impl Config {
         if let Some(ca) = config.alliance.as_mut().and_then(|alliance| alliance.ca_file.as_mut()) {
             *ca = folder.join(&*ca);
         }
+        for (name, connection) in &mut config.connections {
+            connection.resolve(&folder);
+            let checked = connection.check(&config.data);
+            checked.map_err(|(key, reason)| value(&format!("connections.{name}.{key}"), &reason))?;
+        }
         Ok(config)
     }
 
@@ -259,6 +272,14 @@ listen = "127.0.0.1:8080"
             ("https://127", "http://127", "peer.endpoint"),
             ("[peer]", "[pear]", "pear"),
             ("[peer]", "[log]\nlevel = \"loud\"\n[peer]", "log.level"),
+            ("[peer]", "[connections.Erp]\nkind = \"folder\"\npath = \"x\"\n[peer]", "lower-case"),
+            ("[peer]", "[connections.x]\nkind = \"folder\"\npath = \"keys\"\n[peer]", "connections.x.path"),
+            ("[peer]", "[connections.x]\nkind = \"folder\"\npaht = \"../x\"\n[peer]", "paht"),
+            ("[peer]", "[connections.x]\nkind = \"http\"\nurl = \"https://x.example\"\nheader = 1\n[peer]", "header"),
+            ("[peer]", "[connections.x]\nkind = \"http\"\nurl = \"http://x.example/\"\n[peer]", "plaintext"),
+            ("[peer]", "[connections.x]\nkind = \"http\"\nurl = \"https://x.example/a\"\n[peer]", "end with a slash"),
+            ("[peer]", "[connections.x]\nkind = \"http\"\nurl = \"https://u:p@x.example/\"\n[peer]", "password"),
+            ("[peer]", "[connections.x]\nkind = \"ftp\"\nurl = \"https://x.example/\"\n[peer]", "ftp"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(part), "{error} lacks {part}");

@@ -1,10 +1,12 @@
-//! The only module that creates HTTP clients. There are four classes: clients for members (pinned to the member's keys,
-//! endpoint from the register, address checked when connecting), for the URL that the operator configured, for the own
-//! node, and for users of a node behind a TLS proxy. None follows redirects or uses a proxy from the environment.
+//! The only module that creates HTTP clients. Their classes: clients for members (pinned to the member's keys, endpoint
+//! from the register, address checked when connecting), for the URL that the operator configured, for the own node, for
+//! users of a node behind a TLS proxy, and for configured connections (`outside`). None follows redirects or uses a proxy from the environment.
 
 mod failure;
+mod outside;
 
 pub use failure::in_words;
+pub use outside::{PostgresTls, TlsStream, check_public, public_client, server_client, trusted_certificates};
 
 use crate::core::digest::Digest;
 use crate::core::id::ParticipantId;
@@ -65,6 +67,11 @@ pub struct AddressRule {
 
 impl AddressRule {
     fn check(self, address: IpAddr) -> Result<(), String> {
+        let hint = "; set `allow_private_addresses` if the parks share a network";
+        self.permits(address).then_some(()).ok_or_else(|| format!("connections to {address} are not allowed{hint}"))
+    }
+
+    fn permits(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let private = match address {
             IpAddr::V4(v4) => {
@@ -74,12 +81,7 @@ impl AddressRule {
             IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
         };
         let never = address.is_unspecified() || address.is_multicast();
-        if never || (private && !self.allow_private) {
-            return Err(format!(
-                "connections to {address} are not allowed; set `allow_private_addresses` if the parks share a network"
-            ));
-        }
-        Ok(())
+        !never && (!private || self.allow_private)
     }
 }
 
@@ -347,15 +349,12 @@ pub fn operator_client(roots_pem: Option<&[u8]>) -> Result<reqwest::Client, NetE
     Ok(builder().tls_backend_preconfigured(tls).timeout(limits::PEER_ANSWER_TIME_MAX).build()?)
 }
 
-/// A client of users for a TLS proxy in front of their node: trusts the certificates in `ca` (PEM), or else those that
-/// this machine trusts.
-pub fn user_client(ca: Option<&[u8]>) -> Result<reqwest::Client, NetError> {
-    use rustls::pki_types::pem::PemObject;
+/// TLS that trusts the certificates in `ca` (PEM), or else those that this machine trusts.
+fn public_tls(ca: Option<&[u8]>) -> Result<ClientConfig, NetError> {
     let mut roots = rustls::RootCertStore::empty();
     match ca {
         Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| NetError::Address(format!("not PEM: {error}")))?;
+            for certificate in certificates(pem)? {
                 roots.add(certificate)?;
             }
         }
@@ -366,11 +365,23 @@ pub fn user_client(ca: Option<&[u8]>) -> Result<reqwest::Client, NetError> {
     if roots.is_empty() {
         return Err(NetError::Address("there is no trusted certificate".into()));
     }
-    let tls = ClientConfig::builder_with_provider(provider())
+    Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(builder().tls_backend_preconfigured(tls).build()?)
+        .with_no_client_auth())
+}
+
+/// The certificates of a PEM file.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, NetError> {
+    use rustls::pki_types::pem::PemObject;
+    let all: Result<_, _> = CertificateDer::pem_slice_iter(pem).collect();
+    all.map_err(|error| NetError::Address(format!("not PEM: {error}")))
+}
+
+/// A client of users for a TLS proxy in front of their node: trusts the certificates in `ca` (PEM), or else those that
+/// this machine trusts.
+pub fn user_client(ca: Option<&[u8]>) -> Result<reqwest::Client, NetError> {
+    Ok(builder().tls_backend_preconfigured(public_tls(ca)?).build()?)
 }
 
 /// A client for the management listener of the own node, which is on loopback.

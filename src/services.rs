@@ -17,6 +17,7 @@ use crate::operations::{Clocks, Health, Outbox, Recovery, Tokens};
 use crate::publishing::Publishing;
 use crate::schema::SchemaRegistry;
 use crate::schemas::Schemas;
+use crate::sources::{Connections, Sources};
 use crate::storage::{ReadOnlyMode, Store};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -77,6 +78,8 @@ pub struct Parts {
     pub quotas: Quotas,
     /// What is kept of peers' datasets.
     pub received_max: ReceivedMax,
+    /// Where sources read.
+    pub connections: Connections,
 }
 
 /// Negotiations, approvals and requests.
@@ -135,6 +138,8 @@ pub struct Services {
     pub contracts: Contracts,
     /// Publication and withdrawal.
     pub publishing: Arc<Publishing>,
+    /// Sources of datasets.
+    pub sources: Arc<Sources>,
     /// Outbox, recovery, health, tokens.
     pub operations: Operations,
 }
@@ -142,7 +147,8 @@ pub struct Services {
 impl Services {
     /// Assembles the use cases, without starting anything.
     pub fn new(parts: Parts) -> Self {
-        let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, quotas, received_max } = parts;
+        let Parts { identity, trust, log_keys, stores, secrets, ports, schemas, quotas, received_max, connections } =
+            parts;
         let Ports { clock, random, peer, decisions } = ports;
         let kek = Arc::new(secrets.kek);
         let tokens = Arc::new(TransferTokens::new(secrets.token_key.clone()));
@@ -191,6 +197,8 @@ impl Services {
             stores.published,
         );
 
+        let sources = Sources::new(node.clone(), publishing.clone(), connections);
+
         let outbox =
             Outbox::new(node.clone(), evidence.clone(), peer.clone(), negotiations.clone(), transfers.clone(), tokens);
         let clocks = Arc::new(Clocks::new(node.clone(), peer.clone()));
@@ -208,6 +216,7 @@ impl Services {
             delivery: Delivery { transfers, data_plane, downloads },
             contracts: Contracts { requests, negotiations, approvals },
             publishing,
+            sources,
             operations: Operations { outbox, recovery, health, clocks, tokens },
         }
     }

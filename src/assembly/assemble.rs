@@ -171,6 +171,7 @@ pub async fn assemble(config: Config, overrides: Overrides) -> Result<Assembled,
             bytes_per_day: config.peer.stored_mib_per_member_per_day.saturating_mul(MIB),
         },
         received_max: received_max(&config.disk),
+        connections: config.connections.clone(),
     });
     services.operations.health.set_certificate_end(keys.certificate_until);
     Ok(Assembled { services, config, active: Arc::new(active), newer, _lock: held })

@@ -93,6 +93,7 @@ impl Assembled {
             tokio::spawn(refresh::refresh(services.clone(), self.active.alliance.clone())),
             tokio::spawn(follow_trust(services.clone(), self.active.clone())),
             tokio::spawn(refresh::keep_index(services.clone())),
+            tokio::spawn(services.sources.clone().run()),
             tokio::spawn(refresh::keep_schemas(services.clone(), self.active.alliance.clone())),
             tokio::spawn({
                 let membership = services.membership.clone();

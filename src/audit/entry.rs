@@ -71,6 +71,21 @@ pub enum Kind {
     /// A provider withdrew a dataset for which this node has an agreement.
     #[serde(rename = "dataset.recalled")]
     DatasetRecalled,
+    /// A source of a dataset was defined, or defined again.
+    #[serde(rename = "source.defined")]
+    SourceDefined,
+    /// A source was removed.
+    #[serde(rename = "source.removed")]
+    SourceRemoved,
+    /// A source was paused.
+    #[serde(rename = "source.paused")]
+    SourcePaused,
+    /// A source was resumed.
+    #[serde(rename = "source.resumed")]
+    SourceResumed,
+    /// A run of a source ended.
+    #[serde(rename = "source.ran")]
+    SourceRan,
     /// A negotiation changed its state.
     #[serde(rename = "negotiation.moved")]
     NegotiationTransition,

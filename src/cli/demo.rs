@@ -11,7 +11,7 @@ use crate::core::json;
 use crate::dataset::quality::Detail;
 use crate::export;
 use crate::ingest::{Form, Format, Input, Reading, sketch};
-use crate::publishing::Publication;
+use crate::source::Publication;
 use anyhow::Context;
 use park::{Operator, Park};
 use reqwest::Method;

@@ -23,6 +23,7 @@ mod members;
 mod node;
 mod outcome;
 mod output;
+mod publication;
 mod publish;
 mod report;
 mod reading;
@@ -36,6 +37,7 @@ mod schema_template;
 mod search;
 mod serve;
 mod skip;
+mod source;
 mod status;
 mod token;
 mod transfers;
@@ -87,6 +89,9 @@ enum Command {
     /// Propose, try and run mappings: how a file's columns become the fields of a schema.
     #[command(subcommand)]
     Map(map::Command),
+    /// Publish from a folder, server or database again and again: define sources, run and watch them.
+    #[command(subcommand)]
+    Source(source::Command),
     /// Validate a file of records without publishing it; needs no node.
     Validate(validate::Args),
     /// List the datasets of this node or of a peer.
@@ -171,6 +176,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Publish(args) => publish::run(*args, json).await,
             Command::Schema(command) => schema::run(command, json).await,
             Command::Map(command) => map::run(command, json),
+            Command::Source(command) => source::run(command, json).await,
             Command::Validate(args) => validate::run(args, json),
             Command::Catalog(args) => catalog::run(args, json).await,
             Command::Search(args) => search::search(args, json).await,

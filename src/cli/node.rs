@@ -164,6 +164,7 @@ async fn init(args: Init, json: bool) -> Outcome {
         alliance: args.alliance_url.map(|url| AllianceSource { url, ca_file: None }),
         disk: Disk::default(),
         log: Log::default(),
+        connections: Default::default(),
     };
     let written = Config { data: PathBuf::from("."), ..config.clone() };
     let new =

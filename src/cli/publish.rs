@@ -3,21 +3,20 @@
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit};
 use super::output::{self, note, say};
+use super::publication::PublicationArgs;
 use super::reading::{Local, ReadingArgs};
 use super::{report, skip};
-use crate::catalog::About;
-use crate::core::id::{DatasetId, Text, in_url};
+use crate::core::id::in_url;
 use crate::core::json;
-use crate::dataset::quality::Detail;
 use crate::dataset::report::Rejection;
 use crate::ingest::Format;
-use crate::policy::Policy;
-use crate::publishing::{Publication, Published};
+use crate::publishing::Published;
 use crate::schema::Schema;
+use crate::source::Publication;
 use anyhow::Context;
 use futures_util::StreamExt;
+use indicatif::ProgressBar;
 use reqwest::{Body, Method, multipart};
-use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::io::AsyncReadExt;
@@ -29,25 +28,10 @@ pub struct Args {
     /// File of records: NDJSON, JSON, CSV or a workbook, also compressed. The columns of a table have the names or titles of
     /// the schema's properties.
     file: PathBuf,
-    /// $id of the shared schema, such as urn:crosspark:schema:enterprise.
-    #[arg(long)]
-    schema: String,
-    /// File of the policy: an ODRL permission.
-    #[arg(long)]
-    policy: PathBuf,
-    /// Title in the catalog.
-    #[arg(long)]
-    title: Text,
-    /// Longer description.
-    #[arg(long, default_value = "")]
-    description: String,
+    #[command(flatten)]
+    publication: PublicationArgs,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Id of the dataset of which this is a new version.
-    #[arg(long)]
-    dataset: Option<DatasetId>,
-    #[command(flatten)]
-    about: AboutArgs,
     /// Publish the valid records only. The others go to a file, each with the reason; everyone who sees the dataset reads
     /// how many they are.
     #[arg(long)]
@@ -55,80 +39,25 @@ pub struct Args {
     /// File of the records that are left out; by default FILE.rejects.csv or FILE.rejects.ndjson.
     #[arg(long, requires = "skip_invalid")]
     rejects: Option<PathBuf>,
-    /// What everyone who sees the dataset may read of its quality: none; counts (filled and different values of each
-    /// field); bounds (also the smallest and largest numbers and dates).
-    #[arg(long, default_value = "counts", value_parser = parse_quality)]
-    quality: Detail,
-}
-
-/// What the catalog says of the dataset besides its title.
-#[derive(clap::Args)]
-struct AboutArgs {
-    /// Licence, as a name or a URL.
-    #[arg(long)]
-    licence: Option<Text>,
-    /// Contact for questions about the dataset.
-    #[arg(long)]
-    contact: Option<Text>,
-    /// Update frequency, such as `monthly`.
-    #[arg(long)]
-    frequency: Option<Text>,
-    /// Sector of the dataset.
-    #[arg(long)]
-    theme: Option<Text>,
-    /// File of up to 20 records (NDJSON) that everyone who sees the dataset may read.
-    #[arg(long)]
-    samples: Option<PathBuf>,
-    /// List the dataset in the catalog for all members, including those that may not obtain it.
-    #[arg(long)]
-    listed: bool,
-}
-
-/// Reads the sample records, one per line.
-fn samples(path: &std::path::Path) -> anyhow::Result<Vec<Value>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("the samples {}", path.display()))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(n, line)| {
-            json::read_value(line.as_bytes())
-                .with_context(|| format!("line {} of the samples is not an NDJSON record", n + 1))
-        })
-        .collect()
-}
-
-fn parse_quality(name: &str) -> Result<Detail, String> {
-    match name {
-        "none" => Ok(Detail::None),
-        "counts" => Ok(Detail::Counts),
-        "bounds" => Ok(Detail::Bounds),
-        _ => Err("expected none, counts or bounds".into()),
-    }
 }
 
 /// Bytes read from the file in one step.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// The schema with this name, as the node has it.
-async fn schema_of(api: &Api, name: &str) -> anyhow::Result<Schema> {
+pub async fn schema_of(api: &Api, name: &str) -> anyhow::Result<Schema> {
     let text = api.get(&format!("/v1/schemas/{}", in_url(name))).await.context("the schema")?;
     Ok(Schema::checked_before(&serde_json::to_vec(&text)?)?)
 }
 
 pub async fn run(args: Args, as_json: bool) -> Outcome {
     let name = args.file.display().to_string();
-    let policy = std::fs::read(&args.policy).with_context(|| format!("the policy {}", args.policy.display()))?;
-    // An invalid policy is reported with its position before anything is sent.
-    if let Err(error) = Policy::parse(&policy) {
-        let detail = format!("{}: {error}", args.policy.display());
-        if as_json {
-            note!("{}", serde_json::json!({"detail": detail}))
-        } else {
-            note!("error: {detail}")
-        }
-        return Ok(ExitCode::from(exit::REFUSED));
-    }
+    let policy = match args.publication.policy()? {
+        Ok(policy) => policy,
+        Err(invalid) => return invalid.told(as_json),
+    };
     let api = Api::new(&args.node)?;
-    let by = match schema_of(&api, &args.schema).await {
+    let by = match schema_of(&api, &args.publication.schema).await {
         Err(error) if args.skip_invalid => return Err(error),
         // If there is no such schema, the node says so.
         by => by.ok(),
@@ -136,7 +65,7 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     let local = args.reading.look_at(&args.file, by.as_ref())?;
     let Local { mut format, mut reading, mapping, .. } = local.clone();
     let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format.form()));
-    let (mut schema, mut valid) = (args.schema, None);
+    let (mut schema, mut valid) = (args.publication.schema.clone(), None);
     if let Some(by) = by.filter(|_| args.skip_invalid) {
         valid = Some(skip::divide_file(&local, &by, &rejects)?);
         // The very schema by which the records were chosen, and their text.
@@ -150,26 +79,8 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     }
     let skipped = valid.as_ref().map_or(0, |valid| valid.skipped);
     let told = valid.as_ref().filter(|valid| valid.skipped > 0).map(|valid| skip::told(valid, &rejects));
-    let publication = Publication {
-        title: args.title,
-        description: args.description,
-        schema,
-        policy: json::read(&policy)?,
-        format,
-        reading,
-        mapping,
-        dataset: args.dataset,
-        about: About {
-            licence: args.about.licence,
-            contact: args.about.contact,
-            frequency: args.about.frequency,
-            theme: args.about.theme,
-            samples: args.about.samples.as_deref().map(samples).transpose()?.unwrap_or_default(),
-            listed: args.about.listed,
-        },
-        quality: args.quality,
-        skipped,
-    };
+    let publication = args.publication.with(policy, (format, reading, mapping))?;
+    let publication = Publication { schema, skipped, ..publication };
     let published = match valid.map(|valid| valid.file).or(rewritten) {
         Some(file) => send_file(&api, &publication, tokio::fs::File::from_std(file)).await,
         None => send(&api, &publication, &args.file).await,
@@ -216,8 +127,17 @@ pub async fn send(api: &Api, publication: &Publication, file: &std::path::Path) 
 }
 
 async fn send_file(api: &Api, publication: &Publication, source: tokio::fs::File) -> anyhow::Result<Published> {
-    let size = source.metadata().await?.len();
-    let bar = output::bytes_bar(Some(size), "publishing");
+    let (records, bar) = records_part(source).await?;
+    let form = multipart::Form::new().text("metadata", serde_json::to_string(publication)?).part("records", records);
+    let sent = api.send(api.request(Method::POST, "/v1/datasets").multipart(form)).await;
+    bar.finish_and_clear();
+    Ok(json::read(&sent?.bytes().await?)?)
+}
+
+/// A file as it is sent, and the progress of that.
+pub async fn records_part(source: tokio::fs::File) -> anyhow::Result<(multipart::Part, ProgressBar)> {
+    let meta = source.metadata().await?;
+    let bar = output::bytes_bar(meta.is_file().then_some(meta.len()), "publishing");
     let counted = bar.clone();
     let stream = futures_util::stream::try_unfold(source, async |mut source| {
         let mut piece = vec![0; PIECE_BYTES];
@@ -226,15 +146,11 @@ async fn send_file(api: &Api, publication: &Publication, source: tokio::fs::File
         Ok::<_, std::io::Error>((read > 0).then_some((piece, source)))
     });
     let stream = stream.inspect(move |piece| counted.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64)));
-    let records = multipart::Part::stream(Body::wrap_stream(stream.boxed()));
-    let form = multipart::Form::new().text("metadata", serde_json::to_string(publication)?).part("records", records);
-    let sent = api.send(api.request(Method::POST, "/v1/datasets").multipart(form)).await;
-    bar.finish_and_clear();
-    Ok(json::read(&sent?.bytes().await?)?)
+    Ok((multipart::Part::stream(Body::wrap_stream(stream.boxed())), bar))
 }
 
 /// Prints the invalid records.
-fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
+pub fn refused(error: anyhow::Error, file: &str, as_json: bool) -> Outcome {
     let rejection = error.downcast_ref::<ApiError>().and_then(|error| error.body.get("rejection").cloned());
     let Some(rejection) = rejection else { return Err(error) };
     if as_json {

@@ -2,7 +2,7 @@
 
 use super::output::note;
 use crate::core::random::{self, SystemRandomness};
-use crate::ingest::{Detected, Expected, Form, Format, Given, Input, Reading, detect};
+use crate::ingest::{Detected, Expected, Form, Format, Given, Input, Packing, Reading, detect};
 use crate::mapping::Mapping;
 use crate::schema::Schema;
 use anyhow::Context;
@@ -62,10 +62,8 @@ fn parse_character(text: &str) -> Result<char, String> {
 }
 
 impl ReadingArgs {
-    /// Looks at a file, and says how it is read if its name does not.
-    pub fn look_at(&self, file: &Path, schema: Option<&Schema>) -> anyhow::Result<Local> {
-        let name = file.display().to_string();
-        let given = Given {
+    fn given(&self) -> Given {
+        Given {
             format: self.format,
             encoding: self.encoding.clone(),
             delimiter: self.delimiter,
@@ -75,7 +73,23 @@ impl ReadingArgs {
             missing: self.missing.clone(),
             sheet: self.sheet.clone(),
             at: self.at.clone(),
-        };
+        }
+    }
+
+    /// How files are read that are not here: as stated, and otherwise by default; the format by their name.
+    pub fn stated(&self, name: &str) -> anyhow::Result<(Format, Reading, Option<Mapping>)> {
+        let format = self.format.or_else(|| Format::of_file(name));
+        let format =
+            format.with_context(|| format!("the format of {name} is not known: give --format, or --like FILE"))?;
+        let packing = Packing::of_file(name);
+        let mapping = self.mapping.as_deref().map(read_mapping).transpose()?;
+        Ok((format, Reading { packing, ..self.given().reading() }, mapping))
+    }
+
+    /// Looks at a file, and says how it is read if its name does not.
+    pub fn look_at(&self, file: &Path, schema: Option<&Schema>) -> anyhow::Result<Local> {
+        let name = file.display().to_string();
+        let given = self.given();
         let mapping = self.mapping.as_deref().map(read_mapping).transpose()?;
         let mut opened = File::open(file).with_context(|| name.clone())?;
         let meta = opened.metadata().with_context(|| name.clone())?;

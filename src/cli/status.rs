@@ -37,7 +37,9 @@ pub async fn run(args: Args, json: bool) -> Outcome {
         of("/health/outboxOldestSeconds")
     );
     say!("processes   {} open, {} downloads in progress", of("/health/openProcesses"), of("/health/downloads"));
-    if let (Some(free), Some(total)) = (bytes(&status, "/health/disk/0"), bytes(&status, "/health/disk/1")) {
+    if let (Some(free), Some(total)) =
+        (bytes(&status, "/health/disk/freeBytes"), bytes(&status, "/health/disk/totalBytes"))
+    {
         say!("disk        {free} of {total} free");
     }
     let expiries = status.pointer("/health/expiries").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -49,6 +49,8 @@ pub fn in_url(text: &str) -> impl fmt::Display {
 const OPAQUE: &str = r"^[^\s\x00-\x1f\x7f-\x9f.]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
 /// Letters, digits and `:_-`.
 const OWN: &str = r"^[A-Za-z0-9:_-]*$";
+/// Lower-case letters, digits and `-_`.
+const SHORT: &str = r"^[a-z0-9][a-z0-9_-]{0,63}$";
 const PARTICIPANT: &str = concat!("^", did!(), "$");
 const KEY: &str = concat!("^", did!(), "#key-(0|[1-9][0-9]{0,8})$");
 const ORIGIN: &str = r"^[a-z0-9.-]+(%3A[1-9][0-9]*)?/log/[1-9][0-9]*$";
@@ -170,6 +172,35 @@ opaque_id! {
     TokenId = "token id";
     /// A message in the outbox.
     MessageId = "message id";
+}
+
+/// Declares names that people choose, and type.
+macro_rules! short_name {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Parses 1 to 64 lower-case letters, digits and `-_`, beginning with a letter or digit.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                let fits = (1..=64).contains(&text.len())
+                    && !text.starts_with(['-', '_'])
+                    && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+                let rule = "expected 1 to 64 lower-case letters, digits and -_, beginning with a letter or digit";
+                if fits { Ok(Self(text.to_owned())) } else { Err(refuse($kind, text, rule)) }
+            }
+        }
+
+        text_type!($name, SHORT);
+    )*};
+}
+
+short_name! {
+    /// A source, from which a dataset's records come again and again.
+    SourceName = "name of a source";
+    /// A connection to a folder, server or database, in the node's configuration.
+    ConnectionName = "name of a connection";
 }
 
 /// A participant: `did:web:HOST`. Only a name: it is never resolved to establish trust.

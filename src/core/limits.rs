@@ -432,3 +432,39 @@ pub const DISK_CHECK_BYTES: u64 = 8 * MIB as u64;
 pub const TEXT_RATIO_MAX: u64 = 1_000;
 /// Text that a delivery may have whatever its ratio.
 pub const TEXT_BYTES_SMALL: u64 = 64 * MIB as u64;
+
+// ---- Sources ----
+/// Sources of one node.
+pub const SOURCES_MAX: usize = 500;
+/// Runs of sources at the same time; others wait.
+pub const SOURCE_RUNS_MAX: usize = 2;
+/// Length of a schedule.
+pub const SCHEDULE_BYTES_MAX: usize = 200;
+/// Length of the path and query of an HTTP source.
+pub const SOURCE_PATH_BYTES_MAX: usize = 4_000;
+/// Length of the query of a database source.
+pub const SOURCE_QUERY_BYTES_MAX: usize = 64 * KIB;
+/// Hours within which a source can be expected to have new content: a year.
+pub const EXPECTED_HOURS_MAX: u32 = 24 * 366;
+/// Time after the time of a schedule after which a run that has not ended well is overdue.
+pub const SOURCE_OVERDUE_MS: i64 = 15 * 60 * 1_000;
+/// Pause after the first failed run of a source; doubled for each further one.
+pub const SOURCE_RETRY_MS: i64 = 60 * 1_000;
+/// Longest pause after a failed run of a source.
+pub const SOURCE_RETRY_MS_MAX: i64 = 60 * 60 * 1_000;
+/// Interval at which watched folders are looked at. A file is read when it has not changed for one interval.
+pub const FOLDER_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Files of a folder that fit the pattern of a source.
+pub const FOLDER_FILES_MAX: usize = 4_096;
+/// Time in which a run of a source must end.
+pub const SOURCE_RUN_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+/// Time without data from a server or database after which a run fails.
+pub const SOURCE_IDLE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// Redirections that one request of a source follows.
+pub const REDIRECTS_MAX: usize = 5;
+/// Pages of one HTTP resource.
+pub const PAGES_MAX: u64 = 100_000;
+/// Size of one page, which is held in memory.
+pub const PAGE_BYTES_MAX: usize = 32 * MIB;
+/// Size of a file with a secret of a connection.
+pub const SECRET_BYTES_MAX: u64 = 64 * KIB as u64;

@@ -35,6 +35,16 @@ impl Packing {
         }
     }
 
+    /// The compression of a file with this name.
+    pub fn of_file(name: &str) -> Self {
+        match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
+            Some("gz") => Self::Gzip,
+            Some("zst") => Self::Zstd,
+            Some("zip") => Self::Zip,
+            _ => Self::None,
+        }
+    }
+
     /// Whether it is not compressed.
     pub fn is_none(&self) -> bool {
         *self == Self::None

@@ -1,6 +1,6 @@
 //! What an operator pages on, in the text format of Prometheus (exposition format 0.0.4).
 
-use crate::operations::HealthReport;
+use crate::operations::{HealthReport, SourceHealth};
 use std::fmt::Write;
 
 /// The content type of the format.
@@ -61,6 +61,16 @@ pub fn render(participant: &str, health: &HealthReport) -> String {
         "Keys of members that an administrator must confirm.",
         health.quarantined_keys as f64,
     );
+    let named = |value: fn(&SourceHealth) -> Option<f64>| -> Vec<(String, f64)> {
+        let samples = health.sources.iter().filter_map(|source| Some((source, value(source)?)));
+        samples.map(|(source, value)| (label("source", source.name.as_str()), value)).collect()
+    };
+    let failures = named(|source| Some(f64::from(source.failures)));
+    text.metric("source_failures", "gauge", "Failed runs of a source since the last one that did not fail.", &failures);
+    let attention = named(|source| Some(f64::from(u8::from(source.warning.is_some()))));
+    text.metric("source_attention", "gauge", "1 if a source is overdue or failed.", &attention);
+    let good = named(|source| source.good_seconds_ago.map(|seconds| seconds as f64));
+    text.metric("source_good_seconds", "gauge", "Seconds since a run of a source did not fail.", &good);
     text.gauge("database_bytes", "Size of the database.", health.stats.bytes as f64);
     if let Some(disk) = &health.disk {
         text.gauge("disk_free_bytes", "Free space on the disk of the sealed datasets.", disk.free_bytes as f64);

@@ -27,6 +27,9 @@ pub fn in_words(error: &reqwest::Error) -> String {
             _ => {}
         }
     }
+    if chain().any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)) {
+        return "it closed the connection".to_owned();
+    }
     if error.is_timeout() { "it did not respond in time".to_owned() } else { text }
 }
 

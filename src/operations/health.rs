@@ -1,11 +1,13 @@
 //! The state of the node for its operators: figures and warnings.
 
 use super::expiry::{DAY_MS, Expiry};
+use crate::core::id::SourceName;
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::delivery::Downloads;
 use crate::identity::register::Status;
 use crate::node::{Error, Node, UserRole};
+use crate::source::Source;
 use crate::storage::{EntryRow, StoreStats};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,8 +44,25 @@ pub struct HealthReport {
     pub peer_connections: u64,
     /// Refusals since the start, by kind of log entry or by reason.
     pub refusals: BTreeMap<String, u64>,
+    /// Sources of datasets, by name.
+    pub sources: Vec<SourceHealth>,
     /// Warnings that need attention.
     pub warnings: Vec<String>,
+}
+
+/// The state of a source.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct SourceHealth {
+    /// Its name.
+    pub name: SourceName,
+    /// Failed runs since the last one that did not fail.
+    pub failures: u32,
+    /// Seconds since the end of the last run that did not fail.
+    pub good_seconds_ago: Option<i64>,
+    /// What needs attention, unless it is paused.
+    pub warning: Option<String>,
 }
 
 /// The state of the log.
@@ -138,6 +157,7 @@ impl Health {
             quarantined_keys: self.node.trust().quarantine.len() as u64,
             peer_connections: self.peer_connections.load(Ordering::Relaxed),
             refusals: self.node.refusals().totals(),
+            sources: self.sources(now).await?,
             warnings: Vec::new(),
             stats,
         };
@@ -149,8 +169,19 @@ impl Health {
         }
         report.warnings.extend(self.membership_warning());
         report.warnings.extend(self.admin_token_warning(now).await?);
+        report.warnings.extend(report.sources.iter().filter_map(|source| source.warning.clone()));
         report.warnings.extend(self.alarms().await?);
         Ok(report)
+    }
+
+    async fn sources(&self, now: Timestamp) -> Result<Vec<SourceHealth>, Error> {
+        let health = |source: Source| SourceHealth {
+            failures: source.progress.failures,
+            good_seconds_ago: source.progress.good.map(|good| now.ms().saturating_sub(good.ms()) / 1_000),
+            warning: source.warning(now),
+            name: source.name,
+        };
+        Ok(self.node.store().sources().await?.into_iter().map(health).collect())
     }
 
     fn membership_warning(&self) -> Option<String> {

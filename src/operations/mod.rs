@@ -9,7 +9,7 @@ mod tokens;
 
 pub use clocks::{ClockReport, Clocks, PeerTime};
 pub use expiry::Expiry;
-pub use health::{DiskSpace, Health, HealthReport, LogHealth};
+pub use health::{DiskSpace, Health, HealthReport, LogHealth, SourceHealth};
 pub use outbox::Outbox;
 pub use recovery::{LogBehind, Recovery};
 pub use tokens::{NewToken, Tokens, mint as mint_token, usual_days};

@@ -1,13 +1,13 @@
 //! Publication and withdrawal of datasets.
 
 mod publish;
+mod records;
 mod sealing;
-mod source;
 mod unchanged;
 mod withdraw;
 
-pub use publish::{Publication, Published};
-pub use source::Source;
+pub use publish::{Origin, Published};
+pub use records::{Arriving, Piece, Records};
 
 use crate::blob::Blobs;
 use crate::contracts::Negotiations;

@@ -1,13 +1,13 @@
 //! Publication: validate, seal, sign, commit. Nothing is published unless every record is valid.
 
 use super::Publishing;
+use super::records::{Records, Working};
 use super::sealing::Sealing;
-use super::source::{Source, Working};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::blob::name_of;
 use crate::catalog::About;
 use crate::core::digest::{Digest, KeyedDigest};
-use crate::core::id::{DatasetId, OfferId, ParticipantId, Text};
+use crate::core::id::{DatasetId, OfferId, ParticipantId, SourceName, Text};
 use crate::core::json as canonical;
 use crate::core::limits;
 use crate::core::random;
@@ -17,58 +17,54 @@ use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data, is_too_dense,
 };
-use crate::dataset::quality::{Detail, Quality};
+use crate::dataset::quality::Quality;
 use crate::idempotency::IdempotencyKey;
 use crate::identity::document;
-use crate::ingest::{Format, Reading};
+use crate::ingest::Format;
 use crate::keys::Cell;
 use crate::mapping::{Mapping, MappingError};
 use crate::node::{Error, User, details};
 use crate::policy::{EVERYBODY, Policy};
 use crate::schema::CompiledSchema;
+use crate::source::Publication;
 use crate::storage::{Change, Conflict, Guard, StoreError, VersionRow, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Metadata of a publication.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Publication {
-    /// Title in the catalog.
-    pub title: Text,
-    /// Longer description.
-    #[serde(default)]
-    #[schemars(length(max = limits::DESCRIPTION_CHARS_MAX))]
-    pub description: String,
-    /// `$id` or digest of the schema.
-    pub schema: String,
-    /// ODRL policy.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub policy: Value,
-    /// Format of the file.
-    pub format: Format,
-    /// How the file is to be read, as far as its format does not say.
-    #[serde(default, skip_serializing_if = "Reading::is_default")]
-    pub reading: Reading,
-    /// How the file's records become those of the schema; without it, its columns have the names or titles of properties.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mapping: Option<Mapping>,
-    /// Dataset that gets a new version; without it, a new dataset is created.
-    #[serde(default)]
-    pub dataset: Option<DatasetId>,
-    /// Further metadata for the catalog.
-    #[serde(default)]
-    pub about: About,
-    /// How much of the records' quality everyone who sees the dataset may read.
-    #[serde(default)]
-    pub quality: Detail,
-    /// Records that the publisher left out because they are invalid; stated in the manifest.
-    #[serde(default)]
-    pub skipped: u64,
+/// Where the records of a publication come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A user sends them, perhaps with an idempotency key.
+    Upload(Option<&'a IdempotencyKey>),
+    /// A source of this node.
+    Source {
+        /// Its name.
+        name: &'a SourceName,
+        /// The dataset that its first version creates.
+        creates: Option<&'a DatasetId>,
+    },
+}
+
+impl<'a> Origin<'a> {
+    fn once(self) -> Option<&'a IdempotencyKey> {
+        if let Self::Upload(once) = self { once } else { None }
+    }
+
+    fn source(self) -> Option<&'a SourceName> {
+        if let Self::Source { name, .. } = self { Some(name) } else { None }
+    }
+
+    /// Details of a log entry, with the source.
+    fn noted(self, detail: Value) -> Map<String, Value> {
+        let mut detail = details(detail);
+        detail.extend(self.source().map(|name| ("source".to_owned(), json!(name))));
+        detail
+    }
 }
 
 /// A published dataset version.
@@ -101,15 +97,24 @@ pub struct Published {
     pub remarks: Vec<String>,
 }
 
+/// What a publication names.
+struct Checked {
+    policy: Policy,
+    compiled: Arc<CompiledSchema>,
+    /// That the schema will not be used for much longer.
+    deprecation: Option<String>,
+}
+
 impl Publishing {
     /// Publishes the records in `source`.
     pub async fn publish(
         &self,
         user: &User,
         publication: Publication,
-        once: Option<&IdempotencyKey>,
-        source: impl Source,
+        origin: Origin<'_>,
+        source: impl Records,
     ) -> Result<Published, Error> {
+        let once = origin.once();
         let _alone = self.idempotency.alone(user, once).await?;
         let source = match self.published_before(user, once, source).await? {
             Ok(published) => return Ok(published),
@@ -117,13 +122,14 @@ impl Publishing {
         };
         // Checked first, so that nothing is sealed that cannot be committed.
         self.node.ensure_writable()?;
-        match self.try_publish(user, publication, once, source).await {
+        match self.try_publish(user, publication, origin, source).await {
             Err(error) => {
-                let mut facts = Facts { enterprise: user.enterprise.clone(), ..Facts::default() };
+                let detail = origin.noted(json!({}));
+                let mut facts = Facts { enterprise: user.enterprise.clone(), detail, ..Facts::default() };
                 if let Error::InvalidRecords(rejection) = &error {
                     let first = rejection.first.first();
                     // Only the line and the rule: the log must not contain data, and names in a pointer may be data.
-                    facts.detail = details(json!({
+                    facts.detail = origin.noted(json!({
                         "records": rejection.records, "invalid": rejection.invalid,
                         "line": first.map(|invalid| invalid.line), "keyword": first.map(|invalid| &invalid.violation.rule),
                     }));
@@ -156,13 +162,14 @@ impl Publishing {
             .ok_or_else(|| Error::Unavailable("the earlier publication has just expired; try again".into()))
     }
 
-    async fn try_publish(
-        &self,
-        user: &User,
-        publication: Publication,
-        once: Option<&IdempotencyKey>,
-        source: impl Source,
-    ) -> Result<Published, Error> {
+    /// Fails unless records can be published so, as far as that is known without them.
+    pub async fn check(&self, publication: &Publication) -> Result<(), Error> {
+        let Checked { compiled, .. } = self.checked(publication).await?;
+        let once = Origin::Upload(None);
+        self.next_version(publication.dataset.as_ref(), once, compiled.schema.id()).await.map(drop)
+    }
+
+    async fn checked(&self, publication: &Publication) -> Result<Checked, Error> {
         if publication.description.chars().count() > limits::DESCRIPTION_CHARS_MAX {
             let max = limits::DESCRIPTION_CHARS_MAX;
             return Err(Error::invalid("description", format!("the description is longer than {max} characters")));
@@ -177,11 +184,24 @@ impl Publishing {
         }
         let wrong = |error: MappingError| Error::invalid("mapping", error.to_string());
         publication.mapping.as_ref().map_or(Ok(()), Mapping::check).map_err(wrong)?;
-        let (format, mapping) = (publication.format, publication.mapping.as_ref().map(Mapping::digest));
-        let policy = Policy::read(publication.policy).map_err(|e| Error::invalid("policy", e.to_string()))?;
+        let policy = Policy::read(publication.policy.clone()).map_err(|e| Error::invalid("policy", e.to_string()))?;
         let (compiled, deprecation) = self.schemas.for_publication(&publication.schema).await?;
         check_samples(&publication.about.samples, &compiled)?;
-        let (dataset, version, newest) = self.next_version(publication.dataset.as_ref(), compiled.schema.id()).await?;
+        Ok(Checked { policy, compiled, deprecation })
+    }
+
+    async fn try_publish(
+        &self,
+        user: &User,
+        publication: Publication,
+        origin: Origin<'_>,
+        source: impl Records,
+    ) -> Result<Published, Error> {
+        let once = origin.once();
+        let Checked { policy, compiled, deprecation } = self.checked(&publication).await?;
+        let (format, mapping) = (publication.format, publication.mapping.as_ref().map(Mapping::digest));
+        let (dataset, version, newest) =
+            self.next_version(publication.dataset.as_ref(), origin, compiled.schema.id()).await?;
         let key = DataKey::from_bytes(random::bytes(self.node.random()));
         let sealing = Sealing {
             node: self.node.clone(),
@@ -267,7 +287,7 @@ impl Publishing {
                     unchanged: true,
                     ..published
                 };
-                return self.commit_unchanged(user, &newest, published, once).await;
+                return self.commit_unchanged(user, &newest, published, (origin, once)).await;
             }
         }
         if let Some(changes) = changes {
@@ -279,7 +299,7 @@ impl Publishing {
         // It may have been deprecated during the upload.
         self.schemas.for_publication(&compiled.schema.digest().to_string()).await?;
         let remembered = self.idempotency.remember(user, once, &published);
-        if let Err(error) = self.commit_version(user, row, remembered).await {
+        if let Err(error) = self.commit_version((user, origin), row, remembered).await {
             // These errors guarantee that nothing was committed. After any other the version may turn out to be
             // committed; if it is not, the sweep at the next start removes the blob.
             if error.changed_nothing() {
@@ -319,13 +339,13 @@ impl Publishing {
         user: &User,
         newest: &VersionRow,
         published: Published,
-        once: Option<&IdempotencyKey>,
+        (origin, once): (Origin<'_>, Option<&IdempotencyKey>),
     ) -> Result<Published, Error> {
         let facts = Facts {
             dataset: Some(newest.dataset.clone()),
             enterprise: user.enterprise.clone(),
             rule: Some("unchanged".into()),
-            detail: details(json!({"version": newest.version, "token": user.token})),
+            detail: origin.noted(json!({"version": newest.version, "token": user.token})),
             ..Facts::default()
         };
         let person = FieldOpening::new("person", user.person.clone(), self.node.random());
@@ -344,11 +364,16 @@ impl Publishing {
         }
     }
 
-    async fn commit_version(&self, user: &User, row: VersionRow, once: Option<Write>) -> Result<(), StoreError> {
+    async fn commit_version(
+        &self,
+        (user, origin): (&User, Origin<'_>),
+        row: VersionRow,
+        once: Option<Write>,
+    ) -> Result<(), StoreError> {
         let facts = Facts {
             dataset: Some(row.dataset.clone()),
             enterprise: user.enterprise.clone(),
-            detail: details(json!({
+            detail: origin.noted(json!({
                 "version": row.version, "manifest": row.manifest_digest, "schema": row.schema.digest,
                 "records": row.records, "bytes": row.bytes, "policy": row.policy_digest, "offer": row.offer,
                 "token": user.token,
@@ -366,9 +391,13 @@ impl Publishing {
     async fn next_version(
         &self,
         dataset: Option<&DatasetId>,
+        origin: Origin<'_>,
         schema: &str,
     ) -> Result<(DatasetId, u64, Option<VersionRow>), Error> {
-        let Some(dataset) = dataset else { return Ok((DatasetId::generate(self.node.random()), 1, None)) };
+        let Some(dataset) = dataset else {
+            let chosen = if let Origin::Source { creates, .. } = origin { creates.cloned() } else { None };
+            return Ok((chosen.unwrap_or_else(|| DatasetId::generate(self.node.random())), 1, None));
+        };
         let newest = self.node.store().dataset(dataset).await?;
         let newest = newest.ok_or_else(|| Error::invalid("dataset", format!("there is no dataset {dataset} here")))?;
         if newest.schema.id != schema {

@@ -5,11 +5,14 @@ use super::rows::{
 };
 use crate::audit::entry::{Draft, FieldOpening, Kind};
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, EntryId, MessageId, OfferId, ParticipantId, ProcessId, TokenId};
+use crate::core::id::{
+    AgreementId, DatasetId, EntryId, MessageId, OfferId, ParticipantId, ProcessId, SourceName, TokenId,
+};
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
+use crate::source::Source;
 use crate::transfer::Transfer;
 
 /// A fact on which a decision is based. If it no longer holds, the commit is a conflict and the decision is repeated.
@@ -102,6 +105,10 @@ pub enum Write {
     InsertRelease(Box<ReleaseRow>),
     /// Stores a peer's dataset: a new one with revision 1, otherwise the successor of the previous revision.
     PutHolding(Box<Holding>),
+    /// Stores a source: a new one with revision 1, otherwise the successor of the previous revision.
+    PutSource(Box<Source>),
+    /// Removes a source.
+    RemoveSource(SourceName),
     /// Inserts a management token.
     InsertToken(TokenRow),
     /// Revokes a management token.
@@ -220,6 +227,13 @@ pub enum Maintenance {
         failure: String,
         /// Whether the peer answered with a conflict.
         conflict: bool,
+    },
+    /// A run of the source began; ignored if there is no such source.
+    SourceRunning {
+        /// Source.
+        name: SourceName,
+        /// Start of the run.
+        at: Timestamp,
     },
     /// Signs a checkpoint now, if the log has grown since the last one.
     Checkpoint,

@@ -57,6 +57,18 @@ fn message(n: u8, process: &str) -> Outgoing {
     }
 }
 
+fn source() -> crate::source::Source {
+    let text = serde_json::json!({
+        "name": "meters", "revision": 1, "dataset": "urn:uuid:d", "since": Timestamp::from_ms(0),
+        "owner": {"token": "t", "person": "P"}, "progress": {},
+        "definition": {
+            "input": {"kind": "pushed"},
+            "publication": {"title": "T", "schema": "urn:s", "policy": {}, "format": "ndjson"},
+        },
+    });
+    serde_json::from_value(text).unwrap()
+}
+
 async fn conforms(store: &dyn Store) {
     let conflict = |what| Err(StoreError::Conflict(what));
     // A change is atomic and includes its log entry.
@@ -90,6 +102,24 @@ async fn conforms(store: &dyn Store) {
     let (row, text) = store.schema(&Digest::of(b"schema")).await.unwrap().unwrap();
     assert_eq!((row.statement.as_deref(), text.as_str()), (Some("a"), "{}"));
     assert_eq!((store.schemas(9).await.unwrap(), store.schemas(0).await.unwrap()), (vec![row], vec![]));
+
+    // A source is replaced only by its successor; the start of a run is no revision.
+    let source = |revision| crate::source::Source { revision, ..source() };
+    let put = |revision| change().write(Write::PutSource(Box::new(source(revision))));
+    store.commit(put(1)).await.unwrap();
+    store.commit(put(2)).await.unwrap();
+    for revision in [1, 2, 4] {
+        assert_eq!(store.commit(put(revision)).await.map(drop), conflict(Conflict::Source), "{revision}");
+    }
+    let (name, at) = (source(1).name, Timestamp::from_ms(7));
+    store.maintain(vec![Maintenance::SourceRunning { name: name.clone(), at }]).await.unwrap();
+    let found = store.source(&name).await.unwrap().unwrap();
+    assert_eq!((found.revision, found.progress.running), (2, Some(at)));
+    assert_eq!(store.sources().await.unwrap(), [found]);
+    let remove = || change().write(Write::RemoveSource(name.clone()));
+    store.commit(remove()).await.unwrap();
+    assert_eq!(store.commit(remove()).await.map(drop), conflict(Conflict::Source));
+    assert_eq!(store.source(&name).await.unwrap(), None);
 
     // Registers are consecutive; each is found by its exact sequence.
     let register = |sequence| Write::InstallRegister { sequence, digest: Digest::of(b"r"), jws: sequence.to_string() };

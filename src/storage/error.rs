@@ -54,6 +54,9 @@ pub enum Conflict {
     /// The secret was wrapped again.
     #[error("the secret")]
     Secret,
+    /// The source has another revision.
+    #[error("the source")]
+    Source,
     /// The token exists, or is revoked.
     #[error("the token")]
     Token,

@@ -8,11 +8,12 @@ use super::{
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, SourceName, Text, TokenId,
 };
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
+use crate::source::Source;
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -98,6 +99,8 @@ pass_through! {
     holding_with(provider: &ParticipantId, blob: &Digest) -> Found<Holding>;
     received_bytes(provider: Option<&ParticipantId>) -> Result<u64, StoreError>;
     holdings(limit: usize) -> Listed<Holding>;
+    source(name: &SourceName) -> Found<Source>;
+    sources() -> Listed<Source>;
     token(hash: &Digest) -> Found<TokenRow>;
     idempotent_request(token: &TokenId, key: &str) -> Found<IdempotencyRow>;
     tokens() -> Listed<TokenRow>;

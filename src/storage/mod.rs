@@ -28,11 +28,12 @@ pub use rows::{
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, SourceName, Text, TokenId,
 };
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
+use crate::source::Source;
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 
@@ -133,6 +134,11 @@ pub trait Store: Send + Sync {
     async fn received_bytes(&self, provider: Option<&ParticipantId>) -> Result<u64, StoreError>;
     /// Peers' datasets, last updated first.
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError>;
+
+    /// A source by its name.
+    async fn source(&self, name: &SourceName) -> Result<Option<Source>, StoreError>;
+    /// All sources, ordered by name.
+    async fn sources(&self) -> Result<Vec<Source>, StoreError>;
 
     /// A token by the hash of its secret.
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError>;

@@ -1,6 +1,6 @@
 //! What this node publishes, and what a peer offers to it.
 
-use super::upload::{Arriving, Upload, pass_on};
+use super::upload::{Upload, pass_on};
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, ParticipantId, Text};
 use crate::management::app::App;
@@ -11,7 +11,7 @@ use crate::management::problem::Problem;
 use crate::management::roles::Caller;
 use crate::management::routes::{Operation, Routes};
 use crate::node::{Error, UserRole};
-use crate::publishing::Published;
+use crate::publishing::{Arriving, Origin, Published};
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
@@ -122,8 +122,9 @@ async fn publish(
     let records = upload.records().await?;
     let (sender, pieces) = mpsc::channel(16);
     let publishing = app.services.publishing.clone();
-    let publishing =
-        tokio::spawn(async move { publishing.publish(&user, publication, key.as_ref(), Arriving::new(pieces)).await });
+    let publishing = tokio::spawn(async move {
+        publishing.publish(&user, publication, Origin::Upload(key.as_ref()), Arriving::new(pieces)).await
+    });
     pass_on(records, sender).await;
     let published = publishing.await.map_err(|error| Error::Internal(error.to_string()))??;
     Ok(Status(published))

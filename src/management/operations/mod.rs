@@ -10,6 +10,7 @@ mod open;
 mod requests;
 mod schemas;
 mod search;
+mod sources;
 mod status;
 mod tokens;
 mod transfers;
@@ -27,6 +28,7 @@ pub fn all(routes: Routes) -> Routes {
         membership::add,
         schemas::add,
         datasets::add,
+        sources::add,
         requests::add,
         data::add,
         approvals::add,

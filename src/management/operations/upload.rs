@@ -5,16 +5,15 @@ use crate::management::app::App;
 use crate::management::inputs::expect;
 use crate::management::problem::Problem;
 use crate::node::Error;
-use crate::publishing::{Publication, Source};
+use crate::publishing::Piece;
+use crate::source::Publication;
 use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody, SchemaObject};
 use aide::operation::set_body;
-use axum::body::Bytes;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use schemars::JsonSchema;
-use std::io::{self, Read};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -29,6 +28,18 @@ pub struct Upload(Multipart);
 struct Form {
     /// What is published.
     metadata: Publication,
+    /// The file.
+    records: String,
+}
+
+/// The multipart form of records alone.
+pub struct RecordsUpload(Multipart);
+
+/// How that form is described.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code, reason = "only described: the form is streamed")]
+struct RecordsForm {
     /// The file.
     records: String,
 }
@@ -63,24 +74,58 @@ impl Rate {
     }
 }
 
+async fn form_of(request: Request, app: &App) -> Result<Multipart, Problem> {
+    expect(&request, "multipart/form-data")?;
+    let form = Multipart::from_request(request, app).await;
+    Ok(form.map_err(|error| Error::invalid("multipart", error.body_text()))?)
+}
+
+fn describe<F: JsonSchema>(context: &mut GenContext, operation: &mut Operation) {
+    let json_schema = context.schema.subschema_for::<F>();
+    let schema = Some(SchemaObject { json_schema, example: None, external_docs: None });
+    let media = MediaType { schema, ..MediaType::default() };
+    let content = [("multipart/form-data".to_owned(), media)].into_iter().collect();
+    set_body(context, operation, RequestBody { content, required: true, ..RequestBody::default() });
+}
+
 impl FromRequest<App> for Upload {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        expect(&request, "multipart/form-data")?;
-        let form = Multipart::from_request(request, app).await;
-        Ok(Self(form.map_err(|error| Error::invalid("multipart", error.body_text()))?))
+        form_of(request, app).await.map(Self)
     }
 }
 
 impl OperationInput for Upload {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
-        let json_schema = context.schema.subschema_for::<Form>();
-        let schema = Some(SchemaObject { json_schema, example: None, external_docs: None });
-        let media = MediaType { schema, ..MediaType::default() };
-        let content = [("multipart/form-data".to_owned(), media)].into_iter().collect();
-        set_body(context, operation, RequestBody { content, required: true, ..RequestBody::default() });
+        describe::<Form>(context, operation);
     }
+}
+
+impl FromRequest<App> for RecordsUpload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        form_of(request, app).await.map(Self)
+    }
+}
+
+impl OperationInput for RecordsUpload {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        describe::<RecordsForm>(context, operation);
+    }
+}
+
+impl RecordsUpload {
+    /// The records.
+    pub async fn records(&mut self) -> Result<Field<'_>, Error> {
+        records_of(&mut self.0, "the only part must be `records`").await
+    }
+}
+
+async fn records_of<'a>(form: &'a mut Multipart, otherwise: &str) -> Result<Field<'a>, Error> {
+    let part = in_time(form.next_field()).await?;
+    part.filter(|part| part.name() == Some("records")).ok_or_else(|| Error::invalid("multipart", otherwise))
 }
 
 impl Upload {
@@ -109,9 +154,7 @@ impl Upload {
 
     /// The records.
     pub async fn records(&mut self) -> Result<Field<'_>, Error> {
-        let part = in_time(self.0.next_field()).await?;
-        let part = part.filter(|part| part.name() == Some("records"));
-        part.ok_or_else(|| Error::invalid("multipart", "the second part must be `records`"))
+        records_of(&mut self.0, "the second part must be `records`").await
     }
 }
 
@@ -134,56 +177,6 @@ pub async fn pass_on(mut records: Field<'_>, sender: mpsc::Sender<Piece>) {
         if sender.send(piece).await.is_err() || last {
             return;
         }
-    }
-}
-
-/// A body that arrives asynchronously, read synchronously by the threads that validate.
-pub struct Arriving {
-    pieces: mpsc::Receiver<Piece>,
-    next: Option<Piece>,
-    current: Bytes,
-    ended: bool,
-}
-
-/// A piece of the body. The end is explicit: a sender that is dropped without it must not look like an end.
-pub enum Piece {
-    /// Data.
-    Bytes(Bytes),
-    /// The upload failed.
-    Broken(String),
-    /// The part is complete.
-    End,
-}
-
-impl Arriving {
-    /// Reads what is sent to the other half of the channel.
-    pub fn new(pieces: mpsc::Receiver<Piece>) -> Self {
-        Self { pieces, next: None, current: Bytes::new(), ended: false }
-    }
-}
-
-impl Source for Arriving {
-    fn would_wait(&mut self) -> bool {
-        if self.current.is_empty() && !self.ended && self.next.is_none() {
-            self.next = self.pieces.try_recv().ok();
-        }
-        self.current.is_empty() && !self.ended && self.next.is_none()
-    }
-}
-
-impl Read for Arriving {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && !self.ended {
-            match self.next.take().or_else(|| self.pieces.blocking_recv()) {
-                Some(Piece::Bytes(piece)) => self.current = piece,
-                Some(Piece::End) => self.ended = true,
-                Some(Piece::Broken(reason)) => return Err(io::Error::other(reason)),
-                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upload was interrupted")),
-            }
-        }
-        let length = buffer.len().min(self.current.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
     }
 }
 

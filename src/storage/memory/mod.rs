@@ -11,12 +11,14 @@ use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, MessageId, OfferId, ParticipantId, ProcessId, SourceName,
+    Text, TokenId,
 };
 use crate::core::limits;
 use crate::core::time::{Clock, NodeClock, Timestamp};
 use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
+use crate::source::Source;
 use crate::transfer::Transfer;
 use async_trait::async_trait;
 use state::State;
@@ -330,6 +332,14 @@ impl Store for MemoryStore {
         all.sort_by_key(|holding| std::cmp::Reverse(holding.updated));
         all.truncate(limit);
         Ok(all)
+    }
+
+    async fn source(&self, name: &SourceName) -> Found<Source> {
+        Ok(self.disk.state().sources.get(name).cloned())
+    }
+
+    async fn sources(&self) -> Listed<Source> {
+        Ok(self.disk.state().sources.values().cloned().collect())
     }
 
     async fn token(&self, hash: &Digest) -> Found<TokenRow> {

@@ -3,11 +3,14 @@
 use crate::audit::entry::{self, Draft, Kind};
 use crate::audit::merkle::leaf_hash;
 use crate::audit::tile::{self, Edge};
-use crate::core::id::{AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, ParticipantId, ProcessId, TokenId};
+use crate::core::id::{
+    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, ParticipantId, ProcessId, SourceName, TokenId,
+};
 use crate::core::json;
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::{Negotiation, Role};
+use crate::source::Source;
 use crate::storage::{
     AgreementRow, Conflict, EntryRow, Guard, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow,
     SchemaRow, Secret, SecretKind, StoreError, TokenRow, VersionRow, Write,
@@ -33,6 +36,7 @@ pub struct State {
     pub agreements: BTreeMap<AgreementId, AgreementRow>,
     pub releases: Vec<ReleaseRow>,
     pub holdings: BTreeMap<HoldingId, Holding>,
+    pub sources: BTreeMap<SourceName, Source>,
     pub tokens: BTreeMap<TokenId, TokenRow>,
     pub once: BTreeMap<(TokenId, String), IdempotencyRow>,
     pub receipts: BTreeMap<ProcessId, String>,
@@ -223,6 +227,11 @@ impl State {
                 let twins = self.holdings.values().filter(|other| other.transfer == row.transfer).count();
                 (Conflict::Holding, known.map_or(0, |known| known.revision) + 1 == row.revision && twins == 1)
             }
+            Write::PutSource(row) => {
+                let known = self.sources.insert(row.name.clone(), Source::clone(row));
+                (Conflict::Source, known.map_or(0, |known| known.revision) + 1 == row.revision)
+            }
+            Write::RemoveSource(name) => (Conflict::Source, self.sources.remove(name).is_some()),
             Write::InsertToken(row) => {
                 let unique = !self.tokens.values().any(|known| known.hash == row.hash);
                 (Conflict::Token, unique && self.tokens.insert(row.id.clone(), row.clone()).is_none())
@@ -298,6 +307,11 @@ impl State {
         match task {
             Maintenance::Checkpoint | Maintenance::Close => {}
             Maintenance::Sent(id) => self.outbox.retain(|_, (message, _)| message.id != *id),
+            Maintenance::SourceRunning { name, at } => {
+                if let Some(source) = self.sources.get_mut(name) {
+                    source.progress.running = Some(*at);
+                }
+            }
             Maintenance::PeerPid { process, peer_pid } => {
                 let negotiations = self.negotiations.values().map(|n| (&n.peer, n.peer_pid.as_ref()));
                 let mut all = negotiations.chain(self.transfers.values().map(|t| (&t.peer, t.peer_pid.as_ref())));

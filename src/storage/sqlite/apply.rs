@@ -183,6 +183,18 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             };
             one(connection, Conflict::Holding, sql, params![key.0, key.1, revision, updated, to_text(holding)?])
         }
+        Write::PutSource(source) => {
+            let sql = if source.revision == 1 {
+                "INSERT INTO source (name, revision, body) VALUES (?1, ?2, ?3)"
+            } else {
+                "UPDATE source SET revision = ?2, body = ?3 WHERE name = ?1 AND revision = ?2 - 1"
+            };
+            let params = params![source.name.as_str(), source.revision as i64, to_text(source)?];
+            one(connection, Conflict::Source, sql, params)
+        }
+        Write::RemoveSource(name) => {
+            one(connection, Conflict::Source, "DELETE FROM source WHERE name = ?1", [name.as_str()])
+        }
         Write::InsertToken(token) => one(
             connection,
             Conflict::Token,
@@ -381,6 +393,10 @@ pub fn tasks(connection: &Connection, tasks: &[Maintenance]) -> Result<(), Store
             Maintenance::Checkpoint | Maintenance::Close => {}
             Maintenance::Sent(id) => {
                 connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_str()])?;
+            }
+            Maintenance::SourceRunning { name, at } => {
+                let sql = "UPDATE source SET body = json_set(body, '$.progress.running', ?2) WHERE name = ?1";
+                connection.prepare_cached(sql)?.execute([name.as_str(), &at.to_string()])?;
             }
             Maintenance::PeerPid { process, peer_pid } => {
                 let sql = "UPDATE OR IGNORE process SET peer_pid = ?2, body = json_set(body, '$.peer_pid', ?2)

@@ -6,6 +6,7 @@ mod connection;
 mod log;
 mod reader;
 mod readers;
+mod rows;
 mod schema;
 mod store;
 mod writer;

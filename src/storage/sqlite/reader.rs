@@ -1,19 +1,21 @@
 //! The store's contract over SQLite: every read as a query.
 
 use super::apply::secret_columns;
-use super::connection::{bodies, body, parse, scalar};
+use super::catalog;
+use super::connection::{bodies, body, scalar};
+use super::rows::{SCHEMA_COLUMNS, entry_columns, entry_row, message, schema_row};
 use super::store::SqliteStore;
-use super::{catalog, log};
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, IdError, KeyId, MessageId, OfferId, ParticipantId, ProcessId, Text,
-    TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, IdError, KeyId, MessageId, OfferId, ParticipantId, ProcessId,
+    SourceName, Text, TokenId,
 };
 use crate::core::limits;
 use crate::core::time::Timestamp;
 use crate::identity::register::KeyName;
 use crate::negotiation::Negotiation;
+use crate::source::Source;
 use crate::storage::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
     ReleaseRow, SchemaRow, Secret, SecretKind, Store, StoreError, StoreStats, TokenRow, VersionRow,
@@ -25,37 +27,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 fn rows_max(limit: usize) -> i64 {
     // One more than a page shows whether there is another.
     limit.min(limits::PAGE_ROWS_MAX + 1) as i64
-}
-
-fn entry_row(connection: &Connection, row: (i64, String, [u8; 32], [u8; 32])) -> Result<EntryRow, StoreError> {
-    let (index, text, leaf, salt) = row;
-    let entry: serde_json::Value = parse(&text)?;
-    let id = entry.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let fields = log::fields(connection, id)?;
-    Ok(EntryRow { index: index as u64, entry, leaf: Digest::from_bytes(leaf), salt, fields })
-}
-
-fn entry_columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, [u8; 32], [u8; 32])> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-}
-
-const SCHEMA_COLUMNS: &str = "digest, id, version, title, statement";
-
-fn schema_row(row: &Row<'_>) -> Result<SchemaRow, StoreError> {
-    let digest = Digest::parse(&row.get::<_, String>(0)?).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok(SchemaRow { digest, id: row.get(1)?, version: row.get(2)?, title: row.get(3)?, statement: row.get(4)? })
-}
-
-/// A message of the outbox.
-fn message(connection: &Connection, which: &str, value: &str) -> Result<Option<Outgoing>, StoreError> {
-    let mut select =
-        connection.prepare_cached(&format!("SELECT body, attempts, conflicts, failure FROM outbox {which}"))?;
-    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let found = select.query_row([value], row).optional()?;
-    let outgoing = |(text, attempts, conflicts, failure): (String, u32, u32, String)| {
-        Ok(Outgoing { attempts, conflicts, failure, ..parse(&text)? })
-    };
-    found.map(outgoing).transpose()
 }
 
 #[async_trait]
@@ -328,6 +299,15 @@ impl Store for SqliteStore {
     async fn holdings(&self, limit: usize) -> Result<Vec<Holding>, StoreError> {
         let sql = "SELECT body FROM holding ORDER BY updated DESC LIMIT ?1";
         self.readers.read(move |c| bodies(c, sql, [rows_max(limit)])).await
+    }
+
+    async fn source(&self, name: &SourceName) -> Result<Option<Source>, StoreError> {
+        let name = name.to_string();
+        self.readers.point(move |c| body(c, "SELECT body FROM source WHERE name = ?1", [name])).await
+    }
+
+    async fn sources(&self) -> Result<Vec<Source>, StoreError> {
+        self.readers.read(|c| bodies(c, "SELECT body FROM source ORDER BY name", [])).await
     }
 
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError> {

@@ -98,6 +98,8 @@ ALTER TABLE outbox ADD COLUMN conflicts INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE schema (
   digest TEXT PRIMARY KEY, id TEXT NOT NULL, version TEXT NOT NULL, title TEXT NOT NULL, statement TEXT,
   text TEXT NOT NULL) STRICT;
+", "
+CREATE TABLE source (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 "];
 
 /// Migrates the database to the current version; rejects databases written by a later version.

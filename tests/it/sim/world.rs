@@ -23,9 +23,10 @@ use crosspark::index::Index;
 use crosspark::ingest::Format;
 use crosspark::node::{DecisionMaker, DocumentKey, Identity, PolicyDecides, Quotas, Trust, TrustState, User, UserRole};
 use crosspark::protocol::{self, Connection};
-use crosspark::publishing::Publication;
+use crosspark::publishing::Origin;
 use crosspark::schema::{self, SchemaRegistry};
 use crosspark::services::{Parts, Ports, Secrets, Services, Stores};
+use crosspark::source::Publication;
 use crosspark::storage::interceptor::Intercepted;
 use crosspark::storage::memory::{Disk, MemoryStore};
 use crosspark::storage::{Change, HoldingState, Maintenance, Store, Write};
@@ -340,6 +341,7 @@ impl World {
             schemas: SchemaRegistry::new(schema::built_in()),
             quotas: Quotas { writes_per_minute: 12_000, bytes_per_day: 1 << 30 },
             received_max: Default::default(),
+            connections: Default::default(),
         })
     }
 
@@ -371,7 +373,8 @@ impl World {
 
     pub async fn publish(&self) -> Result<DatasetId, crosspark::node::Error> {
         let source = std::io::Cursor::new(records(300).into_bytes());
-        let published = self.node(A).unwrap().publishing.publish(&user(), publication(), None, source).await;
+        let published =
+            self.node(A).unwrap().publishing.publish(&user(), publication(), Origin::Upload(None), source).await;
         published.map(|published| published.dataset)
     }
 
@@ -379,12 +382,18 @@ impl World {
     pub async fn publish_under(&self, policy: Value) -> DatasetId {
         let source = std::io::Cursor::new(records(2).into_bytes());
         let publication = Publication { policy, ..publication() };
-        self.living(A).await.publishing.publish(&user(), publication, None, source).await.unwrap().dataset
+        self.living(A)
+            .await
+            .publishing
+            .publish(&user(), publication, Origin::Upload(None), source)
+            .await
+            .unwrap()
+            .dataset
     }
 
     pub async fn publish_once(&self, node: &Services, once: &IdempotencyKey) -> Result<(), crosspark::node::Error> {
         let source = std::io::Cursor::new(records(10).into_bytes());
-        node.publishing.publish(&user(), publication(), Some(once), source).await.map(drop)
+        node.publishing.publish(&user(), publication(), Origin::Upload(Some(once)), source).await.map(drop)
     }
 
     /// Stops a node and waits until it runs again.

@@ -1,0 +1,219 @@
+//! The sources of this node: defined by its publishers, and carried out when they are due. A run publishes what its input
+//! has; nothing is published unless all of it has arrived. The end of every run is a log entry.
+
+mod folder;
+mod http;
+mod input;
+mod mysql;
+mod pages;
+mod pipe;
+mod postgres;
+mod report;
+mod run;
+mod schedule;
+mod secrets;
+mod server;
+
+pub use report::{ConnectionReport, Ran, SourceReport};
+
+use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
+use crate::config::Connection;
+use crate::core::digest::Digest;
+use crate::core::id::{ConnectionName, DatasetId, SourceName};
+use crate::core::{json, limits};
+use crate::node::{Error, Node, User, details};
+use crate::publishing::Publishing;
+use crate::source::{Definition, Input, Owner, Source};
+use crate::storage::{Change, Conflict, StoreError, Write};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, Semaphore};
+
+/// Connections by name.
+pub type Connections = BTreeMap<ConnectionName, Connection>;
+
+/// Defines sources, and carries them out.
+pub struct Sources {
+    node: Arc<Node>,
+    publishing: Arc<Publishing>,
+    connections: Connections,
+    /// Names of those that run now.
+    running: Mutex<HashSet<SourceName>>,
+    /// What the watched folders had when they were last looked at.
+    looked: Mutex<HashMap<SourceName, folder::Listing>>,
+    places: Arc<Semaphore>,
+    /// Wakes the loop when a source has changed.
+    wake: Notify,
+}
+
+fn missing(name: &SourceName) -> Error {
+    Error::not_found(format!("there is no source {name}"))
+}
+
+impl Sources {
+    /// Sources that read from `connections`.
+    pub fn new(node: Arc<Node>, publishing: Arc<Publishing>, connections: Connections) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            publishing,
+            connections,
+            running: Mutex::default(),
+            looked: Mutex::default(),
+            places: Arc::new(Semaphore::new(limits::SOURCE_RUNS_MAX)),
+            wake: Notify::new(),
+        })
+    }
+
+    /// The connections that sources may use.
+    pub fn connections(&self) -> Vec<ConnectionReport> {
+        self.connections.iter().map(|(name, connection)| ConnectionReport::new(name, connection)).collect()
+    }
+
+    /// All sources, by name.
+    pub async fn list(&self) -> Result<Vec<SourceReport>, Error> {
+        let now = self.node.now();
+        let sources = self.node.store().sources().await?;
+        Ok(sources.into_iter().map(|source| SourceReport::new(source, now)).collect())
+    }
+
+    /// A source.
+    pub async fn report(&self, name: &SourceName) -> Result<SourceReport, Error> {
+        Ok(SourceReport::new(self.source(name).await?, self.node.now()))
+    }
+
+    async fn source(&self, name: &SourceName) -> Result<Source, Error> {
+        self.node.store().source(name).await?.ok_or_else(|| missing(name))
+    }
+
+    /// Defines a source; one that exists is defined again only if `replace` says so, and keeps its dataset.
+    pub async fn define(
+        &self,
+        user: &User,
+        name: SourceName,
+        definition: Definition,
+        replace: bool,
+    ) -> Result<SourceReport, Error> {
+        self.check(&definition).await?;
+        let (now, random) = (self.node.now(), self.node.random());
+        let owner =
+            Owner { token: user.token.clone(), person: user.person.clone(), enterprise: user.enterprise.clone() };
+        let source = match self.node.store().source(&name).await? {
+            Some(_) if !replace => {
+                let reason = format!("there is a source {name}; state `replace` to define it again");
+                return Err(Error::invalid("conflict", reason));
+            }
+            Some(known) => {
+                let given = definition.publication.dataset.as_ref();
+                if given.is_some_and(|dataset| *dataset != known.dataset) {
+                    let reason =
+                        format!("{name} publishes {}; give another dataset a source of its own", known.dataset);
+                    return Err(Error::invalid("dataset", reason));
+                }
+                known.redefined(definition, owner, now)
+            }
+            None => {
+                if self.node.store().sources().await?.len() >= limits::SOURCES_MAX {
+                    return Err(Error::invalid(
+                        "sources",
+                        format!("a node has at most {} sources", limits::SOURCES_MAX),
+                    ));
+                }
+                let dataset = definition.publication.dataset.clone();
+                let dataset = dataset.unwrap_or_else(|| DatasetId::generate(random));
+                let mut source = Source::new(name, definition, dataset, owner, now);
+                source.progress.seen.files = self.passed_over(&source.definition.input)?;
+                source
+            }
+        };
+        let entry = self.draft(Kind::SourceDefined, &source, user);
+        let change = Change::new(entry).write(Write::PutSource(Box::new(source.clone())));
+        self.commit(change, &source.name).await?;
+        Ok(SourceReport::new(source, now))
+    }
+
+    /// Fails unless the definition can be carried out, as far as that is known without reading.
+    async fn check(&self, definition: &Definition) -> Result<(), Error> {
+        definition.check().map_err(|reason| Error::invalid("source", reason))?;
+        let connection = definition.input.connection().map(|name| self.connection(name)).transpose()?;
+        match (&definition.input, connection) {
+            (Input::Folder { .. }, Some(Connection::Folder(_)))
+            | (Input::Query { .. }, Some(Connection::Postgres(_) | Connection::Mysql(_)))
+            | (Input::Pushed {}, _) => {}
+            (Input::Http { path, .. }, Some(Connection::Http(server))) => {
+                server::url_of(server, path)?;
+            }
+            (input, Some(connection)) => {
+                let reason = format!("a source of kind {} cannot use a {} connection", input.kind(), connection.kind());
+                return Err(Error::invalid("connection", reason));
+            }
+            (_, None) => return Err(Error::invalid("connection", "the source names no connection")),
+        }
+        self.publishing.check(&definition.publication).await
+    }
+
+    fn connection(&self, name: &ConnectionName) -> Result<&Connection, Error> {
+        self.connections.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.connections.keys().map(ConnectionName::as_str).collect();
+            let known =
+                if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+            let reason = format!("the node's configuration has no connection {name}: {known}");
+            Error::invalid("connection", reason)
+        })
+    }
+
+    /// Of the files that a folder has already, all but the newest are not published.
+    fn passed_over(&self, input: &Input) -> Result<std::collections::BTreeSet<String>, Error> {
+        let Input::Folder { connection, files } = input else { return Ok(Default::default()) };
+        let Connection::Folder(folder) = self.connection(connection)? else { return Ok(Default::default()) };
+        Ok(folder::list(folder, files)?.all_but_newest())
+    }
+
+    /// Removes a source. Its dataset stays as it is.
+    pub async fn remove(&self, user: &User, name: &SourceName) -> Result<(), Error> {
+        let source = self.source(name).await?;
+        let entry = self.draft(Kind::SourceRemoved, &source, user);
+        self.commit(Change::new(entry).write(Write::RemoveSource(name.clone())), name).await
+    }
+
+    /// Pauses or resumes a source. A run that is under way goes on.
+    pub async fn pause(&self, user: &User, name: &SourceName, pause: bool) -> Result<SourceReport, Error> {
+        let (source, now) = (self.source(name).await?, self.node.now());
+        if source.progress.paused == pause {
+            return Ok(SourceReport::new(source, now));
+        }
+        let source = source.paused(pause, now);
+        let kind = if pause { Kind::SourcePaused } else { Kind::SourceResumed };
+        let change = Change::new(self.draft(kind, &source, user)).write(Write::PutSource(Box::new(source.clone())));
+        self.commit(change, name).await?;
+        Ok(SourceReport::new(source, now))
+    }
+
+    async fn commit(&self, change: Change, name: &SourceName) -> Result<(), Error> {
+        match self.node.store().commit(change).await {
+            Ok(_) => {
+                self.wake.notify_one();
+                Ok(())
+            }
+            Err(StoreError::Conflict(Conflict::Source)) => {
+                Err(Error::invalid("conflict", format!("{name} was changed in the meantime; try again")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The entry of a person's change. It has a digest of the definition, which may name what only the park should know.
+    fn draft(&self, kind: Kind, source: &Source, user: &User) -> Draft {
+        let definition = Digest::of(&json::to_canonical(&source.definition));
+        let facts = Facts {
+            dataset: Some(source.dataset.clone()),
+            enterprise: user.enterprise.clone(),
+            detail: details(json!({
+                "source": source.name, "input": source.definition.input.kind(),
+                "connection": source.definition.input.connection(), "definition": definition, "token": user.token,
+            })),
+            ..Facts::default()
+        };
+        self.node.draft(kind, facts).with_field(FieldOpening::new("person", user.person.clone(), self.node.random()))
+    }
+}

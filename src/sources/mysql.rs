@@ -1,0 +1,174 @@
+//! Rows of MySQL and MariaDB databases: one transaction that only reads, in which all rows are of one moment.
+
+use super::pipe::{self, Pipe, Stopped};
+use super::postgres::check_names;
+use super::secrets::{certificates, secret};
+use crate::config::Database;
+use crate::core::{json, limits};
+use crate::net::trusted_certificates;
+use crate::node::Error;
+use crate::publishing::Arriving;
+use mysql_async::consts::ColumnType;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Column, Conn, IsolationLevel, OptsBuilder, SslOpts, TxOpts, Value};
+use std::fmt::Write;
+
+const PORT: u16 = 3306;
+
+/// Reads the rows of a query while they are published.
+pub async fn open(database: &Database, query: &str) -> Result<Arriving, Error> {
+    let connecting = async {
+        let mut connection = Conn::new(options(database)?).await.map_err(|error| failed(database, &error))?;
+        // The query is checked before anything is published; a statement of the protocol is a single one.
+        let query = query.trim().trim_end_matches(';').to_owned();
+        let statement = connection.prep(query.as_str()).await;
+        let statement =
+            statement.map_err(|error| Error::invalid("query", format!("the query: {}", in_words(&error))))?;
+        let names: Vec<String> = statement.columns().iter().map(|column| column.name_str().into_owned()).collect();
+        check_names(&names)?;
+        connection.close(statement).await.map_err(|error| failed(database, &error))?;
+        Ok::<_, Error>((connection, query))
+    };
+    let connected = tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, connecting).await;
+    let silent = |_| Error::Unavailable(format!("{}: the database did not respond in time", database.host));
+    let (connection, query) = connected.map_err(silent)??;
+    Ok(pipe::records(move |mut pipe| async move {
+        let done = rows(connection, &query, &mut pipe).await;
+        (pipe, done)
+    }))
+}
+
+fn options(database: &Database) -> Result<OptsBuilder, Error> {
+    let password = database.password_file.as_deref().map(secret).transpose()?;
+    let mut options = OptsBuilder::default()
+        .user(Some(&database.user))
+        .pass(password.as_ref().map(|password| password.as_str()))
+        .db_name(Some(&database.database))
+        // `TIMESTAMP` is given in the zone of the session.
+        .init(vec!["SET time_zone = '+00:00'"])
+        .prefer_socket(false)
+        .stmt_cache_size(0);
+    if database.is_socket() {
+        return Ok(options.socket(Some(&database.host)).prefer_socket(true));
+    }
+    options = options.ip_or_hostname(&database.host).tcp_port(database.port.unwrap_or(PORT));
+    if database.is_encrypted() {
+        let ca = certificates(database.ca_file.as_deref())?;
+        let trusted = trusted_certificates(ca.as_deref()).map_err(|error| Error::Unavailable(error.to_string()))?;
+        let trusted = trusted.into_iter().map(|certificate| certificate.to_vec().into()).collect();
+        options = options.ssl_opts(SslOpts::default().with_root_certs(trusted).with_disable_built_in_roots(true));
+    }
+    Ok(options)
+}
+
+/// What the database or the connection says.
+fn in_words(error: &mysql_async::Error) -> String {
+    match error {
+        mysql_async::Error::Server(said) => said.message.clone(),
+        other => {
+            let causes = std::iter::successors(std::error::Error::source(other), |cause| cause.source());
+            causes.last().map_or_else(|| other.to_string(), ToString::to_string)
+        }
+    }
+}
+
+fn failed(database: &Database, error: &mysql_async::Error) -> Error {
+    Error::Unavailable(format!("{}: {}", database.host, in_words(error)))
+}
+
+async fn rows(mut connection: Conn, query: &str, pipe: &mut Pipe) -> Result<(), Stopped> {
+    let broken = |error: mysql_async::Error| Stopped::Failed(format!("the database: {}", in_words(&error)));
+    let mut reading = TxOpts::new();
+    reading.with_consistent_snapshot(true).with_isolation_level(IsolationLevel::RepeatableRead).with_readonly(true);
+    let mut transaction = connection.start_transaction(reading).await.map_err(broken)?;
+    let mut result = transaction.exec_iter(query, ()).await.map_err(broken)?;
+    let columns = result.columns().unwrap_or_default();
+    let members: Vec<Vec<u8>> = columns.iter().map(|column| json::to_canonical(&column.name_str())).collect();
+    loop {
+        let next = tokio::time::timeout(limits::SOURCE_IDLE_TIME_MAX, result.next()).await;
+        let seconds = limits::SOURCE_IDLE_TIME_MAX.as_secs();
+        let silent = |_| Stopped::Failed(format!("the database sent nothing for {seconds} seconds"));
+        let Some(row) = next.map_err(silent)?.map_err(broken)? else { break };
+        let line = pipe.buffer();
+        let start = line.len();
+        for ((value, column), member) in row.unwrap().into_iter().zip(columns.iter()).zip(&members) {
+            let Some(value) = to_json(value, column)? else { continue };
+            line.push(if line.len() == start { b'{' } else { b',' });
+            line.extend_from_slice(member);
+            line.push(b':');
+            line.extend_from_slice(value.as_bytes());
+        }
+        line.extend_from_slice(if line.len() == start { b"{}\n" } else { b"}\n" });
+        pipe.flush_if_full().await?;
+    }
+    drop(result);
+    transaction.commit().await.map_err(broken)?;
+    let _ = connection.disconnect().await;
+    Ok(())
+}
+
+/// A value as JSON; none for NULL.
+fn to_json(value: Value, column: &Column) -> Result<Option<String>, String> {
+    let kind = column.column_type();
+    Ok(Some(match value {
+        Value::NULL => return Ok(None),
+        // `BOOLEAN` is a name of `TINYINT(1)`.
+        Value::Int(n @ (0 | 1)) if kind == ColumnType::MYSQL_TYPE_TINY && column.column_length() == 1 => {
+            (n == 1).to_string()
+        }
+        Value::Int(n) => n.to_string(),
+        Value::UInt(n) => n.to_string(),
+        Value::Float(n) if n.is_finite() => n.to_string(),
+        Value::Double(n) if n.is_finite() => {
+            serde_json::Number::from_f64(n).map_or_else(String::new, |n| n.to_string())
+        }
+        Value::Float(_) | Value::Double(_) => return Err(unreadable(column, "is no number")),
+        Value::Date(..) => format!("\"{}\"", date(&value, kind)),
+        Value::Time(negative, days, hours, minutes, seconds, micros) => {
+            let sign = if negative { "-" } else { "" };
+            let hours = u64::from(days) * 24 + u64::from(hours);
+            format!("\"{sign}{hours:02}:{minutes:02}:{seconds:02}{}\"", fraction(micros))
+        }
+        Value::Bytes(bytes) if kind == ColumnType::MYSQL_TYPE_BIT => bit(&bytes, column)?,
+        Value::Bytes(bytes) => {
+            let text = String::from_utf8(bytes);
+            let text = text.map_err(|_| unreadable(column, "is binary: select HEX or TO_BASE64 of it"))?;
+            match kind {
+                ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => text,
+                ColumnType::MYSQL_TYPE_JSON => text.replace(['\n', '\r'], " "),
+                _ => serde_json::to_string(&text).map_err(|error| unreadable(column, &error.to_string()))?,
+            }
+        }
+    }))
+}
+
+fn unreadable(column: &Column, why: &str) -> String {
+    format!("column {} {why}", column.name_str())
+}
+
+fn fraction(micros: u32) -> String {
+    if micros == 0 { String::new() } else { format!(".{micros:06}").trim_end_matches('0').to_owned() }
+}
+
+/// A day, or a time; `TIMESTAMP` is in UTC, `DATETIME` has no zone.
+fn date(value: &Value, kind: ColumnType) -> String {
+    let Value::Date(year, month, day, hour, minute, second, micros) = value else { return String::new() };
+    let mut text = format!("{year:04}-{month:02}-{day:02}");
+    if kind != ColumnType::MYSQL_TYPE_DATE {
+        let zone = if kind == ColumnType::MYSQL_TYPE_TIMESTAMP { "Z" } else { "" };
+        // Writing to a string does not fail.
+        let _ = write!(text, "T{hour:02}:{minute:02}:{second:02}{}{zone}", fraction(*micros));
+    }
+    text
+}
+
+/// `BIT(1)` is a truth value, a longer one a number.
+fn bit(bytes: &[u8], column: &Column) -> Result<String, String> {
+    if column.column_length() == 1 {
+        return Ok((bytes.last() == Some(&1)).to_string());
+    }
+    if bytes.len() > 8 {
+        return Err(unreadable(column, "has too many bits"));
+    }
+    Ok(bytes.iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte)).to_string())
+}

@@ -1,0 +1,84 @@
+//! Records that a task makes while they are published.
+
+use crate::core::limits;
+use crate::publishing::{Arriving, Piece};
+use std::future::Future;
+use tokio::sync::mpsc;
+
+/// Bytes that are passed on together.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The reader of a pipe is gone: the publication has failed, and says why.
+pub struct Gone;
+
+/// Why a task could not go on.
+pub enum Stopped {
+    /// Nobody reads.
+    Gone,
+    /// The input failed, for people.
+    Failed(String),
+}
+
+impl From<Gone> for Stopped {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<String> for Stopped {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+/// The end into which a task writes.
+pub struct Pipe {
+    sender: mpsc::Sender<Piece>,
+    buffer: Vec<u8>,
+}
+
+impl Pipe {
+    /// Adds to the last piece.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Passes on what was added, once it is enough.
+    pub async fn flush_if_full(&mut self) -> Result<(), Gone> {
+        if self.buffer.len() >= PIECE_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::take(&mut self.buffer);
+        self.sender.send(Piece::Bytes(piece.into())).await.map_err(|_| Gone)
+    }
+}
+
+/// Runs `make` beside the publication, which reads what it writes; what it writes is complete only if it returns `Ok`.
+pub fn records<F, T>(make: F) -> Arriving
+where
+    F: FnOnce(Pipe) -> T + Send + 'static,
+    T: Future<Output = (Pipe, Result<(), Stopped>)> + Send + 'static,
+{
+    let (sender, pieces) = mpsc::channel(16);
+    let making = make(Pipe { sender: sender.clone(), buffer: Vec::new() });
+    tokio::spawn(async move {
+        let last = match tokio::time::timeout(limits::SOURCE_RUN_TIME_MAX, making).await {
+            Ok((mut pipe, Ok(()))) => match pipe.flush().await {
+                Ok(()) => Piece::End,
+                Err(Gone) => return,
+            },
+            Ok((_, Err(Stopped::Failed(reason)))) => Piece::Broken(reason),
+            Ok((_, Err(Stopped::Gone))) => return,
+            Err(_) => {
+                let hours = limits::SOURCE_RUN_TIME_MAX.as_secs() / 3_600;
+                Piece::Broken(format!("the input was not complete after {hours} hours"))
+            }
+        };
+        let _ = sender.send(last).await;
+    });
+    Arriving::new(pieces)
+}
