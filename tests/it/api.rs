@@ -73,6 +73,16 @@ async fn answers_are_what_the_document_says() {
     let (status, added) = a.call("POST", "/v1/schemas", &a.token_of("publisher").await, Some(schema)).await;
     assert_eq!(status, 201, "{added}");
     let proposal = format!("/v1/schemas/{}/proposal", added["digest"].as_str().unwrap());
+    let source = json!({
+        "name": "sent", "definition": {
+            "input": {"kind": "pushed"}, "expectedHours": 24,
+            "publication": {
+                "title": "Sent", "schema": "urn:crosspark:schema:economic-indicator", "policy": research(), "format": "ndjson",
+            },
+        },
+    });
+    let (status, defined) = a.call("POST", "/v1/sources", &a.token_of("publisher").await, Some(source)).await;
+    assert_eq!(status, 201, "{defined}");
     let api = document(&b).await;
     assert_eq!(api["openapi"], "3.1.0");
     let id = end["id"].as_str().unwrap();
@@ -95,6 +105,9 @@ async fn answers_are_what_the_document_says() {
         (&a, "publisher", &proposal, "/v1/schemas/{id}/proposal"),
         (&b, "requester", &catalog, "/v1/catalog"),
         (&a, "publisher", "/v1/datasets", "/v1/datasets"),
+        (&a, "admin", "/v1/connections", "/v1/connections"),
+        (&a, "auditor", "/v1/sources", "/v1/sources"),
+        (&a, "publisher", "/v1/sources/sent", "/v1/sources/{id}"),
         (&a, "publisher", "/v1/approvals", "/v1/approvals"),
         (&a, "publisher", &waiting, "/v1/approvals/{id}"),
         (&a, "publisher", "/v1/transfers", "/v1/transfers"),

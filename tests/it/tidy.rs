@@ -20,6 +20,7 @@ const ROOMS: &[&str] = &[
     "keys",
     "ingest",
     "export",
+    "source",
     "storage",
     "index",
     "blob",
@@ -35,6 +36,7 @@ const ROOMS: &[&str] = &[
     "delivery",
     "contracts",
     "publishing",
+    "sources",
     "operations",
     "services",
     "protocol",
@@ -59,6 +61,7 @@ const COMMITS: &[&str] = &[
     "src/delivery/",
     "src/contracts/",
     "src/publishing/",
+    "src/sources/",
     "src/operations/",
     "src/enrol/",
     // The search index holds no state.
@@ -81,6 +84,7 @@ const WIDER: &[(&str, &str)] = &[
     ("Transfer", "a row: what the database keeps of a transfer"),
     ("VersionRow", "a row: what the database keeps of a dataset version"),
     ("Offered", "a DCAT dataset as the catalog has it"),
+    ("HealthReport", "the figures of a node as the API shows them"),
     ("RequestView", "a request as the API shows it"),
     ("State", "the in-memory store: one field for each table"),
 ];
