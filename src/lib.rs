@@ -34,6 +34,7 @@ pub mod delivery;
 pub mod contracts;
 pub mod publishing;
 pub mod sources;
+pub mod subscriptions;
 pub mod operations;
 pub mod services;
 pub mod protocol;

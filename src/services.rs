@@ -19,6 +19,7 @@ use crate::schema::SchemaRegistry;
 use crate::schemas::Schemas;
 use crate::sources::{Connections, Sources};
 use crate::storage::{ReadOnlyMode, Store};
+use crate::subscriptions::Subscriptions;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -140,6 +141,8 @@ pub struct Services {
     pub publishing: Arc<Publishing>,
     /// Sources of datasets.
     pub sources: Arc<Sources>,
+    /// Subscriptions to peers' datasets.
+    pub subscriptions: Arc<Subscriptions>,
     /// Outbox, recovery, health, tokens.
     pub operations: Operations,
 }
@@ -198,13 +201,14 @@ impl Services {
         );
 
         let sources = Sources::new(node.clone(), publishing.clone(), connections);
+        let subscriptions = Subscriptions::new(node.clone(), discovery.clone(), requests.clone());
 
         let outbox =
             Outbox::new(node.clone(), evidence.clone(), peer.clone(), negotiations.clone(), transfers.clone(), tokens);
         let clocks = Arc::new(Clocks::new(node.clone(), peer.clone()));
         let recovery =
             Recovery::new(node.clone(), peer, membership.clone(), publishing.clone(), downloads.clone(), log_keys);
-        let health = Health::new(node.clone(), downloads.clone());
+        let health = Health::new(node.clone(), downloads.clone(), subscriptions.clone());
         let tokens = Arc::new(Tokens::new(node.clone(), idempotency));
 
         Self {
@@ -217,6 +221,7 @@ impl Services {
             contracts: Contracts { requests, negotiations, approvals },
             publishing,
             sources,
+            subscriptions,
             operations: Operations { outbox, recovery, health, clocks, tokens },
         }
     }

@@ -23,11 +23,12 @@ pub async fn refresh(services: Services, source: Arc<RwLock<Option<AllianceSourc
     }
 }
 
-/// Reads the peers' catalogs into the search index: immediately, every minute, and when the register changes.
+/// Reads the peers' catalogs into the search index, and requests the versions that are subscribed to: immediately, every minute, and when the register changes.
 pub async fn keep_index(services: Services) {
     let mut changes = services.node.trust_changes();
     loop {
         services.discovery.refresh_index().await;
+        services.subscriptions.look().await;
         tokio::select! {
             () = tokio::time::sleep(limits::CATALOG_REFRESH_INTERVAL) => {}
             changed = changes.changed() => if changed.is_err() { return },

@@ -86,6 +86,15 @@ pub enum Kind {
     /// A run of a source ended.
     #[serde(rename = "source.ran")]
     SourceRan,
+    /// An enterprise subscribed to the versions of a peer's dataset.
+    #[serde(rename = "subscription.begun")]
+    SubscriptionBegun,
+    /// A version was requested because of a subscription.
+    #[serde(rename = "subscription.requested")]
+    SubscriptionRequested,
+    /// A subscription was ended.
+    #[serde(rename = "subscription.ended")]
+    SubscriptionEnded,
     /// A negotiation changed its state.
     #[serde(rename = "negotiation.moved")]
     NegotiationTransition,

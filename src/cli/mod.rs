@@ -39,6 +39,7 @@ mod serve;
 mod skip;
 mod source;
 mod status;
+mod subscription;
 mod token;
 mod transfers;
 mod validate;
@@ -103,6 +104,9 @@ enum Command {
     /// Request a peer's dataset, or show the progress of requests.
     #[command(subcommand)]
     Request(request::Command),
+    /// Let the node request each new version of a peer's dataset.
+    #[command(subcommand)]
+    Subscription(subscription::Command),
     /// Approve or reject pending requests and offers.
     #[command(subcommand)]
     Approvals(approvals::Command),
@@ -182,6 +186,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Search(args) => search::search(args, json).await,
             Command::Withdraw(args) => search::withdraw(args, json).await,
             Command::Request(command) => request::run(command, json).await,
+            Command::Subscription(command) => subscription::run(command, json).await,
             Command::Approvals(command) => approvals::run(command, json).await,
             Command::Offer(args) => transfers::offer(args, json).await,
             Command::Transfers(command) => transfers::run(command, json).await,

@@ -172,6 +172,8 @@ opaque_id! {
     TokenId = "token id";
     /// A message in the outbox.
     MessageId = "message id";
+    /// A subscription to the versions of a peer's dataset.
+    SubscriptionId = "subscription id";
 }
 
 /// Declares names that people choose, and type.

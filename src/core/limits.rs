@@ -433,6 +433,9 @@ pub const TEXT_RATIO_MAX: u64 = 1_000;
 /// Text that a delivery may have whatever its ratio.
 pub const TEXT_BYTES_SMALL: u64 = 64 * MIB as u64;
 
+/// Subscriptions of the users of one node.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+
 // ---- Sources ----
 /// Sources of one node.
 pub const SOURCES_MAX: usize = 500;

@@ -108,6 +108,12 @@ impl Discovery {
         self.mark_shared(page.datasets.iter_mut().map(|hit| &mut hit.offered));
         Ok(page)
     }
+
+    /// The newest version of a peer's dataset, as its catalog was last read.
+    pub async fn known_version(&self, peer: &ParticipantId, dataset: &DatasetId) -> Result<Option<u64>, Error> {
+        self.index.version(peer, dataset).await.map_err(unavailable)
+    }
+
     /// A peer's current catalog, and the number of datasets left out because they were not understood.
     pub async fn peer_catalog(&self, peer: &ParticipantId) -> Result<(Vec<Offered>, usize), Error> {
         let trust = self.node.trust();

@@ -131,6 +131,17 @@ impl Index {
         .await
     }
 
+    /// The version of a peer's dataset, as last read.
+    pub async fn version(&self, peer: &ParticipantId, dataset: &DatasetId) -> Result<Option<u64>, IndexError> {
+        let names = [peer.to_string(), dataset.to_string()];
+        self.work(move |c| {
+            let sql = "SELECT json_extract(body, '$.version') FROM found WHERE participant = ?1 AND dataset = ?2";
+            let version = c.prepare_cached(sql)?.query_row(names, |row| row.get::<_, Option<i64>>(0)).optional()?;
+            Ok(version.flatten().and_then(|version| u64::try_from(version).ok()))
+        })
+        .await
+    }
+
     /// Stores a part of a peer's catalog, up to the peer's limits; returns false once they are reached. `refresh`
     /// identifies the read.
     pub async fn take(&self, peer: &ParticipantId, batch: Batch, refresh: Timestamp) -> Result<bool, IndexError> {

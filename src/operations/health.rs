@@ -9,6 +9,7 @@ use crate::identity::register::Status;
 use crate::node::{Error, Node, UserRole};
 use crate::source::Source;
 use crate::storage::{EntryRow, StoreStats};
+use crate::subscriptions::Subscriptions;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -91,15 +92,16 @@ pub struct DiskSpace {
 pub struct Health {
     node: Arc<Node>,
     downloads: Arc<Downloads>,
+    subscriptions: Arc<Subscriptions>,
     certificate_end: AtomicI64,
     peer_connections: Arc<AtomicU64>,
 }
 
 impl Health {
     /// The health of this node.
-    pub fn new(node: Arc<Node>, downloads: Arc<Downloads>) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, downloads: Arc<Downloads>, subscriptions: Arc<Subscriptions>) -> Arc<Self> {
         let certificate_end = AtomicI64::new(i64::MAX);
-        Arc::new(Self { node, downloads, certificate_end, peer_connections: Arc::default() })
+        Arc::new(Self { node, downloads, subscriptions, certificate_end, peer_connections: Arc::default() })
     }
 
     /// The counter of open peer connections, for the listener.
@@ -170,6 +172,7 @@ impl Health {
         report.warnings.extend(self.membership_warning());
         report.warnings.extend(self.admin_token_warning(now).await?);
         report.warnings.extend(report.sources.iter().filter_map(|source| source.warning.clone()));
+        report.warnings.extend(self.subscriptions.warnings().await?);
         report.warnings.extend(self.alarms().await?);
         Ok(report)
     }

@@ -1,12 +1,13 @@
 //! What is committed: facts that must still hold, changes of state, log entries and messages.
 
 use super::rows::{
-    AgreementRow, Holding, IdempotencyRow, Outgoing, ReleaseRow, SchemaRow, Secret, TokenRow, VersionRow,
+    AgreementRow, Holding, IdempotencyRow, Outgoing, ReleaseRow, SchemaRow, Secret, SubscriptionRow, TokenRow,
+    VersionRow,
 };
 use crate::audit::entry::{Draft, FieldOpening, Kind};
 use crate::core::digest::Digest;
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, MessageId, OfferId, ParticipantId, ProcessId, SourceName, TokenId,
+    AgreementId, DatasetId, EntryId, MessageId, OfferId, ParticipantId, ProcessId, SourceName, SubscriptionId, TokenId,
 };
 use crate::core::limits;
 use crate::core::time::Timestamp;
@@ -109,6 +110,10 @@ pub enum Write {
     PutSource(Box<Source>),
     /// Removes a source.
     RemoveSource(SourceName),
+    /// Stores a subscription: a new one with revision 1, otherwise the successor of the previous revision.
+    PutSubscription(Box<SubscriptionRow>),
+    /// Removes a subscription.
+    RemoveSubscription(SubscriptionId),
     /// Inserts a management token.
     InsertToken(TokenRow),
     /// Revokes a management token.

@@ -3,13 +3,13 @@
 use super::memory::{Disk, MemoryStore};
 use super::sqlite::SqliteStore;
 use super::{
-    Change, Conflict, Guard, IdempotencyRow, Maintenance, Outgoing, SchemaRow, Store, StoreError, TokenRow, VersionRow,
-    Write,
+    Change, Conflict, Guard, IdempotencyRow, Maintenance, Outgoing, SchemaRow, Store, StoreError, SubscriptionRow,
+    TokenRow, VersionRow, Write,
 };
 use crate::audit::entry::{Draft, Facts, Kind};
 use crate::catalog::About;
 use crate::core::digest::Digest;
-use crate::core::id::{DatasetId, KeyId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
+use crate::core::id::{DatasetId, KeyId, MessageId, OfferId, ParticipantId, ProcessId, SubscriptionId, Text, TokenId};
 use crate::core::limits;
 use crate::core::random::SystemRandomness;
 use crate::core::time::{Clock, NodeClock, SystemClock, Timestamp};
@@ -120,6 +120,32 @@ async fn conforms(store: &dyn Store) {
     store.commit(remove()).await.unwrap();
     assert_eq!(store.commit(remove()).await.map(drop), conflict(Conflict::Source));
     assert_eq!(store.source(&name).await.unwrap(), None);
+
+    // So is a subscription.
+    let row = |revision| SubscriptionRow {
+        id: SubscriptionId::parse("s").unwrap(),
+        revision,
+        provider: park(),
+        dataset: DatasetId::parse("urn:uuid:d").unwrap(),
+        purpose: Text::parse("planning").unwrap(),
+        enterprise: Text::parse("E").unwrap(),
+        person: Text::parse("P").unwrap(),
+        token: TokenId::parse("t").unwrap(),
+        since: at,
+        version: revision,
+        request: None,
+    };
+    let put = |revision| change().write(Write::PutSubscription(Box::new(row(revision))));
+    store.commit(put(1)).await.unwrap();
+    store.commit(put(2)).await.unwrap();
+    for revision in [1, 2, 4] {
+        let put = store.commit(put(revision)).await.map(drop);
+        assert_eq!(put, conflict(Conflict::Subscription), "{revision}");
+    }
+    assert_eq!(store.subscriptions().await.unwrap(), [row(2)]);
+    let remove = || change().write(Write::RemoveSubscription(row(1).id));
+    store.commit(remove()).await.unwrap();
+    assert_eq!(store.commit(remove()).await.map(drop), conflict(Conflict::Subscription));
 
     // Registers are consecutive; each is found by its exact sequence.
     let register = |sequence| Write::InstallRegister { sequence, digest: Digest::of(b"r"), jws: sequence.to_string() };

@@ -57,6 +57,9 @@ pub enum Conflict {
     /// The source has another revision.
     #[error("the source")]
     Source,
+    /// The subscription has another revision.
+    #[error("the subscription")]
+    Subscription,
     /// The token exists, or is revoked.
     #[error("the token")]
     Token,

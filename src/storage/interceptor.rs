@@ -3,7 +3,7 @@
 
 use super::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
-    ReleaseRow, SchemaRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    ReleaseRow, SchemaRow, Secret, Store, StoreError, StoreStats, SubscriptionRow, TokenRow, VersionRow,
 };
 use crate::audit::entry::Opening;
 use crate::core::digest::Digest;
@@ -101,6 +101,7 @@ pass_through! {
     holdings(limit: usize) -> Listed<Holding>;
     source(name: &SourceName) -> Found<Source>;
     sources() -> Listed<Source>;
+    subscriptions() -> Listed<SubscriptionRow>;
     token(hash: &Digest) -> Found<TokenRow>;
     idempotent_request(token: &TokenId, key: &str) -> Found<IdempotencyRow>;
     tokens() -> Listed<TokenRow>;

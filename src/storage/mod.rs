@@ -22,7 +22,7 @@ pub use error::{Conflict, StoreError};
 pub use read_only::ReadOnlyMode;
 pub use rows::{
     AgreementRow, CatalogChange, Due, EntryRow, Holding, HoldingState, IdempotencyRow, Outgoing, ReleaseRow, SchemaRow,
-    Secret, SecretKind, StoreStats, TokenRow, VersionRow,
+    Secret, SecretKind, StoreStats, SubscriptionRow, TokenRow, VersionRow,
 };
 
 use crate::audit::entry::Opening;
@@ -139,6 +139,9 @@ pub trait Store: Send + Sync {
     async fn source(&self, name: &SourceName) -> Result<Option<Source>, StoreError>;
     /// All sources, ordered by name.
     async fn sources(&self) -> Result<Vec<Source>, StoreError>;
+
+    /// All subscriptions, ordered by identifier.
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionRow>, StoreError>;
 
     /// A token by the hash of its secret.
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError>;

@@ -3,7 +3,9 @@
 use crate::agreement::Agreement;
 use crate::catalog::About;
 use crate::core::digest::Digest;
-use crate::core::id::{AgreementId, DatasetId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, Text, TokenId};
+use crate::core::id::{
+    AgreementId, DatasetId, HoldingId, MessageId, OfferId, ParticipantId, ProcessId, SubscriptionId, Text, TokenId,
+};
 use crate::core::time::Timestamp;
 use crate::core::trace::TraceId;
 use crate::dataset::manifest::SchemaRef;
@@ -195,6 +197,33 @@ pub struct TokenRow {
     pub expires: Timestamp,
     /// Whether it was revoked.
     pub revoked: bool,
+}
+
+/// A subscription: each new version of a peer's dataset is requested.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionRow {
+    /// Identifier of the subscription.
+    pub id: SubscriptionId,
+    /// Number of changes; guards every update.
+    pub revision: u64,
+    /// Provider.
+    pub provider: ParticipantId,
+    /// Dataset.
+    pub dataset: DatasetId,
+    /// Purpose of the requests.
+    pub purpose: Text,
+    /// Enterprise on whose behalf they are made.
+    pub enterprise: Text,
+    /// Person who subscribed.
+    pub person: Text,
+    /// Token with which the person subscribed.
+    pub token: TokenId,
+    /// Time of the subscription.
+    pub since: Timestamp,
+    /// Newest version that was requested; 0 before the first.
+    pub version: u64,
+    /// The request for it.
+    pub request: Option<ProcessId>,
 }
 
 /// A message to a peer: a versioned domain message without bearer tokens.

@@ -112,6 +112,7 @@ async fn answers_are_what_the_document_says() {
         (&a, "publisher", &waiting, "/v1/approvals/{id}"),
         (&a, "publisher", "/v1/transfers", "/v1/transfers"),
         (&b, "requester", "/v1/search?q=sample&sort=newest", "/v1/search"),
+        (&b, "requester", "/v1/subscriptions", "/v1/subscriptions"),
         (&b, "requester", "/v1/requests", "/v1/requests"),
         (&b, "requester", &one, "/v1/requests/{id}"),
         (&b, "requester", &data, "/v1/requests/{id}/data"),

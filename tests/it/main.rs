@@ -32,6 +32,7 @@ mod seeing;
 mod sim;
 mod soak;
 mod sources;
+mod subscriptions;
 mod syscalls;
 mod texts;
 mod tidy;

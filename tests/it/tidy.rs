@@ -37,6 +37,7 @@ const ROOMS: &[&str] = &[
     "contracts",
     "publishing",
     "sources",
+    "subscriptions",
     "operations",
     "services",
     "protocol",
@@ -62,6 +63,7 @@ const COMMITS: &[&str] = &[
     "src/contracts/",
     "src/publishing/",
     "src/sources/",
+    "src/subscriptions.rs",
     "src/operations/",
     "src/enrol/",
     // The search index holds no state.

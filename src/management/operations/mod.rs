@@ -12,6 +12,7 @@ mod schemas;
 mod search;
 mod sources;
 mod status;
+mod subscriptions;
 mod tokens;
 mod transfers;
 mod upload;
@@ -30,6 +31,7 @@ pub fn all(routes: Routes) -> Routes {
         datasets::add,
         sources::add,
         requests::add,
+        subscriptions::add,
         data::add,
         approvals::add,
         transfers::add,

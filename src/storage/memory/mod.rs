@@ -5,7 +5,7 @@ mod state;
 
 use super::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
-    ReleaseRow, SchemaRow, Secret, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    ReleaseRow, SchemaRow, Secret, Store, StoreError, StoreStats, SubscriptionRow, TokenRow, VersionRow,
 };
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner};
 use crate::audit::entry::Opening;
@@ -340,6 +340,10 @@ impl Store for MemoryStore {
 
     async fn sources(&self) -> Listed<Source> {
         Ok(self.disk.state().sources.values().cloned().collect())
+    }
+
+    async fn subscriptions(&self) -> Listed<SubscriptionRow> {
+        Ok(self.disk.state().subscriptions.values().cloned().collect())
     }
 
     async fn token(&self, hash: &Digest) -> Found<TokenRow> {

@@ -4,7 +4,8 @@ use crate::audit::entry::{self, Draft, Kind};
 use crate::audit::merkle::leaf_hash;
 use crate::audit::tile::{self, Edge};
 use crate::core::id::{
-    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, ParticipantId, ProcessId, SourceName, TokenId,
+    AgreementId, DatasetId, EntryId, HoldingId, LogOrigin, ParticipantId, ProcessId, SourceName, SubscriptionId,
+    TokenId,
 };
 use crate::core::json;
 use crate::core::time::Timestamp;
@@ -13,7 +14,7 @@ use crate::negotiation::{Negotiation, Role};
 use crate::source::Source;
 use crate::storage::{
     AgreementRow, Conflict, EntryRow, Guard, Holding, IdempotencyRow, Logged, Maintenance, Outgoing, ReleaseRow,
-    SchemaRow, Secret, SecretKind, StoreError, TokenRow, VersionRow, Write,
+    SchemaRow, Secret, SecretKind, StoreError, SubscriptionRow, TokenRow, VersionRow, Write,
 };
 use crate::transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ pub struct State {
     pub releases: Vec<ReleaseRow>,
     pub holdings: BTreeMap<HoldingId, Holding>,
     pub sources: BTreeMap<SourceName, Source>,
+    pub subscriptions: BTreeMap<SubscriptionId, SubscriptionRow>,
     pub tokens: BTreeMap<TokenId, TokenRow>,
     pub once: BTreeMap<(TokenId, String), IdempotencyRow>,
     pub receipts: BTreeMap<ProcessId, String>,
@@ -232,6 +234,11 @@ impl State {
                 (Conflict::Source, known.map_or(0, |known| known.revision) + 1 == row.revision)
             }
             Write::RemoveSource(name) => (Conflict::Source, self.sources.remove(name).is_some()),
+            Write::PutSubscription(row) => {
+                let known = self.subscriptions.insert(row.id.clone(), SubscriptionRow::clone(row));
+                (Conflict::Subscription, known.map_or(0, |known| known.revision) + 1 == row.revision)
+            }
+            Write::RemoveSubscription(id) => (Conflict::Subscription, self.subscriptions.remove(id).is_some()),
             Write::InsertToken(row) => {
                 let unique = !self.tokens.values().any(|known| known.hash == row.hash);
                 (Conflict::Token, unique && self.tokens.insert(row.id.clone(), row.clone()).is_none())

@@ -184,13 +184,23 @@ fn apply(connection: &Connection, write: &Write) -> Result<(), StoreError> {
             one(connection, Conflict::Holding, sql, params![key.0, key.1, revision, updated, to_text(holding)?])
         }
         Write::PutSource(source) => {
-            let sql = if source.revision == 1 {
-                "INSERT INTO source (name, revision, body) VALUES (?1, ?2, ?3)"
-            } else {
-                "UPDATE source SET revision = ?2, body = ?3 WHERE name = ?1 AND revision = ?2 - 1"
-            };
+            let (insert, update) = (
+                "INSERT INTO source (name, revision, body) VALUES (?1, ?2, ?3)",
+                "UPDATE source SET revision = ?2, body = ?3 WHERE name = ?1 AND revision = ?2 - 1",
+            );
             let params = params![source.name.as_str(), source.revision as i64, to_text(source)?];
-            one(connection, Conflict::Source, sql, params)
+            one(connection, Conflict::Source, if source.revision == 1 { insert } else { update }, params)
+        }
+        Write::PutSubscription(row) => {
+            let (insert, update) = (
+                "INSERT INTO subscription (id, revision, body) VALUES (?1, ?2, ?3)",
+                "UPDATE subscription SET revision = ?2, body = ?3 WHERE id = ?1 AND revision = ?2 - 1",
+            );
+            let params = params![row.id.as_str(), row.revision as i64, to_text(row)?];
+            one(connection, Conflict::Subscription, if row.revision == 1 { insert } else { update }, params)
+        }
+        Write::RemoveSubscription(id) => {
+            one(connection, Conflict::Subscription, "DELETE FROM subscription WHERE id = ?1", [id.as_str()])
         }
         Write::RemoveSource(name) => {
             one(connection, Conflict::Source, "DELETE FROM source WHERE name = ?1", [name.as_str()])

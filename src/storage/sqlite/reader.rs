@@ -18,7 +18,7 @@ use crate::negotiation::Negotiation;
 use crate::source::Source;
 use crate::storage::{
     AgreementRow, CatalogChange, Change, Due, EntryRow, Holding, IdempotencyRow, Logged, Maintenance, Outgoing,
-    ReleaseRow, SchemaRow, Secret, SecretKind, Store, StoreError, StoreStats, TokenRow, VersionRow,
+    ReleaseRow, SchemaRow, Secret, SecretKind, Store, StoreError, StoreStats, SubscriptionRow, TokenRow, VersionRow,
 };
 use crate::transfer::Transfer;
 use async_trait::async_trait;
@@ -308,6 +308,10 @@ impl Store for SqliteStore {
 
     async fn sources(&self) -> Result<Vec<Source>, StoreError> {
         self.readers.read(|c| bodies(c, "SELECT body FROM source ORDER BY name", [])).await
+    }
+
+    async fn subscriptions(&self) -> Result<Vec<SubscriptionRow>, StoreError> {
+        self.readers.read(|c| bodies(c, "SELECT body FROM subscription ORDER BY id", [])).await
     }
 
     async fn token(&self, hash: &Digest) -> Result<Option<TokenRow>, StoreError> {

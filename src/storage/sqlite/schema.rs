@@ -99,6 +99,7 @@ CREATE TABLE schema (
   digest TEXT PRIMARY KEY, id TEXT NOT NULL, version TEXT NOT NULL, title TEXT NOT NULL, statement TEXT,
   text TEXT NOT NULL) STRICT;
 ", "
+CREATE TABLE subscription (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE source (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 "];
 
