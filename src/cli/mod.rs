@@ -21,6 +21,7 @@ mod follow;
 mod map;
 mod members;
 mod node;
+mod offer;
 mod outcome;
 mod output;
 mod publication;

@@ -1,11 +1,11 @@
 //! `crosspark publish`
 
 use super::api::{Api, ApiError, NodeArgs};
-use super::outcome::{Outcome, exit};
+use super::outcome::{Outcome, exit, in_words};
 use super::output::{self, note, say};
 use super::publication::PublicationArgs;
 use super::reading::{Local, ReadingArgs};
-use super::{report, skip};
+use super::{offer, report, skip};
 use crate::core::id::in_url;
 use crate::core::json;
 use crate::dataset::report::Rejection;
@@ -66,8 +66,8 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
     let Local { mut format, mut reading, mapping, .. } = local.clone();
     let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format.form()));
     let (mut schema, mut valid) = (args.publication.schema.clone(), None);
-    if let Some(by) = by.filter(|_| args.skip_invalid) {
-        valid = Some(skip::divide_file(&local, &by, &rejects)?);
+    if let Some(by) = by.as_ref().filter(|_| args.skip_invalid) {
+        valid = Some(skip::divide_file(&local, by, &rejects)?);
         // The very schema by which the records were chosen, and their text.
         (schema, (format, reading)) = (by.digest().to_string(), local.divided());
     }
@@ -92,7 +92,18 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         (None, _) => {}
     }
     let published = match published {
-        Err(error) => return refused(error, &name, as_json),
+        Err(error) => {
+            let title = error.downcast_ref::<ApiError>().and_then(|error| error.body["title"].as_str());
+            let misfit = title.is_some_and(|title| ["source", "invalid-records"].contains(&title));
+            let ended = refused(error, &name, as_json);
+            let Some(by) = by.filter(|_| misfit && !as_json) else { return ended };
+            let code = ended.unwrap_or_else(|error| {
+                note!("error: {}", in_words(&error));
+                ExitCode::from(exit::REFUSED)
+            });
+            offer::mapping(&local, &by, &publication.schema)?;
+            return Ok(code);
+        }
         Ok(published) => published,
     };
     if as_json {
