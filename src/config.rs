@@ -227,7 +227,7 @@ impl Config {
         }
         for (name, connection) in &mut config.connections {
             connection.resolve(&folder);
-            let checked = connection.check(&config.data);
+            let checked = connection.check(&config.data, &config.kek_file);
             checked.map_err(|(key, reason)| value(&format!("connections.{name}.{key}"), &reason))?;
         }
         Ok(config)
@@ -274,6 +274,7 @@ listen = "127.0.0.1:8080"
             ("[peer]", "[log]\nlevel = \"loud\"\n[peer]", "log.level"),
             ("[peer]", "[connections.Erp]\nkind = \"folder\"\npath = \"x\"\n[peer]", "lower-case"),
             ("[peer]", "[connections.x]\nkind = \"folder\"\npath = \"keys\"\n[peer]", "connections.x.path"),
+            ("[peer]", "[connections.x]\nkind = \"folder\"\npath = \"..\"\n[peer]", "connections.x.path"),
             ("[peer]", "[connections.x]\nkind = \"folder\"\npaht = \"../x\"\n[peer]", "paht"),
             ("[peer]", "[connections.x]\nkind = \"http\"\nurl = \"https://x.example\"\nheader = 1\n[peer]", "header"),
             ("[peer]", "[connections.x]\nkind = \"http\"\nurl = \"http://x.example/\"\n[peer]", "plaintext"),

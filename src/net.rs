@@ -23,7 +23,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Error in creating a client or a TLS configuration.
@@ -74,15 +74,35 @@ impl AddressRule {
     fn permits(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let private = match address {
-            IpAddr::V4(v4) => {
-                let [a, b, ..] = v4.octets();
-                v4.is_private() || v4.is_loopback() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
+            IpAddr::V4(v4) => is_private(v4),
+            IpAddr::V6(v6) => {
+                // Addresses in which one of IPv4 is: NAT64 (RFC 6052) and 6to4 (RFC 3056).
+                let embedded = match v6.segments() {
+                    [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
+                    [0x2002, high, low, ..] => Some((high, low)),
+                    _ => None,
+                };
+                let embedded = embedded.map(|(high, low)| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+                let own = v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local();
+                own || embedded.is_some_and(is_private)
             }
-            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
         };
         let never = address.is_unspecified() || address.is_multicast();
         !never && (!private || self.allow_private)
     }
+}
+
+/// Addresses that are not of the public network (RFC 6890).
+fn is_private(v4: Ipv4Addr) -> bool {
+    let [a, b, c, _] = v4.octets();
+    v4.is_private()
+        || v4.is_loopback()
+        || v4.is_link_local()
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 198 && (18..20).contains(&b))
+        || (a, b, c) == (192, 0, 0)
+        || a == 0
+        || a >= 240
 }
 
 struct CheckedResolver(AddressRule);
@@ -416,6 +436,11 @@ mod tests {
             ("::ffff:127.0.0.1", false, true),
             ("fe80::1", false, true),
             ("fd00::1", false, true),
+            ("64:ff9b::10.0.0.1", false, true),
+            ("2002:7f00:1::1", false, true),
+            ("64:ff9b::8.8.8.8", true, true),
+            ("198.18.0.1", false, true),
+            ("255.255.255.255", false, true),
             ("0.0.0.0", false, false),
             ("224.0.0.1", false, false),
         ] {

@@ -112,16 +112,16 @@ struct InputArgs {
     #[command(flatten)]
     from: FromArgs,
     /// Names of the files in the folder, with * and ?.
-    #[arg(long, requires = "folder", default_value = "*", value_parser = Pattern::parse)]
-    files: Pattern,
+    #[arg(long, value_parser = Pattern::parse)]
+    files: Option<Pattern>,
     /// Path and query of the resource, below the connection's URL.
-    #[arg(long, requires = "http", default_value = "")]
-    path: String,
+    #[arg(long)]
+    path: Option<String>,
     /// Query whose rows are the records; the columns are named as the schema's properties.
-    #[arg(long, requires = "database", conflicts_with = "query_file")]
+    #[arg(long, conflicts_with = "query_file")]
     query: Option<String>,
     /// File of the query.
-    #[arg(long, requires = "database")]
+    #[arg(long)]
     query_file: Option<PathBuf>,
 }
 
@@ -130,16 +130,16 @@ struct InputArgs {
 #[group(multiple = false)]
 struct PagesArgs {
     /// The header Link of a page names the next one.
-    #[arg(long, requires = "http")]
+    #[arg(long)]
     next_link: bool,
     /// JSON pointer of the next page's URL in a page, such as /next.
-    #[arg(long, requires = "http")]
+    #[arg(long)]
     next_at: Option<String>,
     /// Parameter that numbers the pages from 1; NAME=0 begins with 0.
-    #[arg(long, requires = "http", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     page_number: Option<String>,
     /// Parameter that is the number of records before a page.
-    #[arg(long, requires = "http", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     page_offset: Option<String>,
 }
 
@@ -162,11 +162,18 @@ impl PagesArgs {
 impl InputArgs {
     fn input(self, pages: Option<Pages>) -> anyhow::Result<Input> {
         let FromArgs { folder, http, database, pushed: _ } = self.from;
+        // What one kind of source has is refused for the others.
+        let of_http = self.path.is_some() || pages.is_some();
+        let of_database = self.query.is_some() || self.query_file.is_some();
+        anyhow::ensure!(self.files.is_none() || folder.is_some(), "--files is for --folder");
+        anyhow::ensure!(!of_http || http.is_some(), "--path and the options of pages are for --http");
+        anyhow::ensure!(!of_database || database.is_some(), "--query is for --database");
         if let Some(connection) = folder {
-            return Ok(Input::Folder { connection, files: self.files });
+            let files = self.files.map_or_else(|| Pattern::parse("*").map_err(anyhow::Error::msg), Ok)?;
+            return Ok(Input::Folder { connection, files });
         }
         if let Some(connection) = http {
-            return Ok(Input::Http { connection, path: self.path, pages });
+            return Ok(Input::Http { connection, path: self.path.unwrap_or_default(), pages });
         }
         let Some(connection) = database else { return Ok(Input::Pushed {}) };
         let file = self

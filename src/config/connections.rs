@@ -140,11 +140,15 @@ impl Connection {
         paths.into_iter().for_each(|path| *path = folder.join(&*path).components().collect());
     }
 
-    /// Fails, with the key, if this cannot be meant. `data` is the node's own folder.
-    pub(super) fn check(&self, data: &Path) -> Result<(), Wrong> {
+    /// Fails, with the key, if this cannot be meant. `data` is the node's own folder, `kek` the file of its key-encryption
+    /// key.
+    pub(super) fn check(&self, data: &Path, kek: &Path) -> Result<(), Wrong> {
         match self {
             Self::Folder(folder) if real(&folder.path).starts_with(real(data)) => {
                 Err(("path", "is in the node's own folder, which holds its keys".into()))
+            }
+            Self::Folder(folder) if real(kek).parent() == Some(&real(&folder.path)) => {
+                Err(("path", "holds the file of the node's key-encryption key".into()))
             }
             Self::Folder(_) => Ok(()),
             Self::Http(server) => server.check(),

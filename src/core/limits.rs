@@ -439,8 +439,8 @@ pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 // ---- Sources ----
 /// Sources of one node.
 pub const SOURCES_MAX: usize = 500;
-/// Runs of sources at the same time; others wait.
-pub const SOURCE_RUNS_MAX: usize = 2;
+/// Runs of sources at the same time that use one connection; others wait.
+pub const SOURCE_RUNS_PER_CONNECTION_MAX: usize = 4;
 /// Length of a schedule.
 pub const SCHEDULE_BYTES_MAX: usize = 200;
 /// Length of the path and query of an HTTP source.
@@ -463,6 +463,8 @@ pub const FOLDER_FILES_MAX: usize = 4_096;
 pub const SOURCE_RUN_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 /// Time without data from a server or database after which a run fails.
 pub const SOURCE_IDLE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// Time in which a database must begin to give rows.
+pub const SOURCE_ANSWER_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// Redirections that one request of a source follows.
 pub const REDIRECTS_MAX: usize = 5;
 /// Pages of one HTTP resource.

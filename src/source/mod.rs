@@ -74,19 +74,36 @@ impl Source {
         next
     }
 
+    /// What is seen after a run that began with the definition `began`, if it is another one by now: nothing that was read
+    /// then is known of the present input, except which files are published.
+    pub fn seen_since(&self, began: &Definition, seen: Seen) -> Seen {
+        if *began == self.definition {
+            return seen;
+        }
+        let mut files = self.progress.seen.files.clone();
+        files.extend(seen.files.into_iter().filter(|file| seen.failed.as_ref() != Some(file)));
+        Seen { files, ..Seen::default() }
+    }
+
     /// Whether its dataset has a version already.
     pub fn has_begun(&self) -> bool {
         self.progress.changed.is_some() || self.definition.publication.dataset.is_some()
     }
 
+    /// Whether its next run was planned while the clock was ahead: the schedule has an earlier time.
+    pub fn is_misplanned(&self, now: Timestamp) -> bool {
+        let sooner = self.definition.schedule.as_ref().and_then(|schedule| schedule.next(now));
+        sooner.is_some_and(|sooner| self.progress.next.is_some_and(|next| sooner < next))
+    }
+
     /// Whether a run is due.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.progress.is_free() && self.progress.next.is_some_and(|next| next <= now)
+        !self.progress.paused && self.progress.next.is_some_and(|next| next <= now)
     }
 
     /// Whether its folder is watched now: it has no schedule, and no pause after a failed run lasts.
     pub fn is_watched(&self, now: Timestamp) -> bool {
-        self.watches() && self.progress.is_free() && self.progress.next.is_none_or(|next| next <= now)
+        self.watches() && !self.progress.paused && self.progress.next.is_none_or(|next| next <= now)
     }
 
     /// Whether it waits for files, without a schedule.
@@ -94,14 +111,16 @@ impl Source {
         self.definition.schedule.is_none() && matches!(self.definition.input, Input::Folder { .. })
     }
 
-    /// The source after a run that began at `started`.
-    pub fn after_run(&self, started: Timestamp, now: Timestamp, outcome: Outcome, seen: Seen) -> Self {
+    /// The source after a run. If there is `more` to read, the next one is due at once.
+    pub fn after_run(&self, run: Run, seen: Seen, more: bool) -> Self {
         let mut next = self.clone();
         next.revision += 1;
+        let now = run.ended;
         let scheduled = self.definition.schedule.as_ref().and_then(|schedule| schedule.next(now));
+        let scheduled = if more { Some(now) } else { scheduled };
         // A person who runs it sees what happens.
         let retried = self.definition.schedule.is_some() || self.watches();
-        next.progress.record(Run { started, ended: now, outcome }, seen, scheduled, retried);
+        next.progress.record(run, seen, scheduled, retried);
         next
     }
 
@@ -110,6 +129,9 @@ impl Source {
         let mut next = self.clone();
         next.revision += 1;
         next.progress.paused = paused;
+        if !paused {
+            next.progress.resumed = Some(now);
+        }
         next.progress.next = self.definition.schedule.as_ref().and_then(|schedule| schedule.next(now));
         next
     }
@@ -139,8 +161,10 @@ impl Source {
     /// The time of the schedule at which a run should have ended well, if it is too long ago.
     pub fn overdue_since(&self, now: Timestamp) -> Option<Timestamp> {
         let schedule = self.definition.schedule.as_ref()?;
-        let good = self.progress.good.unwrap_or(self.since).max(self.since);
-        let due = schedule.next(good)?;
-        (!self.progress.paused && due.plus_ms(crate::core::limits::SOURCE_OVERDUE_MS) < now).then_some(due)
+        // A clock that was ahead leaves times that are still to come.
+        let known = [self.progress.good, self.progress.resumed, Some(self.since)].into_iter().flatten();
+        let due = schedule.next(known.max()?.min(now))?;
+        let waits = !self.progress.paused && self.progress.running.is_none();
+        (waits && due.plus_ms(crate::core::limits::SOURCE_OVERDUE_MS) < now).then_some(due)
     }
 }

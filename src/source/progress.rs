@@ -30,6 +30,9 @@ pub struct Progress {
     /// End of the last run that published a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Timestamp>,
+    /// When it was resumed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Timestamp>,
     /// What it has seen of its input.
     #[serde(default)]
     pub seen: Seen,
@@ -50,6 +53,9 @@ pub struct Seen {
     /// `Last-Modified` of the last response (RFC 9110 section 8.8.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
+    /// The version that has what that response had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// A run that has ended.
@@ -111,11 +117,6 @@ fn retry_after_ms(failures: u32) -> i64 {
 }
 
 impl Progress {
-    /// Whether a run may begin.
-    pub fn is_free(&self) -> bool {
-        !self.paused && self.running.is_none()
-    }
-
     /// The last run, if it failed, and why.
     pub fn failed(&self) -> Option<(&Run, &str)> {
         let run = self.last.as_ref()?;

@@ -1,6 +1,6 @@
 //! Schedules, patterns and what becomes of runs, as tables.
 
-use super::{Definition, Outcome, Owner, Pattern, Schedule, Seen, Source};
+use super::{Definition, Outcome, Owner, Pattern, Run, Schedule, Seen, Source};
 use crate::core::id::{DatasetId, SourceName, Text, TokenId};
 use crate::core::time::Timestamp;
 use serde_json::json;
@@ -74,6 +74,10 @@ fn failed() -> Outcome {
     Outcome::Failed { code: "unavailable".into(), reason: "no route".into() }
 }
 
+fn run(at: Timestamp, outcome: Outcome) -> Run {
+    Run { started: at, ended: at, outcome }
+}
+
 /// Each step: a run that begins and ends at a time, then the next run and what is warned of a minute later.
 #[test]
 fn runs_and_retries() {
@@ -98,7 +102,7 @@ fn runs_and_retries() {
         ("2026-11-29T02:00:01Z", Outcome::Unchanged { version: 1 }, "2026-11-30T02:00:00Z", None),
     ] {
         let ended = at(ended);
-        source = source.after_run(ended, ended, outcome, Seen::default());
+        source = source.after_run(run(ended, outcome), Seen::default(), false);
         assert_eq!(source.progress.next, Some(at(next)), "{ended}");
         assert_eq!(source.warning(ended.plus_ms(60_000)).as_deref(), warning, "{ended}");
     }
@@ -108,14 +112,14 @@ fn runs_and_retries() {
     let late = source.warning(at("2026-11-30T02:16:00Z")).unwrap();
     assert_eq!(late, "source meters is overdue: it should have run at 2026-11-30T02:00:00.000Z");
     let ended = at("2026-12-01T02:20:00Z");
-    let old = source.after_run(ended, ended, Outcome::Unchanged { version: 1 }, Seen::default());
+    let old = source.after_run(run(ended, Outcome::Unchanged { version: 1 }), Seen::default(), false);
     assert!(old.warning(ended).unwrap().contains("nothing new since 2026-11-28T02:03:10.000Z"));
     assert_eq!(old.paused(true, ended).warning(at("2027-11-30T02:20:00Z")), None);
     assert!(!old.paused(true, ended).is_due(at("2027-11-30T02:20:00Z")));
     // Retries come at least every hour.
     let mut failing = old;
     for _ in 0..40 {
-        failing = failing.after_run(ended, ended, failed(), Seen::default());
+        failing = failing.after_run(run(ended, failed()), Seen::default(), false);
     }
     assert_eq!(failing.progress.next, Some(ended.plus_ms(3_600_000)));
 }
@@ -126,11 +130,11 @@ fn refused_files_are_passed_over_and_told() {
     let now = at("2026-11-28T08:00:00Z");
     assert!(source.is_watched(now) && source.progress.next.is_none());
     let seen = Seen { files: ["f1".to_owned()].into(), failed: Some("f1".into()), ..Seen::default() };
-    let refused = source.after_run(now, now, failed(), seen.clone());
+    let refused = source.after_run(run(now, failed()), seen.clone(), false);
     // The next file need not wait.
     assert!(refused.is_watched(now) && refused.warning(now).is_some());
     // Nothing new does not make the refused file good.
-    let looked = refused.after_run(now, now, Outcome::Nothing, seen);
+    let looked = refused.after_run(run(now, Outcome::Nothing), seen, false);
     assert!(looked.warning(now).is_some());
     // Another definition may read it.
     let mut definition = looked.definition.clone();
@@ -138,7 +142,7 @@ fn refused_files_are_passed_over_and_told() {
     let redefined = looked.redefined(definition, looked.owner.clone(), now);
     assert_eq!(redefined.progress.seen, Seen::default());
     // What could not be read is tried again, after a pause.
-    let unread = source.after_run(now, now, failed(), Seen::default());
+    let unread = source.after_run(run(now, failed()), Seen::default(), false);
     assert!(!unread.is_watched(now) && unread.is_watched(now.plus_ms(60_000)));
 }
 
@@ -174,4 +178,39 @@ fn definitions_that_cannot_be_meant() {
         let text = json!({"input": unknown, "publication": publication("csv")});
         assert!(serde_json::from_value::<Definition>(text).is_err(), "{unknown}");
     }
+}
+
+#[test]
+fn clocks_that_were_ahead_and_pauses() {
+    let now = at("2026-11-28T08:00:00Z");
+    let ahead = at("2036-01-01T00:00:30Z");
+    let made = source(json!({"kind": "http", "connection": "erp", "path": "x"}), Some("* * * * *"));
+    let planned = made.after_run(run(ahead, Outcome::Nothing), Seen::default(), false);
+    assert!(planned.is_misplanned(now) && !planned.is_misplanned(ahead));
+    assert!(planned.warning(now.plus_ms(3_600_000)).is_none());
+    // A time of the schedule in a pause is none at which it should have run.
+    let daily = source(json!({"kind": "http", "connection": "erp", "path": "x"}), Some("0 2 * * *"));
+    let resumed = daily.paused(true, now).paused(false, at("2026-11-30T12:00:00Z"));
+    assert_eq!(resumed.overdue_since(at("2026-11-30T12:01:00Z")), None);
+    assert!(resumed.overdue_since(at("2026-12-01T03:00:00Z")).is_some());
+    // More to read: at once.
+    let more = daily.after_run(run(now, Outcome::Published { version: 1, records: 1 }), Seen::default(), true);
+    assert!(more.is_due(now));
+}
+
+#[test]
+fn what_another_definition_has_read_does_not_count() {
+    let made = source(json!({"kind": "folder", "connection": "exports", "files": "*.csv"}), None);
+    let mut definition = made.definition.clone();
+    definition.publication.title = Text::parse("U").unwrap();
+    let redefined = made.redefined(definition, made.owner.clone(), made.since);
+    let seen = Seen {
+        files: ["good".to_owned(), "bad".to_owned()].into(),
+        failed: Some("bad".into()),
+        etag: Some("x".into()),
+        ..Seen::default()
+    };
+    assert_eq!(made.seen_since(&made.definition, seen.clone()), seen);
+    let known = redefined.seen_since(&made.definition, seen);
+    assert_eq!(known, Seen { files: ["good".to_owned()].into(), ..Seen::default() });
 }

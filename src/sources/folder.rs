@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +55,40 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::Unavailable(format!("the folder {} cannot be read: {error}", path.display()))
 }
 
+/// Folders that are being looked at, so that one that hangs is not looked at again and again.
+pub type Looking = Arc<Mutex<BTreeSet<PathBuf>>>;
+
+/// That a folder, perhaps on another machine, does not respond.
+pub fn hangs(folder: &Folder) -> Error {
+    Error::Unavailable(format!("the folder {} does not respond", folder.path.display()))
+}
+
+/// Lists the files that fit, on a thread that may block; none if the folder does not respond.
+pub async fn list_apart(looking: &Looking, folder: &Folder, pattern: &Pattern) -> Result<Option<Listing>, Error> {
+    let own = |looking: &Looking| looking.lock().unwrap_or_else(PoisonError::into_inner).contains(&folder.path);
+    for _ in 0..50 {
+        if !own(looking) {
+            break;
+        }
+        tokio::time::sleep(limits::FOLDER_LOOK_INTERVAL / 50).await;
+    }
+    if !looking.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.path.clone()) {
+        return Ok(None);
+    }
+    let (looking, folder, pattern) = (looking.clone(), folder.clone(), pattern.clone());
+    let listing = tokio::task::spawn_blocking(move || {
+        let listing = list(&folder, &pattern);
+        looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&folder.path);
+        listing
+    });
+    match tokio::time::timeout(limits::FOLDER_LOOK_INTERVAL, listing).await {
+        Ok(listing) => listing.map_err(|error| Error::Internal(error.to_string()))?.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Lists the files that fit.
-pub fn list(folder: &Folder, pattern: &Pattern) -> Result<Listing, Error> {
+fn list(folder: &Folder, pattern: &Pattern) -> Result<Listing, Error> {
     let failed = |error: io::Error| unreadable(&folder.path, &error);
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(&folder.path).map_err(failed)? {
@@ -102,6 +134,11 @@ impl Listing {
         self.arrived().into_iter().find(|file| !seen.contains(&file.fingerprint()))
     }
 
+    /// Whether there is another file than this one that is not among `seen`.
+    pub fn has_more(&self, seen: &BTreeSet<String>) -> bool {
+        self.next(seen).is_some()
+    }
+
     /// Whether a file is here in the same state.
     pub fn has(&self, file: &Arrived) -> bool {
         self.0.get(&file.name) == Some(&file.stamp)
@@ -119,11 +156,11 @@ pub struct FileRecords {
     file: File,
     stamp: Stamp,
     read: u64,
-    changed: Arc<AtomicBool>,
+    broken: Arc<AtomicBool>,
 }
 
-/// Opens a file of the folder as it was listed; `changed` becomes true if it is changed while it is read.
-pub fn open(folder: &Folder, arrived: &Arrived, changed: Arc<AtomicBool>) -> Result<FileRecords, Error> {
+/// Opens a file of the folder as it was listed; `broken` becomes true if it is changed while it is read, or cannot be read.
+pub fn open(folder: &Folder, arrived: &Arrived, broken: Arc<AtomicBool>) -> Result<FileRecords, Error> {
     let path = folder.path.join(&arrived.name);
     // No links to other files; and a pipe under this name does not block.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
@@ -134,19 +171,26 @@ pub fn open(folder: &Folder, arrived: &Arrived, changed: Arc<AtomicBool>) -> Res
     if !meta.is_file() || Stamp::of(&meta) != arrived.stamp {
         return Err(Error::Unavailable(format!("{} is being changed", arrived.name)));
     }
-    Ok(FileRecords { file, stamp: arrived.stamp, read: 0, changed })
+    Ok(FileRecords { file, stamp: arrived.stamp, read: 0, broken })
 }
 
 impl Read for FileRecords {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.try_read(buffer);
+        if read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl FileRecords {
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.read += read as u64;
-        if read == 0 && !buffer.is_empty() {
-            let same = Stamp::of(&self.file.metadata()?) == self.stamp && self.read == self.stamp.size;
-            if !same {
-                self.changed.store(true, Ordering::Relaxed);
-                return Err(io::Error::other("the file was changed while it was read"));
-            }
+        let ended = read == 0 && !buffer.is_empty();
+        if ended && (Stamp::of(&self.file.metadata()?) != self.stamp || self.read != self.stamp.size) {
+            return Err(io::Error::other("the file was changed while it was read"));
         }
         Ok(read)
     }

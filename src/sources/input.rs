@@ -1,6 +1,7 @@
 //! What a source has to publish now.
 
 use super::folder::{self, Listing};
+use super::pipe::Told;
 use super::{Connections, http, mysql, postgres};
 use crate::config::{Connection, Folder};
 use crate::core::limits;
@@ -14,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Found {
     /// Records to publish.
     Records(Opened),
-    /// The same as before.
-    Unchanged,
+    /// The same as in this version, which is the newest.
+    Unchanged(u64),
     /// Nothing new; what is known of the input.
     Nothing(Seen),
 }
@@ -27,19 +28,27 @@ pub struct Opened {
     pub seen: Seen,
     /// If they are refused, unless this is empty.
     pub passed: Option<Seen>,
-    /// Whether they were changed while they were read.
-    pub changed: Arc<AtomicBool>,
+    /// Whether there is more to read.
+    pub more: bool,
+    /// What may be kept of a failure, if its text may quote records.
+    pub told: Told,
+    pub kept: Kept,
+}
+
+/// Whether a file was read as a whole, and has not changed meanwhile.
+#[derive(Default)]
+pub struct Kept(Arc<AtomicBool>);
+
+impl Kept {
+    pub fn is_whole(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Opened {
     pub fn new(records: impl Records, seen: Seen) -> Self {
-        Self { records: Box::new(records), seen, passed: None, changed: Arc::default() }
-    }
-
-    /// What is known of the input after the records were refused: a file that cannot be published does not keep later ones
-    /// waiting.
-    pub fn seen_if_refused(passed: Option<Seen>, changed: &AtomicBool) -> Option<Seen> {
-        passed.filter(|_| !changed.load(Ordering::Relaxed))
+        let (told, kept) = (Told::default(), Kept::default());
+        Self { records: Box::new(records), seen, passed: None, more: false, told, kept }
     }
 }
 
@@ -52,8 +61,8 @@ pub struct Look {
     pub before: Option<Listing>,
 }
 
-/// Opens the input of a source.
-pub async fn open(source: &Source, connections: &Connections, look: Look) -> Result<Found, Error> {
+/// Opens the input of a source, whose dataset has the version `newest`.
+pub async fn open(source: &Source, connections: &Connections, look: Look, newest: Option<u64>) -> Result<Found, Error> {
     let (definition, seen) = (&source.definition, &source.progress.seen);
     let connection = definition.input.connection().map(|name| {
         let gone =
@@ -64,23 +73,24 @@ pub async fn open(source: &Source, connections: &Connections, look: Look) -> Res
         (Input::Folder { files, .. }, Some(Connection::Folder(folder))) => arrived(folder, files, seen, look).await,
         (Input::Http { path, pages, .. }, Some(Connection::Http(server))) => {
             let at = &definition.publication.reading.at;
+            // What the server said then is true of that version only.
+            let nothing = Seen::default();
+            let (seen, version) = match newest.filter(|newest| seen.version == Some(*newest)) {
+                Some(version) => (seen, version),
+                None => (&nothing, 0),
+            };
             Ok(match http::open(server, path, pages.as_ref(), at, seen).await? {
                 http::Fetched::Records(records, seen) => Found::Records(Opened::new(records, seen)),
-                http::Fetched::Unchanged => Found::Unchanged,
+                http::Fetched::Unchanged => Found::Unchanged(version),
             })
         }
         (Input::Query { query, .. }, Some(Connection::Postgres(database))) => {
-            Ok(Found::Records(Opened::new(postgres::open(database, query).await?, Seen::default())))
+            let (records, told) = postgres::open(database, query).await?;
+            Ok(Found::Records(Opened { told, ..Opened::new(records, Seen::default()) }))
         }
         (Input::Query { query, .. }, Some(Connection::Mysql(database))) => {
-            Ok(Found::Records(Opened::new(mysql::open(database, query).await?, Seen::default())))
-        }
-        (Input::Pushed {}, _) => {
-            let reason = format!(
-                "the records of {} are sent to it: crosspark source run {} --file FILE",
-                source.name, source.name
-            );
-            Err(Error::invalid("source", reason))
+            let (records, told) = mysql::open(database, query).await?;
+            Ok(Found::Records(Opened { told, ..Opened::new(records, Seen::default()) }))
         }
         (input, _) => {
             let reason = format!("the connection of {} is no longer one for {}", source.name, input.kind());
@@ -91,9 +101,13 @@ pub async fn open(source: &Source, connections: &Connections, look: Look) -> Res
 
 /// The oldest file that is new and has not changed for a while.
 async fn arrived(folder: &Folder, files: &Pattern, seen: &Seen, look: Look) -> Result<Found, Error> {
+    let list = async || {
+        let listing = folder::list_apart(&Default::default(), folder, files).await?;
+        listing.ok_or_else(|| folder::hangs(folder))
+    };
     let (waited, before) = match look.before {
         Some(before) => (true, before),
-        None => (false, folder::list(folder, files)?),
+        None => (false, list().await?),
     };
     let mut known = before.still_here(&seen.files);
     if look.again
@@ -101,21 +115,23 @@ async fn arrived(folder: &Folder, files: &Pattern, seen: &Seen, look: Look) -> R
     {
         known.remove(failed);
     }
+    let nothing = |known| Ok(Found::Nothing(Seen { files: known, ..seen.clone() }));
     if before.next(&known).is_none() {
-        return Ok(Found::Nothing(Seen { files: known, ..seen.clone() }));
+        return nothing(known);
     }
     if !waited {
         tokio::time::sleep(limits::FOLDER_LOOK_INTERVAL).await;
     }
-    let now = folder::list(folder, files)?;
-    let Some(file) = now.next(&known) else { return Ok(Found::Nothing(Seen { files: known, ..seen.clone() })) };
+    let now = list().await?;
+    let Some(file) = now.next(&known) else { return nothing(known) };
     if !before.has(&file) {
         return Err(Error::Unavailable(format!("{} is still being written", file.name)));
     }
-    let changed = Arc::new(AtomicBool::new(false));
-    let records = folder::open(folder, &file, changed.clone())?;
+    let kept = Kept::default();
+    let records = folder::open(folder, &file, kept.0.clone())?;
     known.insert(file.fingerprint());
     let passed = Seen { files: known.clone(), failed: Some(file.fingerprint()), ..Seen::default() };
+    let more = now.has_more(&known);
     let seen = Seen { files: known, ..Seen::default() };
-    Ok(Found::Records(Opened { records: Box::new(records), seen, passed: Some(passed), changed }))
+    Ok(Found::Records(Opened { passed: Some(passed), more, kept, ..Opened::new(records, seen) }))
 }

@@ -20,6 +20,7 @@ use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};
 use crate::config::Connection;
 use crate::core::digest::Digest;
 use crate::core::id::{ConnectionName, DatasetId, SourceName};
+use crate::core::time::Timestamp;
 use crate::core::{json, limits};
 use crate::node::{Error, Node, User, details};
 use crate::publishing::Publishing;
@@ -29,6 +30,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 /// Connections by name.
 pub type Connections = BTreeMap<ConnectionName, Connection>;
@@ -40,9 +42,13 @@ pub struct Sources {
     connections: Connections,
     /// Names of those that run now.
     running: Mutex<HashSet<SourceName>>,
-    /// What the watched folders had when they were last looked at.
-    looked: Mutex<HashMap<SourceName, folder::Listing>>,
-    places: Arc<Semaphore>,
+    /// What the watched folders had when they were last looked at, and when that was.
+    looked: Mutex<HashMap<SourceName, (Instant, folder::Listing)>>,
+    /// Folders that are being looked at.
+    folders: folder::Looking,
+    /// Next runs that were planned again, by the revision of the source.
+    replanned: Mutex<HashMap<SourceName, (u64, Timestamp)>>,
+    places: Mutex<HashMap<ConnectionName, Arc<Semaphore>>>,
     /// Wakes the loop when a source has changed.
     wake: Notify,
 }
@@ -60,7 +66,9 @@ impl Sources {
             connections,
             running: Mutex::default(),
             looked: Mutex::default(),
-            places: Arc::new(Semaphore::new(limits::SOURCE_RUNS_MAX)),
+            folders: Default::default(),
+            replanned: Mutex::default(),
+            places: Mutex::default(),
             wake: Notify::new(),
         })
     }
@@ -94,23 +102,34 @@ impl Sources {
         definition: Definition,
         replace: bool,
     ) -> Result<SourceReport, Error> {
-        self.check(&definition).await?;
+        let known = self.node.store().source(&name).await?;
+        self.check(&definition, known.as_ref()).await?;
         let (now, random) = (self.node.now(), self.node.random());
         let owner =
             Owner { token: user.token.clone(), person: user.person.clone(), enterprise: user.enterprise.clone() };
-        let source = match self.node.store().source(&name).await? {
+        let source = match known {
             Some(_) if !replace => {
-                let reason = format!("there is a source {name}; state `replace` to define it again");
+                let reason = format!("there is a source {name}; state `replace` (--replace) to define it again");
                 return Err(Error::invalid("conflict", reason));
             }
             Some(known) => {
-                let given = definition.publication.dataset.as_ref();
-                if given.is_some_and(|dataset| *dataset != known.dataset) {
+                let given = definition.publication.dataset.clone();
+                let withdrawn = known.has_begun() && self.node.store().dataset(&known.dataset).await?.is_none();
+                if !withdrawn && given.as_ref().is_some_and(|dataset| *dataset != known.dataset) {
                     let reason =
                         format!("{name} publishes {}; give another dataset a source of its own", known.dataset);
                     return Err(Error::invalid("dataset", reason));
                 }
-                known.redefined(definition, owner, now)
+                let other = known.definition.input != definition.input;
+                let mut source = known.redefined(definition, owner, now);
+                if withdrawn {
+                    source.dataset = given.unwrap_or_else(|| DatasetId::generate(random));
+                    source.progress.changed = None;
+                }
+                if other {
+                    source.progress.seen.files.extend(self.passed_over(&source.definition.input).await?);
+                }
+                source
             }
             None => {
                 if self.node.store().sources().await?.len() >= limits::SOURCES_MAX {
@@ -122,7 +141,7 @@ impl Sources {
                 let dataset = definition.publication.dataset.clone();
                 let dataset = dataset.unwrap_or_else(|| DatasetId::generate(random));
                 let mut source = Source::new(name, definition, dataset, owner, now);
-                source.progress.seen.files = self.passed_over(&source.definition.input)?;
+                source.progress.seen.files = self.passed_over(&source.definition.input).await?;
                 source
             }
         };
@@ -133,7 +152,7 @@ impl Sources {
     }
 
     /// Fails unless the definition can be carried out, as far as that is known without reading.
-    async fn check(&self, definition: &Definition) -> Result<(), Error> {
+    async fn check(&self, definition: &Definition, known: Option<&Source>) -> Result<(), Error> {
         definition.check().map_err(|reason| Error::invalid("source", reason))?;
         let connection = definition.input.connection().map(|name| self.connection(name)).transpose()?;
         match (&definition.input, connection) {
@@ -149,7 +168,13 @@ impl Sources {
             }
             (_, None) => return Err(Error::invalid("connection", "the source names no connection")),
         }
-        self.publishing.check(&definition.publication).await
+        let mut publication = definition.publication.clone();
+        if let Some(known) = known.filter(|_| publication.dataset.is_none())
+            && self.node.store().dataset(&known.dataset).await?.is_some()
+        {
+            publication.dataset = Some(known.dataset.clone());
+        }
+        self.publishing.check(&publication).await
     }
 
     fn connection(&self, name: &ConnectionName) -> Result<&Connection, Error> {
@@ -163,10 +188,11 @@ impl Sources {
     }
 
     /// Of the files that a folder has already, all but the newest are not published.
-    fn passed_over(&self, input: &Input) -> Result<std::collections::BTreeSet<String>, Error> {
+    async fn passed_over(&self, input: &Input) -> Result<std::collections::BTreeSet<String>, Error> {
         let Input::Folder { connection, files } = input else { return Ok(Default::default()) };
         let Connection::Folder(folder) = self.connection(connection)? else { return Ok(Default::default()) };
-        Ok(folder::list(folder, files)?.all_but_newest())
+        let listing = folder::list_apart(&self.folders, folder, files).await?;
+        Ok(listing.ok_or_else(|| folder::hangs(folder))?.all_but_newest())
     }
 
     /// Removes a source. Its dataset stays as it is.

@@ -1,7 +1,7 @@
 //! Rows of MySQL and MariaDB databases: one transaction that only reads, in which all rows are of one moment.
 
-use super::pipe::{self, Pipe, Stopped};
-use super::postgres::check_names;
+use super::pipe::{self, Pipe, Stopped, Told};
+use super::postgres::{check_names, late, too_powerful};
 use super::secrets::{certificates, secret};
 use crate::config::Database;
 use crate::core::{json, limits};
@@ -14,11 +14,19 @@ use mysql_async::{Column, Conn, IsolationLevel, OptsBuilder, SslOpts, TxOpts, Va
 use std::fmt::Write;
 
 const PORT: u16 = 3306;
+/// Number of the character set of bytes that are no text.
+const BINARY: u16 = 63;
 
 /// Reads the rows of a query while they are published.
-pub async fn open(database: &Database, query: &str) -> Result<Arriving, Error> {
+pub async fn open(database: &Database, query: &str) -> Result<(Arriving, Told), Error> {
+    check_query(query)?;
     let connecting = async {
         let mut connection = Conn::new(options(database)?).await.map_err(|error| failed(database, &error))?;
+        check_rights(&mut connection, database).await?;
+        // MariaDB and MySQL have different names for it.
+        let seconds = limits::SOURCE_RUN_TIME_MAX.as_secs();
+        let _ = connection.query_drop(format!("SET SESSION max_statement_time = {seconds}")).await;
+        let _ = connection.query_drop(format!("SET SESSION max_execution_time = {}", seconds * 1_000)).await;
         // The query is checked before anything is published; a statement of the protocol is a single one.
         let query = query.trim().trim_end_matches(';').to_owned();
         let statement = connection.prep(query.as_str()).await;
@@ -32,10 +40,68 @@ pub async fn open(database: &Database, query: &str) -> Result<Arriving, Error> {
     let connected = tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, connecting).await;
     let silent = |_| Error::Unavailable(format!("{}: the database did not respond in time", database.host));
     let (connection, query) = connected.map_err(silent)??;
-    Ok(pipe::records(move |mut pipe| async move {
+    let (told, database) = (Told::default(), database.clone());
+    let records = pipe::told_records(told.clone(), move |mut pipe| async move {
+        let mut running = Running { database: Some(database), id: connection.id() };
         let done = rows(connection, &query, &mut pipe).await;
+        if done.is_ok() {
+            running.database = None;
+        }
         (pipe, done)
-    }))
+    });
+    Ok((records, told))
+}
+
+/// Ends the query when it is dropped before the rows were read: the server does not notice that its client is gone.
+struct Running {
+    database: Option<Database>,
+    id: u32,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (Some(database), id) = (self.database.take(), self.id) else { return };
+        tokio::spawn(async move {
+            if let Ok(options) = options(&database)
+                && let Ok(mut connection) = Conn::new(options).await
+            {
+                // It may have ended by itself.
+                let _ = connection.query_drop(format!("KILL {id}")).await;
+            }
+        });
+    }
+}
+
+/// Fails unless the statement begins as a query does: others may change something even in a transaction that only reads.
+fn check_query(query: &str) -> Result<(), Error> {
+    let mut rest = query.trim_start();
+    loop {
+        let after = match rest {
+            line if line.starts_with("--") || line.starts_with('#') => line.split_once('\n').map(|(_, after)| after),
+            // Such a comment is carried out.
+            hidden if hidden.starts_with("/*!") || hidden.starts_with("/*M!") => None,
+            comment if comment.starts_with("/*") => comment.split_once("*/").map(|(_, after)| after),
+            open if open.starts_with('(') => Some(&open[1..]),
+            _ => break,
+        };
+        match after {
+            Some(after) => rest = after.trim_start(),
+            None => break,
+        }
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    if ["SELECT", "WITH", "VALUES", "TABLE"].contains(&word.to_ascii_uppercase().as_str()) {
+        return Ok(());
+    }
+    Err(Error::invalid("query", "the query must begin with SELECT, WITH, VALUES or TABLE"))
+}
+
+/// Fails if the user may do more than read tables: with FILE, queries read files of the server.
+async fn check_rights(connection: &mut Conn, database: &Database) -> Result<(), Error> {
+    let sql = "SELECT COUNT(*) FROM information_schema.user_privileges WHERE privilege_type = 'FILE'
+               AND REPLACE(grantee, CHAR(39), '') = CURRENT_USER()";
+    let found: Option<i64> = connection.query_first(sql).await.map_err(|error| failed(database, &error))?;
+    if found.unwrap_or(0) == 0 { Ok(()) } else { Err(too_powerful(database)) }
 }
 
 fn options(database: &Database) -> Result<OptsBuilder, Error> {
@@ -77,16 +143,28 @@ fn failed(database: &Database, error: &mysql_async::Error) -> Error {
 }
 
 async fn rows(mut connection: Conn, query: &str, pipe: &mut Pipe) -> Result<(), Stopped> {
-    let broken = |error: mysql_async::Error| Stopped::Failed(format!("the database: {}", in_words(&error)));
+    let broken = |error: mysql_async::Error| {
+        let reason = format!("the database: {}", in_words(&error));
+        match &error {
+            mysql_async::Error::Server(said) => {
+                Stopped::FailedWith(reason, format!("the database ended the query: error {}", said.code))
+            }
+            _ => Stopped::Failed(reason),
+        }
+    };
     let mut reading = TxOpts::new();
     reading.with_consistent_snapshot(true).with_isolation_level(IsolationLevel::RepeatableRead).with_readonly(true);
     let mut transaction = connection.start_transaction(reading).await.map_err(broken)?;
-    let mut result = transaction.exec_iter(query, ()).await.map_err(broken)?;
+    let asked = transaction.exec_iter(query, ());
+    let mut result =
+        tokio::time::timeout(limits::SOURCE_ANSWER_TIME_MAX, asked).await.map_err(late)?.map_err(broken)?;
+    let mut idle_max = limits::SOURCE_ANSWER_TIME_MAX;
     let columns = result.columns().unwrap_or_default();
     let members: Vec<Vec<u8>> = columns.iter().map(|column| json::to_canonical(&column.name_str())).collect();
     loop {
-        let next = tokio::time::timeout(limits::SOURCE_IDLE_TIME_MAX, result.next()).await;
-        let seconds = limits::SOURCE_IDLE_TIME_MAX.as_secs();
+        let next = tokio::time::timeout(idle_max, result.next()).await;
+        let seconds = idle_max.as_secs();
+        idle_max = limits::SOURCE_IDLE_TIME_MAX;
         let silent = |_| Stopped::Failed(format!("the database sent nothing for {seconds} seconds"));
         let Some(row) = next.map_err(silent)?.map_err(broken)? else { break };
         let line = pipe.buffer();
@@ -131,15 +209,30 @@ fn to_json(value: Value, column: &Column) -> Result<Option<String>, String> {
         }
         Value::Bytes(bytes) if kind == ColumnType::MYSQL_TYPE_BIT => bit(&bytes, column)?,
         Value::Bytes(bytes) => {
-            let text = String::from_utf8(bytes);
-            let text = text.map_err(|_| unreadable(column, "is binary: select HEX or TO_BASE64 of it"))?;
+            let binary = || unreadable(column, "is binary: select HEX or TO_BASE64 of it");
+            let text = String::from_utf8(bytes).map_err(|_| binary())?;
             match kind {
-                ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => text,
+                ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => decimal(&text),
+                ColumnType::MYSQL_TYPE_BLOB | ColumnType::MYSQL_TYPE_STRING | ColumnType::MYSQL_TYPE_VAR_STRING
+                    if column.character_set() == BINARY =>
+                {
+                    return Err(binary());
+                }
                 ColumnType::MYSQL_TYPE_JSON => text.replace(['\n', '\r'], " "),
                 _ => serde_json::to_string(&text).map_err(|error| unreadable(column, &error.to_string()))?,
             }
         }
     }))
+}
+
+/// A number of `DECIMAL`, without the zeros that `ZEROFILL` puts before it.
+fn decimal(text: &str) -> String {
+    let kept = text.trim_start_matches('0');
+    if kept.len() == text.len() || kept.starts_with(|c: char| c.is_ascii_digit()) {
+        kept.to_owned()
+    } else {
+        format!("0{kept}")
+    }
 }
 
 fn unreadable(column: &Column, why: &str) -> String {

@@ -79,10 +79,10 @@ impl Reader {
         url
     }
 
-    /// The URL of the next page, which must be on the same server: the request has its secrets.
+    /// The URL of the next page, which must be below the server's: the request has its secrets.
     fn follow(&self, page: &Url, link: &str) -> Result<Url, String> {
         let next = page.join(link).map_err(|error| format!("the next page `{link}`: {error}"))?;
-        if self.caller.serves(&next) { Ok(next) } else { Err("the next page is on another server".into()) }
+        if self.caller.serves(&next) { Ok(next) } else { Err("the next page is not below the connection's URL".into()) }
     }
 
     async fn page(&self, url: &Url) -> Result<Page, String> {

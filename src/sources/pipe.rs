@@ -3,6 +3,7 @@
 use crate::core::limits;
 use crate::publishing::{Arriving, Piece};
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// Bytes that are passed on together.
@@ -11,12 +12,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// The reader of a pipe is gone: the publication has failed, and says why.
 pub struct Gone;
 
+/// What may be kept of a failure whose text may quote records.
+pub type Told = Arc<Mutex<Option<String>>>;
+
 /// Why a task could not go on.
 pub enum Stopped {
     /// Nobody reads.
     Gone,
     /// The input failed, for people.
     Failed(String),
+    /// The input failed with a text that may quote records; the second one does not.
+    FailedWith(String, String),
 }
 
 impl From<Gone> for Stopped {
@@ -63,15 +69,33 @@ where
     F: FnOnce(Pipe) -> T + Send + 'static,
     T: Future<Output = (Pipe, Result<(), Stopped>)> + Send + 'static,
 {
+    told_records(Told::default(), make)
+}
+
+/// Likewise; what may be kept of a failure is stored in `told`.
+pub fn told_records<F, T>(told: Told, make: F) -> Arriving
+where
+    F: FnOnce(Pipe) -> T + Send + 'static,
+    T: Future<Output = (Pipe, Result<(), Stopped>)> + Send + 'static,
+{
     let (sender, pieces) = mpsc::channel(16);
     let making = make(Pipe { sender: sender.clone(), buffer: Vec::new() });
     tokio::spawn(async move {
-        let last = match tokio::time::timeout(limits::SOURCE_RUN_TIME_MAX, making).await {
+        let made = tokio::select! {
+            made = tokio::time::timeout(limits::SOURCE_RUN_TIME_MAX, making) => made,
+            // Nothing is read any more.
+            () = sender.closed() => return,
+        };
+        let last = match made {
             Ok((mut pipe, Ok(()))) => match pipe.flush().await {
                 Ok(()) => Piece::End,
                 Err(Gone) => return,
             },
             Ok((_, Err(Stopped::Failed(reason)))) => Piece::Broken(reason),
+            Ok((_, Err(Stopped::FailedWith(reason, kept)))) => {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+                Piece::Broken(reason)
+            }
             Ok((_, Err(Stopped::Gone))) => return,
             Err(_) => {
                 let hours = limits::SOURCE_RUN_TIME_MAX.as_secs() / 3_600;

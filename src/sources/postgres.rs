@@ -1,7 +1,7 @@
 //! Rows of PostgreSQL databases: one transaction that only reads, in which all rows are of one moment. PostgreSQL writes the
 //! values as JSON, so that its numbers, times and documents are not read again.
 
-use super::pipe::{self, Pipe, Stopped};
+use super::pipe::{self, Pipe, Stopped, Told};
 use super::secrets::{certificates, secret};
 use crate::config::Database;
 use crate::core::json;
@@ -18,9 +18,12 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 const PORT: u16 = 5432;
 
 /// Reads the rows of a query while they are published.
-pub async fn open(database: &Database, query: &str) -> Result<Arriving, Error> {
+pub async fn open(database: &Database, query: &str) -> Result<(Arriving, Told), Error> {
     let connecting = async {
         let client = connect(database).await?;
+        check_rights(&client, database).await?;
+        // Ends the query of a client that is gone; older servers do not know it.
+        let _ = client.batch_execute("SET client_connection_check_interval = '10s'").await;
         let seconds = limits::SOURCE_RUN_TIME_MAX.as_secs();
         // Times as RFC 3339 has them, in UTC.
         let begin = format!(
@@ -34,10 +37,33 @@ pub async fn open(database: &Database, query: &str) -> Result<Arriving, Error> {
     let connected = tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, connecting).await;
     let silent = |_| Error::Unavailable(format!("{}: the database did not respond in time", database.host));
     let (client, statement, names) = connected.map_err(silent)??;
-    Ok(pipe::records(move |mut pipe| async move {
+    let told = Told::default();
+    let records = pipe::told_records(told.clone(), move |mut pipe| async move {
         let done = rows(&client, &statement, &names, &mut pipe).await;
         (pipe, done)
-    }))
+    });
+    Ok((records, told))
+}
+
+/// Fails if the user may do more than read tables: functions that read files of the server, or run programs there, are
+/// called in queries.
+async fn check_rights(client: &Client, database: &Database) -> Result<(), Error> {
+    let roles = ["pg_read_server_files", "pg_write_server_files", "pg_execute_server_program"];
+    let member = roles.map(|role| format!("pg_has_role(current_user, '{role}', 'MEMBER')")).join(" OR ");
+    let query = format!("SELECT rolsuper OR {member} FROM pg_roles WHERE rolname = current_user");
+    let found = client.query_one(&query, &[]).await.map_err(|error| failed(database, &error))?;
+    match found.try_get::<_, bool>(0) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(too_powerful(database)),
+        Err(error) => Err(failed(database, &error)),
+    }
+}
+
+/// That the user of a connection could read more than tables.
+pub fn too_powerful(database: &Database) -> Error {
+    let user = &database.user;
+    let reason = format!("{user} may read files of the database server: give the connection a user who may not");
+    Error::invalid("connection", reason)
 }
 
 async fn connect(database: &Database) -> Result<Client, Error> {
@@ -120,15 +146,32 @@ pub fn check_names(names: &[String]) -> Result<(), Error> {
     }
 }
 
+/// That a query took too long before its first row.
+pub fn late(_: tokio::time::error::Elapsed) -> Stopped {
+    let minutes = limits::SOURCE_ANSWER_TIME_MAX.as_secs() / 60;
+    Stopped::Failed(format!("the database gave no row in {minutes} minutes"))
+}
+
 async fn rows(client: &Client, statement: &Statement, names: &[String], pipe: &mut Pipe) -> Result<(), Stopped> {
-    let broken = |error: tokio_postgres::Error| Stopped::Failed(format!("the database: {}", in_words(&error)));
+    let broken = |error: tokio_postgres::Error| {
+        let reason = format!("the database: {}", in_words(&error));
+        match error.code() {
+            Some(code) => {
+                Stopped::FailedWith(reason, format!("the database ended the query: SQLSTATE {}", code.code()))
+            }
+            None => Stopped::Failed(reason),
+        }
+    };
     let members: Vec<Vec<u8>> = names.iter().map(json::to_canonical).collect();
     let no_parameters: [&str; 0] = [];
-    let rows = client.query_raw(statement, no_parameters).await.map_err(broken)?;
+    let asked = client.query_raw(statement, no_parameters);
+    let rows = tokio::time::timeout(limits::SOURCE_ANSWER_TIME_MAX, asked).await.map_err(late)?.map_err(broken)?;
     let mut rows = std::pin::pin!(rows);
+    let mut idle_max = limits::SOURCE_ANSWER_TIME_MAX;
     loop {
-        let next = tokio::time::timeout(limits::SOURCE_IDLE_TIME_MAX, rows.next()).await;
-        let seconds = limits::SOURCE_IDLE_TIME_MAX.as_secs();
+        let next = tokio::time::timeout(idle_max, rows.next()).await;
+        let seconds = idle_max.as_secs();
+        idle_max = limits::SOURCE_IDLE_TIME_MAX;
         let silent = |_| Stopped::Failed(format!("the database sent nothing for {seconds} seconds"));
         let Some(row) = next.map_err(silent)? else { break };
         let row = row.map_err(broken)?;

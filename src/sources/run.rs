@@ -1,21 +1,23 @@
 //! One run of a source: its input is opened, published, and what became of it is recorded.
 
+use super::Sources;
 use super::input::{self, Found, Look, Opened};
 use super::report::Ran;
-use super::{Sources, missing};
 use crate::audit::entry::{Facts, FieldOpening, Kind};
 use crate::core::id::SourceName;
-use crate::core::time::Timestamp;
+use crate::core::limits;
+use crate::core::time::{Timestamp, backoff};
 use crate::ingest::Format;
 use crate::node::{Error, User, UserRole, details};
 use crate::publishing::{Origin, Published, Records};
-use crate::source::{Input, Outcome, Seen, Source};
-use crate::storage::{Change, Conflict, Maintenance, StoreError, Write};
+use crate::source::{Input, Outcome, Run, Seen, Source};
+use crate::storage::{Change, Conflict, Maintenance, StoreError, VersionRow, Write};
 use serde_json::json;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-/// Attempts to record the end of a run while its source is being changed.
-const RECORD_ATTEMPTS: usize = 8;
+/// Pause before a run that could not even begin is tried again.
+const BEGIN_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a run reads.
 pub enum Reads {
@@ -42,29 +44,41 @@ impl Drop for Alone {
 struct Ended {
     outcome: Outcome,
     seen: Seen,
+    /// Whether there is more to read.
+    more: bool,
     result: Result<Option<Published>, Error>,
 }
 
-impl Sources {
-    /// Runs a source now, because a person asks for it.
-    pub async fn run_now(self: &Arc<Self>, name: &SourceName) -> Result<Ran, Error> {
-        self.run_apart(name, Reads::Input(Look { again: true, before: None })).await
+impl Ended {
+    fn failed(error: Error, told: Option<String>, seen: Seen) -> Self {
+        Self { outcome: failed(&error, told), seen, more: false, result: Err(error) }
     }
+}
 
-    /// Publishes records that a program sends.
-    pub async fn push(self: &Arc<Self>, name: &SourceName, records: impl Records) -> Result<Ran, Error> {
-        let source = self.source(name).await?;
-        if !matches!(source.definition.input, Input::Pushed {}) {
-            let reason = format!("{name} reads its {} itself; run it without records", source.definition.input.kind());
+impl Sources {
+    /// Runs a source now, because a user asks for it.
+    pub async fn run_now(self: &Arc<Self>, user: &User, name: &SourceName) -> Result<Ran, Error> {
+        if let Input::Pushed {} = self.source(name).await?.definition.input {
+            let reason = format!("records are sent to {name}: crosspark source run {name} --file FILE");
             return Err(Error::invalid("source", reason));
         }
-        self.run_apart(name, Reads::Sent(Box::new(records))).await
+        self.run_apart(user, name, Reads::Input(Look { again: true, before: None })).await
+    }
+
+    /// Publishes records that a user's program sends.
+    pub async fn push(self: &Arc<Self>, user: &User, name: &SourceName, records: impl Records) -> Result<Ran, Error> {
+        let input = self.source(name).await?.definition.input;
+        if !matches!(input, Input::Pushed {}) {
+            let reason = format!("{name} reads its {} itself; run it without records", input.kind());
+            return Err(Error::invalid("source", reason));
+        }
+        self.run_apart(user, name, Reads::Sent(Box::new(records))).await
     }
 
     /// In a task of its own: the run ends and is recorded even if nobody waits for it any more.
-    async fn run_apart(self: &Arc<Self>, name: &SourceName, reads: Reads) -> Result<Ran, Error> {
-        let (sources, name) = (self.clone(), name.clone());
-        let run = tokio::spawn(async move { sources.run_once(&name, reads).await });
+    async fn run_apart(self: &Arc<Self>, user: &User, name: &SourceName, reads: Reads) -> Result<Ran, Error> {
+        let (sources, user, name) = (self.clone(), user.clone(), name.clone());
+        let run = tokio::spawn(async move { sources.run_once(Some(&user), &name, reads).await });
         run.await.map_err(|error| Error::Internal(error.to_string()))?
     }
 
@@ -76,56 +90,107 @@ impl Sources {
         Err(Error::invalid("conflict", format!("a run of {name} is under way")))
     }
 
-    /// Runs a source, and records what became of it.
-    pub(super) async fn run_once(self: &Arc<Self>, name: &SourceName, reads: Reads) -> Result<Ran, Error> {
+    /// Runs a source, for a user or because it is due, and records what became of it.
+    pub(super) async fn run_once(
+        self: &Arc<Self>,
+        user: Option<&User>,
+        name: &SourceName,
+        reads: Reads,
+    ) -> Result<Ran, Error> {
         let _alone = self.alone(name)?;
-        let _place = self.places.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
+        let _place = self.place(&self.source(name).await?.definition.input).await?;
+        let (source, started) = match self.begin(user, name).await {
+            Err(error) if user.is_none() => {
+                tokio::time::sleep(BEGIN_PAUSE).await;
+                return Err(error);
+            }
+            begun => begun?,
+        };
+        let ended = self.carry_out(user, &source, reads).await;
+        if let Outcome::Failed { reason, .. } = &ended.outcome {
+            tracing::warn!(source = %name, reason, "the run of a source failed");
+        }
+        let run = Run { started, ended: self.node.now(), outcome: ended.outcome };
+        self.record(user, &source, &run, (ended.seen, ended.more)).await?;
+        ended.result.map(|published| Ran { source: name.clone(), outcome: run.outcome, published })
+    }
+
+    /// The source as it is when its run begins.
+    async fn begin(&self, user: Option<&User>, name: &SourceName) -> Result<(Source, Timestamp), Error> {
         let source = self.source(name).await?;
+        if user.is_none() && source.progress.paused {
+            return Err(Error::invalid("conflict", format!("{name} is paused")));
+        }
         self.node.ensure_writable()?;
         let started = self.node.now();
         self.node.store().maintain(vec![Maintenance::SourceRunning { name: name.clone(), at: started }]).await?;
-        let Ended { outcome, seen, result } = self.carry_out(&source, reads).await;
-        if let Outcome::Failed { reason, .. } = &outcome {
-            tracing::warn!(source = %name, reason, "the run of a source failed");
-        }
-        self.record(name, started, outcome.clone(), seen).await?;
-        result.map(|published| Ran { source: name.clone(), outcome, published })
+        Ok((source, started))
     }
 
-    async fn carry_out(&self, source: &Source, reads: Reads) -> Ended {
-        let known = || source.progress.seen.clone();
-        let version = || async {
-            let newest = self.node.store().dataset(&source.dataset).await;
-            newest.ok().flatten().map_or(0, |newest| newest.version)
+    async fn carry_out(&self, user: Option<&User>, source: &Source, reads: Reads) -> Ended {
+        let known = source.progress.seen.clone();
+        let newest = match self.newest(user, source).await {
+            Ok(newest) => newest,
+            Err(error) => return Ended::failed(error, None, known),
         };
         let opened = match reads {
-            Reads::Sent(records) => {
-                Ok(Found::Records(Opened { records, ..Opened::new(std::io::Cursor::new(vec![]), Seen::default()) }))
+            Reads::Sent(records) => Ok(Found::Records(Opened::new(records, Seen::default()))),
+            Reads::Input(look) => {
+                let version = newest.as_ref().map(|newest| newest.version);
+                input::open(source, &self.connections, look, version).await
             }
-            Reads::Input(look) => input::open(source, &self.connections, look).await,
         };
-        match opened {
-            Err(error) => Ended { outcome: failed(&error), seen: known(), result: Err(error) },
-            Ok(Found::Nothing(seen)) => Ended { outcome: Outcome::Nothing, seen, result: Ok(None) },
-            Ok(Found::Unchanged) => {
-                Ended { outcome: Outcome::Unchanged { version: version().await }, seen: known(), result: Ok(None) }
+        let Opened { records, mut seen, passed, more, told, kept } = match opened {
+            Ok(Found::Records(opened)) => opened,
+            Err(error) => return Ended::failed(error, None, known),
+            Ok(Found::Nothing(seen)) => {
+                return Ended { outcome: Outcome::Nothing, seen, more: false, result: Ok(None) };
             }
-            Ok(Found::Records(Opened { records, seen, passed, changed })) => {
-                match self.publish(source, records).await {
-                    Ok(published) => Ended { outcome: outcome_of(&published), seen, result: Ok(Some(published)) },
-                    Err(error) => {
-                        let refused = matches!(&error, Error::InvalidRecords(_)) || error.code() == "source";
-                        let passed = Opened::seen_if_refused(passed.filter(|_| refused), &changed);
-                        Ended { outcome: failed(&error), seen: passed.unwrap_or_else(known), result: Err(error) }
-                    }
-                }
+            Ok(Found::Unchanged(version)) => {
+                return Ended { outcome: Outcome::Unchanged { version }, seen: known, more: false, result: Ok(None) };
+            }
+        };
+        match self.publish(user, source, newest, records).await {
+            Ok(published) => {
+                seen.version = seen.etag.as_ref().or(seen.modified.as_ref()).map(|_| published.version);
+                Ended { outcome: outcome_of(&published), seen, more, result: Ok(Some(published)) }
+            }
+            Err(error) => {
+                let refused = matches!(&error, Error::InvalidRecords(_)) || error.code() == "source";
+                let told = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // A file that is refused does not keep later ones waiting; one that could not be read is tried again.
+                let passed = passed.filter(|_| refused && kept.is_whole());
+                let more = more && passed.is_some();
+                Ended { more, ..Ended::failed(error, told, passed.unwrap_or(known)) }
             }
         }
     }
 
-    async fn publish(&self, source: &Source, records: Box<dyn Records>) -> Result<Published, Error> {
+    /// The newest version of the source's dataset, if it has one. Fails if nothing may be published from the source any
+    /// more.
+    async fn newest(&self, user: Option<&User>, source: &Source) -> Result<Option<VersionRow>, Error> {
+        let tokens = self.node.store().tokens().await?;
+        if user.is_none() && tokens.iter().any(|token| token.id == source.owner.token && token.revoked) {
+            let reason = "the token with which the source was defined is revoked: define it again, with --replace";
+            return Err(Error::forbidden("token", reason));
+        }
+        let newest = self.node.store().dataset(&source.dataset).await?;
+        if newest.is_none() && source.has_begun() {
+            let reason = format!("{} was withdrawn: remove the source, or define it again", source.dataset);
+            return Err(Error::invalid("dataset", reason));
+        }
+        Ok(newest)
+    }
+
+    async fn publish(
+        &self,
+        user: Option<&User>,
+        source: &Source,
+        newest: Option<VersionRow>,
+        records: Box<dyn Records>,
+    ) -> Result<Published, Error> {
         let owner = source.owner.clone();
-        let user =
+        let owner =
             User { token: owner.token, role: UserRole::Publisher, person: owner.person, enterprise: owner.enterprise };
         let mut publication = source.definition.publication.clone();
         if let Input::Http { pages: Some(_), .. } = source.definition.input {
@@ -133,45 +198,79 @@ impl Sources {
             (publication.format, publication.reading.at) = (Format::Ndjson, String::new());
         }
         // A run may have ended with the publication, before that was recorded.
-        let begun = source.has_begun() || self.node.store().dataset(&source.dataset).await?.is_some();
-        publication.dataset = begun.then(|| source.dataset.clone());
+        publication.dataset = newest.map(|_| source.dataset.clone());
         let origin = Origin::Source { name: &source.name, creates: Some(&source.dataset) };
-        self.publishing.publish(&user, publication, origin, records).await
+        self.publishing.publish(user.unwrap_or(&owner), publication, origin, records).await
     }
 
-    /// Records the end of a run in the source as it is then: it may have been changed meanwhile, or removed.
+    /// Records the end of a run in the source as it is then: it may have been defined again meanwhile, or removed. It is
+    /// tried until it succeeds, or another source has the name.
     pub(super) async fn record(
         &self,
-        name: &SourceName,
-        started: Timestamp,
-        outcome: Outcome,
-        seen: Seen,
+        user: Option<&User>,
+        began: &Source,
+        run: &Run,
+        (seen, more): (Seen, bool),
     ) -> Result<(), Error> {
-        for _ in 0..RECORD_ATTEMPTS {
-            let Some(source) = self.node.store().source(name).await? else { return Err(missing(name)) };
-            let next = source.after_run(started, self.node.now(), outcome.clone(), seen.clone());
-            let facts = Facts {
-                dataset: Some(source.dataset.clone()),
-                enterprise: source.owner.enterprise.clone(),
-                detail: details(logged(name, started, &outcome)),
-                ..Facts::default()
-            };
-            let person = FieldOpening::new("person", source.owner.person.clone(), self.node.random());
-            let entry = self.node.draft(Kind::SourceRan, facts).with_field(person);
-            match self.node.store().commit(Change::new(entry).write(Write::PutSource(Box::new(next)))).await {
-                Ok(_) => return Ok(()),
+        for attempt in 0.. {
+            match self.try_record(user, began, run, (seen.clone(), more)).await {
                 Err(StoreError::Conflict(Conflict::Source)) => {}
-                Err(error) => return Err(error.into()),
+                Err(StoreError::Closed) => break,
+                Err(error) => {
+                    tracing::warn!(source = %began.name, %error, "the end of a run could not be recorded; trying again");
+                    tokio::time::sleep(backoff(attempt)).await;
+                }
+                Ok(()) => return Ok(()),
             }
         }
-        Err(Error::Unavailable(format!("{name} keeps changing; its run could not be recorded")))
+        Err(Error::Unavailable("the node is stopping".into()))
+    }
+
+    async fn try_record(
+        &self,
+        user: Option<&User>,
+        began: &Source,
+        run: &Run,
+        (seen, more): (Seen, bool),
+    ) -> Result<(), StoreError> {
+        let source = self.node.store().source(&began.name).await?;
+        let Some(source) = source.filter(|source| source.dataset == began.dataset) else { return Ok(()) };
+        let seen = source.seen_since(&began.definition, seen);
+        let next = source.after_run(run.clone(), seen, more);
+        let (person, token) = match user {
+            Some(user) => (&user.person, &user.token),
+            None => (&source.owner.person, &source.owner.token),
+        };
+        let mut detail = details(logged(&source.name, run));
+        detail.insert("token".into(), json!(token));
+        let facts = Facts {
+            dataset: Some(source.dataset.clone()),
+            enterprise: source.owner.enterprise.clone(),
+            detail,
+            ..Facts::default()
+        };
+        let person = FieldOpening::new("person", person.clone(), self.node.random());
+        let entry = self.node.draft(Kind::SourceRan, facts).with_field(person);
+        let change = Change::new(entry).write(Write::PutSource(Box::new(next)));
+        self.node.store().commit(change).await.map(drop)
+    }
+
+    /// A place for a run: a connection that hangs keeps no others waiting.
+    async fn place(&self, input: &Input) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Error> {
+        let Some(connection) = input.connection() else { return Ok(None) };
+        let places = {
+            let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(tokio::sync::Semaphore::new(limits::SOURCE_RUNS_PER_CONNECTION_MAX));
+            all.entry(connection.clone()).or_insert_with(new).clone()
+        };
+        places.acquire_owned().await.map(Some).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
 /// The run in the log. A reason may name what only the park should know.
-fn logged(name: &SourceName, started: Timestamp, outcome: &Outcome) -> serde_json::Value {
-    let mut detail = json!({"source": name, "started": started, "outcome": outcome.name()});
-    match outcome {
+fn logged(name: &SourceName, run: &Run) -> serde_json::Value {
+    let mut detail = json!({"source": name, "started": run.started, "outcome": run.outcome.name()});
+    match &run.outcome {
         Outcome::Published { version, .. } | Outcome::Unchanged { version } => detail["version"] = json!(version),
         Outcome::Failed { code, .. } => detail["code"] = json!(code),
         Outcome::Nothing => {}
@@ -184,8 +283,9 @@ fn outcome_of(published: &Published) -> Outcome {
     if published.unchanged { Outcome::Unchanged { version } } else { Outcome::Published { version, records } }
 }
 
-/// A failure as it is kept: without values of the records, which a node keeps only sealed.
-fn failed(error: &Error) -> Outcome {
+/// A failure as it is kept: without values of the records, which a node keeps only sealed. `told`: what may be kept of an
+/// error that may quote some.
+fn failed(error: &Error, told: Option<String>) -> Outcome {
     let reason = match error {
         Error::InvalidRecords(rejection) => {
             let first = rejection.first.first();
@@ -193,7 +293,7 @@ fn failed(error: &Error) -> Outcome {
             let (invalid, records) = (rejection.invalid, rejection.records);
             format!("{invalid} of {records} records are invalid{}", first.unwrap_or_default())
         }
-        other => other.to_string(),
+        other => told.unwrap_or_else(|| other.to_string()),
     };
     Outcome::Failed { code: error.code().to_owned(), reason }
 }

@@ -7,13 +7,17 @@ use crate::config::Connection;
 use crate::core::id::SourceName;
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::source::{Input, Outcome, Source};
+use crate::source::{Input, Outcome, Run, Source};
 use crate::storage::StoreError;
+use futures_util::future::join_all;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The longest pause: a clock that is set right must not keep a source waiting.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The shortest one: whatever goes wrong, the loop does not spin.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 impl Sources {
     /// Ends the runs that a stop interrupted, then runs sources when they are due, until the node is dropped.
@@ -41,6 +45,7 @@ impl Sources {
                 () = self.wake.notified() => {}
                 () = timer => {}
             }
+            tokio::time::sleep(PAUSE_MIN).await;
         }
     }
 
@@ -49,8 +54,9 @@ impl Sources {
         for source in self.node.store().sources().await? {
             if let Some(started) = source.progress.running {
                 let (code, reason) = ("interrupted".to_owned(), "the node stopped during the run".to_owned());
+                let run = Run { started, ended: self.node.now(), outcome: Outcome::Failed { code, reason } };
                 let seen = source.progress.seen.clone();
-                self.record(&source.name, started, Outcome::Failed { code, reason }, seen).await?;
+                self.record(None, &source, &run, (seen, false)).await?;
             }
         }
         Ok(())
@@ -59,30 +65,47 @@ impl Sources {
     /// Starts what is due, and returns the time until something may be.
     async fn start_due(self: &Arc<Self>) -> Result<Option<Duration>, StoreError> {
         let (sources, now) = (self.node.store().sources().await?, self.node.now());
-        let closed = self.node.closed().is_some();
-        let mut pause: Option<Duration> = None;
-        let mut sooner = |than: Duration| pause = Some(pause.map_or(than, |pause| pause.min(than)));
-        for source in sources.iter().filter(|source| !source.progress.paused) {
-            if self.is_running(&source.name) {
-                // Its end wakes the loop.
-                continue;
+        // The end of a run wakes the loop.
+        let waiting = sources.iter().filter(|source| !source.progress.paused && !self.is_running(&source.name));
+        let waiting: Vec<&Source> = waiting.collect();
+        if self.node.closed().is_some() {
+            return Ok((!waiting.is_empty()).then_some(PAUSE_MAX));
+        }
+        let (watched, planned): (Vec<&Source>, Vec<&Source>) =
+            waiting.into_iter().partition(|source| source.is_watched(now));
+        let mut pause = (!watched.is_empty()).then_some(limits::FOLDER_LOOK_INTERVAL);
+        // At the same time: a folder that hangs delays no others.
+        let looks = join_all(watched.iter().map(|source| self.arrived(source))).await;
+        for (source, look) in watched.iter().zip(looks) {
+            if let Some(look) = look {
+                self.start(&source.name, look);
             }
-            if closed {
-                sooner(PAUSE_MAX);
-                continue;
-            }
-            if source.is_watched(now) {
-                sooner(limits::FOLDER_LOOK_INTERVAL);
-                if let Some(look) = self.arrived(source).await {
-                    self.start(&source.name, look);
-                }
-            } else if source.is_due(now) {
+        }
+        for source in planned {
+            let next = match source.progress.next {
+                Some(next) if source.is_misplanned(now) => self.replanned(source, now).unwrap_or(next),
+                Some(next) => next,
+                None => continue,
+            };
+            if next <= now {
                 self.start(&source.name, Look::default());
-            } else if let Some(next) = source.progress.next {
-                sooner(until(next, now));
+            } else {
+                let until = Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64);
+                pause = Some(pause.map_or(until, |pause| pause.min(until)));
             }
         }
         Ok(pause)
+    }
+
+    /// The next time of a schedule, if the recorded one was planned while the clock was ahead.
+    fn replanned(&self, source: &Source, now: Timestamp) -> Option<Timestamp> {
+        let next = source.definition.schedule.as_ref()?.next(now)?;
+        let mut replanned = self.replanned.lock().unwrap_or_else(PoisonError::into_inner);
+        let (revision, at) = replanned.entry(source.name.clone()).or_insert((source.revision, next));
+        if *revision != source.revision {
+            (*revision, *at) = (source.revision, next);
+        }
+        Some(*at)
     }
 
     fn is_running(&self, name: &SourceName) -> bool {
@@ -93,36 +116,33 @@ impl Sources {
         let (sources, name) = (self.clone(), name.clone());
         tokio::spawn(async move {
             // What failed is recorded, and logged there; what could not even begin is tried again.
-            if let Err(error) = sources.run_once(&name, Reads::Input(look)).await {
+            if let Err(error) = sources.run_once(None, &name, Reads::Input(look)).await {
                 tracing::debug!(source = %name, %error, "a run of a source failed");
             }
         });
     }
 
-    /// How to read a file that is new, and has not changed since the folder was last looked at. What cannot be read is due,
-    /// too: the run says why.
+    /// How to read a file that is new, and has not changed for a while. What cannot be read is due, too: the run says why.
     async fn arrived(&self, source: &Source) -> Option<Look> {
         let Input::Folder { connection, files } = &source.definition.input else { return None };
         let Some(Connection::Folder(folder)) = self.connections.get(connection) else { return Some(Look::default()) };
-        let (folder, files) = (folder.clone(), files.clone());
-        // A network folder may hang.
-        let listing = tokio::task::spawn_blocking(move || folder::list(&folder, &files));
-        let listing = match tokio::time::timeout(limits::FOLDER_LOOK_INTERVAL, listing).await {
-            Ok(Ok(Ok(listing))) => listing,
-            Ok(_) => return Some(Look::default()),
-            Err(_) => {
-                tracing::warn!(source = %source.name, "the folder does not respond");
+        {
+            let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.get(&source.name).is_some_and(|(at, _)| at.elapsed() < limits::FOLDER_LOOK_INTERVAL) {
                 return None;
             }
+        }
+        let at = Instant::now();
+        let listing = match folder::list_apart(&self.folders, folder, files).await {
+            Ok(Some(listing)) => listing,
+            // It hangs.
+            Ok(None) => return None,
+            Err(_) => return Some(Look::default()),
         };
         let next = listing.next(&source.progress.seen.files);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = looked.insert(source.name.clone(), listing).unwrap_or_default();
-        let complete = next.is_some_and(|file| before.has(&file));
-        complete.then_some(Look { again: false, before: Some(before) })
+        let before = looked.insert(source.name.clone(), (at, listing));
+        let (before, next) = (before?.1, next?);
+        before.has(&next).then_some(Look { again: false, before: Some(before) })
     }
-}
-
-fn until(next: Timestamp, now: Timestamp) -> Duration {
-    Duration::from_millis(next.ms().saturating_sub(now.ms()).max(1) as u64)
 }

@@ -1,5 +1,5 @@
-//! Requests to a configured server. Redirections are followed on the same server, and to public addresses without the
-//! configured headers.
+//! Requests to a configured server. Redirections are followed below its URL, and to public addresses without the configured
+//! headers.
 
 use super::secrets::{certificates, secret};
 use crate::config::Server;
@@ -14,10 +14,19 @@ use url::Url;
 /// The URL of a resource: on the server, and below its URL.
 pub fn url_of(server: &Server, path: &str) -> Result<Url, Error> {
     let refuse = |reason: String| Error::invalid("path", reason);
+    // Servers read some of them as slashes.
+    let plain = path.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    if ["%2f", "%5c", "\\", "://"].iter().any(|part| plain.contains(part)) {
+        return Err(refuse(format!("`{path}` must be a path below {}", server.url)));
+    }
     let relative = path.trim_start_matches('/');
     let url = server.url.join(relative).map_err(|error| refuse(format!("`{path}`: {error}")))?;
-    let below = url.origin() == server.url.origin() && url.path().starts_with(server.url.path());
-    if below { Ok(url) } else { Err(refuse(format!("`{path}` leads out of {}", server.url))) }
+    if is_below(&server.url, &url) { Ok(url) } else { Err(refuse(format!("`{path}` leads out of {}", server.url))) }
+}
+
+fn is_below(base: &Url, url: &Url) -> bool {
+    let bare = url.username().is_empty() && url.password().is_none();
+    bare && url.origin() == base.origin() && url.path().starts_with(base.path())
 }
 
 /// A server with its client and headers.
@@ -46,9 +55,9 @@ impl Caller {
         Ok(Self { base: server.url.clone(), client, headers })
     }
 
-    /// Whether a URL is on this server.
+    /// Whether a URL is on this server, below its URL.
     pub fn serves(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin()
+        is_below(&self.base, url)
     }
 
     /// The response to a GET, after redirections: 200, or 304 if `conditions` say what is known.
@@ -68,7 +77,7 @@ impl Caller {
                 sent.map_err(|error| Error::Unavailable(format!("{}: {}", shown(&url), in_words(&error))))?;
             let moved = [301, 302, 303, 307, 308].contains(&response.status().as_u16());
             let Some(location) = response.headers().get(LOCATION).filter(|_| moved) else {
-                return checked(response, &url);
+                return checked(response, &url, conditions);
             };
             let next = location.to_str().ok().and_then(|location| url.join(location).ok());
             let wrong = || Error::invalid("redirect", format!("{} redirects to what is not a URL", shown(&url)));
@@ -88,9 +97,9 @@ pub fn shown(url: &Url) -> String {
 }
 
 /// Fails unless the response is complete in itself and states its end.
-fn checked(response: Response, url: &Url) -> Result<Response, Error> {
+fn checked(response: Response, url: &Url, conditions: &HeaderMap) -> Result<Response, Error> {
     let (status, place) = (response.status(), shown(url));
-    if status == StatusCode::NOT_MODIFIED {
+    if status == StatusCode::NOT_MODIFIED && !conditions.is_empty() {
         return Ok(response);
     }
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {

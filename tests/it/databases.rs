@@ -74,15 +74,19 @@ impl Server {
         std::fs::write(self.path("password"), "secret\n").unwrap();
     }
 
+    /// The connection `db` of a user who may only read, and `all` of one who may do everything.
     fn connection(&self, kind: &str, user: &str) -> String {
         let (ca, password) = (self.path("ca.pem"), self.path("password"));
-        format!(
-            "[connections.db]\nkind = \"{kind}\"\nhost = \"localhost\"\nport = {}\ndatabase = \"shop\"\nuser = \"{user}\"\n\
-             password_file = \"{}\"\nca_file = \"{}\"\n",
-            self.port,
-            text(&password),
-            text(&ca)
-        )
+        let named = |name: &str, user: &str| {
+            format!(
+                "[connections.{name}]\nkind = \"{kind}\"\nhost = \"localhost\"\nport = {}\ndatabase = \"shop\"\n\
+                 user = \"{user}\"\npassword_file = \"{}\"\nca_file = \"{}\"\n",
+                self.port,
+                text(&password),
+                text(&ca)
+            )
+        };
+        named("db", user) + &named("all", "owner")
     }
 
     fn spawn(&self, mut command: Command, is_ready: impl Fn() -> bool) {
@@ -130,6 +134,8 @@ impl Postgres {
         assert!(succeeds(unprivileged(&initdb).args(args).args(["--locale=C.UTF-8", "--no-sync"])));
         server.run();
         assert!(succeeds(&mut server.psql("postgres", "CREATE DATABASE shop")));
+        server.execute("CREATE ROLE reader LOGIN PASSWORD 'secret'");
+        server.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader");
         Some(server)
     }
 
@@ -166,7 +172,7 @@ impl Postgres {
     }
 
     pub fn connection(&self) -> String {
-        self.0.connection("postgres", "owner")
+        self.0.connection("postgres", "reader")
     }
 }
 
@@ -188,6 +194,9 @@ impl Mariadb {
             "DROP USER IF EXISTS ''@'localhost'",
             "CREATE USER reader@'%' IDENTIFIED BY 'secret' REQUIRE SSL",
             "GRANT SELECT ON shop.* TO reader@'%'",
+            "CREATE USER owner@'%' IDENTIFIED BY 'secret'",
+            "GRANT FILE ON *.* TO owner@'%'",
+            "GRANT SELECT ON shop.* TO owner@'%'",
         ] {
             assert!(succeeds(&mut server.mariadb("mysql", sql)), "{sql}");
         }

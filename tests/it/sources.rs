@@ -71,10 +71,11 @@ async fn files_that_arrive_become_versions() {
     };
     configure(&a, &format!("[connections.exports]\nkind = \"folder\"\npath = \"{}\"\n", text(exports.path())));
     let (run_a, run_b) = (a.start().await, b.start().await);
-    write("old.csv", "id,name,sector\nf0,Old,IT\n");
+    write("firms-0.csv", "id,name,sector\nf0,Old,IT\n");
     tokio::time::sleep(Duration::from_millis(20)).await;
     write("firms-1.csv", FIRMS);
-    let made = add(&a, "firms", &["--folder", "exports", "--files", "*.csv", "--expect-hours", "24"]).await.unwrap();
+    let made =
+        add(&a, "firms", &["--folder", "exports", "--files", "firms-*.csv", "--expect-hours", "24"]).await.unwrap();
     assert_eq!((&made["dataset"], &made["warning"]), (&Value::Null, &Value::Null), "{made}");
     // Only the newest of the files that were there.
     let first = last(&a, "firms", |outcome| outcome["version"] == 1).await;
@@ -96,12 +97,34 @@ async fn files_that_arrive_become_versions() {
     // A person sees what is wrong.
     let said = run(&a, "firms").await.unwrap_err();
     assert!(said.contains("/name"), "{said}");
+    // A file that is still being written is not read, whatever else the node does meanwhile.
+    let growing = exports.path().join("firms-3a.csv");
+    for rows in 0..4 {
+        let known: String = (0..rows).map(|n| format!("g{n},G,IT\n")).collect();
+        std::fs::write(&growing, format!("id,name,sector\n{known}")).unwrap();
+        for pause in ["pause", "resume"] {
+            at(&a, "publisher", &["source", pause, "firms"]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(source(&a, "firms").await["last"]["outcome"]["kind"], "failed");
+    }
+    std::fs::remove_file(&growing).unwrap();
     // A link leads to no other file.
-    std::os::unix::fs::symlink(a.folder.join("crosspark.toml"), exports.path().join("z.csv")).unwrap();
+    std::os::unix::fs::symlink(a.folder.join("crosspark.toml"), exports.path().join("firms-z.csv")).unwrap();
     write("firms-4.csv", &format!("{FIRMS}f4,Four,IT\n"));
     let good = last(&a, "firms", |outcome| outcome["version"] == 3).await;
     assert_eq!((&good["warning"], &good["failures"]), (&Value::Null, &json!(0)));
     assert_eq!(run(&a, "firms").await.unwrap()["outcome"]["kind"], "nothing");
+
+    // With a schedule, all that has arrived is read at its time, one version each.
+    let scheduled = ["--folder", "exports", "--files", "s*.csv", "--schedule", "0 0 1 1 *"];
+    add(&a, "yearly", &scheduled).await.unwrap();
+    for (name, rows) in [("s1.csv", FIRMS), ("s2.csv", "id,name,sector\nf9,Nine,IT\n"), ("s3.csv", FIRMS)] {
+        write(name, rows);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(run(&a, "yearly").await.unwrap()["outcome"]["version"], 1);
+    last(&a, "yearly", |outcome| outcome["version"] == 3).await;
 
     // Each version is one that peers obtain; the log names the source and nothing of the records.
     let view = b.request(&a, &dataset, "research").await;
@@ -109,7 +132,7 @@ async fn files_that_arrive_become_versions() {
     assert_eq!(logged(&a, "firms").await, ["published", "published", "failed", "failed", "published", "nothing"]);
     let all = a.entries().await;
     let published = all.iter().filter(|row| row["entry"]["kind"] == "dataset.published");
-    assert!(published.clone().all(|row| row["entry"]["detail"]["source"] == "firms") && published.count() == 3);
+    assert!(published.clone().all(|row| row["entry"]["detail"]["source"].is_string()) && published.count() == 6);
 
     // Paused, it reads nothing; resumed, it goes on. Removed, its dataset stays.
     at(&a, "publisher", &["source", "pause", "firms"]).await.unwrap();
@@ -120,7 +143,7 @@ async fn files_that_arrive_become_versions() {
     last(&a, "firms", |outcome| outcome["version"] == 4).await;
     let (removed, _) = a.call("DELETE", "/v1/sources/firms", &a.token_of("publisher").await, None).await;
     assert_eq!(removed, 204);
-    assert_eq!(a.get("auditor", "/v1/sources").await, json!({"sources": []}));
+    assert_eq!(a.get("auditor", "/v1/sources").await["sources"].as_array().unwrap().len(), 1);
     assert_eq!(b.request(&a, &dataset, "research").await["version"], 4);
     run_a.stop();
     run_b.stop();
@@ -151,6 +174,13 @@ async fn answer(
             StatusCode::NOT_MODIFIED.into_response()
         }
         "/api/firms.csv" => ([(header::ETAG, "\"v1\"")], FIRMS).into_response(),
+        "/api/slow" => {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            ([(header::ETAG, "\"v1\"")], FIRMS).into_response()
+        }
+        "/api/other" if headers.contains_key(header::IF_NONE_MATCH) => StatusCode::NOT_MODIFIED.into_response(),
+        "/api/other" => ([(header::ETAG, "\"v1\"")], "id,name,sector\nf7,Seven,IT\n").into_response(),
+        "/api/never" => StatusCode::NOT_MODIFIED.into_response(),
         "/api/moved" => moved("/api/firms.csv"),
         "/api/numbered" => axum::Json(json!({"items": page((number("page") - 1) * 100)})).into_response(),
         "/api/offset" => axum::Json(json!({"items": page(number("skip"))})).into_response(),
@@ -230,7 +260,11 @@ async fn resources_of_a_server_become_versions() {
 
     for (path, more, part) in [
         ("endless", &["--page-number", "page", "--at", "/items"][..], "page 2: it is the same as an earlier one"),
-        ("elsewhere", &["--next-at", "/next", "--at", "/items"], "page 1: the next page is on another server"),
+        (
+            "elsewhere",
+            &["--next-at", "/next", "--at", "/items"],
+            "page 1: the next page is not below the connection's URL",
+        ),
         ("private", &["--format", "csv"], "10.0.0.1 is a private address"),
         ("local", &["--format", "csv"], "127.0.0.1 is a private address"),
         ("metadata", &["--format", "csv"], "169.254.169.254 is a private address"),
@@ -241,12 +275,58 @@ async fn resources_of_a_server_become_versions() {
         ("zipped", &["--format", "csv"], "compressed"),
         ("broken", &["--format", "csv"], "it closed the connection"),
         ("none", &["--format", "csv"], "404"),
+        ("never", &["--format", "csv"], "304"),
     ] {
         add(&a, "bad", &[&["--replace", "--http", "erp", "--path", path], more].concat()).await.unwrap();
         let said = run(&a, "bad").await.unwrap_err();
         assert!(said.contains(part), "{path}: {said} lacks {part}");
     }
     assert_eq!(source(&a, "bad").await["dataset"], Value::Null);
+
+    // What is defined while a run is under way is not taken for what that run has read.
+    let slow = ["--http", "erp", "--path", "slow", "--format", "csv"];
+    let other = ["--replace", "--http", "erp", "--path", "other", "--format", "csv"];
+    add(&a, "changing", &slow).await.unwrap();
+    let changed = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        add(&a, "changing", &other).await.unwrap();
+    };
+    assert_eq!(tokio::join!(run(&a, "changing"), changed).0.unwrap()["outcome"]["kind"], "published");
+    let ran = run(&a, "changing").await.unwrap();
+    assert_eq!(ran["outcome"], json!({"kind": "published", "version": 2, "records": 1}));
+    assert_eq!(run(&a, "changing").await.unwrap()["outcome"], json!({"kind": "unchanged", "version": 2}));
+    // Another source of the same name has another dataset.
+    add(&a, "again", &slow).await.unwrap();
+    let (again, publisher) = ("/v1/sources/again", a.token_of("publisher").await);
+    let removed = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(a.call("DELETE", again, &publisher, None).await.0, 204);
+        add(&a, "again", &other[1..]).await.unwrap();
+    };
+    let first = tokio::join!(run(&a, "again"), removed).0.unwrap();
+    let second = run(&a, "again").await.unwrap();
+    assert_eq!((&second["outcome"]["version"], &second["outcome"]["kind"]), (&json!(1), &json!("published")));
+    assert_ne!(first["published"]["dataset"], second["published"]["dataset"]);
+    // A version of another origin: what the server said is not true of it.
+    let dataset = second["published"]["dataset"].as_str().unwrap();
+    let (records, terms) = (a.folder.with_extension("csv"), a.folder.with_extension("policy"));
+    std::fs::write(&records, FIRMS).unwrap();
+    let by_hand = ["publish", text(&records), "--schema", "urn:crosspark:schema:enterprise", "--title", "Firms"];
+    let by_hand = [&by_hand[..], &["--policy", text(&terms), "--dataset", dataset]].concat();
+    assert_eq!(at(&a, "publisher", &by_hand).await.unwrap()["version"], 2);
+    assert_eq!(run(&a, "again").await.unwrap()["outcome"]["version"], 3);
+    // A dataset that was withdrawn gets no more versions; the source may begin another one.
+    let withdraw = ["withdraw", dataset, "--reason", "it was a test"];
+    at(&a, "publisher", &withdraw).await.unwrap();
+    let said = run(&a, "again").await.unwrap_err();
+    assert!(said.contains("was withdrawn"), "{said}");
+    add(&a, "again", &other).await.unwrap();
+    assert_eq!(run(&a, "again").await.unwrap()["outcome"]["version"], 1);
+    // Another schema than that of its dataset.
+    let wrong = ["source", "add", "again", "--replace", "--schema", "urn:crosspark:schema:patent", "--title", "T"];
+    let wrong = [&wrong[..], &["--policy", text(&terms)], &other[1..]].concat();
+    let said = at(&a, "publisher", &wrong).await.unwrap_err();
+    assert!(said.contains("has the schema"), "{said}");
     // A secret that is gone, a server that is off.
     std::fs::remove_file(&token).unwrap();
     assert!(run(&a, "moved").await.unwrap_err().contains("the secret"));
@@ -256,10 +336,12 @@ async fn resources_of_a_server_become_versions() {
     // Definitions that cannot be carried out.
     for (args, part) in [
         (&["--http", "erp", "--path", "../x.csv"][..], "leads out of"),
-        (&["--http", "erp", "--path", "https://other.example/x.csv"], "leads out of"),
+        (&["--http", "erp", "--path", "https://other.example/x.csv"], "must be a path below"),
+        (&["--http", "erp", "--path", "..%2fx.csv"], "must be a path below"),
         (&["--http", "none", "--path", "x.csv"], "no connection none: it has erp, off"),
         (&["--folder", "erp", "--files", "*.csv"], "cannot use a http connection"),
         (&["--database", "erp", "--query", "SELECT 1"], "cannot use a http connection"),
+        (&["--pushed", "--format", "csv", "--files", "*"], "--files is for --folder"),
         (&["--pushed", "--format", "csv", "--schedule", "0 2 * * *"], "no schedule"),
         (&["--http", "erp", "--path", "x.csv", "--schedule", "0 25 * * *"], "is not a schedule"),
         (&["--http", "erp", "--path", "x"], "give --format"),
@@ -291,6 +373,8 @@ struct Database<'a> {
     connection: String,
     /// A query whose rows come one by one, over many seconds.
     slow: &'a str,
+    /// A query that fails while it runs, and a part of what the database says.
+    failing: (&'a str, &'a str),
     execute: &'a dyn Fn(&str),
     stop: &'a dyn Fn(),
     start: &'a dyn Fn(),
@@ -299,7 +383,7 @@ struct Database<'a> {
 /// Rows are published as of one moment; a database that stops in the middle of a run, and a node that does, leave nothing
 /// half published, and the run is repeated.
 async fn rows_become_versions(database: Database<'_>) {
-    let Database { name, connection, slow, execute, stop, start } = database;
+    let Database { name, connection, slow, failing, execute, stop, start } = database;
     let alliance = Alliance::new();
     let [a] = alliance.parks([name]);
     configure(&a, &format!("{connection}\n"));
@@ -315,6 +399,20 @@ async fn rows_become_versions(database: Database<'_>) {
     let ran = run(&a, "firms").await.unwrap_or_else(|said| panic!("{name}: {said}"));
     assert_eq!(ran["outcome"], json!({"kind": "published", "version": 1, "records": 2}), "{name}");
     assert_eq!(run(&a, "firms").await.unwrap()["outcome"], json!({"kind": "unchanged", "version": 1}), "{name}");
+    // Who asked for a run is in the log.
+    let (status, made) = a
+        .call("POST", "/v1/tokens", &a.admin_token(), Some(json!({"role": "publisher", "person": "Eve", "days": 9})))
+        .await;
+    assert_eq!(status, 201);
+    let eve = made["secret"].as_str().unwrap();
+    a.call("POST", "/v1/sources/firms/runs", eve, Some(json!({}))).await;
+    let all = a.entries().await;
+    let ran = all.iter().rfind(|row| row["entry"]["kind"] == "source.ran").unwrap();
+    assert_eq!((&ran["entry"]["detail"]["token"], &ran["fields"][0]["value"]), (&made["token"]["id"], &json!("Eve")));
+    // A user who may do more than read tables is refused.
+    add(&a, "all", &["--database", "all", "--query", query]).await.unwrap();
+    let said = run(&a, "all").await.unwrap_err();
+    assert!(said.contains("may read files of the database server"), "{name}: {said}");
     execute("UPDATE firms SET hired = 8 WHERE id = 'f1'");
     execute("DELETE FROM firms WHERE id = 'f2'");
     let ran = run(&a, "firms").await.unwrap();
@@ -333,6 +431,12 @@ async fn rows_become_versions(database: Database<'_>) {
         assert!(said.contains(part), "{name}: {query}: {said}");
     }
     assert_eq!(run(&a, "firms").await.unwrap()["outcome"]["kind"], "unchanged", "{name}");
+    // What the database says of a value is for the person who asks, and is not kept.
+    add(&a, "bad", &["--replace", "--database", "db", "--query", failing.0]).await.unwrap();
+    let said = run(&a, "bad").await.unwrap_err();
+    assert!(said.contains(failing.1), "{name}: {said}");
+    let kept = source(&a, "bad").await["last"]["outcome"]["reason"].as_str().unwrap().to_owned();
+    assert!(kept.starts_with("the database ended the query: ") && !a.log().contains(failing.1), "{name}: {kept}");
 
     // The database stops in the middle of a run.
     add(&a, "slow", &["--database", "db", "--query", slow, "--schedule", "0 0 1 1 *"]).await.unwrap();
@@ -376,6 +480,7 @@ async fn rows_of_postgresql() {
         name: "postgres",
         connection: server.connection(),
         slow: "SELECT 'f' || n AS id, 'N' AS name, 'IT' || pg_sleep(0.02)::text AS sector FROM generate_series(1, 400) n",
+        failing: ("SELECT id, CAST(name AS INTEGER) AS employees, name, sector FROM firms", "企业"),
         execute: &|sql| server.execute(sql),
         stop: &|| server.stop(),
         start: &|| server.run(),
@@ -390,6 +495,10 @@ async fn rows_of_mariadb() {
         name: "mariadb",
         connection: server.connection(),
         slow: "SELECT CONCAT('f', seq) AS id, 'N' AS name, CONCAT('IT', SLEEP(0.02)) AS sector FROM seq_1_to_400",
+        failing: (
+            "SELECT id, name, sector, (SELECT n FROM (SELECT 1 AS n UNION SELECT 2) AS many) AS note FROM firms",
+            "Subquery returns more than 1 row",
+        ),
         execute: &|sql| server.execute(sql),
         stop: &|| server.stop(),
         start: &|| server.run(),

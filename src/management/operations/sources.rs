@@ -117,8 +117,12 @@ async fn resume(
     Ok(Json(app.services.sources.pause(&user, &name, false).await?))
 }
 
-async fn run(State(app): State<App>, PathId(name): PathId<SourceName>) -> Result<Json<Ran>, Problem> {
-    Ok(Json(app.services.sources.run_now(&name).await?))
+async fn run(
+    State(app): State<App>,
+    Caller(user): Caller,
+    PathId(name): PathId<SourceName>,
+) -> Result<Json<Ran>, Problem> {
+    Ok(Json(app.services.sources.run_now(&user, &name).await?))
 }
 
 async fn send(
@@ -131,7 +135,7 @@ async fn send(
     let records = upload.records().await?;
     let (sender, pieces) = mpsc::channel(16);
     let sources = app.services.sources.clone();
-    let running = tokio::spawn(async move { sources.push(&name, Arriving::new(pieces)).await });
+    let running = tokio::spawn(async move { sources.push(&user, &name, Arriving::new(pieces)).await });
     pass_on(records, sender).await;
     let ran = running.await.map_err(|error| Error::Internal(error.to_string()))??;
     Ok(Json(ran))
