@@ -26,6 +26,7 @@ mod power;
 mod reading;
 mod publishing;
 mod release;
+mod rows;
 mod schema_sources;
 mod schemas;
 mod seeing;
