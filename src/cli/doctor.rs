@@ -12,6 +12,7 @@ use crate::identity::register::{Member, Status, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::keys::Kek;
 use crate::net::{AddressRule, MemberClients, date_of, in_words, own_node_client};
+use crate::sources::probe;
 use crate::storage::sqlite;
 use reqwest::Client;
 use serde::Serialize;
@@ -120,6 +121,9 @@ async fn examine(folder: &Path, findings: &mut Findings) {
     membership(member, findings);
     let keys = kek.and_then(|kek| keys(&config, &kek, member, findings, now));
     space(&config, findings);
+    for (name, connection) in &config.connections {
+        findings.take(&format!("connection {name}"), String::clone, probe(connection).await);
+    }
     let running = listeners(&config, findings).await;
     if let Some(keys) = keys {
         let ca = roots.ca().map(<[u8]>::to_vec).collect();

@@ -122,6 +122,11 @@ impl Listing {
         all
     }
 
+    /// Number of the files.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Fingerprints of all files except the one that was changed last.
     pub fn all_but_newest(&self) -> BTreeSet<String> {
         let mut all = self.arrived();

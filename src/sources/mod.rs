@@ -8,12 +8,14 @@ mod mysql;
 mod pages;
 mod pipe;
 mod postgres;
+mod probe;
 mod report;
 mod run;
 mod schedule;
 mod secrets;
 mod server;
 
+pub use probe::probe;
 pub use report::{ConnectionReport, Ran, SourceReport};
 
 use crate::audit::entry::{Draft, Facts, FieldOpening, Kind};

@@ -1,7 +1,7 @@
 //! Rows of MySQL and MariaDB databases: one transaction that only reads, in which all rows are of one moment.
 
 use super::pipe::{self, Pipe, Stopped, Told};
-use super::postgres::{check_names, late, too_powerful};
+use super::postgres::{check_names, late, silent, too_powerful};
 use super::secrets::{certificates, secret};
 use crate::config::Database;
 use crate::core::{json, limits};
@@ -38,8 +38,7 @@ pub async fn open(database: &Database, query: &str) -> Result<(Arriving, Told), 
         Ok::<_, Error>((connection, query))
     };
     let connected = tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, connecting).await;
-    let silent = |_| Error::Unavailable(format!("{}: the database did not respond in time", database.host));
-    let (connection, query) = connected.map_err(silent)??;
+    let (connection, query) = connected.map_err(|_| silent(database))??;
     let (told, database) = (Told::default(), database.clone());
     let records = pipe::told_records(told.clone(), move |mut pipe| async move {
         let mut running = Running { database: Some(database), id: connection.id() };
@@ -102,6 +101,15 @@ async fn check_rights(connection: &mut Conn, database: &Database) -> Result<(), 
                AND REPLACE(grantee, CHAR(39), '') = CURRENT_USER()";
     let found: Option<i64> = connection.query_first(sql).await.map_err(|error| failed(database, &error))?;
     if found.unwrap_or(0) == 0 { Ok(()) } else { Err(too_powerful(database)) }
+}
+
+/// Connects as a source would.
+pub async fn try_connect(database: &Database) -> Result<(), Error> {
+    let trying = async {
+        let mut connection = Conn::new(options(database)?).await.map_err(|error| failed(database, &error))?;
+        check_rights(&mut connection, database).await
+    };
+    tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, trying).await.map_err(|_| silent(database))?
 }
 
 fn options(database: &Database) -> Result<OptsBuilder, Error> {

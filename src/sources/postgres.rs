@@ -35,8 +35,7 @@ pub async fn open(database: &Database, query: &str) -> Result<(Arriving, Told), 
         Ok::<_, Error>((client, statement, names))
     };
     let connected = tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, connecting).await;
-    let silent = |_| Error::Unavailable(format!("{}: the database did not respond in time", database.host));
-    let (client, statement, names) = connected.map_err(silent)??;
+    let (client, statement, names) = connected.map_err(|_| silent(database))??;
     let told = Told::default();
     let records = pipe::told_records(told.clone(), move |mut pipe| async move {
         let done = rows(&client, &statement, &names, &mut pipe).await;
@@ -64,6 +63,17 @@ pub fn too_powerful(database: &Database) -> Error {
     let user = &database.user;
     let reason = format!("{user} may read files of the database server: give the connection a user who may not");
     Error::invalid("connection", reason)
+}
+
+/// Connects as a source would.
+pub async fn try_connect(database: &Database) -> Result<(), Error> {
+    let trying = async { check_rights(&connect(database).await?, database).await };
+    tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, trying).await.map_err(|_| silent(database))?
+}
+
+/// That a database does not respond.
+pub fn silent(database: &Database) -> Error {
+    Error::Unavailable(format!("{}: the database did not respond in time", database.host))
 }
 
 async fn connect(database: &Database) -> Result<Client, Error> {

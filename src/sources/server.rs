@@ -60,6 +60,13 @@ impl Caller {
         is_below(&self.base, url)
     }
 
+    /// The status of a response to a GET of the server's URL, whatever it is.
+    pub async fn status(&self) -> Result<StatusCode, Error> {
+        let sent = self.client.get(self.base.clone()).headers(self.headers.clone()).send().await;
+        let response = sent.map_err(|error| Error::Unavailable(format!("{}: {}", self.base, in_words(&error))))?;
+        Ok(response.status())
+    }
+
     /// The response to a GET, after redirections: 200, or 304 if `conditions` say what is known.
     pub async fn get(&self, url: &Url, conditions: &HeaderMap) -> Result<Response, Error> {
         let mut url = url.clone();

@@ -57,6 +57,12 @@ async fn rows_become_versions(database: Database<'_>) {
     let ran = run(&a, "firms").await.unwrap();
     assert_eq!(ran["published"]["changes"], json!({"since": 1, "added": 0, "removed": 1, "changed": 1}), "{name}");
 
+    // The doctor tries the connections.
+    let found = crosspark(&["doctor", text(&a.folder), "--json"]);
+    let found: Vec<Value> = serde_json::from_slice(&found.stdout).unwrap();
+    let verdict = |check: &str| found.iter().find(|one| one["check"] == check).unwrap()["verdict"].clone();
+    assert_eq!((verdict("connection db"), verdict("connection all")), (json!("good"), json!("bad")), "{found:?}");
+
     // It reads, and nothing else.
     for (query, part) in [
         ("DELETE FROM firms", "query"),
