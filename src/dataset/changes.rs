@@ -26,6 +26,7 @@ impl Changes {
     /// In words.
     pub fn in_words(&self) -> String {
         let Self { since, added, removed, changed } = self;
-        format!("{added} records added, {removed} removed, {changed} changed since version {since}")
+        let records = if *added == 1 { "record" } else { "records" };
+        format!("{added} {records} added, {removed} removed, {changed} changed since version {since}")
     }
 }
