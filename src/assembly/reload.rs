@@ -51,12 +51,13 @@ impl ActiveKeys {
         Ok(())
     }
 
-    /// Reads the configuration again: the alliance's URL and the log level take effect now, everything else at the next
-    /// start.
-    fn reload_config(&self, path: &Path, running: &Config) -> Result<(), AssemblyError> {
+    /// Reads the configuration again: the alliance's URL, the connections and the log level take effect now, everything else
+    /// at the next start.
+    fn reload_config(&self, path: &Path, running: &Config, services: &Services) -> Result<(), AssemblyError> {
         let new = Config::load(path)?;
         crate::telemetry::change(&new.log);
         *self.alliance.write().unwrap_or_else(PoisonError::into_inner) = new.alliance.clone();
+        services.sources.use_connections(new.connections.clone());
         let at_start = |config: &Config| (config.peer.clone(), config.management.clone(), config.data.clone());
         if at_start(&new) != at_start(running) {
             tracing::warn!("`peer`, `management` and `data` in the configuration only take effect at the next start");
@@ -83,7 +84,8 @@ pub struct Reloader {
 impl Reloader {
     /// Reloads everything; errors are logged, and leave the current state. Connections and transfers continue.
     pub fn reload(&self, path: &Path) {
-        let (config, keys) = (self.active.reload_config(path, &self.config), self.active.reload_keys(&self.services));
+        let (config, keys) =
+            (self.active.reload_config(path, &self.config, &self.services), self.active.reload_keys(&self.services));
         match config.and(keys) {
             Ok(()) => tracing::info!("configuration, keys and certificates reloaded"),
             Err(error) => {

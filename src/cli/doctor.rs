@@ -12,6 +12,7 @@ use crate::identity::register::{Member, Status, VerifiedRegister};
 use crate::identity::root::RootChain;
 use crate::keys::Kek;
 use crate::net::{AddressRule, MemberClients, date_of, in_words, own_node_client};
+use crate::node::Error;
 use crate::sources::probe;
 use crate::storage::sqlite;
 use reqwest::Client;
@@ -27,6 +28,9 @@ pub struct Args {
     /// Folder of the node, which may be running.
     folder: PathBuf,
 }
+
+/// Time in which a connection of sources must respond.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -122,7 +126,9 @@ async fn examine(folder: &Path, findings: &mut Findings) {
     let keys = kek.and_then(|kek| keys(&config, &kek, member, findings, now));
     space(&config, findings);
     for (name, connection) in &config.connections {
-        findings.take(&format!("connection {name}"), String::clone, probe(connection).await);
+        let late = |_| Err(Error::Unavailable(format!("{} does not respond", connection.place())));
+        let tried = tokio::time::timeout(CONNECTION_TIME_MAX, probe(connection)).await.unwrap_or_else(late);
+        findings.take(&format!("connection {name}"), String::clone, tried);
     }
     let running = listeners(&config, findings).await;
     if let Some(keys) = keys {

@@ -8,12 +8,15 @@ use super::publish::{records_part, refused, schema_of};
 use super::reading::ReadingArgs;
 use crate::core::id::{ConnectionName, SourceName};
 use crate::core::json;
+use crate::ingest::Chunks;
 use crate::source::{Definition, Input, Outcome as Ended, Pages, Pattern, Schedule};
 use crate::sources::{Ran, SourceReport};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
@@ -242,6 +245,11 @@ async fn add(args: Add, as_json: bool) -> Outcome {
         Some(like) => {
             let schema = schema_of(&api, &publication.schema).await.ok();
             let found = reading.look_at(&like, schema.as_ref())?;
+            if let Some(schema) = &schema {
+                let text = found.text(BufReader::new(File::open(&like)?))?;
+                let fits = Chunks::open(text, schema, found.mapping.as_ref()).map(drop);
+                fits.with_context(|| like.display().to_string())?;
+            }
             (found.format, found.reading, found.mapping)
         }
         None => reading.stated(name_of(&input))?,
@@ -309,7 +317,8 @@ async fn list(args: &List, as_json: bool) -> Outcome {
         if let Some(dataset) = &source.dataset {
             lines.push(format!("dataset {dataset}"));
         }
-        if let Some(last) = &source.last {
+        // A failure is told below.
+        if let Some(last) = source.last.as_ref().filter(|_| source.failures == 0) {
             lines.push(format!("{} at {}", ended_in_words(&last.outcome), last.ended));
         }
         let running = source.running.map(|since| format!("running since {since}"));

@@ -82,10 +82,13 @@ pub async fn run(command: Command, json: bool) -> Outcome {
 }
 
 fn row(subscription: &Value) -> (String, Vec<String>) {
-    let [id, dataset, provider, purpose, version, stage, problem] =
-        ["id", "dataset", "provider", "purpose", "version", "stage", "problem"]
+    let [id, dataset, provider, purpose, version, stage, request, problem] =
+        ["id", "dataset", "provider", "purpose", "version", "stage", "request", "problem"]
             .map(|name| output::text(subscription, name));
     let mut lines = vec![format!("{dataset} of {provider}, for {purpose}"), format!("version {version}: {stage}")];
+    if !request.is_empty() {
+        lines.push(format!("request {request}"));
+    }
     if !problem.is_empty() {
         lines.push(format!("ATTENTION: {problem}"));
     }

@@ -74,6 +74,14 @@ pub struct Database {
 }
 
 impl Database {
+    /// Host and port, for people.
+    pub fn address(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+
     /// Whether it is a Unix socket.
     pub fn is_socket(&self) -> bool {
         self.host.starts_with('/')
@@ -124,7 +132,9 @@ impl Connection {
         match self {
             Self::Folder(folder) => real(&folder.path).display().to_string(),
             Self::Http(server) => server.url.to_string(),
-            Self::Postgres(database) | Self::Mysql(database) => format!("{} at {}", database.database, database.host),
+            Self::Postgres(database) | Self::Mysql(database) => {
+                format!("{} at {}, as {}", database.database, database.address(), database.user)
+            }
         }
     }
 

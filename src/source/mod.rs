@@ -9,7 +9,7 @@ mod schedule;
 mod tests;
 
 pub use definition::{Definition, Input, Pages, Pattern};
-pub use progress::{Outcome, Progress, Run, Seen};
+pub use progress::{After, Outcome, Progress, Run, Seen};
 pub use publication::Publication;
 pub use schedule::Schedule;
 
@@ -62,9 +62,9 @@ impl Source {
     pub fn redefined(&self, definition: Definition, owner: Owner, now: Timestamp) -> Self {
         let mut next = self.clone();
         if next.definition != definition {
-            let Seen { mut files, failed, .. } = std::mem::take(&mut next.progress.seen);
+            let Seen { mut files, refused, .. } = std::mem::take(&mut next.progress.seen);
             // A file that was refused may be read otherwise now.
-            files.retain(|file| failed.as_ref() != Some(file));
+            files.retain(|file| !refused.contains_key(file));
             next.progress.seen = Seen { files, ..Seen::default() };
             next.progress.failures = 0;
         }
@@ -81,7 +81,7 @@ impl Source {
             return seen;
         }
         let mut files = self.progress.seen.files.clone();
-        files.extend(seen.files.into_iter().filter(|file| seen.failed.as_ref() != Some(file)));
+        files.extend(seen.files.into_iter().filter(|file| !seen.refused.contains_key(file)));
         Seen { files, ..Seen::default() }
     }
 
@@ -111,32 +111,38 @@ impl Source {
         self.definition.schedule.is_none() && matches!(self.definition.input, Input::Folder { .. })
     }
 
-    /// The source after a run. If there is `more` to read, the next one is due at once.
-    pub fn after_run(&self, run: Run, seen: Seen, more: bool) -> Self {
+    /// The source after a run. If there is more to read, the next one is due at once.
+    pub fn after_run(&self, run: Run, after: After) -> Self {
         let mut next = self.clone();
         next.revision += 1;
         let now = run.ended;
         let scheduled = self.definition.schedule.as_ref().and_then(|schedule| schedule.next(now));
-        let scheduled = if more { Some(now) } else { scheduled };
+        let scheduled = if after.more { Some(now) } else { scheduled };
         // A person who runs it sees what happens.
         let retried = self.definition.schedule.is_some() || self.watches();
-        next.progress.record(run, seen, scheduled, retried);
+        next.progress.record(run, after, scheduled, retried);
         next
     }
 
-    /// The source, paused or resumed. A source that is resumed runs at the next time of its schedule.
-    pub fn paused(&self, paused: bool, now: Timestamp) -> Self {
+    /// The source, paused.
+    pub fn paused(&self) -> Self {
         let mut next = self.clone();
         next.revision += 1;
-        next.progress.paused = paused;
-        if !paused {
-            next.progress.resumed = Some(now);
-        }
+        next.progress.paused = true;
+        next
+    }
+
+    /// The source, resumed on behalf of `owner`. It runs at the next time of its schedule.
+    pub fn resumed(&self, owner: Owner, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.revision += 1;
+        next.owner = owner;
+        (next.progress.paused, next.progress.resumed) = (false, Some(now));
         next.progress.next = self.definition.schedule.as_ref().and_then(|schedule| schedule.next(now));
         next
     }
 
-    /// What needs attention: failed runs, a run that did not take place, or no new content for too long.
+    /// What needs attention: failed runs, refused files, a run that did not take place, or no new content for too long.
     pub fn warning(&self, now: Timestamp) -> Option<String> {
         if self.progress.paused {
             return None;
@@ -148,6 +154,12 @@ impl Source {
                 failures => format!("failed {failures} times in a row, last"),
             };
             return Some(format!("source {name} {times} at {}: {reason}", run.ended));
+        }
+        let refused = &self.progress.seen.refused;
+        if let Some(last) = refused.values().next_back() {
+            let files =
+                if refused.len() == 1 { "a file".to_owned() } else { format!("{} files, one of them", refused.len()) };
+            return Some(format!("source {name} has refused {files}: {last}"));
         }
         if let Some(due) = self.overdue_since(now) {
             return Some(format!("source {name} is overdue: it should have run at {due}"));

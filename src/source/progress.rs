@@ -4,7 +4,7 @@ use crate::core::limits;
 use crate::core::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Progress of a source.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -44,9 +44,9 @@ pub struct Seen {
     /// Fingerprints (of name, size and time) of the files of a folder that are published or passed over.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub files: BTreeSet<String>,
-    /// Fingerprint of the last file, if it was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
+    /// Those of them that were refused, with name and reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, String>,
     /// `ETag` of the last response (RFC 9110 section 8.8.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
@@ -110,6 +110,17 @@ impl Outcome {
     }
 }
 
+/// What is known after a run besides its outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct After {
+    /// What it has seen of its input.
+    pub seen: Seen,
+    /// Whether there is more to read.
+    pub more: bool,
+    /// Whether a file was refused, which keeps no others waiting and is not tried again.
+    pub passed: bool,
+}
+
 /// The pause after this many failed runs in a row: a minute, doubled for each, at most an hour.
 fn retry_after_ms(failures: u32) -> i64 {
     let doubled = limits::SOURCE_RETRY_MS << failures.saturating_sub(1).min(16);
@@ -119,7 +130,7 @@ fn retry_after_ms(failures: u32) -> i64 {
 impl Progress {
     /// The last run, if it failed, and why.
     pub fn failed(&self) -> Option<(&Run, &str)> {
-        let run = self.last.as_ref()?;
+        let run = self.last.as_ref().filter(|_| self.failures > 0)?;
         match &run.outcome {
             Outcome::Failed { reason, .. } => Some((run, reason)),
             _ => None,
@@ -127,26 +138,22 @@ impl Progress {
     }
 
     /// Records a run that has ended. The next one is at `scheduled`; after a failed one earlier, if it is `retried`.
-    pub(super) fn record(&mut self, run: Run, seen: Seen, scheduled: Option<Timestamp>, retried: bool) {
+    pub(super) fn record(&mut self, run: Run, after: After, scheduled: Option<Timestamp>, retried: bool) {
         self.running = None;
         self.next = scheduled;
-        // A file that was refused and passed over is not tried again, and told until there is another one.
-        let passed = seen.failed.is_some();
-        self.seen = seen;
+        self.seen = after.seen;
         match run.outcome {
+            // A file that was refused is told as such.
+            Outcome::Failed { .. } if after.passed => (self.failures, self.good) = (0, Some(run.ended)),
             Outcome::Failed { .. } => {
                 self.failures = self.failures.saturating_add(1);
-                if retried && !passed {
+                if retried {
                     let retry = run.ended.plus_ms(retry_after_ms(self.failures));
                     self.next = Some(scheduled.map_or(retry, |scheduled| scheduled.min(retry)));
                 }
             }
             Outcome::Published { .. } => {
                 (self.failures, self.good, self.changed) = (0, Some(run.ended), Some(run.ended))
-            }
-            Outcome::Nothing if passed => {
-                self.good = Some(run.ended);
-                return;
             }
             Outcome::Unchanged { .. } | Outcome::Nothing => (self.failures, self.good) = (0, Some(run.ended)),
         }

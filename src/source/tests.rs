@@ -1,6 +1,6 @@
 //! Schedules, patterns and what becomes of runs, as tables.
 
-use super::{Definition, Outcome, Owner, Pattern, Run, Schedule, Seen, Source};
+use super::{After, Definition, Outcome, Owner, Pattern, Run, Schedule, Seen, Source};
 use crate::core::id::{DatasetId, SourceName, Text, TokenId};
 use crate::core::time::Timestamp;
 use serde_json::json;
@@ -102,7 +102,7 @@ fn runs_and_retries() {
         ("2026-11-29T02:00:01Z", Outcome::Unchanged { version: 1 }, "2026-11-30T02:00:00Z", None),
     ] {
         let ended = at(ended);
-        source = source.after_run(run(ended, outcome), Seen::default(), false);
+        source = source.after_run(run(ended, outcome), After::default());
         assert_eq!(source.progress.next, Some(at(next)), "{ended}");
         assert_eq!(source.warning(ended.plus_ms(60_000)).as_deref(), warning, "{ended}");
     }
@@ -112,14 +112,14 @@ fn runs_and_retries() {
     let late = source.warning(at("2026-11-30T02:16:00Z")).unwrap();
     assert_eq!(late, "source meters is overdue: it should have run at 2026-11-30T02:00:00.000Z");
     let ended = at("2026-12-01T02:20:00Z");
-    let old = source.after_run(run(ended, Outcome::Unchanged { version: 1 }), Seen::default(), false);
+    let old = source.after_run(run(ended, Outcome::Unchanged { version: 1 }), After::default());
     assert!(old.warning(ended).unwrap().contains("nothing new since 2026-11-28T02:03:10.000Z"));
-    assert_eq!(old.paused(true, ended).warning(at("2027-11-30T02:20:00Z")), None);
-    assert!(!old.paused(true, ended).is_due(at("2027-11-30T02:20:00Z")));
+    assert_eq!(old.paused().warning(at("2027-11-30T02:20:00Z")), None);
+    assert!(!old.paused().is_due(at("2027-11-30T02:20:00Z")));
     // Retries come at least every hour.
     let mut failing = old;
     for _ in 0..40 {
-        failing = failing.after_run(run(ended, failed()), Seen::default(), false);
+        failing = failing.after_run(run(ended, failed()), After::default());
     }
     assert_eq!(failing.progress.next, Some(ended.plus_ms(3_600_000)));
 }
@@ -129,20 +129,30 @@ fn refused_files_are_passed_over_and_told() {
     let source = source(json!({"kind": "folder", "connection": "exports", "files": "*.csv"}), None);
     let now = at("2026-11-28T08:00:00Z");
     assert!(source.is_watched(now) && source.progress.next.is_none());
-    let seen = Seen { files: ["f1".to_owned()].into(), failed: Some("f1".into()), ..Seen::default() };
-    let refused = source.after_run(run(now, failed()), seen.clone(), false);
+    let why = "f1.csv: 1 of 1 records are invalid";
+    let seen = Seen {
+        files: ["f1".to_owned()].into(),
+        refused: [("f1".to_owned(), why.to_owned())].into(),
+        ..Seen::default()
+    };
+    let refused = source.after_run(run(now, failed()), After { seen: seen.clone(), passed: true, more: false });
     // The next file need not wait.
-    assert!(refused.is_watched(now) && refused.warning(now).is_some());
-    // Nothing new does not make the refused file good.
-    let looked = refused.after_run(run(now, Outcome::Nothing), seen, false);
-    assert!(looked.warning(now).is_some());
+    assert!(refused.is_watched(now) && refused.progress.failures == 0);
+    let warning = Some(format!("source meters has refused a file: {why}"));
+    assert_eq!(refused.warning(now), warning);
+    // Nothing new, and a good file, do not make the refused one good.
+    let looked = refused.after_run(run(now, Outcome::Nothing), After { seen: seen.clone(), ..After::default() });
+    assert_eq!(looked.warning(now), warning);
+    // A folder that cannot be read meanwhile is tried again after a pause, each time.
+    let unreadable = looked.after_run(run(now, failed()), After { seen, ..After::default() });
+    assert!(!unreadable.is_watched(now) && unreadable.warning(now).unwrap().contains("failed at"));
     // Another definition may read it.
     let mut definition = looked.definition.clone();
     definition.publication.title = Text::parse("U").unwrap();
     let redefined = looked.redefined(definition, looked.owner.clone(), now);
     assert_eq!(redefined.progress.seen, Seen::default());
     // What could not be read is tried again, after a pause.
-    let unread = source.after_run(run(now, failed()), Seen::default(), false);
+    let unread = source.after_run(run(now, failed()), After::default());
     assert!(!unread.is_watched(now) && unread.is_watched(now.plus_ms(60_000)));
 }
 
@@ -185,16 +195,17 @@ fn clocks_that_were_ahead_and_pauses() {
     let now = at("2026-11-28T08:00:00Z");
     let ahead = at("2036-01-01T00:00:30Z");
     let made = source(json!({"kind": "http", "connection": "erp", "path": "x"}), Some("* * * * *"));
-    let planned = made.after_run(run(ahead, Outcome::Nothing), Seen::default(), false);
+    let planned = made.after_run(run(ahead, Outcome::Nothing), After::default());
     assert!(planned.is_misplanned(now) && !planned.is_misplanned(ahead));
     assert!(planned.warning(now.plus_ms(3_600_000)).is_none());
     // A time of the schedule in a pause is none at which it should have run.
     let daily = source(json!({"kind": "http", "connection": "erp", "path": "x"}), Some("0 2 * * *"));
-    let resumed = daily.paused(true, now).paused(false, at("2026-11-30T12:00:00Z"));
+    let resumed = daily.paused().resumed(daily.owner.clone(), at("2026-11-30T12:00:00Z"));
     assert_eq!(resumed.overdue_since(at("2026-11-30T12:01:00Z")), None);
     assert!(resumed.overdue_since(at("2026-12-01T03:00:00Z")).is_some());
     // More to read: at once.
-    let more = daily.after_run(run(now, Outcome::Published { version: 1, records: 1 }), Seen::default(), true);
+    let more = daily
+        .after_run(run(now, Outcome::Published { version: 1, records: 1 }), After { more: true, ..After::default() });
     assert!(more.is_due(now));
 }
 
@@ -206,7 +217,7 @@ fn what_another_definition_has_read_does_not_count() {
     let redefined = made.redefined(definition, made.owner.clone(), made.since);
     let seen = Seen {
         files: ["good".to_owned(), "bad".to_owned()].into(),
-        failed: Some("bad".into()),
+        refused: [("bad".to_owned(), "bad.csv: no".to_owned())].into(),
         etag: Some("x".into()),
         ..Seen::default()
     };

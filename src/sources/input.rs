@@ -1,6 +1,6 @@
 //! What a source has to publish now.
 
-use super::folder::{self, Listing};
+use super::folder::{self, Arrived, Listing};
 use super::pipe::Told;
 use super::{Connections, http, mysql, postgres};
 use crate::config::{Connection, Folder};
@@ -8,6 +8,7 @@ use crate::core::limits;
 use crate::node::Error;
 use crate::publishing::Records;
 use crate::source::{Input, Pattern, Seen, Source};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,8 +27,8 @@ pub struct Opened {
     pub records: Box<dyn Records>,
     /// If they are published.
     pub seen: Seen,
-    /// If they are refused, unless this is empty.
-    pub passed: Option<Seen>,
+    /// The file that they are from, which is passed over if they are refused.
+    pub file: Option<Arrived>,
     /// Whether there is more to read.
     pub more: bool,
     /// What may be kept of a failure, if its text may quote records.
@@ -48,7 +49,7 @@ impl Kept {
 impl Opened {
     pub fn new(records: impl Records, seen: Seen) -> Self {
         let (told, kept) = (Told::default(), Kept::default());
-        Self { records: Box::new(records), seen, passed: None, more: false, told, kept }
+        Self { records: Box::new(records), seen, file: None, more: false, told, kept }
     }
 }
 
@@ -110,28 +111,31 @@ async fn arrived(folder: &Folder, files: &Pattern, seen: &Seen, look: Look) -> R
         None => (false, list().await?),
     };
     let mut known = before.still_here(&seen.files);
-    if look.again
-        && let Some(failed) = &seen.failed
-    {
-        known.remove(failed);
+    let mut refused = seen.refused.clone();
+    refused.retain(|file, _| known.contains(file));
+    if look.again {
+        known.retain(|file| !refused.contains_key(file));
     }
-    let nothing = |known| Ok(Found::Nothing(Seen { files: known, ..seen.clone() }));
+    let nothing = |files: BTreeSet<String>, refused: BTreeMap<String, String>| {
+        Ok(Found::Nothing(Seen { files, refused, ..Seen::default() }))
+    };
     if before.next(&known).is_none() {
-        return nothing(known);
+        return nothing(known, refused);
     }
     if !waited {
         tokio::time::sleep(limits::FOLDER_LOOK_INTERVAL).await;
     }
     let now = list().await?;
-    let Some(file) = now.next(&known) else { return nothing(known) };
+    let Some(file) = now.next(&known) else { return nothing(known, refused) };
     if !before.has(&file) {
         return Err(Error::Unavailable(format!("{} is still being written", file.name)));
     }
     let kept = Kept::default();
     let records = folder::open(folder, &file, kept.0.clone())?;
+    refused.remove(&file.fingerprint());
     known.insert(file.fingerprint());
-    let passed = Seen { files: known.clone(), failed: Some(file.fingerprint()), ..Seen::default() };
     let more = now.has_more(&known);
-    let seen = Seen { files: known, ..Seen::default() };
-    Ok(Found::Records(Opened { passed: Some(passed), more, kept, ..Opened::new(records, seen) }))
+    known.extend(refused.keys().cloned());
+    let seen = Seen { files: known, refused, ..Seen::default() };
+    Ok(Found::Records(Opened { file: Some(file), more, kept, ..Opened::new(records, seen) }))
 }

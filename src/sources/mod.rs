@@ -30,7 +30,7 @@ use crate::source::{Definition, Input, Owner, Source};
 use crate::storage::{Change, Conflict, StoreError, Write};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
@@ -41,7 +41,7 @@ pub type Connections = BTreeMap<ConnectionName, Connection>;
 pub struct Sources {
     node: Arc<Node>,
     publishing: Arc<Publishing>,
-    connections: Connections,
+    connections: RwLock<Arc<Connections>>,
     /// Names of those that run now.
     running: Mutex<HashSet<SourceName>>,
     /// What the watched folders had when they were last looked at, and when that was.
@@ -59,13 +59,17 @@ fn missing(name: &SourceName) -> Error {
     Error::not_found(format!("there is no source {name}"))
 }
 
+fn owner(user: &User) -> Owner {
+    Owner { token: user.token.clone(), person: user.person.clone(), enterprise: user.enterprise.clone() }
+}
+
 impl Sources {
     /// Sources that read from `connections`.
     pub fn new(node: Arc<Node>, publishing: Arc<Publishing>, connections: Connections) -> Arc<Self> {
         Arc::new(Self {
             node,
             publishing,
-            connections,
+            connections: RwLock::new(Arc::new(connections)),
             running: Mutex::default(),
             looked: Mutex::default(),
             folders: Default::default(),
@@ -75,9 +79,19 @@ impl Sources {
         })
     }
 
+    fn connections(&self) -> Arc<Connections> {
+        self.connections.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads from these connections from now on.
+    pub fn use_connections(&self, connections: Connections) {
+        *self.connections.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connections);
+        self.wake.notify_one();
+    }
+
     /// The connections that sources may use.
-    pub fn connections(&self) -> Vec<ConnectionReport> {
-        self.connections.iter().map(|(name, connection)| ConnectionReport::new(name, connection)).collect()
+    pub fn list_connections(&self) -> Vec<ConnectionReport> {
+        self.connections().iter().map(|(name, connection)| ConnectionReport::new(name, connection)).collect()
     }
 
     /// All sources, by name.
@@ -107,8 +121,7 @@ impl Sources {
         let known = self.node.store().source(&name).await?;
         self.check(&definition, known.as_ref()).await?;
         let (now, random) = (self.node.now(), self.node.random());
-        let owner =
-            Owner { token: user.token.clone(), person: user.person.clone(), enterprise: user.enterprise.clone() };
+        let owner = owner(user);
         let source = match known {
             Some(_) if !replace => {
                 let reason = format!("there is a source {name}; state `replace` (--replace) to define it again");
@@ -157,7 +170,7 @@ impl Sources {
     async fn check(&self, definition: &Definition, known: Option<&Source>) -> Result<(), Error> {
         definition.check().map_err(|reason| Error::invalid("source", reason))?;
         let connection = definition.input.connection().map(|name| self.connection(name)).transpose()?;
-        match (&definition.input, connection) {
+        match (&definition.input, connection.as_ref()) {
             (Input::Folder { .. }, Some(Connection::Folder(_)))
             | (Input::Query { .. }, Some(Connection::Postgres(_) | Connection::Mysql(_)))
             | (Input::Pushed {}, _) => {}
@@ -179,9 +192,10 @@ impl Sources {
         self.publishing.check(&publication).await
     }
 
-    fn connection(&self, name: &ConnectionName) -> Result<&Connection, Error> {
-        self.connections.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.connections.keys().map(ConnectionName::as_str).collect();
+    fn connection(&self, name: &ConnectionName) -> Result<Connection, Error> {
+        let connections = self.connections();
+        connections.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = connections.keys().map(ConnectionName::as_str).collect();
             let known =
                 if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
             let reason = format!("the node's configuration has no connection {name}: {known}");
@@ -193,8 +207,8 @@ impl Sources {
     async fn passed_over(&self, input: &Input) -> Result<std::collections::BTreeSet<String>, Error> {
         let Input::Folder { connection, files } = input else { return Ok(Default::default()) };
         let Connection::Folder(folder) = self.connection(connection)? else { return Ok(Default::default()) };
-        let listing = folder::list_apart(&self.folders, folder, files).await?;
-        Ok(listing.ok_or_else(|| folder::hangs(folder))?.all_but_newest())
+        let listing = folder::list_apart(&self.folders, &folder, files).await?;
+        Ok(listing.ok_or_else(|| folder::hangs(&folder))?.all_but_newest())
     }
 
     /// Removes a source. Its dataset stays as it is.
@@ -204,17 +218,28 @@ impl Sources {
         self.commit(Change::new(entry).write(Write::RemoveSource(name.clone())), name).await
     }
 
-    /// Pauses or resumes a source. A run that is under way goes on.
-    pub async fn pause(&self, user: &User, name: &SourceName, pause: bool) -> Result<SourceReport, Error> {
-        let (source, now) = (self.source(name).await?, self.node.now());
-        if source.progress.paused == pause {
-            return Ok(SourceReport::new(source, now));
+    /// Pauses a source. A run that is under way goes on.
+    pub async fn pause(&self, user: &User, name: &SourceName) -> Result<SourceReport, Error> {
+        let source = self.source(name).await?;
+        if source.progress.paused {
+            return Ok(SourceReport::new(source, self.node.now()));
         }
-        let source = source.paused(pause, now);
-        let kind = if pause { Kind::SourcePaused } else { Kind::SourceResumed };
+        self.put(user, name, source.paused(), Kind::SourcePaused).await
+    }
+
+    /// Resumes a source. It runs on behalf of the user from now on.
+    pub async fn resume(&self, user: &User, name: &SourceName) -> Result<SourceReport, Error> {
+        let (source, owner) = (self.source(name).await?, owner(user));
+        if !source.progress.paused && source.owner == owner {
+            return Ok(SourceReport::new(source, self.node.now()));
+        }
+        self.put(user, name, source.resumed(owner, self.node.now()), Kind::SourceResumed).await
+    }
+
+    async fn put(&self, user: &User, name: &SourceName, source: Source, kind: Kind) -> Result<SourceReport, Error> {
         let change = Change::new(self.draft(kind, &source, user)).write(Write::PutSource(Box::new(source.clone())));
         self.commit(change, name).await?;
-        Ok(SourceReport::new(source, now))
+        Ok(SourceReport::new(source, self.node.now()))
     }
 
     async fn commit(&self, change: Change, name: &SourceName) -> Result<(), Error> {

@@ -147,7 +147,7 @@ fn in_words(error: &mysql_async::Error) -> String {
 }
 
 fn failed(database: &Database, error: &mysql_async::Error) -> Error {
-    Error::Unavailable(format!("{}: {}", database.host, in_words(error)))
+    Error::Unavailable(format!("{}: {}", database.address(), in_words(error)))
 }
 
 async fn rows(mut connection: Conn, query: &str, pipe: &mut Pipe) -> Result<(), Stopped> {

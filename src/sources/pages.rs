@@ -156,9 +156,9 @@ fn text_at(page: &[u8], pointer: &str) -> Result<Option<String>, String> {
 /// Writes the records of a page, one a line, and returns their number.
 fn write(page: &[u8], pointer: &str, pipe: &mut Pipe) -> Result<u64, String> {
     let place = || if pointer.is_empty() { "at its top".to_owned() } else { format!("at {pointer}") };
-    let part = at(page, pointer)?.ok_or_else(|| format!("there is no array {}", place()))?;
-    let records: Vec<&RawValue> =
-        serde_json::from_str(part.get()).map_err(|_| format!("there is no array {}", place()))?;
+    let missing = || format!("there is no array of records {}: its JSON pointer is given with --at", place());
+    let part = at(page, pointer)?.ok_or_else(missing)?;
+    let records: Vec<&RawValue> = serde_json::from_str(part.get()).map_err(|_| missing())?;
     for record in &records {
         // Line breaks are between the tokens only: in a string they are escaped.
         let line = record.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });

@@ -73,7 +73,7 @@ pub async fn try_connect(database: &Database) -> Result<(), Error> {
 
 /// That a database does not respond.
 pub fn silent(database: &Database) -> Error {
-    Error::Unavailable(format!("{}: the database did not respond in time", database.host))
+    Error::Unavailable(format!("{}: the database did not respond in time", database.address()))
 }
 
 async fn connect(database: &Database) -> Result<Client, Error> {
@@ -83,7 +83,7 @@ async fn connect(database: &Database) -> Result<Client, Error> {
         config.password(secret(file)?.as_bytes());
     }
     let port = database.port.unwrap_or(PORT);
-    let unreachable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", database.host));
+    let unreachable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", database.address()));
     if database.is_socket() {
         let path = format!("{}/.s.PGSQL.{port}", database.host.trim_end_matches('/'));
         let stream = UnixStream::connect(&path).await.map_err(unreachable)?;
@@ -122,7 +122,7 @@ fn in_words(error: &tokio_postgres::Error) -> String {
 }
 
 fn failed(database: &Database, error: &tokio_postgres::Error) -> Error {
-    Error::Unavailable(format!("{}: {}", database.host, in_words(error)))
+    Error::Unavailable(format!("{}: {}", database.address(), in_words(error)))
 }
 
 /// One statement that gives each column of the query as JSON, and the names of the columns.
@@ -147,7 +147,10 @@ async fn prepare(client: &Client, query: &str) -> Result<(Statement, Vec<String>
 /// Fails unless the names of columns can be members of a record.
 pub fn check_names(names: &[String]) -> Result<(), Error> {
     if names.is_empty() {
-        return Err(Error::invalid("query", "the query gives no columns"));
+        return Err(Error::invalid(
+            "query",
+            "the query gives no columns: it must begin with SELECT, WITH, VALUES or TABLE",
+        ));
     }
     let mut known = BTreeSet::new();
     match names.iter().find(|name| !known.insert(*name)) {

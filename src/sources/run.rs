@@ -10,7 +10,7 @@ use crate::core::time::{Timestamp, backoff};
 use crate::ingest::Format;
 use crate::node::{Error, User, UserRole, details};
 use crate::publishing::{Origin, Published, Records};
-use crate::source::{Input, Outcome, Run, Seen, Source};
+use crate::source::{After, Input, Outcome, Run, Seen, Source};
 use crate::storage::{Change, Conflict, Maintenance, StoreError, VersionRow, Write};
 use serde_json::json;
 use std::sync::{Arc, PoisonError};
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// Pause before a run that could not even begin is tried again.
 const BEGIN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Characters that are kept of a reason; the whole is for who runs the source.
+const REASON_CHARS_MAX: usize = 300;
 
 /// What a run reads.
 pub enum Reads {
@@ -43,15 +46,19 @@ impl Drop for Alone {
 /// A run that has ended, before it is recorded.
 struct Ended {
     outcome: Outcome,
-    seen: Seen,
-    /// Whether there is more to read.
-    more: bool,
+    after: After,
     result: Result<Option<Published>, Error>,
 }
 
 impl Ended {
-    fn failed(error: Error, told: Option<String>, seen: Seen) -> Self {
-        Self { outcome: failed(&error, told), seen, more: false, result: Err(error) }
+    fn failed(error: Error, seen: Seen) -> Self {
+        let reason = in_words(&error, None);
+        let outcome = Outcome::Failed { code: error.code().to_owned(), reason };
+        Self { outcome, after: After { seen, ..After::default() }, result: Err(error) }
+    }
+
+    fn good(outcome: Outcome, seen: Seen) -> Self {
+        Self { outcome, after: After { seen, ..After::default() }, result: Ok(None) }
     }
 }
 
@@ -111,7 +118,7 @@ impl Sources {
             tracing::warn!(source = %name, reason, "the run of a source failed");
         }
         let run = Run { started, ended: self.node.now(), outcome: ended.outcome };
-        self.record(user, &source, &run, (ended.seen, ended.more)).await?;
+        self.record(user, &source, &run, &ended.after).await?;
         ended.result.map(|published| Ran { source: name.clone(), outcome: run.outcome, published })
     }
 
@@ -131,37 +138,45 @@ impl Sources {
         let known = source.progress.seen.clone();
         let newest = match self.newest(user, source).await {
             Ok(newest) => newest,
-            Err(error) => return Ended::failed(error, None, known),
+            Err(error) => return Ended::failed(error, known),
         };
         let opened = match reads {
             Reads::Sent(records) => Ok(Found::Records(Opened::new(records, Seen::default()))),
             Reads::Input(look) => {
                 let version = newest.as_ref().map(|newest| newest.version);
-                input::open(source, &self.connections, look, version).await
+                input::open(source, &self.connections(), look, version).await
             }
         };
-        let Opened { records, mut seen, passed, more, told, kept } = match opened {
+        let Opened { records, seen, file, more, told, kept } = match opened {
             Ok(Found::Records(opened)) => opened,
-            Err(error) => return Ended::failed(error, None, known),
-            Ok(Found::Nothing(seen)) => {
-                return Ended { outcome: Outcome::Nothing, seen, more: false, result: Ok(None) };
-            }
-            Ok(Found::Unchanged(version)) => {
-                return Ended { outcome: Outcome::Unchanged { version }, seen: known, more: false, result: Ok(None) };
-            }
+            Err(error) => return Ended::failed(error, known),
+            Ok(Found::Nothing(seen)) => return Ended::good(Outcome::Nothing, seen),
+            Ok(Found::Unchanged(version)) => return Ended::good(Outcome::Unchanged { version }, known),
         };
+        let mut after = After { seen, more, passed: false };
         match self.publish(user, source, newest, records).await {
             Ok(published) => {
+                let seen = &mut after.seen;
                 seen.version = seen.etag.as_ref().or(seen.modified.as_ref()).map(|_| published.version);
-                Ended { outcome: outcome_of(&published), seen, more, result: Ok(Some(published)) }
+                Ended { outcome: outcome_of(&published), after, result: Ok(Some(published)) }
             }
             Err(error) => {
                 let refused = matches!(&error, Error::InvalidRecords(_)) || error.code() == "source";
                 let told = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let mut reason = in_words(&error, told);
                 // A file that is refused does not keep later ones waiting; one that could not be read is tried again.
-                let passed = passed.filter(|_| refused && kept.is_whole());
-                let more = more && passed.is_some();
-                Ended { more, ..Ended::failed(error, told, passed.unwrap_or(known)) }
+                match file {
+                    Some(file) => {
+                        reason = format!("{}: {reason}", file.name);
+                        after.passed = refused && kept.is_whole();
+                        after.seen.refused.insert(file.fingerprint(), reason.clone());
+                    }
+                    None => after.seen = known.clone(),
+                }
+                if !after.passed {
+                    after = After { seen: known, ..After::default() };
+                }
+                Ended { outcome: Outcome::Failed { code: error.code().to_owned(), reason }, after, result: Err(error) }
             }
         }
     }
@@ -171,7 +186,10 @@ impl Sources {
     async fn newest(&self, user: Option<&User>, source: &Source) -> Result<Option<VersionRow>, Error> {
         let tokens = self.node.store().tokens().await?;
         if user.is_none() && tokens.iter().any(|token| token.id == source.owner.token && token.revoked) {
-            let reason = "the token with which the source was defined is revoked: define it again, with --replace";
+            let name = &source.name;
+            let reason = format!(
+                "the token on whose behalf it runs is revoked; to go on with yours: crosspark source resume {name}"
+            );
             return Err(Error::forbidden("token", reason));
         }
         let newest = self.node.store().dataset(&source.dataset).await?;
@@ -210,10 +228,10 @@ impl Sources {
         user: Option<&User>,
         began: &Source,
         run: &Run,
-        (seen, more): (Seen, bool),
+        after: &After,
     ) -> Result<(), Error> {
         for attempt in 0.. {
-            match self.try_record(user, began, run, (seen.clone(), more)).await {
+            match self.try_record(user, began, run, after).await {
                 Err(StoreError::Conflict(Conflict::Source)) => {}
                 Err(StoreError::Closed) => break,
                 Err(error) => {
@@ -231,12 +249,12 @@ impl Sources {
         user: Option<&User>,
         began: &Source,
         run: &Run,
-        (seen, more): (Seen, bool),
+        after: &After,
     ) -> Result<(), StoreError> {
         let source = self.node.store().source(&began.name).await?;
         let Some(source) = source.filter(|source| source.dataset == began.dataset) else { return Ok(()) };
-        let seen = source.seen_since(&began.definition, seen);
-        let next = source.after_run(run.clone(), seen, more);
+        let seen = source.seen_since(&began.definition, after.seen.clone());
+        let next = source.after_run(run.clone(), After { seen, ..after.clone() });
         let (person, token) = match user {
             Some(user) => (&user.person, &user.token),
             None => (&source.owner.person, &source.owner.token),
@@ -285,7 +303,7 @@ fn outcome_of(published: &Published) -> Outcome {
 
 /// A failure as it is kept: without values of the records, which a node keeps only sealed. `told`: what may be kept of an
 /// error that may quote some.
-fn failed(error: &Error, told: Option<String>) -> Outcome {
+fn in_words(error: &Error, told: Option<String>) -> String {
     let reason = match error {
         Error::InvalidRecords(rejection) => {
             let first = rejection.first.first();
@@ -295,5 +313,9 @@ fn failed(error: &Error, told: Option<String>) -> Outcome {
         }
         other => told.unwrap_or_else(|| other.to_string()),
     };
-    Outcome::Failed { code: error.code().to_owned(), reason }
+    // Some list what would be right.
+    match reason.char_indices().nth(REASON_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason,
+    }
 }

@@ -7,7 +7,7 @@ use crate::config::Connection;
 use crate::core::id::SourceName;
 use crate::core::limits;
 use crate::core::time::Timestamp;
-use crate::source::{Input, Outcome, Run, Source};
+use crate::source::{After, Input, Outcome, Run, Source};
 use crate::storage::StoreError;
 use futures_util::future::join_all;
 use std::sync::{Arc, PoisonError};
@@ -56,7 +56,7 @@ impl Sources {
                 let (code, reason) = ("interrupted".to_owned(), "the node stopped during the run".to_owned());
                 let run = Run { started, ended: self.node.now(), outcome: Outcome::Failed { code, reason } };
                 let seen = source.progress.seen.clone();
-                self.record(None, &source, &run, (seen, false)).await?;
+                self.record(None, &source, &run, &After { seen, ..After::default() }).await?;
             }
         }
         Ok(())
@@ -125,7 +125,8 @@ impl Sources {
     /// How to read a file that is new, and has not changed for a while. What cannot be read is due, too: the run says why.
     async fn arrived(&self, source: &Source) -> Option<Look> {
         let Input::Folder { connection, files } = &source.definition.input else { return None };
-        let Some(Connection::Folder(folder)) = self.connections.get(connection) else { return Some(Look::default()) };
+        let connections = self.connections();
+        let Some(Connection::Folder(folder)) = connections.get(connection) else { return Some(Look::default()) };
         {
             let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
             if looked.get(&source.name).is_some_and(|(at, _)| at.elapsed() < limits::FOLDER_LOOK_INTERVAL) {
@@ -142,7 +143,10 @@ impl Sources {
         let next = listing.next(&source.progress.seen.files);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let before = looked.insert(source.name.clone(), (at, listing));
-        let (before, next) = (before?.1, next?);
-        before.has(&next).then_some(Look { again: false, before: Some(before) })
+        let before = before?.1;
+        // What failed is well again once the folder can be read.
+        let recovers = source.progress.failures > 0 && next.is_none();
+        let complete = next.is_some_and(|next| before.has(&next));
+        (complete || recovers).then_some(Look { again: false, before: Some(before) })
     }
 }

@@ -11,6 +11,9 @@ pub fn secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     let mut text = Zeroizing::new(String::new());
     let read = std::fs::File::open(path).and_then(|file| file.take(limits::SECRET_BYTES_MAX).read_to_string(&mut text));
     read.map_err(|error| Error::Unavailable(format!("the secret {} cannot be read: {error}", path.display())))?;
+    if text.trim().is_empty() {
+        return Err(Error::Unavailable(format!("the secret {} is empty", path.display())));
+    }
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 

@@ -48,7 +48,8 @@ impl Caller {
             headers.insert(name_of(name)?, HeaderValue::from_str(value).map_err(|_| invalid(name))?);
         }
         for (name, file) in &server.secret_headers {
-            let mut value = HeaderValue::from_str(&secret(file)?).map_err(|_| invalid(name))?;
+            let unfit = |_| Error::Unavailable(format!("{} does not hold the value of a header", file.display()));
+            let mut value = HeaderValue::from_str(&secret(file)?).map_err(unfit)?;
             value.set_sensitive(true);
             headers.insert(name_of(name)?, value);
         }

@@ -112,8 +112,12 @@ async fn files_that_arrive_become_versions() {
     std::os::unix::fs::symlink(a.folder.join("crosspark.toml"), exports.path().join("firms-z.csv")).unwrap();
     write("firms-4.csv", &format!("{FIRMS}f4,Four,IT\n"));
     let good = last(&a, "firms", |outcome| outcome["version"] == 3).await;
-    assert_eq!((&good["warning"], &good["failures"]), (&Value::Null, &json!(0)));
+    // The refused file is told until it is gone, is another one, or can be read.
+    assert!(good["warning"].as_str().unwrap().contains("has refused a file: firms-3.csv: 1 of 1 records"));
+    std::fs::remove_file(exports.path().join("firms-3.csv")).unwrap();
     assert_eq!(run(&a, "firms").await.unwrap()["outcome"]["kind"], "nothing");
+
+    assert_eq!(source(&a, "firms").await["warning"], Value::Null);
 
     // With a schedule, all that has arrived is read at its time, one version each.
     let scheduled = ["--folder", "exports", "--files", "s*.csv", "--schedule", "0 0 1 1 *"];
@@ -132,6 +136,17 @@ async fn files_that_arrive_become_versions() {
     let all = a.entries().await;
     let published = all.iter().filter(|row| row["entry"]["kind"] == "dataset.published");
     assert!(published.clone().all(|row| row["entry"]["detail"]["source"].is_string()) && published.count() == 6);
+
+    // A folder that is gone is looked at again after a pause, and all is well once it is back.
+    let away = exports.path().with_extension("away");
+    std::fs::rename(exports.path(), &away).unwrap();
+    let gone = last(&a, "firms", |outcome| outcome["kind"] == "failed").await;
+    assert!(gone["warning"].as_str().unwrap().contains("cannot be read"), "{gone}");
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(source(&a, "firms").await["failures"], 1);
+    std::fs::rename(&away, exports.path()).unwrap();
+    let back = last(&a, "firms", |outcome| outcome["kind"] == "nothing").await;
+    assert_eq!(back["warning"], Value::Null);
 
     // Paused, it reads nothing; resumed, it goes on. Removed, its dataset stays.
     at(&a, "publisher", &["source", "pause", "firms"]).await.unwrap();

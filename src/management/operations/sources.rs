@@ -33,8 +33,19 @@ pub fn add(routes: Routes) -> Routes {
         .post(publisher("/v1/sources", "defineSource", "Defines a source."), define)
         .get(readers("/v1/sources/{id}", "getSource", "Returns a source."), get)
         .delete(publisher("/v1/sources/{id}", "removeSource", "Removes a source; its dataset stays as it is."), remove)
-        .post(publisher("/v1/sources/{id}/pause", "pauseSource", "Pauses a source."), pause)
-        .post(publisher("/v1/sources/{id}/resumption", "resumeSource", "Resumes a paused source."), resume)
+        .post(
+            Operation {
+                path: "/v1/sources/{id}/pause",
+                id: "pauseSource",
+                summary: "Pauses a source.",
+                roles: &[UserRole::Publisher, UserRole::Admin],
+            },
+            pause,
+        )
+        .post(
+            publisher("/v1/sources/{id}/resumption", "resumeSource", "Resumes a source, on behalf of the caller."),
+            resume,
+        )
         .post(publisher("/v1/sources/{id}/runs", "runSource", "Runs a source now, and returns what became of it."), run)
         .upload(
             publisher("/v1/sources/{id}/records", "sendRecords", "Sends records to a source of the kind `pushed`."),
@@ -72,7 +83,7 @@ struct NewSource {
 }
 
 async fn connections(State(app): State<App>) -> Json<ConnectionList> {
-    Json(ConnectionList { connections: app.services.sources.connections() })
+    Json(ConnectionList { connections: app.services.sources.list_connections() })
 }
 
 async fn list(State(app): State<App>) -> Result<Json<SourceList>, Problem> {
@@ -106,7 +117,7 @@ async fn pause(
     Caller(user): Caller,
     PathId(name): PathId<SourceName>,
 ) -> Result<Json<SourceReport>, Problem> {
-    Ok(Json(app.services.sources.pause(&user, &name, true).await?))
+    Ok(Json(app.services.sources.pause(&user, &name).await?))
 }
 
 async fn resume(
@@ -114,7 +125,7 @@ async fn resume(
     Caller(user): Caller,
     PathId(name): PathId<SourceName>,
 ) -> Result<Json<SourceReport>, Problem> {
-    Ok(Json(app.services.sources.pause(&user, &name, false).await?))
+    Ok(Json(app.services.sources.resume(&user, &name).await?))
 }
 
 async fn run(
