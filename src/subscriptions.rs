@@ -70,6 +70,9 @@ impl Subscriptions {
     pub async fn subscribe(&self, user: &User, new: NewSubscription) -> Result<SubscriptionView, Error> {
         let missing = || Error::invalid("enterprise", "the token names no enterprise");
         let enterprise = user.enterprise.clone().ok_or_else(missing)?;
+        if new.provider == *self.node.me() {
+            return Err(Error::invalid("provider", "this is your own park; subscribe to datasets of other parks"));
+        }
         let all = self.node.store().subscriptions().await?;
         let same = |row: &&SubscriptionRow| {
             (&row.provider, &row.dataset, &row.purpose) == (&new.provider, &new.dataset, &new.purpose)
