@@ -1,6 +1,7 @@
 //! The sources of this node: defined by its publishers, and carried out when they are due. A run publishes what its input
 //! has; nothing is published unless all of it has arrived. The end of every run is a log entry.
 
+mod database;
 mod folder;
 mod http;
 mod input;

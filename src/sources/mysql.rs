@@ -1,7 +1,7 @@
 //! Rows of MySQL and MariaDB databases: one transaction that only reads, in which all rows are of one moment.
 
+use super::database::{Waiting, check_names, failed, in_time, last_cause, too_powerful};
 use super::pipe::{self, Pipe, Stopped, Told};
-use super::postgres::{check_names, late, silent, too_powerful};
 use super::secrets::{certificates, secret};
 use crate::config::Database;
 use crate::core::{json, limits};
@@ -21,7 +21,7 @@ const BINARY: u16 = 63;
 pub async fn open(database: &Database, query: &str) -> Result<(Arriving, Told), Error> {
     check_query(query)?;
     let connecting = async {
-        let mut connection = Conn::new(options(database)?).await.map_err(|error| failed(database, &error))?;
+        let mut connection = connect(database).await?;
         check_rights(&mut connection, database).await?;
         // MariaDB and MySQL have different names for it.
         let seconds = limits::SOURCE_RUN_TIME_MAX.as_secs();
@@ -34,11 +34,10 @@ pub async fn open(database: &Database, query: &str) -> Result<(Arriving, Told), 
             statement.map_err(|error| Error::invalid("query", format!("the query: {}", in_words(&error))))?;
         let names: Vec<String> = statement.columns().iter().map(|column| column.name_str().into_owned()).collect();
         check_names(&names)?;
-        connection.close(statement).await.map_err(|error| failed(database, &error))?;
+        connection.close(statement).await.map_err(|error| failed(database, in_words(&error)))?;
         Ok::<_, Error>((connection, query))
     };
-    let connected = tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, connecting).await;
-    let (connection, query) = connected.map_err(|_| silent(database))??;
+    let (connection, query) = in_time(database, connecting).await?;
     let (told, database) = (Told::default(), database.clone());
     let records = pipe::told_records(told.clone(), move |mut pipe| async move {
         let mut running = Running { database: Some(database), id: connection.id() };
@@ -61,9 +60,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let (Some(database), id) = (self.database.take(), self.id) else { return };
         tokio::spawn(async move {
-            if let Ok(options) = options(&database)
-                && let Ok(mut connection) = Conn::new(options).await
-            {
+            if let Ok(mut connection) = connect(&database).await {
                 // It may have ended by itself.
                 let _ = connection.query_drop(format!("KILL {id}")).await;
             }
@@ -99,17 +96,21 @@ fn check_query(query: &str) -> Result<(), Error> {
 async fn check_rights(connection: &mut Conn, database: &Database) -> Result<(), Error> {
     let sql = "SELECT COUNT(*) FROM information_schema.user_privileges WHERE privilege_type = 'FILE'
                AND REPLACE(grantee, CHAR(39), '') = CURRENT_USER()";
-    let found: Option<i64> = connection.query_first(sql).await.map_err(|error| failed(database, &error))?;
+    let found: Option<i64> = connection.query_first(sql).await.map_err(|error| failed(database, in_words(&error)))?;
     if found.unwrap_or(0) == 0 { Ok(()) } else { Err(too_powerful(database)) }
 }
 
 /// Connects as a source would.
 pub async fn try_connect(database: &Database) -> Result<(), Error> {
     let trying = async {
-        let mut connection = Conn::new(options(database)?).await.map_err(|error| failed(database, &error))?;
+        let mut connection = connect(database).await?;
         check_rights(&mut connection, database).await
     };
-    tokio::time::timeout(limits::CONNECT_TIME_MAX * 3, trying).await.map_err(|_| silent(database))?
+    in_time(database, trying).await
+}
+
+async fn connect(database: &Database) -> Result<Conn, Error> {
+    Conn::new(options(database)?).await.map_err(|error| failed(database, in_words(&error)))
 }
 
 fn options(database: &Database) -> Result<OptsBuilder, Error> {
@@ -139,15 +140,8 @@ fn options(database: &Database) -> Result<OptsBuilder, Error> {
 fn in_words(error: &mysql_async::Error) -> String {
     match error {
         mysql_async::Error::Server(said) => said.message.clone(),
-        other => {
-            let causes = std::iter::successors(std::error::Error::source(other), |cause| cause.source());
-            causes.last().map_or_else(|| other.to_string(), ToString::to_string)
-        }
+        other => last_cause(other),
     }
-}
-
-fn failed(database: &Database, error: &mysql_async::Error) -> Error {
-    Error::Unavailable(format!("{}: {}", database.address(), in_words(error)))
 }
 
 async fn rows(mut connection: Conn, query: &str, pipe: &mut Pipe) -> Result<(), Stopped> {
@@ -163,28 +157,19 @@ async fn rows(mut connection: Conn, query: &str, pipe: &mut Pipe) -> Result<(), 
     let mut reading = TxOpts::new();
     reading.with_consistent_snapshot(true).with_isolation_level(IsolationLevel::RepeatableRead).with_readonly(true);
     let mut transaction = connection.start_transaction(reading).await.map_err(broken)?;
-    let asked = transaction.exec_iter(query, ());
-    let mut result =
-        tokio::time::timeout(limits::SOURCE_ANSWER_TIME_MAX, asked).await.map_err(late)?.map_err(broken)?;
-    let mut idle_max = limits::SOURCE_ANSWER_TIME_MAX;
+    let mut waiting = Waiting::default();
+    let mut result = waiting.next(transaction.exec_iter(query, ())).await?.map_err(broken)?;
     let columns = result.columns().unwrap_or_default();
     let members: Vec<Vec<u8>> = columns.iter().map(|column| json::to_canonical(&column.name_str())).collect();
-    loop {
-        let next = tokio::time::timeout(idle_max, result.next()).await;
-        let seconds = idle_max.as_secs();
-        idle_max = limits::SOURCE_IDLE_TIME_MAX;
-        let silent = |_| Stopped::Failed(format!("the database sent nothing for {seconds} seconds"));
-        let Some(row) = next.map_err(silent)?.map_err(broken)? else { break };
-        let line = pipe.buffer();
-        let start = line.len();
-        for ((value, column), member) in row.unwrap().into_iter().zip(columns.iter()).zip(&members) {
-            let Some(value) = to_json(value, column)? else { continue };
-            line.push(if line.len() == start { b'{' } else { b',' });
-            line.extend_from_slice(member);
-            line.push(b':');
-            line.extend_from_slice(value.as_bytes());
+    while let Some(row) = waiting.next(result.next()).await?.map_err(broken)? {
+        waiting.begun();
+        let mut line = pipe.line();
+        for ((n, column), member) in columns.iter().enumerate().zip(&members) {
+            if let Some(value) = row.as_ref(n).map(|value| to_json(value, column)).transpose()?.flatten() {
+                line.push(member, &value);
+            }
         }
-        line.extend_from_slice(if line.len() == start { b"{}\n" } else { b"}\n" });
+        line.end();
         pipe.flush_if_full().await?;
     }
     drop(result);
@@ -194,43 +179,44 @@ async fn rows(mut connection: Conn, query: &str, pipe: &mut Pipe) -> Result<(), 
 }
 
 /// A value as JSON; none for NULL.
-fn to_json(value: Value, column: &Column) -> Result<Option<String>, String> {
+fn to_json(value: &Value, column: &Column) -> Result<Option<String>, String> {
     let kind = column.column_type();
     Ok(Some(match value {
         Value::NULL => return Ok(None),
         // `BOOLEAN` is a name of `TINYINT(1)`.
         Value::Int(n @ (0 | 1)) if kind == ColumnType::MYSQL_TYPE_TINY && column.column_length() == 1 => {
-            (n == 1).to_string()
+            (*n == 1).to_string()
         }
         Value::Int(n) => n.to_string(),
         Value::UInt(n) => n.to_string(),
         Value::Float(n) if n.is_finite() => n.to_string(),
-        Value::Double(n) if n.is_finite() => {
-            serde_json::Number::from_f64(n).map_or_else(String::new, |n| n.to_string())
-        }
+        Value::Double(n) if n.is_finite() => serde_json::json!(n).to_string(),
         Value::Float(_) | Value::Double(_) => return Err(unreadable(column, "is no number")),
-        Value::Date(..) => format!("\"{}\"", date(&value, kind)),
+        Value::Date(..) => format!("\"{}\"", date(value, kind)),
         Value::Time(negative, days, hours, minutes, seconds, micros) => {
-            let sign = if negative { "-" } else { "" };
-            let hours = u64::from(days) * 24 + u64::from(hours);
-            format!("\"{sign}{hours:02}:{minutes:02}:{seconds:02}{}\"", fraction(micros))
+            let sign = if *negative { "-" } else { "" };
+            let hours = u64::from(*days) * 24 + u64::from(*hours);
+            format!("\"{sign}{hours:02}:{minutes:02}:{seconds:02}{}\"", fraction(*micros))
         }
-        Value::Bytes(bytes) if kind == ColumnType::MYSQL_TYPE_BIT => bit(&bytes, column)?,
-        Value::Bytes(bytes) => {
-            let binary = || unreadable(column, "is binary: select HEX or TO_BASE64 of it");
-            let text = String::from_utf8(bytes).map_err(|_| binary())?;
-            match kind {
-                ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => decimal(&text),
-                ColumnType::MYSQL_TYPE_BLOB | ColumnType::MYSQL_TYPE_STRING | ColumnType::MYSQL_TYPE_VAR_STRING
-                    if column.character_set() == BINARY =>
-                {
-                    return Err(binary());
-                }
-                ColumnType::MYSQL_TYPE_JSON => text.replace(['\n', '\r'], " "),
-                _ => serde_json::to_string(&text).map_err(|error| unreadable(column, &error.to_string()))?,
-            }
-        }
+        Value::Bytes(bytes) if kind == ColumnType::MYSQL_TYPE_BIT => bit(bytes, column)?,
+        Value::Bytes(bytes) => text(bytes, column)?,
     }))
+}
+
+/// Bytes as JSON: a number of `DECIMAL`, a document, or a text.
+fn text(bytes: &[u8], column: &Column) -> Result<String, String> {
+    let binary = || unreadable(column, "is binary: select HEX or TO_BASE64 of it");
+    let text = std::str::from_utf8(bytes).map_err(|_| binary())?;
+    match column.column_type() {
+        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => Ok(decimal(text)),
+        ColumnType::MYSQL_TYPE_BLOB | ColumnType::MYSQL_TYPE_STRING | ColumnType::MYSQL_TYPE_VAR_STRING
+            if column.character_set() == BINARY =>
+        {
+            Err(binary())
+        }
+        ColumnType::MYSQL_TYPE_JSON => Ok(text.to_owned()),
+        _ => serde_json::to_string(text).map_err(|error| unreadable(column, &error.to_string())),
+    }
 }
 
 /// A number of `DECIMAL`, without the zeros that `ZEROFILL` puts before it.

@@ -1,7 +1,7 @@
 //! Resources that are divided into pages: each is a JSON document with an array of records. The records are passed on as
 //! they are written, one a line.
 
-use super::pipe::{self, Pipe, Stopped};
+use super::pipe::{self, Pipe, Stopped, push_json};
 use super::server::Caller;
 use crate::core::digest::Digest;
 use crate::core::limits;
@@ -160,9 +160,7 @@ fn write(page: &[u8], pointer: &str, pipe: &mut Pipe) -> Result<u64, String> {
     let part = at(page, pointer)?.ok_or_else(missing)?;
     let records: Vec<&RawValue> = serde_json::from_str(part.get()).map_err(|_| missing())?;
     for record in &records {
-        // Line breaks are between the tokens only: in a string they are escaped.
-        let line = record.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
-        pipe.buffer().extend(line);
+        push_json(pipe.buffer(), record.get());
         pipe.buffer().push(b'\n');
     }
     Ok(records.len() as u64)

@@ -49,6 +49,11 @@ impl Pipe {
         &mut self.buffer
     }
 
+    /// Begins a record.
+    pub fn line(&mut self) -> Line<'_> {
+        Line { line: &mut self.buffer, is_empty: true }
+    }
+
     /// Passes on what was added, once it is enough.
     pub async fn flush_if_full(&mut self) -> Result<(), Gone> {
         if self.buffer.len() >= PIECE_BYTES { self.flush().await } else { Ok(()) }
@@ -60,6 +65,33 @@ impl Pipe {
         }
         let piece = std::mem::take(&mut self.buffer);
         self.sender.send(Piece::Bytes(piece.into())).await.map_err(|_| Gone)
+    }
+}
+
+/// Adds JSON to a line. Line breaks are between its tokens only: in a string they are escaped.
+pub fn push_json(line: &mut Vec<u8>, json: &str) {
+    line.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+}
+
+/// A record that is written as a line of its own, member by member.
+pub struct Line<'a> {
+    line: &'a mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl Line<'_> {
+    /// Adds a member: its name and its value, as JSON.
+    pub fn push(&mut self, name: &[u8], value: &str) {
+        self.line.push(if self.is_empty { b'{' } else { b',' });
+        self.is_empty = false;
+        self.line.extend_from_slice(name);
+        self.line.push(b':');
+        push_json(self.line, value);
+    }
+
+    /// Ends the record.
+    pub fn end(self) {
+        self.line.extend_from_slice(if self.is_empty { b"{}\n" } else { b"}\n" });
     }
 }
 
