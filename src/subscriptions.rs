@@ -9,7 +9,7 @@ use crate::core::time::Timestamp;
 use crate::discovery::Discovery;
 use crate::idempotency::IdempotencyKey;
 use crate::node::{Error, Node, User, UserRole, details};
-use crate::storage::{Change, Conflict, StoreError, SubscriptionRow, Write};
+use crate::storage::{Change, Conflict, StoreError, SubscriptionRow, TokenRow, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -68,6 +68,20 @@ impl Subscriptions {
 
     /// Subscribes on behalf of the user's enterprise, and requests the newest version. The same subscription is made once.
     pub async fn subscribe(&self, user: &User, new: NewSubscription) -> Result<SubscriptionView, Error> {
+        let facts = Facts {
+            dataset: Some(new.dataset.clone()),
+            enterprise: user.enterprise.clone(),
+            purpose: Some(new.purpose.clone()),
+            detail: details(json!({"provider": new.provider, "token": user.token})),
+            ..Facts::default()
+        };
+        match self.try_subscribe(user, new).await {
+            Err(error) => Err(self.node.refuse_user(Kind::ManagementRefused, facts, error).await),
+            subscribed => subscribed,
+        }
+    }
+
+    async fn try_subscribe(&self, user: &User, new: NewSubscription) -> Result<SubscriptionView, Error> {
         let missing = || Error::invalid("enterprise", "the token names no enterprise");
         let enterprise = user.enterprise.clone().ok_or_else(missing)?;
         if new.provider == *self.node.me() {
@@ -111,7 +125,7 @@ impl Subscriptions {
         let change = Change::new(self.draft(Kind::SubscriptionBegun, &row));
         self.commit(change.write(Write::PutSubscription(Box::new(row.clone())))).await?;
         let row = self.advance(row, version).await?;
-        self.view(user, row).await
+        self.view(user, row, &self.node.store().tokens().await?).await
     }
 
     /// Ends a subscription of the user's enterprise; what was requested goes on.
@@ -125,9 +139,9 @@ impl Subscriptions {
 
     /// The subscriptions of the user's enterprise.
     pub async fn list(&self, user: &User) -> Result<Vec<SubscriptionView>, Error> {
-        let mut views = Vec::new();
+        let (mut views, tokens) = (Vec::new(), self.node.store().tokens().await?);
         for row in self.own(user).await? {
-            views.push(self.view(user, row).await?);
+            views.push(self.view(user, row, &tokens).await?);
         }
         Ok(views)
     }
@@ -161,7 +175,7 @@ impl Subscriptions {
     /// Requests `version`, unless it or a later one was requested, or the last request is not settled.
     async fn advance(&self, row: SubscriptionRow, version: u64) -> Result<SubscriptionRow, Error> {
         let user = user_of(&row);
-        if version <= row.version || self.lapsed(&row).await?.is_some() {
+        if version <= row.version || self.lapsed(&row, &self.node.store().tokens().await?).is_some() {
             return Ok(row);
         }
         if let Some(last) = self.last(&user, &row).await? {
@@ -189,21 +203,20 @@ impl Subscriptions {
     }
 
     /// Why nothing is requested any more: the person's right has ended.
-    async fn lapsed(&self, row: &SubscriptionRow) -> Result<Option<String>, Error> {
-        let tokens = self.node.store().tokens().await?;
-        let valid = |token: &crate::storage::TokenRow| !token.revoked && self.node.now() < token.expires;
+    fn lapsed(&self, row: &SubscriptionRow, tokens: &[TokenRow]) -> Option<String> {
+        let valid = |token: &TokenRow| !token.revoked && self.node.now() < token.expires;
         let found = tokens.iter().any(|token| token.id == row.token && valid(token));
-        Ok((!found).then(|| "the token with which it was made is no longer valid: subscribe again".to_owned()))
+        (!found).then(|| "the token with which it was made is no longer valid: subscribe again".to_owned())
     }
 
-    async fn view(&self, user: &User, row: SubscriptionRow) -> Result<SubscriptionView, Error> {
+    async fn view(&self, user: &User, row: SubscriptionRow, tokens: &[TokenRow]) -> Result<SubscriptionView, Error> {
         let last = self.last(user, &row).await?;
         let refused = last.as_ref().filter(|last| last.stage == RequestStage::Refused);
         let reason = refused.map(|last| {
             let reason = last.reason.as_deref().unwrap_or("no reason was given");
             format!("version {} was refused: {reason}", row.version)
         });
-        let problem = self.lapsed(&row).await?.or(reason);
+        let problem = self.lapsed(&row, tokens).or(reason);
         Ok(SubscriptionView {
             id: row.id,
             provider: row.provider,
@@ -220,9 +233,9 @@ impl Subscriptions {
 
     /// Subscriptions that need attention, in words.
     pub async fn warnings(&self) -> Result<Vec<String>, Error> {
-        let mut warnings = Vec::new();
+        let (mut warnings, tokens) = (Vec::new(), self.node.store().tokens().await?);
         for row in self.node.store().subscriptions().await? {
-            let view = self.view(&user_of(&row), row).await?;
+            let view = self.view(&user_of(&row), row, &tokens).await?;
             let SubscriptionView { id, dataset, problem, .. } = view;
             warnings.extend(problem.map(|problem| format!("subscription {id} to {dataset}: {problem}")));
         }

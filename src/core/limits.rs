@@ -439,6 +439,8 @@ pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 // ---- Sources ----
 /// Sources of one node.
 pub const SOURCES_MAX: usize = 500;
+/// Runs of sources at the same time; others wait.
+pub const SOURCE_RUNS_MAX: usize = 64;
 /// Runs of sources at the same time that use one connection; others wait.
 pub const SOURCE_RUNS_PER_CONNECTION_MAX: usize = 4;
 /// Length of a schedule.
@@ -457,10 +459,16 @@ pub const SOURCE_RETRY_MS: i64 = 60 * 1_000;
 pub const SOURCE_RETRY_MS_MAX: i64 = 60 * 60 * 1_000;
 /// Interval at which watched folders are looked at. A file is read when it has not changed for one interval.
 pub const FOLDER_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Folders that are looked at at the same time; one that hangs keeps its place.
+pub const FOLDER_LOOKS_MAX: usize = 64;
+/// Refused files of a folder whose reasons are kept; of further ones only the names.
+pub const REFUSED_FILES_TOLD_MAX: usize = 100;
 /// Files of a folder that fit the pattern of a source.
 pub const FOLDER_FILES_MAX: usize = 4_096;
 /// Time in which a run of a source must end.
 pub const SOURCE_RUN_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+/// Time in which a run of a source waits for its turn.
+pub const SOURCE_TURN_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 /// Time without data from a server or database after which a run fails.
 pub const SOURCE_IDLE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 /// Time in which a database must begin to give rows.

@@ -3,7 +3,7 @@
 use crate::config::Folder;
 use crate::core::digest::Digest;
 use crate::core::limits;
-use crate::node::Error;
+use crate::node::{Error, Places};
 use crate::publishing::Records;
 use crate::source::Pattern;
 use rustix::fs::OFlags;
@@ -12,8 +12,8 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,36 +55,25 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::Unavailable(format!("the folder {} cannot be read: {error}", path.display()))
 }
 
-/// Folders that are being looked at, so that one that hangs is not looked at again and again.
-pub type Looking = Arc<Mutex<BTreeSet<PathBuf>>>;
+/// Places for looks at folders: one for each folder, so that one that hangs is not looked at again and again.
+pub type Looks = Places<PathBuf>;
 
-/// That a folder, perhaps on another machine, does not respond.
-pub fn hangs(folder: &Folder) -> Error {
-    Error::Unavailable(format!("the folder {} does not respond", folder.path.display()))
+/// Places for looks.
+pub fn looks() -> Looks {
+    Places::new(limits::FOLDER_LOOKS_MAX, 1, limits::FOLDER_LOOK_INTERVAL, "looks at folders")
 }
 
-/// Lists the files that fit, on a thread that may block; none if the folder does not respond.
-pub async fn list_apart(looking: &Looking, folder: &Folder, pattern: &Pattern) -> Result<Option<Listing>, Error> {
-    let own = |looking: &Looking| looking.lock().unwrap_or_else(PoisonError::into_inner).contains(&folder.path);
-    for _ in 0..50 {
-        if !own(looking) {
-            break;
-        }
-        tokio::time::sleep(limits::FOLDER_LOOK_INTERVAL / 50).await;
-    }
-    if !looking.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.path.clone()) {
-        return Ok(None);
-    }
-    let (looking, folder, pattern) = (looking.clone(), folder.clone(), pattern.clone());
+/// Lists the files that fit, on a thread that may block: the folder may be on another machine, and not respond.
+pub async fn list_apart(looks: &Looks, folder: &Folder, pattern: &Pattern) -> Result<Listing, Error> {
+    let hangs = || Error::Unavailable(format!("the folder {} does not respond", folder.path.display()));
+    let place = looks.take(&folder.path).await.map_err(|_| hangs())?;
+    let (inner, pattern) = (folder.clone(), pattern.clone());
     let listing = tokio::task::spawn_blocking(move || {
-        let listing = list(&folder, &pattern);
-        looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&folder.path);
-        listing
+        let _place = place;
+        list(&inner, &pattern)
     });
-    match tokio::time::timeout(limits::FOLDER_LOOK_INTERVAL, listing).await {
-        Ok(listing) => listing.map_err(|error| Error::Internal(error.to_string()))?.map(Some),
-        Err(_) => Ok(None),
-    }
+    let listing = tokio::time::timeout(limits::FOLDER_LOOK_INTERVAL, listing).await.map_err(|_| hangs())?;
+    listing.map_err(|error| Error::Internal(error.to_string()))?
 }
 
 /// Lists the files that fit.
@@ -137,11 +126,6 @@ impl Listing {
     /// The oldest file that is not among `seen`.
     pub fn next(&self, seen: &BTreeSet<String>) -> Option<Arrived> {
         self.arrived().into_iter().find(|file| !seen.contains(&file.fingerprint()))
-    }
-
-    /// Whether there is another file than this one that is not among `seen`.
-    pub fn has_more(&self, seen: &BTreeSet<String>) -> bool {
-        self.next(seen).is_some()
     }
 
     /// Whether a file is here in the same state.

@@ -1,6 +1,6 @@
 //! What a source has to publish now.
 
-use super::folder::{self, Arrived, Listing};
+use super::folder::{self, Arrived, Listing, Looks};
 use super::pipe::Told;
 use super::{Connections, http, mysql, postgres};
 use crate::config::{Connection, Folder};
@@ -63,7 +63,12 @@ pub struct Look {
 }
 
 /// Opens the input of a source, whose dataset has the version `newest`.
-pub async fn open(source: &Source, connections: &Connections, look: Look, newest: Option<u64>) -> Result<Found, Error> {
+pub async fn open(
+    source: &Source,
+    (connections, looks): (&Connections, &Looks),
+    look: Look,
+    newest: Option<u64>,
+) -> Result<Found, Error> {
     let (definition, seen) = (&source.definition, &source.progress.seen);
     let connection = definition.input.connection().map(|name| {
         let gone =
@@ -71,7 +76,9 @@ pub async fn open(source: &Source, connections: &Connections, look: Look, newest
         connections.get(name).ok_or_else(gone)
     });
     match (&definition.input, connection.transpose()?) {
-        (Input::Folder { files, .. }, Some(Connection::Folder(folder))) => arrived(folder, files, seen, look).await,
+        (Input::Folder { files, .. }, Some(Connection::Folder(folder))) => {
+            arrived((folder, files, looks), seen, look).await
+        }
         (Input::Http { path, pages, .. }, Some(Connection::Http(server))) => {
             let at = &definition.publication.reading.at;
             // What the server said then is true of that version only.
@@ -101,11 +108,8 @@ pub async fn open(source: &Source, connections: &Connections, look: Look, newest
 }
 
 /// The oldest file that is new and has not changed for a while.
-async fn arrived(folder: &Folder, files: &Pattern, seen: &Seen, look: Look) -> Result<Found, Error> {
-    let list = async || {
-        let listing = folder::list_apart(&Default::default(), folder, files).await?;
-        listing.ok_or_else(|| folder::hangs(folder))
-    };
+async fn arrived((folder, files, looks): (&Folder, &Pattern, &Looks), seen: &Seen, look: Look) -> Result<Found, Error> {
+    let list = || folder::list_apart(looks, folder, files);
     let (waited, before) = match look.before {
         Some(before) => (true, before),
         None => (false, list().await?),
@@ -114,7 +118,9 @@ async fn arrived(folder: &Folder, files: &Pattern, seen: &Seen, look: Look) -> R
     let mut refused = seen.refused.clone();
     refused.retain(|file, _| known.contains(file));
     if look.again {
+        // All of them, one after the other.
         known.retain(|file| !refused.contains_key(file));
+        refused.clear();
     }
     let nothing = |files: BTreeSet<String>, refused: BTreeMap<String, String>| {
         Ok(Found::Nothing(Seen { files, refused, ..Seen::default() }))
@@ -132,10 +138,8 @@ async fn arrived(folder: &Folder, files: &Pattern, seen: &Seen, look: Look) -> R
     }
     let kept = Kept::default();
     let records = folder::open(folder, &file, kept.0.clone())?;
-    refused.remove(&file.fingerprint());
     known.insert(file.fingerprint());
-    let more = now.has_more(&known);
-    known.extend(refused.keys().cloned());
+    let more = now.next(&known).is_some();
     let seen = Seen { files: known, refused, ..Seen::default() };
     Ok(Found::Records(Opened { file: Some(file), more, kept, ..Opened::new(records, seen) }))
 }

@@ -25,14 +25,14 @@ use crate::core::digest::Digest;
 use crate::core::id::{ConnectionName, DatasetId, SourceName};
 use crate::core::time::Timestamp;
 use crate::core::{json, limits};
-use crate::node::{Error, Node, User, details};
+use crate::node::{Error, Node, Places, User, details};
 use crate::publishing::Publishing;
 use crate::source::{Definition, Input, Owner, Source};
 use crate::storage::{Change, Conflict, StoreError, Write};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Connections by name.
@@ -47,11 +47,11 @@ pub struct Sources {
     running: Mutex<HashSet<SourceName>>,
     /// What the watched folders had when they were last looked at, and when that was.
     looked: Mutex<HashMap<SourceName, (Instant, folder::Listing)>>,
-    /// Folders that are being looked at.
-    folders: folder::Looking,
+    looks: folder::Looks,
     /// Next runs that were planned again, by the revision of the source.
     replanned: Mutex<HashMap<SourceName, (u64, Timestamp)>>,
-    places: Mutex<HashMap<ConnectionName, Arc<Semaphore>>>,
+    /// A connection that hangs keeps the sources of others not waiting.
+    turns: Places<ConnectionName>,
     /// Wakes the loop when a source has changed.
     wake: Notify,
 }
@@ -73,9 +73,14 @@ impl Sources {
             connections: RwLock::new(Arc::new(connections)),
             running: Mutex::default(),
             looked: Mutex::default(),
-            folders: Default::default(),
+            looks: folder::looks(),
             replanned: Mutex::default(),
-            places: Mutex::default(),
+            turns: Places::new(
+                limits::SOURCE_RUNS_MAX,
+                limits::SOURCE_RUNS_PER_CONNECTION_MAX,
+                limits::SOURCE_TURN_TIME_MAX,
+                "runs of sources",
+            ),
             wake: Notify::new(),
         })
     }
@@ -113,6 +118,24 @@ impl Sources {
 
     /// Defines a source; one that exists is defined again only if `replace` says so, and keeps its dataset.
     pub async fn define(
+        &self,
+        user: &User,
+        name: SourceName,
+        definition: Definition,
+        replace: bool,
+    ) -> Result<SourceReport, Error> {
+        let detail = details(json!({"source": name, "token": user.token}));
+        match self.try_define(user, name, definition, replace).await {
+            Err(error) => {
+                let facts = Facts { enterprise: user.enterprise.clone(), detail, ..Facts::default() };
+                // Like that of a publication: the reason may quote its samples, and is not logged.
+                Err(self.node.refuse_user(Kind::PublicationRefused, facts, error).await)
+            }
+            defined => defined,
+        }
+    }
+
+    async fn try_define(
         &self,
         user: &User,
         name: SourceName,
@@ -205,11 +228,10 @@ impl Sources {
     }
 
     /// Of the files that a folder has already, all but the newest are not published.
-    async fn passed_over(&self, input: &Input) -> Result<std::collections::BTreeSet<String>, Error> {
+    async fn passed_over(&self, input: &Input) -> Result<BTreeSet<String>, Error> {
         let Input::Folder { connection, files } = input else { return Ok(Default::default()) };
         let Connection::Folder(folder) = self.connection(connection)? else { return Ok(Default::default()) };
-        let listing = folder::list_apart(&self.folders, &folder, files).await?;
-        Ok(listing.ok_or_else(|| folder::hangs(&folder))?.all_but_newest())
+        Ok(folder::list_apart(&self.looks, &folder, files).await?.all_but_newest())
     }
 
     /// Removes a source. Its dataset stays as it is.

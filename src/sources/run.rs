@@ -105,7 +105,11 @@ impl Sources {
         reads: Reads,
     ) -> Result<Ran, Error> {
         let _alone = self.alone(name)?;
-        let _place = self.place(&self.source(name).await?.definition.input).await?;
+        let input = self.source(name).await?.definition.input;
+        let _turn = match input.connection() {
+            Some(connection) => Some(self.turns.take(connection).await?),
+            None => None,
+        };
         let (source, started) = match self.begin(user, name).await {
             Err(error) if user.is_none() => {
                 tokio::time::sleep(BEGIN_PAUSE).await;
@@ -144,7 +148,7 @@ impl Sources {
             Reads::Sent(records) => Ok(Found::Records(Opened::new(records, Seen::default()))),
             Reads::Input(look) => {
                 let version = newest.as_ref().map(|newest| newest.version);
-                input::open(source, &self.connections(), look, version).await
+                input::open(source, (&self.connections(), &self.looks), look, version).await
             }
         };
         let Opened { records, seen, file, more, told, kept } = match opened {
@@ -169,7 +173,9 @@ impl Sources {
                     Some(file) => {
                         reason = format!("{}: {reason}", file.name);
                         after.passed = refused && kept.is_whole();
-                        after.seen.refused.insert(file.fingerprint(), reason.clone());
+                        let told = after.seen.refused.len() < limits::REFUSED_FILES_TOLD_MAX;
+                        let kept = if told { reason.clone() } else { file.name.clone() };
+                        after.seen.refused.insert(file.fingerprint(), kept);
                     }
                     None => after.seen = known.clone(),
                 }
@@ -271,17 +277,6 @@ impl Sources {
         let entry = self.node.draft(Kind::SourceRan, facts).with_field(person);
         let change = Change::new(entry).write(Write::PutSource(Box::new(next)));
         self.node.store().commit(change).await.map(drop)
-    }
-
-    /// A place for a run: a connection that hangs keeps no others waiting.
-    async fn place(&self, input: &Input) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Error> {
-        let Some(connection) = input.connection() else { return Ok(None) };
-        let places = {
-            let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(tokio::sync::Semaphore::new(limits::SOURCE_RUNS_PER_CONNECTION_MAX));
-            all.entry(connection.clone()).or_insert_with(new).clone()
-        };
-        places.acquire_owned().await.map(Some).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 

@@ -82,11 +82,8 @@ impl Sources {
             }
         }
         for source in planned {
-            let next = match source.progress.next {
-                Some(next) if source.is_misplanned(now) => self.replanned(source, now).unwrap_or(next),
-                Some(next) => next,
-                None => continue,
-            };
+            let replanned = if source.is_misplanned(now) { self.replanned(source, now) } else { None };
+            let Some(next) = replanned.or(source.progress.next) else { continue };
             if next <= now {
                 self.start(&source.name, Look::default());
             } else {
@@ -134,12 +131,7 @@ impl Sources {
             }
         }
         let at = Instant::now();
-        let listing = match folder::list_apart(&self.folders, folder, files).await {
-            Ok(Some(listing)) => listing,
-            // It hangs.
-            Ok(None) => return None,
-            Err(_) => return Some(Look::default()),
-        };
+        let Ok(listing) = folder::list_apart(&self.looks, folder, files).await else { return Some(Look::default()) };
         let next = listing.next(&source.progress.seen.files);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let before = looked.insert(source.name.clone(), (at, listing));

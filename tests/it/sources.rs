@@ -119,6 +119,23 @@ async fn files_that_arrive_become_versions() {
 
     assert_eq!(source(&a, "firms").await["warning"], Value::Null);
 
+    // A run that a person asks for reads all refused files again.
+    for (name, row) in [("firms-5a.csv", "a,,IT"), ("firms-5b.csv", "b,,IT")] {
+        write(name, &format!("id,name,sector\n{row}\n"));
+        last(&a, "firms", |outcome| outcome["reason"].as_str().is_some_and(|why| why.starts_with(name))).await;
+    }
+    let warning = source(&a, "firms").await["warning"].as_str().unwrap().to_owned();
+    assert!(warning.contains("has refused 2 files, one of them: firms-5"), "{warning}");
+    let before = logged(&a, "firms").await.len();
+    assert!(run(&a, "firms").await.is_err());
+    last(&a, "firms", |outcome| outcome["reason"].as_str().is_some_and(|why| why.starts_with("firms-5b"))).await;
+    assert_eq!(logged(&a, "firms").await[before..], ["failed", "failed"]);
+    for name in ["firms-5a.csv", "firms-5b.csv"] {
+        std::fs::remove_file(exports.path().join(name)).unwrap();
+    }
+    assert_eq!(run(&a, "firms").await.unwrap()["outcome"]["kind"], "nothing");
+    assert_eq!(source(&a, "firms").await["warning"], Value::Null);
+
     // With a schedule, all that has arrived is read at its time, one version each.
     let scheduled = ["--folder", "exports", "--files", "s*.csv", "--schedule", "0 0 1 1 *"];
     add(&a, "yearly", &scheduled).await.unwrap();
@@ -132,7 +149,8 @@ async fn files_that_arrive_become_versions() {
     // Each version is one that peers obtain; the log names the source and nothing of the records.
     let view = b.request(&a, &dataset, "research").await;
     assert_eq!(b.data(&view, "csv").await.lines().count(), 4);
-    assert_eq!(logged(&a, "firms").await, ["published", "published", "failed", "failed", "published", "nothing"]);
+    let outcomes = logged(&a, "firms").await;
+    assert_eq!(outcomes[..6], ["published", "published", "failed", "failed", "published", "nothing"]);
     let all = a.entries().await;
     let published = all.iter().filter(|row| row["entry"]["kind"] == "dataset.published");
     assert!(published.clone().all(|row| row["entry"]["detail"]["source"].is_string()) && published.count() == 6);
@@ -363,6 +381,9 @@ async fn resources_of_a_server_become_versions() {
         let said = add(&a, "wrong", args).await.unwrap_err();
         assert!(said.contains(part), "{args:?}: {said} lacks {part}");
     }
+    let refusals = a.entries().await;
+    let refused = refusals.iter().map(|row| &row["entry"]).filter(|entry| entry["kind"] == "dataset.refused");
+    assert!(refused.clone().any(|entry| entry["detail"]["source"] == "wrong" && entry["rule"] == "path"));
     let twice = add(&a, "firms", &["--http", "erp", "--path", "firms.csv"]).await.unwrap_err();
     assert!(twice.contains("there is a source firms"), "{twice}");
     let logged: String = a.entries().await.iter().map(Value::to_string).collect();
