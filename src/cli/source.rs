@@ -31,7 +31,7 @@ pub enum Command {
     Run(Run),
     /// Pause a source.
     Pause(Named),
-    /// Resume a paused source.
+    /// Resume a paused source, or let one run on your behalf from now on.
     Resume(Named),
     /// Remove a source; its dataset stays as it is.
     Remove(Named),

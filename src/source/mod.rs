@@ -29,7 +29,7 @@ pub struct Source {
     pub definition: Definition,
     /// Dataset of which each run publishes a version.
     pub dataset: DatasetId,
-    /// Who defined it.
+    /// On whose behalf it runs: who defined or resumed it last.
     pub owner: Owner,
     /// Time of the definition.
     pub since: Timestamp,
@@ -41,7 +41,7 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Owner {
-    /// Token with which the source was defined.
+    /// Token with which it was defined or resumed.
     pub token: TokenId,
     /// Person who held it.
     pub person: Text,
