@@ -38,6 +38,10 @@ pub const FRAME_TEXT_BYTES: usize = MIB;
 pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_TEXT_BYTES + RECORD_BYTES_MAX + KIB;
 /// Frames in one container: one terabyte at 1 MiB of text each.
 pub const FRAMES_MAX: usize = 1 << 20;
+/// Files in one dataset.
+pub const FILES_MAX: usize = 100_000;
+/// Path of a file in a dataset.
+pub const FILE_PATH_BYTES_MAX: usize = 400;
 /// Size of a sealed container.
 pub const CONTAINER_BYTES_MAX: u64 = 1 << 40;
 /// Size of the list of files in a backup.

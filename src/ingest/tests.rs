@@ -40,7 +40,13 @@ fn manifest(schema: &Schema, assembled: &Assembled) -> Manifest {
         published: crate::core::time::Timestamp::from_ms(0),
         quality: Quality { skipped: 0, fields: assembled.quality.clone() },
         changes: None,
+        files: assembled.files,
     }
+}
+
+/// Indicators as they were at first.
+fn indicators() -> Schema {
+    built_in().pop().unwrap()
 }
 
 fn seal(text: &[u8], form: Form, schema: &Schema) -> Result<(Vec<u8>, Manifest), AssembleError> {
@@ -56,6 +62,7 @@ fn seal(text: &[u8], form: Form, schema: &Schema) -> Result<(Vec<u8>, Manifest),
             frames: 0,
             digest: schema.digest(),
             size: 0,
+            files: None,
         },
     );
     let job = Job {
@@ -66,7 +73,8 @@ fn seal(text: &[u8], form: Form, schema: &Schema) -> Result<(Vec<u8>, Manifest),
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
-    let (sealed, assembled) = assemble(&job, &key(), &draft.associated_data(), || chunks.next_chunk(), Vec::new())?;
+    let assembly = assemble(&job, &key(), &draft.associated_data(), || chunks.next_chunk(), Vec::new())?;
+    let (sealed, assembled) = assembly.finish()?;
     let manifest = manifest(schema, &assembled);
     Ok((sealed, manifest))
 }
@@ -84,7 +92,7 @@ fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, O
 }
 
 fn rejection(text: &[u8], form: Form) -> Rejection {
-    match seal(text, form, &built_in()[16]) {
+    match seal(text, form, &indicators()) {
         Err(AssembleError::Invalid(rejection)) => rejection,
         other => panic!("{:?}", other.map(|(_, m)| m)),
     }
@@ -92,7 +100,7 @@ fn rejection(text: &[u8], form: Form) -> Rejection {
 
 #[test]
 fn csv_becomes_typed_canonical_records() {
-    let schema = &built_in()[16];
+    let schema = &indicators();
     let csv = "\u{feff}period,area,value,note,estimated\r\n2024,CHN,1.50,\"a \"\"quoted\"\",\r\nnote\",true\r\n\r\n2023,DEU,-7,,\r\n";
     let (sealed, manifest) = seal(csv.as_bytes(), Form::Csv, schema).unwrap();
     let expected = "{\"area\":\"CHN\",\"estimated\":true,\"note\":\"a \\\"quoted\\\",\\r\\nnote\",\"period\":\"2024\",\"value\":1.5}\n{\"area\":\"DEU\",\"period\":\"2023\",\"value\":-7}\n";
@@ -156,11 +164,11 @@ fn what_is_no_such_file_is_an_error() {
         ("PK\x03\x04...", Form::Csv, "an Office document (xlsx, ods), not text"),
         ("%PDF-1.7", Form::Ndjson, "a PDF"),
     ] {
-        let error = seal(text.as_bytes(), format, &built_in()[16]).unwrap_err().to_string();
+        let error = seal(text.as_bytes(), format, &indicators()).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
     let huge = format!("{{\"area\":\"{}\"}}\n", "x".repeat(6 << 20));
-    assert!(seal(huge.as_bytes(), Form::Ndjson, &built_in()[16]).unwrap_err().to_string().contains("longer than"));
+    assert!(seal(huge.as_bytes(), Form::Ndjson, &indicators()).unwrap_err().to_string().contains("longer than"));
 }
 
 /// Lists and objects in cells: what was exported can be published again, in the order in which the schema was written.
@@ -202,7 +210,7 @@ fn only_the_first_hundred_are_described_and_all_are_counted() {
 
 #[test]
 fn many_frames_and_a_manifest_that_lies() {
-    let schema = &built_in()[16];
+    let schema = &indicators();
     let text: String = (0..60_000)
         .map(|i| {
             format!("{{\"area\":\"A{i}\",\"note\":\"{}\",\"period\":\"2024\",\"value\":{i}}}\n", "n".repeat(i % 90))
@@ -234,7 +242,7 @@ fn real_files_survive_unchanged() {
     let Ok(gdp) = std::fs::read_to_string(folder.join("economy-gdp.csv")) else {
         return eprintln!("skipped: data not present");
     };
-    let schema = &built_in()[16];
+    let schema = &indicators();
     let renamed = gdp.replacen("Country Name,Country Code,Year,Value", "area_name,area,period,value", 1);
     let (sealed, manifest) = seal(renamed.as_bytes(), Form::Csv, schema).unwrap();
     let text = open(&sealed, &manifest, schema).unwrap();
@@ -259,7 +267,7 @@ fn real_files_survive_unchanged() {
 proptest! {
     #[test]
     fn any_table_survives_csv(rows in prop::collection::vec(("[^\u{0}]{1,12}", "[a-z\",\r\n é数]{0,20}", any::<i32>()), 1..30)) {
-        let schema = &built_in()[16];
+        let schema = &indicators();
         let mut writer = ::csv::Writer::from_writer(Vec::new());
         writer.write_record(["area", "period", "note", "value"]).unwrap();
         for (area, note, value) in &rows {
@@ -280,14 +288,14 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..100)) {
         let mut csv = b"area,period,value\n".to_vec();
         csv.extend(&bytes);
-        let _ = seal(&csv, Form::Csv, &built_in()[16]);
-        let _ = seal(&bytes, Form::Ndjson, &built_in()[16]);
+        let _ = seal(&csv, Form::Csv, &indicators());
+        let _ = seal(&bytes, Form::Ndjson, &indicators());
     }
 }
 
 #[test]
 fn a_verification_stops_when_told_and_at_the_stated_size() {
-    let schema = &built_in()[16];
+    let schema = &indicators();
     let line = "{\"area\":\"CHN\",\"period\":\"2024\",\"value\":1}\n";
     let (sealed, manifest) = seal(line.repeat(100_000).as_bytes(), Form::Ndjson, schema).unwrap();
     let verify = |manifest: &Manifest, stop: &Stop| {

@@ -19,6 +19,7 @@ const TEXTS: &[&str] = &[
     include_str!("../../schemas/talent-demand.schema.json"),
     include_str!("../../schemas/talent-title.schema.json"),
     include_str!("../../schemas/training.schema.json"),
+    include_str!("../../schemas/document.schema.json"),
     include_str!("../../schemas/earlier/enterprise-1.0.0.schema.json"),
     include_str!("../../schemas/earlier/compute-resource-1.0.0.schema.json"),
     include_str!("../../schemas/earlier/economic-indicator-1.0.0.schema.json"),
@@ -66,7 +67,7 @@ mod tests {
             let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
             names.filter(|name| name.ends_with(".schema.json")).count()
         };
-        assert_eq!((count(&folder()), newest().len()), (14, 14));
+        assert_eq!((count(&folder()), newest().len()), (15, 15));
         assert_eq!(count(&folder()) + count(&folder().join("earlier")), built_in().len());
         assert!(TEXTS.iter().all(|text| Schema::parse(text.as_bytes()).is_ok()));
         let digests: BTreeSet<_> = built_in().iter().map(Schema::digest).collect();

@@ -1,7 +1,7 @@
 //! Whether a schema accepts every record that an earlier one accepts, proven by rules. What the rules do not prove counts
 //! as breaking.
 
-use super::{Schema, SchemaError};
+use super::{RULE_CONTENT, Schema, SchemaError};
 use crate::core::{json, limits};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -23,6 +23,10 @@ pub fn breaking(new: &Schema, old: &Schema) -> Result<Vec<Breaking>, SchemaError
     if key.is_some() && key != old.value().get("x-key") {
         let reason = "the key is new or has changed: records with the same key are refused".into();
         found.push(Breaking { pointer: "/x-key".into(), reason });
+    }
+    if new.has_content() != old.has_content() {
+        let reason = "records that describe files become others, or others such".into();
+        found.push(Breaking { pointer: format!("/{RULE_CONTENT}"), reason });
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! Violations in the words of people: the field's title and the rule, in English and Chinese.
 
-use super::{RULE_KEY, Schema};
+use super::{RULE_CONTENT, RULE_KEY, Schema};
 use serde_json::Value;
 
 /// A language of reports.
@@ -82,6 +82,7 @@ impl Schema {
             "uniqueItems" => "列表中有重复项".into(),
             "format" => format_in_chinese(&stated()).into(),
             RULE_KEY => "与前面记录的键相同".into(),
+            RULE_CONTENT => "没有写明文件的路径、大小或摘要，或路径在某些系统上不可用".into(),
             "json" => "不是合格的 JSON 对象".into(),
             "csv" => "CSV 行的格式不对".into(),
             other => format!("不符合规则 {other}"),

@@ -3,6 +3,7 @@
 mod advice;
 mod built_in;
 mod compatible;
+mod content;
 mod contract;
 mod cost;
 mod error;
@@ -12,16 +13,19 @@ mod infer;
 mod lint;
 mod registry;
 mod validator;
+mod violation;
 
 pub use advice::{Advice, Succession, advice, may_follow, succession};
 pub use built_in::{built_in, built_in_text};
 pub use compatible::{Breaking, breaking};
+pub use content::{Content, RULE_CONTENT, path_problem};
 pub use contract::contract;
 pub use error::SchemaError;
 pub use explain::Language;
 pub use infer::{Proposal, Question, Sketch, Spelling};
 pub use registry::{CompiledSchema, SchemaRegistry};
-pub use validator::{RULE_KEY, Validator, Violation};
+pub use validator::{RULE_KEY, Validator};
+pub use violation::Violation;
 
 use crate::core::digest::Digest;
 use crate::core::json::{self, ReadError, Tape};
@@ -41,6 +45,8 @@ pub struct Schema {
     properties: Vec<String>,
     /// The properties that name a record: no two records of a dataset have the same ones.
     key: Vec<String>,
+    /// Whether each record describes a file.
+    content: bool,
 }
 
 /// How a CSV cell of a property is converted.
@@ -86,8 +92,8 @@ impl Schema {
         let version = text_of("x-version").filter(|version| is_semantic(version));
         let version = version.ok_or_else(|| invalid("/x-version", "must be a semantic version, as in 1.0.0"))?;
         let digest = Digest::labelled("crosspark/schema/v1", &[&json::to_canonical(&value)]);
-        let key = key_of(&value)?;
-        Ok(Self { id, version, digest, value, properties: written_order(text)?, key })
+        let (key, content) = (key_of(&value)?, content::stated(&value)?);
+        Ok(Self { id, version, digest, value, properties: written_order(text)?, key, content })
     }
 
     /// The `$id`.
@@ -128,6 +134,11 @@ impl Schema {
         &self.key
     }
 
+    /// Whether each record describes a file, which is delivered beside the records.
+    pub fn has_content(&self) -> bool {
+        self.content
+    }
+
     /// A property.
     pub fn property(&self, name: &str) -> &Value {
         self.value.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null)
@@ -135,7 +146,8 @@ impl Schema {
 
     /// Compiles a validator.
     pub fn validator(&self) -> Result<Validator, SchemaError> {
-        Ok(Validator::compile(&self.value)?.with_key(self.key.clone()).with_doubles(self.doubles()))
+        let validator = Validator::compile(&self.value)?.with_key(self.key.clone()).with_doubles(self.doubles());
+        Ok(validator.with_content(self.content))
     }
 
     /// The properties that hold binary doubles.

@@ -1,13 +1,13 @@
 //! The only instantiation of the generic validator, which is expensive to compile.
 
-use super::SchemaError;
+use super::content::Content;
+use super::error::SchemaError;
 use super::formats::{self, FORMAT_DOUBLE, FORMATS};
+use super::violation::{Violation, shorten};
 use crate::core::json::{self, Tape, TapeJson};
 use crate::core::limits;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -16,33 +16,7 @@ pub struct Validator {
     rules: jsonschema::Validator<TapeJson>,
     key: Vec<String>,
     doubles: Arc<[String]>,
-}
-
-/// Why a record does not conform to the schema, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Violation {
-    /// JSON pointer (RFC 6901) into the record; empty for the record itself.
-    pub pointer: String,
-    /// The schema keyword, or `json` or `csv` if the text itself is malformed.
-    pub rule: String,
-    /// Explanation for people.
-    pub reason: String,
-    /// The wrong value, shortened, if it is a text, number or truth value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-}
-
-impl Violation {
-    /// A violation without a value.
-    pub fn new(pointer: impl Into<String>, rule: &str, reason: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), rule: rule.to_owned(), reason: reason.into(), value: None }
-    }
-
-    /// The same violation by this value.
-    pub fn of(self, value: &str) -> Self {
-        Self { value: Some(shorten(value, VALUE_CHARS_MAX)), ..self }
-    }
+    content: bool,
 }
 
 /// The rule of a record whose key another one has.
@@ -50,9 +24,6 @@ pub const RULE_KEY: &str = "x-key";
 
 /// Characters shown of a reason, which quotes the value.
 const REASON_CHARS_MAX: usize = 160;
-
-/// Characters shown of a value.
-const VALUE_CHARS_MAX: usize = 40;
 
 /// Characters shown of a pointer, which quotes names.
 const POINTER_CHARS_MAX: usize = 500;
@@ -69,12 +40,13 @@ impl Validator {
             FORMATS.iter().fold(options.with_format(FORMAT_DOUBLE, |_: &str| true), |options, (name, check)| {
                 options.with_format(*name, move |text: &str| check(text).is_ok())
             });
-        with_ours.build(schema).map(|rules| Self { rules, key: Vec::new(), doubles: Arc::default() }).map_err(|error| {
-            SchemaError::Invalid {
+        with_ours
+            .build(schema)
+            .map(|rules| Self { rules, key: Vec::new(), doubles: Arc::default(), content: false })
+            .map_err(|error| SchemaError::Invalid {
                 pointer: error.instance_path().to_string(),
                 problem: format!("{} ({})", error, error.schema_path()),
-            }
-        })
+            })
     }
 
     pub(super) fn with_key(self, key: Vec<String>) -> Self {
@@ -84,6 +56,20 @@ impl Validator {
     pub(super) fn with_doubles(self, mut doubles: Vec<String>) -> Self {
         doubles.sort();
         Self { doubles: doubles.into(), ..self }
+    }
+
+    pub(super) fn with_content(self, content: bool) -> Self {
+        Self { content, ..self }
+    }
+
+    /// Whether each record describes a file.
+    pub fn has_content(&self) -> bool {
+        self.content
+    }
+
+    /// Why the record on `tape` describes no file, if it must describe one.
+    fn no_file(&self, tape: &Tape) -> Option<Violation> {
+        if self.content { Content::of(tape).err() } else { None }
     }
 
     /// A tape for records, which reads the properties that hold binary doubles as such.
@@ -107,19 +93,23 @@ impl Validator {
 
     /// Whether the record on `tape` conforms to the schema.
     pub fn is_valid(&self, tape: &Tape) -> bool {
-        self.rules.is_valid(tape.root())
+        self.rules.is_valid(tape.root()) && self.no_file(tape).is_none()
     }
 
     /// A violation of the record on `tape`, found without looking for the others.
     pub fn first(&self, tape: &Tape) -> Option<Violation> {
-        let error = self.rules.validate(tape.root()).err()?;
-        violations(&error).into_iter().next()
+        match self.rules.validate(tape.root()) {
+            Err(error) => violations(&error).into_iter().next(),
+            Ok(()) => self.no_file(tape),
+        }
     }
 
     /// The violations of the record on `tape`; empty if it conforms.
     pub fn validate(&self, tape: &Tape) -> Vec<Violation> {
         let errors = self.rules.iter_errors(tape.root());
-        errors.flat_map(|error| violations(&error)).take(limits::VIOLATIONS_RECORD_MAX).collect()
+        let found: Vec<Violation> =
+            errors.flat_map(|error| violations(&error)).take(limits::VIOLATIONS_RECORD_MAX).collect();
+        if found.is_empty() { self.no_file(tape).into_iter().collect() } else { found }
     }
 }
 
@@ -154,15 +144,6 @@ fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
         }
         _ => vec![of_value(&error.to_string())],
     }
-}
-
-fn shorten(text: &str, chars_max: usize) -> String {
-    if text.chars().count() <= chars_max {
-        return text.to_owned();
-    }
-    let (head, tail) = (chars_max / 4, chars_max * 3 / 4);
-    let skip = text.chars().count() - tail;
-    text.chars().take(head).chain("… ".chars()).chain(text.chars().skip(skip)).collect()
 }
 
 #[cfg(test)]
