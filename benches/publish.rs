@@ -84,7 +84,7 @@ fn publish(text: &[u8], schema: &Schema, detail: Detail, threads: usize) {
         progress: &AtomicU64::new(0),
     };
     let out = assemble(&job, &key, b"{}", || chunks.next_chunk(), std::io::sink());
-    assert!(out.unwrap().1.records > 0);
+    assert!(out.unwrap().finish().unwrap().1.records > 0);
 }
 
 /// The schema without some keywords.

@@ -194,6 +194,7 @@ fn example_manifest(frames: u64, records: u64) -> Manifest {
         published: Timestamp::from_ms(0),
         quality: Default::default(),
         changes: None,
+        files: None,
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Args {
     /// File to write, which appears only when it is complete; `-` for standard output.
     #[arg(long)]
     out: PathBuf,
-    /// Format: ndjson, csv, json, xlsx or parquet; by default from the file name.
+    /// Format: ndjson, csv, json, xlsx or parquet, or zip for files and their records; by default from the file name.
     #[arg(long, value_parser = args::parse_format)]
     format: Option<Format>,
     #[command(flatten)]

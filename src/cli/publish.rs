@@ -3,20 +3,22 @@
 use super::api::{Api, ApiError, NodeArgs};
 use super::outcome::{Outcome, exit, in_words};
 use super::output::{self, note, say};
+use super::parts::{self, Source};
 use super::publication::PublicationArgs;
 use super::reading::{Local, ReadingArgs};
-use super::{offer, report, skip};
+use super::{folder, offer, report, skip};
 use crate::core::id::in_url;
 use crate::core::json;
 use crate::dataset::report::Rejection;
-use crate::ingest::Format;
+use crate::ingest::{Format, Reading};
 use crate::publishing::Published;
 use crate::schema::Schema;
 use crate::source::Publication;
 use anyhow::Context;
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
-use reqwest::{Body, Method, multipart};
+use reqwest::{Body, Method, header, multipart};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::io::AsyncReadExt;
@@ -26,8 +28,11 @@ pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
     /// File of records: NDJSON, JSON, CSV or a workbook, also compressed. The columns of a table have the names or titles of
-    /// the schema's properties.
+    /// the schema's properties. Or a folder of files, under a schema whose records describe files.
     file: PathBuf,
+    /// File of what is known of the files of a folder: records with their `path` in the folder.
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
     #[command(flatten)]
     publication: PublicationArgs,
     #[command(flatten)]
@@ -62,6 +67,14 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         // If there is no such schema, the node says so.
         by => by.ok(),
     };
+    if args.file.is_dir() {
+        let by = match by {
+            Some(by) => by,
+            None => schema_of(&api, &args.publication.schema).await?,
+        };
+        return publish_folder(&api, args, (policy, by), as_json).await;
+    }
+    anyhow::ensure!(args.records.is_none(), "--records is for the files of a folder; {name} is no folder");
     let local = args.reading.look_at(&args.file, by.as_ref())?;
     let Local { mut format, mut reading, mapping, .. } = local.clone();
     let rejects = args.rejects.unwrap_or_else(|| skip::rejects_beside(&args.file, format.form()));
@@ -106,8 +119,41 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         }
         Ok(published) => published,
     };
+    tell(&published, as_json)
+}
+
+/// Publishes a folder of files.
+async fn publish_folder(api: &Api, args: Args, (policy, by): (Value, Schema), as_json: bool) -> Outcome {
+    anyhow::ensure!(!args.skip_invalid, "--skip-invalid is for records without files");
+    let table = args.records.as_deref().map(|table| args.reading.look_at(table, Some(&by))).transpose()?;
+    let found = match folder::read(&args.file, table.as_ref(), &by)? {
+        Ok(found) => found,
+        Err(misfits) => return folder::refused(&misfits, &args.file, as_json),
+    };
+    if found.hidden > 0 {
+        let files = output::count(found.hidden, "name that begins", "names that begin");
+        note!("{files} with a dot: left out.");
+    }
+    // The very schema by which the records were checked.
+    let publication = args.publication.with(policy, (Format::Ndjson, Reading::default(), None))?;
+    let publication = Publication { schema: by.digest().to_string(), ..publication };
+    let bar = output::bytes_bar(Some(found.size), "publishing");
+    let first = [
+        ("metadata", Source::Text(serde_json::to_string(&publication)?)),
+        ("records", Source::Open(tokio::fs::File::from_std(found.records))),
+    ];
+    let files = found.files.into_iter().map(|(_, path)| ("files", Source::Path(path)));
+    let (kind, body) = parts::body(first.into_iter().chain(files).collect(), bar.clone());
+    let request = api.request(Method::POST, "/v1/datasets").header(header::CONTENT_TYPE, kind).body(body);
+    let sent = api.send(request).await;
+    bar.finish_and_clear();
+    tell(&json::read(&sent?.bytes().await?)?, as_json)
+}
+
+/// Says what was published.
+fn tell(published: &Published, as_json: bool) -> Outcome {
     if as_json {
-        output::json(&published)?;
+        output::json(published)?;
     } else {
         match published.unchanged {
             true => say!(
@@ -122,7 +168,8 @@ pub async fn run(args: Args, as_json: bool) -> Outcome {
         }
         let text = output::bytes(published.text_bytes);
         let records = output::count(published.records, "record", "records");
-        say!("{records}, {text}; sealed {}.", output::bytes(published.sealed_bytes));
+        let files = published.file_bytes.map(|bytes| format!(", and their files, {}", output::bytes(bytes)));
+        say!("{records}, {text}{}; sealed {}.", files.unwrap_or_default(), output::bytes(published.sealed_bytes));
         say!("manifest {}", published.manifest);
         for remark in &published.remarks {
             note!("Note: {remark}.");

@@ -191,6 +191,11 @@ impl<R: Read> HashingReader<R> {
 }
 
 impl<R> HashingReader<R> {
+    /// What it reads; what is read of it directly is no part of the digest.
+    pub fn inner(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// The keyed digest of what was read.
     pub fn finish(self) -> Option<KeyedDigest> {
         self.hasher.map(KeyedHasher::finish)

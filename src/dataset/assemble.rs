@@ -1,7 +1,10 @@
 //! Publishing: turns chunks of text into a sealed container, on all cores and in constant memory.
 
-use super::container::{DataKey, Sealer};
-use super::frame::{self, Compressor, Frame};
+use super::container::DataKey;
+use super::contents::{Contents, Files, next_piece};
+use super::frame::Compressor;
+use super::framing::Framing;
+use super::manifest::FilesRef;
 use super::ordered;
 use super::quality::{Counting, FieldQuality, Plan, Tallies};
 use super::report::Rejection;
@@ -9,7 +12,7 @@ use super::unique::{KeyHasher, Scratch, Seen, Unique};
 use crate::core::digest::{Digest, KeyedDigest, KeyedHasher};
 use crate::core::json::Tape;
 use crate::core::limits;
-use crate::schema::{Validator, Violation};
+use crate::schema::{Content, Validator, Violation};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -66,6 +69,8 @@ pub struct Assembled {
     pub digest: Digest,
     /// Size of the container in bytes.
     pub size: u64,
+    /// The files, if the records describe files.
+    pub files: Option<FilesRef>,
 }
 
 /// Why a publication fails.
@@ -95,6 +100,8 @@ struct Worked {
     found: Rejection,
     /// Keys of the valid records.
     keys: Vec<Seen>,
+    /// The files that they describe, with their lines.
+    files: Vec<(u64, Content)>,
 }
 
 struct Piece {
@@ -154,18 +161,26 @@ fn worker<'a>(
     Ok(move |chunk: Chunk| worker.work(chunk, decoder, validator, (plan, &mut counting), doomed))
 }
 
-/// Reads chunks from `source`, validates all records and seals them into `out` with `key`; returns `out` if all are valid.
+/// A container with all records; the contents of the files may follow.
+pub struct Assembly<W: Write> {
+    framing: Framing<W>,
+    files: Files,
+    /// What the files have so far, if the records describe files.
+    contents: Option<FilesRef>,
+    assembled: Assembled,
+}
+
+/// Reads chunks from `source`, validates all records and seals them into `out` with `key`. Fails unless all are valid.
 pub fn assemble<W: Write>(
     job: &Job<'_>,
     key: &DataKey,
     associated_data: &[u8],
     mut source: impl FnMut() -> io::Result<Option<Chunk>> + Send,
     out: W,
-) -> Result<(W, Assembled), AssembleError> {
-    let mut sealer = Sealer::new(out, key, associated_data).map_err(AssembleError::Sink)?;
+) -> Result<Assembly<W>, AssembleError> {
+    let mut framing = Framing::new(out, key, associated_data).map_err(AssembleError::Sink)?;
     let mut text_hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
-    let mut frames: Vec<Frame> = Vec::new();
-    let (mut offset, mut text_size, mut sealed_records) = (0u64, 0u64, 0u64);
+    let (mut text_size, mut files) = (0u64, Files::default());
     let mut rejection = Rejection::default();
     let (hasher, mut unique, tallies) = (KeyHasher::default(), Unique::new(job.scratch), Tallies::default());
     // After an invalid record nothing will be published; the remaining records are only validated, for the report.
@@ -179,17 +194,13 @@ pub fn assemble<W: Write>(
         if rejection.invalid > 0 {
             return Ok(());
         }
+        for (line, content) in worked.files {
+            files.add(content).map_err(|problem| unusable(format!("line {line}: {problem}")))?;
+        }
         for piece in worked.pieces {
             text_hash.update(&piece.text);
-            sealer.write_all(&piece.compressed).map_err(AssembleError::Sink)?;
-            let length = piece.compressed.len() as u32;
-            frames.push(Frame { offset, length, first_record: sealed_records, records: piece.records });
-            offset += u64::from(length);
             text_size += piece.text.len() as u64;
-            sealed_records += u64::from(piece.records);
-            if frames.len() > limits::FRAMES_MAX || offset > limits::CONTAINER_BYTES_MAX {
-                return Err(AssembleError::TooLarge("split it into several datasets"));
-            }
+            add(&mut framing, &piece.compressed, piece.records)?;
         }
         Ok(())
     };
@@ -204,18 +215,60 @@ pub fn assemble<W: Write>(
     if rejection.records == 0 {
         return Err(AssembleError::Empty);
     }
-    sealer.write_all(&frame::table(&frames)).map_err(AssembleError::Sink)?;
-    let (out, digest, size) = sealer.finish().map_err(AssembleError::Sink)?;
     let assembled = Assembled {
         records: rejection.records,
         text_size,
         text_digest: text_hash.finish(),
         quality: tallies.sum(job.plan).finish(job.plan),
-        frames: frames.len() as u64,
-        digest,
-        size,
+        frames: framing.count(),
+        digest: Digest::from_bytes([0; 32]),
+        size: 0,
+        files: None,
     };
-    Ok((out, assembled))
+    let contents = job.validator.has_content().then_some(FilesRef { size: 0, frames: 0 });
+    Ok(Assembly { framing, files, contents, assembled })
+}
+
+fn unusable(problem: String) -> AssembleError {
+    AssembleError::Source(io::Error::new(io::ErrorKind::InvalidData, problem))
+}
+
+fn add<W: Write>(framing: &mut Framing<W>, compressed: &[u8], records: u32) -> Result<(), AssembleError> {
+    framing.add(compressed, records).map_err(AssembleError::Sink)?;
+    match framing.is_too_large() {
+        true => Err(AssembleError::TooLarge("split it into several datasets")),
+        false => Ok(()),
+    }
+}
+
+impl<W: Write> Assembly<W> {
+    /// Seals the contents of the files that the records describe. Fails unless each is what its record states, and none is
+    /// left over.
+    pub fn add_files(&mut self, threads: usize, source: &mut (impl Contents + Send)) -> Result<(), AssembleError> {
+        let Some(contents) = &mut self.contents else { return Ok(()) };
+        let (mut walk, framing) = (self.files.walk(), &mut self.framing);
+        let worker = || {
+            let mut compressor = Compressor::new().map_err(AssembleError::Sink)?;
+            // Compression in memory fails only if memory runs out.
+            Ok(move |piece: Vec<u8>| (piece.len(), compressor.compress(&piece).expect("zstd compresses any bytes")))
+        };
+        let sink = |(size, compressed): (usize, Vec<u8>)| {
+            (contents.size, contents.frames) = (contents.size + size as u64, contents.frames + 1);
+            add(framing, &compressed, 0)
+        };
+        ordered::run(threads, || next_piece(&mut walk, source).map_err(AssembleError::Source), worker, sink)?;
+        self.files = Files::default();
+        Ok(())
+    }
+
+    /// Completes the container; returns the writer.
+    pub fn finish(self) -> Result<(W, Assembled), AssembleError> {
+        if self.files.count() > 0 {
+            return Err(unusable("the records describe files, and the files are missing".into()));
+        }
+        let (out, digest, size) = self.framing.finish().map_err(AssembleError::Sink)?;
+        Ok((out, Assembled { digest, size, files: self.contents, ..self.assembled }))
+    }
 }
 
 struct Worker {
@@ -238,6 +291,7 @@ impl Worker {
             pieces: Vec::new(),
             found: Rejection::default(),
             keys: Vec::new(),
+            files: Vec::new(),
         };
         let mut text = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 8);
         let mut in_frame = 0u32;
@@ -266,6 +320,9 @@ impl Worker {
             }
             if doomed.load(Ordering::Relaxed) {
                 return;
+            }
+            if validator.has_content() {
+                worked.files.extend(Content::of(tape).map(|content| (line, content)));
             }
             counting.add(plan, tape, &mut key);
             text.push(b'\n');

@@ -45,6 +45,9 @@ pub struct Manifest {
     /// What is otherwise than in the version before, if the schema has a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
+    /// The files, if the records describe files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesRef>,
 }
 
 impl Document for Manifest {
@@ -93,6 +96,16 @@ pub struct TextRef {
     pub frames: u64,
 }
 
+/// The contents of files in the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesRef {
+    /// Size of all in bytes.
+    pub size: u64,
+    /// Number of their frames, which follow those of the text.
+    pub frames: u64,
+}
+
 /// Origin of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,9 +128,9 @@ pub fn associated_data(publisher: &ParticipantId, dataset: &DatasetId, version: 
     }))
 }
 
-/// Whether text is compressed so much that a few sealed bytes would keep a consumer busy for long.
-pub fn is_too_dense(text: u64, sealed: u64) -> bool {
-    text > limits::TEXT_BYTES_SMALL.max(sealed.saturating_mul(limits::TEXT_RATIO_MAX))
+/// Whether content is compressed so much that a few sealed bytes would keep a consumer busy for long.
+pub fn is_too_dense(content: u64, sealed: u64) -> bool {
+    content > limits::TEXT_BYTES_SMALL.max(sealed.saturating_mul(limits::TEXT_RATIO_MAX))
 }
 
 impl Manifest {
@@ -134,6 +147,11 @@ impl Manifest {
         ];
         let changes = self.changes.map(|changes| ("changes", changes.in_words()));
         pairs.into_iter().chain(changes).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Bytes of the text and of the files, uncompressed.
+    pub fn content_size(&self) -> u64 {
+        self.text.size.saturating_add(self.files.map_or(0, |files| files.size))
     }
 
     /// The associated data of the container.

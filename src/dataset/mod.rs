@@ -4,7 +4,9 @@ pub mod assemble;
 pub mod changes;
 pub mod compare;
 pub mod container;
+pub mod contents;
 pub mod frame;
+mod framing;
 pub mod manifest;
 pub mod open;
 pub mod ordered;
@@ -15,3 +17,6 @@ pub mod report;
 pub mod select;
 pub mod sorted;
 pub mod unique;
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::assemble::{self, PLAINTEXT_LABEL};
 use super::container::{DataKey, Opened};
+use super::contents::Files;
 use super::frame::{self, Decompressor, Frame, FrameError};
 use super::manifest::{ALGORITHM, Manifest, SEGMENT_BYTES};
 use super::ordered;
@@ -9,7 +10,7 @@ use super::quality::{self, Counting, Plan, Tallies};
 use super::unique::{KeyHasher, Repeated, Scratch, Seen, Unique};
 use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
-use crate::schema::{Validator, Violation};
+use crate::schema::{Content, RULE_CONTENT, Validator, Violation};
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub enum OpenError {
         /// Explanation for people.
         reason: String,
     },
+    /// A file is not what its record states.
+    #[error("a file is not what its record states: {0}")]
+    File(String),
     /// The verification was stopped.
     #[error("the verification was stopped")]
     Stopped,
@@ -57,7 +61,10 @@ pub enum OpenError {
 /// An opened container with its seek table.
 pub struct Package<R> {
     opened: Opened<R>,
+    /// The frames of the records.
     frames: Vec<Frame>,
+    /// The frames of the files.
+    contents: Vec<Frame>,
 }
 
 impl<R: Read + Seek + Send> Package<R> {
@@ -70,10 +77,13 @@ impl<R: Read + Seek + Send> Package<R> {
         }
         let mut opened = Opened::new(source, key, &manifest.associated_data()).map_err(OpenError::Seal)?;
         let size = opened.size().map_err(OpenError::Seal)?;
-        let frames = frame::read_table(size, |range| opened.range(range).map_err(OpenError::Seal))?;
-        compare("frames", manifest.text.frames, frames.len() as u64)?;
+        let mut frames = frame::read_table(size, |range| opened.range(range).map_err(OpenError::Seal))?;
+        let of_files = manifest.files.map_or(0, |files| files.frames);
+        compare("frames", manifest.text.frames.saturating_add(of_files), frames.len() as u64)?;
+        let contents = frames.split_off(frames.len() - of_files as usize);
         compare("records", manifest.records, frames.iter().map(|f| u64::from(f.records)).sum())?;
-        Ok(Self { opened, frames })
+        compare("records after the files begin", 0, contents.iter().map(|f| u64::from(f.records)).sum())?;
+        Ok(Self { opened, frames, contents })
     }
 
     /// Passes the text of each frame, in order, to `sink`. The text is authenticated; its conformance to the schema was
@@ -137,8 +147,25 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(Decompressor::new().map_err(OpenError::Sink)?.decompress(&bytes)?)
     }
 
-    /// Checks the content against the manifest: size, record counts, the text's keyed digest, and the conformance of
-    /// every record to the schema.
+    /// Passes the content of a file, in pieces, to `sink`.
+    pub fn read_file(
+        &mut self,
+        frames: Range<usize>,
+        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), OpenError> {
+        let missing = || OpenError::Sink(io::Error::other("there are no such frames"));
+        let frames = self.contents.get(frames).ok_or_else(missing)?;
+        let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
+        for frame in frames {
+            let end = frame.offset + u64::from(frame.length);
+            let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+            sink(&decompressor.decompress(&bytes)?).map_err(OpenError::Sink)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the content against the manifest: size, record counts, the text's keyed digest, the conformance of every
+    /// record to the schema, and that each file is what its record states.
     pub fn verify(
         mut self,
         threads: usize,
@@ -148,34 +175,47 @@ impl<R: Read + Seek + Send> Package<R> {
         scratch: &Scratch<'_>,
         stop: &Stop,
     ) -> Result<(), OpenError> {
+        let name = |files: bool| if files { "files" } else { "records only" };
+        compare("the kind of content", name(manifest.files.is_some()), name(schema.0.has_content()))?;
+        let files = self.verify_records(threads, key, manifest, schema, scratch, stop)?;
+        self.verify_files(threads, &files, manifest, stop)
+    }
+
+    fn verify_records(
+        &mut self,
+        threads: usize,
+        key: &DataKey,
+        manifest: &Manifest,
+        schema: (&Validator, &Plan),
+        scratch: &Scratch<'_>,
+        stop: &Stop,
+    ) -> Result<Files, OpenError> {
         let ((validator, plan), tallies) = (schema, Tallies::default());
         let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
         let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
-        let mut size = 0u64;
-        let mut frames = std::mem::take(&mut self.frames).into_iter();
-        let opened = &mut self.opened;
-        let source = || {
-            if stop.is_set() {
-                return Err(OpenError::Stopped);
-            }
-            let Some(frame) = frames.next() else { return Ok(None) };
-            let end = frame.offset + u64::from(frame.length);
-            opened.range(frame.offset..end).map(|bytes| Some((frame, bytes))).map_err(OpenError::Seal)
-        };
+        let (mut size, mut files) = (0u64, Files::default());
         let worker = || {
             let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
             let (mut tape, hasher, mut counting) = (Tape::default(), hasher.clone(), tallies.one(plan));
             Ok(move |(frame, bytes): (Frame, Vec<u8>)| -> Result<Checked, OpenError> {
                 let text = decompressor.decompress(&bytes)?;
-                let keys = check_frame(&frame, &text, &mut tape, validator, (plan, &mut counting), &hasher)?;
-                Ok(Checked { text, keys })
+                check_frame(&frame, text, &mut tape, validator, (plan, &mut counting), &hasher)
             })
         };
+        let source = sealed_frames(&mut self.opened, &self.frames, stop);
         ordered::run(threads, source, worker, |checked: Result<Checked, OpenError>| {
-            let Checked { text, keys } = checked?;
+            let Checked { text, keys, files: more } = checked?;
             unique.add(&keys).map_err(OpenError::Sink)?;
             if let Some(repeated) = unique.early() {
                 return Err(repeats(validator, &repeated));
+            }
+            for content in more {
+                files.add(content).map_err(|reason| OpenError::Record {
+                    number: files.count() as u64 + 1,
+                    pointer: "/path".into(),
+                    rule: RULE_CONTENT.into(),
+                    reason,
+                })?;
             }
             hash.update(&text);
             size += text.len() as u64;
@@ -191,8 +231,47 @@ impl<R: Read + Seek + Send> Package<R> {
         compare("the text's keyed digest", manifest.text.digest, hash.finish())?;
         match quality::difference(&manifest.quality.fields, &tallies.sum(plan).finish(plan)) {
             Some((stated, found)) => Err(OpenError::Contradiction { what: "the quality", stated, found }),
-            None => Ok(()),
+            None => Ok(files),
         }
+    }
+
+    fn verify_files(
+        &mut self,
+        threads: usize,
+        files: &Files,
+        manifest: &Manifest,
+        stop: &Stop,
+    ) -> Result<(), OpenError> {
+        let (mut walk, mut size) = (files.walk(), 0u64);
+        let worker = || {
+            let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
+            Ok(move |(_, bytes): (Frame, Vec<u8>)| decompressor.decompress(&bytes))
+        };
+        let source = sealed_frames(&mut self.opened, &self.contents, stop);
+        ordered::run(threads, source, worker, |text: Result<Vec<u8>, FrameError>| {
+            let text = text?;
+            size += text.len() as u64;
+            walk.take_frame(&text).map_err(OpenError::File)
+        })?;
+        walk.end().map_err(OpenError::File)?;
+        compare("bytes of files", manifest.files.map_or(0, |files| files.size), size)
+    }
+}
+
+/// The frames with their sealed bytes, one after the other.
+fn sealed_frames<R: Read + Seek + Send>(
+    opened: &mut Opened<R>,
+    frames: &[Frame],
+    stop: &Stop,
+) -> impl FnMut() -> Result<Option<(Frame, Vec<u8>)>, OpenError> {
+    let mut frames = frames.iter();
+    move || {
+        if stop.is_set() {
+            return Err(OpenError::Stopped);
+        }
+        let Some(frame) = frames.next() else { return Ok(None) };
+        let end = frame.offset + u64::from(frame.length);
+        opened.range(frame.offset..end).map(|bytes| Some((*frame, bytes))).map_err(OpenError::Seal)
     }
 }
 
@@ -227,18 +306,19 @@ fn repeats(validator: &Validator, repeated: &Repeated) -> OpenError {
 struct Checked {
     text: Vec<u8>,
     keys: Vec<Seen>,
+    files: Vec<Content>,
 }
 
-/// Checks the records of a frame, and counts their fields; returns their keys.
+/// Checks the records of a frame, and counts their fields.
 fn check_frame(
     frame: &Frame,
-    text: &[u8],
+    text: Vec<u8>,
     tape: &mut Tape,
     validator: &Validator,
     (plan, counting): (&Plan, &mut Counting<'_>),
     hasher: &KeyHasher,
-) -> Result<Vec<Seen>, OpenError> {
-    let (mut canonical, mut key, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<Checked, OpenError> {
+    let (mut canonical, mut key, mut keys, mut files) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut number = frame.first_record;
     let body = text.strip_suffix(b"\n").unwrap_or_default();
     let mut begin = 0;
@@ -263,7 +343,11 @@ fn check_frame(
         if !validator.key().is_empty() {
             keys.push(hasher.seen(tape, validator.key(), number, &mut key));
         }
+        if validator.has_content() {
+            files.extend(Content::of(tape));
+        }
         counting.add(plan, tape, &mut key);
     }
-    compare("records of a frame", u64::from(frame.records), number - frame.first_record).map(|()| keys)
+    compare("records of a frame", u64::from(frame.records), number - frame.first_record)?;
+    Ok(Checked { text, keys, files })
 }

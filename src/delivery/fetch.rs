@@ -19,15 +19,15 @@ pub(super) fn no_room(full: TooFull) -> Failure {
 impl Downloads {
     /// Fails if a delivery is larger than this node's operator or disk allows, before any of it is fetched.
     pub(super) async fn admit(&self, provider: &ParticipantId, manifest: &Manifest) -> Result<(), Failure> {
-        let (sealed, text, max) = (manifest.container.size, manifest.text.size, self.received_max);
+        let (sealed, content, max) = (manifest.container.size, manifest.content_size(), self.received_max);
         let mib = |bytes: u64| bytes >> 20;
         if sealed > limits::CONTAINER_BYTES_MAX.min(max.delivery) {
             return Err(permanent(format!("the delivery of {} MiB is larger than this node accepts", mib(sealed))));
         }
-        if is_too_dense(text, sealed) {
-            let (text, sealed) = (mib(text), mib(sealed));
+        if is_too_dense(content, sealed) {
+            let (content, sealed) = (mib(content), mib(sealed));
             return Err(permanent(format!(
-                "{sealed} MiB that become {text} MiB are refused: the provider must divide the dataset"
+                "{sealed} MiB that become {content} MiB are refused: the provider must divide the dataset"
             )));
         }
         if self.node.store().holding_with(provider, &manifest.container.digest).await?.is_some() {

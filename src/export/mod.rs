@@ -1,5 +1,6 @@
 //! Records out: a dataset's canonical text becomes a file that people and programs read, while it is read; nothing is kept.
 
+mod archive;
 mod cells;
 mod csv;
 mod json;
@@ -8,6 +9,7 @@ mod rows;
 mod writer;
 mod xlsx;
 
+pub use archive::archive;
 pub use rows::Rows;
 pub use writer::Origin;
 
@@ -33,11 +35,13 @@ pub enum Format {
     Xlsx,
     /// Apache Parquet.
     Parquet,
+    /// A ZIP archive of files, with their records as a workbook.
+    Zip,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Ndjson, Self::Csv, Self::Json, Self::Xlsx, Self::Parquet];
+    pub const ALL: [Self; 6] = [Self::Ndjson, Self::Csv, Self::Json, Self::Xlsx, Self::Parquet, Self::Zip];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -47,6 +51,7 @@ impl Format {
             Self::Json => "json",
             Self::Xlsx => "xlsx",
             Self::Parquet => "parquet",
+            Self::Zip => "zip",
         }
     }
 
@@ -71,6 +76,7 @@ impl Format {
             Self::Json => "application/json",
             Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             Self::Parquet => "application/vnd.apache.parquet",
+            Self::Zip => "application/zip",
         }
     }
 }
@@ -123,6 +129,7 @@ impl<'a> Export<'a> {
             Format::Csv => Box::new(csv::Table::begin(out, columns, mark, raw)?),
             Format::Xlsx => Box::new(xlsx::Book::begin(out, columns, origin)?),
             Format::Parquet => Box::new(parquet::File::begin(out, columns)?),
+            Format::Zip => return Err(wrong("an archive has files, and is no format of records")),
         };
         // What was accepted once is read without being checked for what a double keeps.
         Ok(Self { writer, rows, tape: Tape::of_doubles(), records: 0 })

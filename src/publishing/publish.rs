@@ -32,7 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -80,6 +80,9 @@ pub struct Published {
     pub records: u64,
     /// Size of the canonical text in bytes.
     pub text_bytes: u64,
+    /// Size of the files that the records describe, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
     /// Size of the container in bytes.
     pub sealed_bytes: u64,
     /// Digest of the manifest.
@@ -141,7 +144,7 @@ impl Publishing {
     }
 
     /// The result of an earlier identical request, whose records must be identical too; otherwise gives `source` back.
-    async fn published_before<R: Read + Send + 'static>(
+    async fn published_before<R: Records>(
         &self,
         user: &User,
         key: Option<&IdempotencyKey>,
@@ -221,11 +224,12 @@ impl Publishing {
         let sealed =
             sealed.await.map_err(|error| Error::Internal(format!("the publication did not finish: {error}")))?;
         let ((assembled, digest), hashing) = sealed?;
-        if is_too_dense(assembled.text_size, assembled.size) {
+        let content = assembled.text_size + assembled.files.map_or(0, |files| files.size);
+        if is_too_dense(content, assembled.size) {
             self.remove_unused(&assembled.digest);
-            let (text, sealed) = (assembled.text_size >> 20, assembled.size >> 10);
+            let (content, sealed) = (content >> 20, assembled.size >> 10);
             let reason = format!(
-                "{text} MiB of text become {sealed} KiB sealed, which no node accepts: divide it into several datasets"
+                "{content} MiB become {sealed} KiB sealed, which no node accepts: divide it into several datasets"
             );
             return Err(Error::invalid("source", reason));
         }
@@ -265,6 +269,7 @@ impl Publishing {
             version,
             records: assembled.records,
             text_bytes: assembled.text_size,
+            file_bytes: assembled.files.map(|files| files.size),
             sealed_bytes: assembled.size,
             manifest: signed.digest(),
             container: assembled.digest,
@@ -445,6 +450,7 @@ impl Publishing {
             published: self.node.now(),
             quality: Quality::default(),
             changes: None,
+            files: assembled.files,
         }
     }
 }

@@ -1,13 +1,14 @@
-//! The records of a publication as they arrive. A publication that waits for data gives its permit to work to another one.
+//! The records of a publication as they arrive, and the files that they describe. A publication that waits for data gives its permit to work to another one.
 
+use crate::dataset::contents::Contents;
 use bytes::Bytes;
 use std::io::{self, Read};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Records as bytes of a file.
-pub trait Records: Read + Send + 'static {
+/// Records as bytes of a file; files that they describe follow.
+pub trait Records: Contents + Send + 'static {
     /// Whether reading would wait for data.
     fn would_wait(&mut self) -> bool;
 }
@@ -17,6 +18,14 @@ impl Records for Box<dyn Records> {
         (**self).would_wait()
     }
 }
+
+impl Contents for Box<dyn Records> {
+    fn next_file(&mut self) -> io::Result<bool> {
+        (**self).next_file()
+    }
+}
+
+impl Contents for io::Cursor<Vec<u8>> {}
 
 impl Records for io::Cursor<Vec<u8>> {
     fn would_wait(&mut self) -> bool {
@@ -38,12 +47,12 @@ impl<S: Records> Working<S> {
     }
 }
 
-impl<S: Records> Read for Working<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl<S: Records> Working<S> {
+    fn while_working<T>(&mut self, read: impl FnOnce(&mut S) -> io::Result<T>) -> io::Result<T> {
         if self.source.would_wait() {
             self.permit = None;
         }
-        let read = self.source.read(buffer)?;
+        let read = read(&mut self.source)?;
         if self.permit.is_none() {
             let permit = self.runtime.block_on(self.working.clone().acquire_owned());
             self.permit = Some(permit.map_err(io::Error::other)?);
@@ -52,46 +61,69 @@ impl<S: Records> Read for Working<S> {
     }
 }
 
+impl<S: Records> Read for Working<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.while_working(|source| source.read(buffer))
+    }
+}
+
+impl<S: Records> Contents for Working<S> {
+    fn next_file(&mut self) -> io::Result<bool> {
+        self.while_working(S::next_file)
+    }
+}
+
 /// A body that arrives asynchronously, read synchronously by the threads that validate.
 pub struct Arriving {
     pieces: mpsc::Receiver<Piece>,
     next: Option<Piece>,
     current: Bytes,
-    ended: bool,
+    end: Option<End>,
 }
 
 /// A piece of the body. The end is explicit: a sender that is dropped without it must not look like an end.
 pub enum Piece {
     /// Data.
     Bytes(Bytes),
+    /// The part is complete; a file follows.
+    File,
     /// The upload failed.
     Broken(String),
-    /// The part is complete.
+    /// Everything is complete.
     End,
+}
+
+/// The end of what is being read.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// A file follows.
+    OfPart,
+    OfAll,
 }
 
 impl Arriving {
     /// Reads what is sent to the other half of the channel.
     pub fn new(pieces: mpsc::Receiver<Piece>) -> Self {
-        Self { pieces, next: None, current: Bytes::new(), ended: false }
+        Self { pieces, next: None, current: Bytes::new(), end: None }
     }
 }
 
 impl Records for Arriving {
     fn would_wait(&mut self) -> bool {
-        if self.current.is_empty() && !self.ended && self.next.is_none() {
+        if self.current.is_empty() && self.end.is_none() && self.next.is_none() {
             self.next = self.pieces.try_recv().ok();
         }
-        self.current.is_empty() && !self.ended && self.next.is_none()
+        self.current.is_empty() && self.end.is_none() && self.next.is_none()
     }
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && !self.ended {
+        while self.current.is_empty() && self.end.is_none() {
             match self.next.take().or_else(|| self.pieces.blocking_recv()) {
                 Some(Piece::Bytes(piece)) => self.current = piece,
-                Some(Piece::End) => self.ended = true,
+                Some(Piece::File) => self.end = Some(End::OfPart),
+                Some(Piece::End) => self.end = Some(End::OfAll),
                 Some(Piece::Broken(reason)) => return Err(io::Error::other(reason)),
                 None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upload was interrupted")),
             }
@@ -99,5 +131,16 @@ impl Read for Arriving {
         let length = buffer.len().min(self.current.len());
         buffer[..length].copy_from_slice(&self.current.split_to(length));
         Ok(length)
+    }
+}
+
+impl Contents for Arriving {
+    fn next_file(&mut self) -> io::Result<bool> {
+        io::copy(self, &mut io::sink())?;
+        if self.end == Some(End::OfPart) {
+            self.end = None;
+            return Ok(true);
+        }
+        Ok(false)
     }
 }

@@ -87,6 +87,8 @@ impl Publishing {
             && newest.policy_digest == next.policy_digest
             && before.schema == manifest.schema
             && json::to_canonical(&before.quality) == json::to_canonical(&manifest.quality)
+            // The records state the digests of their files.
+            && before.files == manifest.files
             && (before.records, before.text.size) == (manifest.records, manifest.text.size);
         if !same {
             return Ok(false);

@@ -3,6 +3,7 @@
 use crate::config::Folder;
 use crate::core::digest::Digest;
 use crate::core::limits;
+use crate::dataset::contents::Contents;
 use crate::node::{Error, Places};
 use crate::publishing::Records;
 use crate::source::Pattern;
@@ -184,6 +185,8 @@ impl FileRecords {
         Ok(read)
     }
 }
+
+impl Contents for FileRecords {}
 
 impl Records for FileRecords {
     fn would_wait(&mut self) -> bool {

@@ -238,7 +238,7 @@ fn seal(a: &Park, schema: &Schema, key: &DataKey) -> (Vec<u8>, Assembled) {
         scratch: &in_memory,
         progress: &AtomicU64::new(0),
     };
-    assemble(&job, key, &context, || chunks.next_chunk(), Vec::new()).unwrap()
+    assemble(&job, key, &context, || chunks.next_chunk(), Vec::new()).unwrap().finish().unwrap()
 }
 
 fn manifest(a: &Park, schema: &Schema, key: &DataKey, assembled: &Assembled, policy: &Policy) -> Signed<Manifest> {
@@ -263,6 +263,7 @@ fn manifest(a: &Park, schema: &Schema, key: &DataKey, assembled: &Assembled, pol
         published: time(0),
         quality: Default::default(),
         changes: None,
+        files: None,
     };
     document::sign(manifest, &a.document)
 }

@@ -1,6 +1,7 @@
 //! The management API: every response matches the OpenAPI document, every error is a problem document, lists are paged,
 //! and a creation with an idempotency key happens once.
 
+use crate::documents;
 use crate::harness::*;
 use crosspark::net::own_node_client;
 use reqwest::{Method, RequestBuilder, Response};
@@ -83,6 +84,11 @@ async fn answers_are_what_the_document_says() {
     });
     let (status, defined) = a.call("POST", "/v1/sources", &a.token_of("publisher").await, Some(source)).await;
     assert_eq!(status, 201, "{defined}");
+    let (status, documents) =
+        documents::send(&a, documents::SCHEMA, &documents::record("a", b"1"), &[("files", b"1")]).await;
+    assert_eq!(status, 201, "{documents}");
+    assert_eq!(b.request(&a, dataset_of(&documents), "research").await["stage"], "verified");
+    let files = format!("/v1/datasets/{}/latest.zip", dataset_of(&documents));
     let api = document(&b).await;
     assert_eq!(api["openapi"], "3.1.0");
     let id = end["id"].as_str().unwrap();
@@ -121,6 +127,7 @@ async fn answers_are_what_the_document_says() {
         (&b, "requester", &latest("json"), "/v1/datasets/{id}/latest.json"),
         (&b, "requester", &latest("xlsx"), "/v1/datasets/{id}/latest.xlsx"),
         (&b, "requester", &latest("parquet"), "/v1/datasets/{id}/latest.parquet"),
+        (&b, "requester", &files, "/v1/datasets/{id}/latest.zip"),
         (&b, "auditor", "/v1/audit/entries?limit=1000", "/v1/audit/entries"),
         (&b, "auditor", "/v1/audit/checkpoint", "/v1/audit/checkpoint"),
     ] {

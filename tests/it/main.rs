@@ -8,6 +8,7 @@ mod clocks;
 mod conflicts;
 mod databases;
 mod disk;
+mod documents;
 mod dsp;
 mod edc;
 mod files;

@@ -80,6 +80,7 @@ const FIELDS_MAX: usize = 12;
 /// Types that may have more fields, with the reason.
 const WIDER: &[(&str, &str)] = &[
     ("Agreement", "a signed document whose members FORMATS.md fixes"),
+    ("Manifest", "a signed document whose members FORMATS.md fixes"),
     ("KeyRequest", "a signed document whose members FORMATS.md fixes"),
     ("Holding", "a row: what the database keeps of a received dataset"),
     ("Negotiation", "a row: what the database keeps of a negotiation"),

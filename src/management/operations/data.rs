@@ -6,7 +6,7 @@ use crate::core::limits;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::open::Package;
 use crate::delivery::Opened;
-use crate::export::{Choice, Export, Filled, Format, Origin, Rows};
+use crate::export::{Choice, Export, Filled, Format, Origin, Rows, archive};
 use crate::management::app::App;
 use crate::management::inputs::{PathId, Query};
 use crate::management::outputs::{Body, Media};
@@ -55,6 +55,7 @@ pub fn add(routes: Routes) -> Routes {
         "json", "getLatestJson", Format::Json;
         "xlsx", "getLatestXlsx", Format::Xlsx;
         "parquet", "getLatestParquet", Format::Parquet;
+        "zip", "getLatestZip", Format::Zip;
     }
 }
 
@@ -128,6 +129,7 @@ impl Media for Records {
         "application/json",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "application/vnd.apache.parquet",
+        "application/zip",
     ];
 }
 
@@ -172,6 +174,9 @@ async fn records(
     let downloads = &app.services.delivery.downloads;
     let schema = downloads.schema_of(&holding).await?;
     choice.check(&schema).map_err(|problem| Error::invalid("query", problem.to_string()))?;
+    if format == Format::Zip && !schema.has_content() {
+        return Err(Error::invalid("query", "the dataset has no files; choose a format of records").into());
+    }
     let range = query.range(holding.records)?;
     let count = choice.rows.is_empty().then(|| range.end - range.start);
     if format == Format::Xlsx && count.is_some_and(|count| count >= limits::SHEET_ROWS_MAX) {
@@ -189,6 +194,9 @@ async fn records(
         let mut choice = choice;
         if skip_empty {
             choice.columns = filled(&mut package, range.clone(), &schema)?;
+        }
+        if format == Format::Zip {
+            return archive(&mut package, range, &schema, choice, &origin, out).map(drop);
         }
         let mut export = Export::begin(format, &schema, choice, &origin, out)?;
         package.read_records(range, |text| export.text(text)).map_err(io::Error::other)?;

@@ -42,7 +42,7 @@ pub fn add(routes: Routes) -> Routes {
             Operation {
                 path: "/v1/datasets",
                 id: "publishDataset",
-                summary: "Publishes records: a part `metadata`, then a part `records`.",
+                summary: "Publishes records, and the files that they describe: a part `metadata`, then `records`, then `files`, one for each record.",
                 roles: &[UserRole::Publisher],
             },
             publish,
@@ -125,7 +125,11 @@ async fn publish(
     let publishing = tokio::spawn(async move {
         publishing.publish(&user, publication, Origin::Upload(key.as_ref()), Arriving::new(pieces)).await
     });
-    pass_on(records, sender).await;
+    if pass_on(records, &sender).await {
+        upload.pass_files_on(sender).await;
+    } else {
+        drop(sender);
+    }
     let published = publishing.await.map_err(|error| Error::Internal(error.to_string()))??;
     Ok(Status(published))
 }

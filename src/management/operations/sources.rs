@@ -147,7 +147,11 @@ async fn send(
     let (sender, pieces) = mpsc::channel(16);
     let sources = app.services.sources.clone();
     let running = tokio::spawn(async move { sources.push(&user, &name, Arriving::new(pieces)).await });
-    pass_on(records, sender).await;
+    if pass_on(records, &sender).await {
+        upload.pass_files_on(sender).await;
+    } else {
+        drop(sender);
+    }
     let ran = running.await.map_err(|error| Error::Internal(error.to_string()))??;
     Ok(Json(ran))
 }

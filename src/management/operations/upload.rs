@@ -1,4 +1,5 @@
-//! A publication as multipart: a part `metadata` (JSON), then a part `records` (the file), which is streamed.
+//! A publication as multipart: a part `metadata` (JSON), then a part `records` (the file), then a part `files` for each file
+//! that the records describe. All but the first are streamed.
 
 use crate::core::{json, limits};
 use crate::management::app::App;
@@ -28,8 +29,11 @@ pub struct Upload(Multipart);
 struct Form {
     /// What is published.
     metadata: Publication,
-    /// The file.
+    /// The file of records.
     records: String,
+    /// The files that the records describe, in their order.
+    #[serde(default)]
+    files: Vec<String>,
 }
 
 /// The multipart form of records alone.
@@ -40,8 +44,11 @@ pub struct RecordsUpload(Multipart);
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code, reason = "only described: the form is streamed")]
 struct RecordsForm {
-    /// The file.
+    /// The file of records.
     records: String,
+    /// The files that the records describe, in their order.
+    #[serde(default)]
+    files: Vec<String>,
 }
 
 fn broken(error: MultipartError) -> Error {
@@ -119,7 +126,12 @@ impl OperationInput for RecordsUpload {
 impl RecordsUpload {
     /// The records.
     pub async fn records(&mut self) -> Result<Field<'_>, Error> {
-        records_of(&mut self.0, "the only part must be `records`").await
+        records_of(&mut self.0, "the first part must be `records`").await
+    }
+
+    /// Passes on the files that follow the records.
+    pub async fn pass_files_on(&mut self, sender: mpsc::Sender<Piece>) {
+        files_of(&mut self.0, sender).await;
     }
 }
 
@@ -156,28 +168,51 @@ impl Upload {
     pub async fn records(&mut self) -> Result<Field<'_>, Error> {
         records_of(&mut self.0, "the second part must be `records`").await
     }
+
+    /// Passes on the files that follow the records.
+    pub async fn pass_files_on(&mut self, sender: mpsc::Sender<Piece>) {
+        files_of(&mut self.0, sender).await;
+    }
 }
 
-/// Passes the pieces of a part on until its end, or until nobody reads them any more.
-pub async fn pass_on(mut records: Field<'_>, sender: mpsc::Sender<Piece>) {
+/// Passes the pieces of a part on until its end; false if it is not complete, or nobody reads it any more.
+pub async fn pass_on(mut part: Field<'_>, sender: &mpsc::Sender<Piece>) -> bool {
     let mut rate = Rate::default();
     loop {
         let begun = Instant::now();
-        let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, records.chunk()).await {
+        let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, part.chunk()).await {
             Ok(Ok(Some(piece))) if !rate.is_enough(begun.elapsed(), piece.len()) => {
                 Piece::Broken("the upload is too slow".into())
             }
             Err(_) => Piece::Broken("no data arrived for too long".into()),
             Ok(Ok(Some(piece))) => Piece::Bytes(piece),
-            Ok(Ok(None)) => Piece::End,
+            Ok(Ok(None)) => return true,
             Ok(Err(error)) => Piece::Broken(format!("the upload was interrupted: {}", error.body_text())),
         };
         let last = !matches!(piece, Piece::Bytes(_));
         // The reader is gone when the publication has failed; its result says why.
         if sender.send(piece).await.is_err() || last {
-            return;
+            return false;
         }
     }
+}
+
+/// Passes on the files after the records, and the end of all.
+async fn files_of(form: &mut Multipart, sender: mpsc::Sender<Piece>) {
+    let last = loop {
+        match in_time(form.next_field()).await {
+            Ok(Some(part)) if part.name() == Some("files") => {
+                if sender.send(Piece::File).await.is_err() || !pass_on(part, &sender).await {
+                    return;
+                }
+            }
+            Ok(Some(_)) => break Piece::Broken("the parts after `records` must be `files`".into()),
+            Ok(None) => break Piece::End,
+            Err(error) => break Piece::Broken(error.to_string()),
+        }
+    };
+    // Likewise.
+    let _ = sender.send(last).await;
 }
 
 #[cfg(test)]

@@ -1,0 +1,63 @@
+//! A ZIP archive with the records as a workbook, and the files that they describe. It is written from beginning to end.
+
+use super::{Choice, Export, Format, wrong};
+use crate::core::json::Tape;
+use crate::dataset::contents::Numbering;
+use crate::dataset::open::Package;
+use crate::schema::{Content, Schema};
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use zip::CompressionMethod::Stored;
+use zip::write::{SimpleFileOptions, ZipWriter};
+
+/// The folder of the files in an archive; beside it, no name of a file is taken.
+const FILES: &str = "files/";
+
+/// Writes the chosen ones of these records, and their files. Returns the number of records.
+pub fn archive<R: Read + Seek + Send>(
+    package: &mut Package<R>,
+    range: Range<u64>,
+    schema: &Schema,
+    choice: Choice,
+    origin: &super::Origin,
+    out: impl Write + Send,
+) -> io::Result<u64> {
+    let mut out = ZipWriter::new_stream(out);
+    out.start_file("records.xlsx", SimpleFileOptions::default().compression_method(Stored))?;
+    let mut export = Export::begin(Format::Xlsx, schema, choice.clone(), origin, &mut out)?;
+    package.read_records(range.clone(), |text| export.text(text)).map_err(io::Error::other)?;
+    let records = export.finish()?;
+    for (content, frames) in chosen(package, range, schema, choice)? {
+        let large = content.size >= u64::from(u32::MAX);
+        let options = SimpleFileOptions::default().compression_method(Stored).large_file(large);
+        out.start_file(format!("{FILES}{}", content.path), options)?;
+        package.read_file(frames, |piece| out.write_all(piece)).map_err(io::Error::other)?;
+    }
+    out.finish()?;
+    Ok(records)
+}
+
+/// The files of the chosen records, and their frames.
+fn chosen<R: Read + Seek + Send>(
+    package: &mut Package<R>,
+    range: Range<u64>,
+    schema: &Schema,
+    choice: Choice,
+) -> io::Result<Vec<(Content, Range<usize>)>> {
+    let mut rows = choice.rows;
+    rows.resolve(schema).map_err(wrong)?;
+    let (mut found, mut numbering, mut number, mut tape) = (Vec::new(), Numbering::default(), 0, Tape::of_doubles());
+    let read = package.read(|text| {
+        for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            tape.parse(line).map_err(wrong)?;
+            let content = Content::of(&tape).map_err(|violation| wrong(violation.reason))?;
+            let frames = numbering.frames(content.size);
+            if range.contains(&number) && rows.has(&tape) {
+                found.push((content, frames));
+            }
+            number += 1;
+        }
+        Ok(())
+    });
+    read.map_err(io::Error::other).map(|()| found)
+}
