@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 
 pub const SCHEMA: &str = "urn:crosspark:schema:document";
 
@@ -116,9 +117,27 @@ async fn files_are_delivered_with_their_records() {
     let end = b.request(&a, &dataset, "research").await;
     assert_eq!(end["version"], 2, "{end}");
     assert!(unpacked(&fetch(end["id"].as_str().unwrap(), "2.zip", &[]).await.unwrap()) == expected(&files));
+    // A program reads them, too.
+    let out = b.folder.with_extension("read");
+    let script =
+        "import crosspark, sys\nprint(len(crosspark.Node().files(sys.argv[1], sys.argv[2], where='kind=drawing')))";
+    let token = b.token_of("requester").await;
+    let ran = Command::new("python3")
+        .args(["-c", script, &dataset, text(&out)])
+        .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python"))
+        .envs([("CROSSPARK_NODE", &b.management), ("CROSSPARK_TOKEN", &token)])
+        .output();
+    let read = usize::from(ran.is_ok());
+    match ran {
+        Ok(ran) => {
+            assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "2", "{}", String::from_utf8_lossy(&ran.stderr));
+            assert!([1, 3].iter().all(|n: &usize| fs::read(out.join(files[*n].0)).unwrap() == files[*n].1));
+        }
+        Err(_) => eprintln!("skipped: python3 is not installed"),
+    }
     // Each reading is in the log, and both logs agree.
     let opened = b.entries().await.iter().filter(|row| row["entry"]["kind"] == "dataset.opened").count();
-    assert_eq!(opened, 5);
+    assert_eq!(opened, 5 + read);
     run_a.settle().await;
     run_b.settle().await;
     run_a.stop();

@@ -8,9 +8,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import pathlib
+import shutil
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -88,6 +92,22 @@ class Node:
 
             return polars.read_parquet(data)
         raise ValueError(f"{frame!r} is neither 'pandas' nor 'polars'")
+
+    def files(self, dataset: str, folder: str | os.PathLike[str], **choice: Any) -> list[pathlib.Path]:
+        """Writes the files of a dataset of documents below `folder`; the choice is that of `open`.
+
+        Returns where they are. What is there under the same names is replaced.
+        """
+        with tempfile.TemporaryFile() as archive:
+            with self.open(dataset, "zip", **choice) as stream:
+                shutil.copyfileobj(stream, archive)
+            with zipfile.ZipFile(archive) as opened:
+                written = []
+                for entry in opened.infolist():
+                    if entry.filename.startswith("files/"):
+                        entry.filename = entry.filename.removeprefix("files/")
+                        written.append(pathlib.Path(opened.extract(entry, folder)))
+                return written
 
     def _get(self, path: str) -> io.BufferedIOBase:
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self._token}"})
