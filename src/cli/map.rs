@@ -30,7 +30,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Mapped {
-    /// File of records: NDJSON, JSON, CSV, a workbook or Parquet.
+    /// File of records: NDJSON, JSON, CSV, a workbook, Parquet or Arrow.
     file: PathBuf,
     /// A schema file, or the $id or name of a built-in schema, such as enterprise.
     #[arg(long)]

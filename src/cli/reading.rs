@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// How a file is read. What is not stated is found out, and told.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct ReadingArgs {
-    /// Format: ndjson, csv, json, xlsx, xls, ods or parquet.
+    /// Format: ndjson, csv, json, xlsx, xls, ods, parquet or arrow.
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
     /// Encoding of a text, such as utf-8, utf-16le, gb18030 or big5.

@@ -110,8 +110,12 @@ pub const ZIP_ENTRIES_MAX: usize = 10_000;
 pub const WORKBOOK_BYTES_MAX: u64 = 512 << 20;
 /// A workbook of Excel 97, which is read as a whole; it has at most 65,536 rows of 256 columns.
 pub const XLS_BYTES_MAX: u64 = 64 << 20;
-/// A Parquet file.
-pub const PARQUET_BYTES_MAX: u64 = 16 << 30;
+/// A Parquet or Arrow file.
+pub const COLUMNAR_BYTES_MAX: u64 = 16 << 30;
+/// The head of a message in an Arrow file.
+pub const ARROW_MESSAGE_BYTES_MAX: u64 = 16 << 20;
+/// A batch of rows in an Arrow file, and all its dictionaries, unpacked: each is read as a whole.
+pub const ARROW_BATCH_BYTES_MAX: u64 = 256 << 20;
 /// The XML of a sheet, unpacked.
 pub const SHEET_BYTES_MAX: u64 = 8 << 30;
 /// Rows of a sheet.

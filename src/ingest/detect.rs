@@ -94,6 +94,9 @@ pub fn detect(
     if start.starts_with(b"PAR1") {
         expect(given, Format::Parquet)?;
         found.format = Format::Parquet;
+    } else if start.starts_with(b"ARROW1") || start.starts_with(&[0xFF; 4]) {
+        expect(given, Format::Arrow)?;
+        found.format = Format::Arrow;
     } else if let Some(format) = workbook_of(file, &start)? {
         expect(given, format)?;
         found.format = format;

@@ -20,6 +20,8 @@ pub enum Format {
     Ods,
     /// Apache Parquet.
     Parquet,
+    /// Apache Arrow: a file (Feather) or a stream.
+    Arrow,
 }
 
 /// The text that a format becomes.
@@ -49,7 +51,8 @@ impl Form {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 7] = [Self::Ndjson, Self::Csv, Self::Json, Self::Xlsx, Self::Xls, Self::Ods, Self::Parquet];
+    pub const ALL: [Self; 8] =
+        [Self::Ndjson, Self::Csv, Self::Json, Self::Xlsx, Self::Xls, Self::Ods, Self::Parquet, Self::Arrow];
 
     /// The format's name.
     pub fn name(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Format {
             Self::Xls => "xls",
             Self::Ods => "ods",
             Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
         }
     }
 
@@ -73,13 +77,18 @@ impl Format {
     pub fn form(self) -> Form {
         match self {
             Self::Ndjson | Self::Json => Form::Ndjson,
-            Self::Csv | Self::Xlsx | Self::Xls | Self::Ods | Self::Parquet => Form::Csv,
+            Self::Csv | Self::Xlsx | Self::Xls | Self::Ods | Self::Parquet | Self::Arrow => Form::Csv,
         }
     }
 
     /// Whether it is a workbook.
     pub fn is_workbook(self) -> bool {
         matches!(self, Self::Xlsx | Self::Xls | Self::Ods)
+    }
+
+    /// Whether it is a file of columns.
+    pub fn is_columnar(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
     }
 
     /// The format of a file, from its extension; that of a compressed file from the one before.
@@ -89,6 +98,7 @@ impl Format {
             "jsonl" => Some(Self::Ndjson),
             "tsv" | "txt" => Some(Self::Csv),
             "xlsm" => Some(Self::Xlsx),
+            "feather" | "ipc" | "arrows" => Some(Self::Arrow),
             "gz" | "zst" | "zip" => Self::of_file(rest),
             other => Self::parse(other),
         }
@@ -97,12 +107,14 @@ impl Format {
 
 /// What a file is that is no text, but might be read, from its first bytes.
 pub fn packed_format(start: &[u8]) -> Option<&'static str> {
-    let known: [(&[u8], &str); 6] = [
+    let known: [(&[u8], &str); 8] = [
         (b"PK\x03\x04", "a zip archive or an Office document (xlsx, ods)"),
         (b"\xD0\xCF\x11\xE0", "an Office document (xls)"),
         (b"\x1F\x8B", "compressed (gzip)"),
         (b"\x28\xB5\x2F\xFD", "compressed (zstd)"),
         (b"PAR1", "a Parquet file"),
+        (b"ARROW1", "an Arrow file"),
+        (b"\xFF\xFF\xFF\xFF", "an Arrow stream"),
         (b"\xFF\xFE", "in UTF-16"),
     ];
     known.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| what)
@@ -110,9 +122,8 @@ pub fn packed_format(start: &[u8]) -> Option<&'static str> {
 
 /// What a file is that no program here reads, from its first bytes.
 pub fn other_format(start: &[u8]) -> Option<&'static str> {
-    let known: [(&[u8], &str); 7] = [
+    let known: [(&[u8], &str); 6] = [
         (b"%PDF", "a PDF"),
-        (b"ARROW1", "an Arrow file"),
         (b"\x89PNG", "an image"),
         (b"\xFF\xD8\xFF", "an image"),
         (b"Rar!", "a RAR archive"),

@@ -44,9 +44,13 @@ impl<'a> Input<'a> {
                 let rows = workbook::rows(bounded(unpacked, most, spool)?, format, &reading)?;
                 Utf8 { source: Box::new(rows), marked: true }
             }
-            Format::Parquet => {
-                let rows = columnar::rows(bounded(unpacked, limits::PARQUET_BYTES_MAX, spool)?);
-                Utf8 { source: Box::new(rows), marked: true }
+            Format::Parquet | Format::Arrow => {
+                let file = bounded(unpacked, limits::COLUMNAR_BYTES_MAX, spool)?;
+                let source: Box<dyn Read + Send> = match format {
+                    Format::Arrow => Box::new(columnar::arrow(file)),
+                    _ => Box::new(columnar::parquet(file)),
+                };
+                Utf8 { source, marked: true }
             }
             Format::Ndjson | Format::Csv => utf8(unpacked)?,
             Format::Json => {
@@ -59,12 +63,12 @@ impl<'a> Input<'a> {
             _ => source,
         };
         let syntax = match format {
-            // Written with commas; in a Parquet file, the names are in no row.
-            Format::Parquet => csv::Syntax { delimiter: b',', rows: true, first: 0 },
+            // Written with commas; in a file of columns, the names are in no row.
+            format if format.is_columnar() => csv::Syntax { delimiter: b',', rows: true, first: 0 },
             format if format.is_workbook() => csv::Syntax { delimiter: b',', rows: true, first: 1 },
             _ => csv::Syntax { delimiter: reading.delimiter as u8, rows: false, first: 1 },
         };
-        if format == Format::Parquet {
+        if format.is_columnar() {
             reading.header = 0;
         }
         Ok(Self { source, form: format.form(), syntax, reading, marked })

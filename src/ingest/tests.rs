@@ -423,6 +423,7 @@ proptest! {
     }
 }
 
+mod arrow;
 mod files;
 mod rejects;
 

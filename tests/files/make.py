@@ -2,6 +2,7 @@
 
 import sys
 import pandas
+import polars
 
 source, folder = sys.argv[1:]
 frame = pandas.read_csv(source)
@@ -12,6 +13,9 @@ frame.to_csv(f"{folder}/packed.csv.gz", index=False)
 frame.to_csv(f"{folder}/packed.zip", index=False, compression={"method": "zip", "archive_name": "packed.csv"})
 frame.to_json(f"{folder}/records.json", orient="records", indent=1, double_precision=15)
 frame.to_parquet(f"{folder}/columns.parquet", index=False)
+frame.to_feather(f"{folder}/columns.feather")
+polars.from_pandas(frame).write_ipc(f"{folder}/columns.arrow", compression="zstd")
+polars.from_pandas(frame).write_ipc_stream(f"{folder}/columns.arrows")
 frame.to_excel(f"{folder}/book.xlsx", index=False)
 frame.to_excel(f"{folder}/book.ods", index=False, engine="odf")
 

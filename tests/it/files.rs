@@ -70,7 +70,7 @@ async fn files_of_other_programs_are_the_same_data() {
     assert!(same(&through(&a, &b, &id, &source).await, &expected));
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| *file != schema);
-    assert!(files.len() == 10 || !made, "{files:?}");
+    assert!(files.len() == 13 || !made, "{files:?}");
     for file in files {
         if file.ends_with("records.json") {
             // Its members have the names of the columns, which the schema has as titles.

@@ -1,21 +1,18 @@
-//! The rows of a Parquet file as CSV: the columns have their names, lists and groups are cells with JSON.
+//! The rows of a Parquet file as CSV.
 
-use super::csv::write_row;
-use super::invalid;
-use super::piped::piped;
+use super::values::{self, TOO_LONG, Unreadable, clock, date, moment, push_text, separate};
 use crate::core::limits;
+use crate::ingest::csv::write_row;
+use crate::ingest::invalid;
+use crate::ingest::piped::piped;
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::data_type::Decimal;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
 use parquet::schema::types::{Type, TypePtr};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 fn broken(error: impl std::fmt::Display) -> io::Error {
     invalid(format!("the Parquet file cannot be read: {error}"))
@@ -42,9 +39,6 @@ pub fn rows(file: File) -> impl Read + Send {
         Ok(())
     })
 }
-
-/// Why a value has no text.
-type Unreadable = &'static str;
 
 /// A value as a cell of CSV.
 fn write_cell(field: &Field, kind: &Type, out: &mut String) -> Result<(), Unreadable> {
@@ -104,16 +98,6 @@ fn write_json(field: &Field, kind: &Type, out: &mut String) -> Result<(), Unread
     Ok(())
 }
 
-fn separate(n: usize, out: &mut String) {
-    if n > 0 {
-        out.push(',');
-    }
-}
-
-fn push_text(text: &str, out: &mut String) {
-    out.push_str(&serde_json::Value::from(text).to_string());
-}
-
 /// The type of a list's elements or a map's pairs, which groups surround (LogicalTypes.md, "Nested Types").
 fn element(kind: &Type) -> &Type {
     let mut inner = kind;
@@ -162,9 +146,7 @@ fn plain(field: &Field, kind: &Type) -> Result<String, Unreadable> {
         },
         Field::Float16(value) => value.to_f32().to_string(),
         Field::Float(value) => value.to_string(),
-        // As the canonical form writes it, so that it is kept.
-        Field::Double(value) if value.is_finite() => ryu_js::Buffer::new().format(*value).to_owned(),
-        Field::Double(value) => value.to_string(),
+        Field::Double(value) => values::double(*value),
         Field::Decimal(value) => decimal(value)?,
         Field::Str(value) => value.clone(),
         Field::Bytes(value) => match (logical, value.data()) {
@@ -191,49 +173,16 @@ fn nanos(unit: &TimeUnit) -> i128 {
     }
 }
 
-const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-const CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second]");
-const OUT_OF_RANGE: Unreadable = "has a time that is out of range";
-
-/// A point in time, or what a clock somewhere shows; a day at midnight is a date.
-fn moment(since_1970: i128, in_utc: bool) -> Result<String, Unreadable> {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(since_1970).map_err(|_| OUT_OF_RANGE)?;
-    let day = at.format(DAY).map_err(|_| OUT_OF_RANGE)?;
-    if !in_utc && at.time() == time::Time::MIDNIGHT {
-        return Ok(day);
-    }
-    Ok(format!("{day}T{}{}", clock(since_1970.rem_euclid(86_400_000_000_000))?, if in_utc { "Z" } else { "" }))
-}
-
-fn date(days: i32) -> Result<String, Unreadable> {
-    moment(i128::from(days) * 86_400_000_000_000, false)
-}
-
-/// A time of day, with the decimals that are not zero.
-fn clock(since_midnight: i128) -> Result<String, Unreadable> {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(since_midnight).map_err(|_| OUT_OF_RANGE)?;
-    let mut text = at.format(CLOCK).map_err(|_| OUT_OF_RANGE)?;
-    if at.nanosecond() > 0 {
-        let _ = write!(text, ".{:09}", at.nanosecond());
-        text.truncate(text.trim_end_matches('0').len());
-    }
-    Ok(text)
-}
-
 /// A decimal number, exactly.
 fn decimal(value: &Decimal) -> Result<String, Unreadable> {
     let bytes = value.data();
-    if bytes.len() > 16 || !(0..=38).contains(&value.scale()) {
-        return Err("has decimals of more than 38 digits");
+    if bytes.len() > 16 {
+        return Err(TOO_LONG);
     }
     // Big-endian two's complement (LogicalTypes.md, "DECIMAL").
     let negative = bytes.first().is_some_and(|first| *first >= 0x80);
     let unscaled = bytes.iter().fold(if negative { -1i128 } else { 0 }, |so_far, byte| so_far << 8 | i128::from(*byte));
-    let (scale, digits) = (value.scale() as usize, unscaled.unsigned_abs().to_string());
-    let digits = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, part) = digits.split_at(digits.len() - scale);
-    let point = if part.is_empty() { "" } else { "." };
-    Ok(format!("{}{whole}{point}{part}", if unscaled < 0 { "-" } else { "" }))
+    values::decimal(unscaled, value.scale())
 }
 
 #[cfg(test)]
@@ -241,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimals_and_times_are_exact() {
+    fn decimals_are_exact() {
         for (unscaled, scale, expected) in
             [(12_345, 2, "123.45"), (-5, 3, "-0.005"), (7, 0, "7"), (-1_234_567_890_123, 4, "-123456789.0123")]
         {
@@ -249,21 +198,6 @@ mod tests {
         }
         let wide = Decimal::from_bytes(vec![0xFF; 16].into(), 38, 10);
         assert_eq!(decimal(&wide).as_deref(), Ok("-0.0000000001"));
-        assert_eq!(
-            decimal(&Decimal::from_bytes(vec![0x7F; 17].into(), 40, 0)),
-            Err("has decimals of more than 38 digits")
-        );
-        let noon = 1_709_640_000_000_000_000;
-        for (nanos, in_utc, expected) in [
-            (noon, true, "2024-03-05T12:00:00Z"),
-            (noon + 500_000, false, "2024-03-05T12:00:00.0005"),
-            (noon - 43_200_000_000_000, false, "2024-03-05"),
-            (noon - 43_200_000_000_000, true, "2024-03-05T00:00:00Z"),
-            (-1, true, "1969-12-31T23:59:59.999999999Z"),
-        ] {
-            assert_eq!(moment(nanos, in_utc).as_deref(), Ok(expected));
-        }
-        assert_eq!(moment(i128::MAX, true), Err(OUT_OF_RANGE));
-        assert_eq!(date(-1).as_deref(), Ok("1969-12-31"));
+        assert_eq!(decimal(&Decimal::from_bytes(vec![0x7F; 17].into(), 40, 0)), Err(TOO_LONG));
     }
 }
