@@ -1,6 +1,7 @@
 //! Client of the node's management API.
 
 use super::outcome::exit;
+use super::parts::OfFile;
 use crate::core::json;
 use crate::core::limits;
 use crate::net::{in_words, own_node_client, user_client};
@@ -149,6 +150,9 @@ impl Api {
     /// Sends a request; unsuccessful responses become errors.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| {
+            if let Some(own) = of_file(&error) {
+                return anyhow::anyhow!("{own}");
+            }
             let hint = match self.base.starts_with("https://") {
                 true => "is this the address of the TLS proxy in front of the node?",
                 false => "is `crosspark serve` running?",
@@ -193,4 +197,13 @@ impl Api {
         let response = self.send(self.request(Method::POST, path).json(body)).await?;
         Ok(json::read(&response.bytes().await?)?)
     }
+}
+
+/// What is wrong with a file of this machine, if sending failed because of one.
+fn of_file(error: &reqwest::Error) -> Option<&OfFile> {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.find_map(|cause| match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => error.get_ref()?.downcast_ref(),
+        None => cause.downcast_ref(),
+    })
 }

@@ -4,27 +4,28 @@ use super::outcome::{Outcome, exit};
 use super::output::{self, note};
 use super::reading::{Local, temporary_file};
 use crate::core::digest::Hasher;
-use crate::core::time::Timestamp;
 use crate::core::{json, limits};
 use crate::dataset::assemble::Decoded;
+use crate::dataset::contents::clash;
 use crate::ingest::Chunks;
 use crate::schema::{Schema, path_problem};
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
+use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::UNIX_EPOCH;
 
 /// A folder that is published.
 pub struct Folder {
     /// Its records, one a line, in the order of the files.
     pub records: File,
-    /// Its files, with their paths in the dataset.
-    pub files: Vec<(String, PathBuf)>,
+    /// Its files, with their paths in the dataset and their sizes.
+    pub files: Vec<(String, PathBuf, u64)>,
     /// Bytes of all files.
     pub size: u64,
     /// Number of files whose names begin with a dot, which are left out.
@@ -45,6 +46,10 @@ pub fn read(folder: &Path, table: Option<&Local>, schema: &Schema) -> anyhow::Re
     let (mut files, mut hidden) = (BTreeMap::new(), 0);
     walk(folder, "", &mut files, &mut hidden)?;
     ensure!(!files.is_empty(), "{} has no files", folder.display());
+    let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+    if let Some(clash) = clash(paths.iter().copied()) {
+        bail!("{}: {}", folder.display(), clash.in_words(|at| paths[at]));
+    }
     let mut described = table.map(|table| descriptions(table, schema)).transpose()?.unwrap_or_default();
     if let Some(other) = described.keys().find(|path| !files.contains_key(*path)) {
         bail!("{} describes `{other}`, which is no file of {}", table_name(table), folder.display());
@@ -53,9 +58,12 @@ pub fn read(folder: &Path, table: Option<&Local>, schema: &Schema) -> anyhow::Re
     let bar = output::bytes_bar(Some(total), "reading");
     let (validator, mut misfits) = (schema.validator()?, Vec::new());
     let (mut records, mut size, mut tape) = (io::BufWriter::new(temporary_file()?), 0, validator.tape());
+    let mut listed = Vec::new();
     for (path, file) in &files {
         let mut record = described.remove(path).unwrap_or_default();
-        size += describe(path, file, schema, &mut record, &bar).with_context(|| file.display().to_string())?;
+        let own = describe(path, file, schema, &mut record, &bar).with_context(|| file.display().to_string())?;
+        size += own;
+        listed.push((path.clone(), file.clone(), own));
         let text = json::to_canonical(&Value::Object(record));
         let found = crate::dataset::assemble::check(&mut tape, Decoded::whole(0, &text), &validator);
         let reasons = found.into_iter().map(|one| format!("{}: {} [{}]", one.pointer, one.reason, one.rule));
@@ -69,7 +77,7 @@ pub fn read(folder: &Path, table: Option<&Local>, schema: &Schema) -> anyhow::Re
     }
     let mut records = records.into_inner().map_err(io::IntoInnerError::into_error)?;
     records.rewind()?;
-    Ok(Ok(Folder { records, files: files.into_iter().collect(), size, hidden }))
+    Ok(Ok(Folder { records, files: listed, size, hidden }))
 }
 
 /// Says which records are invalid.
@@ -164,9 +172,7 @@ fn describe(
     record: &mut Map<String, Value>,
     bar: &ProgressBar,
 ) -> anyhow::Result<u64> {
-    let mut opened = File::open(file)?;
-    let modified = opened.metadata()?.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let modified = modified.map(|since| Timestamp::from_ms(since.as_millis() as i64).to_string());
+    let mut opened = open(file)?;
     let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; 256 * 1024]);
     loop {
         let read = opened.read(&mut buffer)?;
@@ -180,13 +186,21 @@ fn describe(
     record.insert("path".into(), path.into());
     record.insert("size".into(), size.into());
     record.insert("digest".into(), hasher.finish().to_string().into());
-    let told = [("media_type", media_type(path).map(str::to_owned)), ("modified", modified)];
-    for (name, value) in told {
-        if let Some(value) = value.filter(|_| !schema.property(name).is_null()) {
-            record.entry(name).or_insert(value.into());
-        }
+    // Not the time of its last change, which copying changes.
+    if let Some(media_type) = media_type(path).filter(|_| !schema.property("media_type").is_null()) {
+        record.entry("media_type").or_insert(media_type.into());
     }
     Ok(size)
+}
+
+/// Opens a file that is one: between the look at its folder and now, a link or a pipe may have taken its place.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file")),
+    }
 }
 
 /// The media type that IANA has registered for files with this ending.
@@ -248,7 +262,7 @@ mod tests {
         }
         std::fs::write(folder.path().join(".hidden"), "x").unwrap();
         let found = read(folder.path(), None, &schema).unwrap().unwrap_or_else(|misfits| panic!("{}", misfits[0].1));
-        let paths: Vec<&str> = found.files.iter().map(|(path, _)| path.as_str()).collect();
+        let paths: Vec<&str> = found.files.iter().map(|(path, ..)| path.as_str()).collect();
         assert_eq!((paths, found.hidden), (vec!["a.PDF", "b.dwg", "c.tar.gz", "d", "图/e.ifc"], 1));
         let mut records = String::new();
         (&found.records).read_to_string(&mut records).unwrap();

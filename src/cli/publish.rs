@@ -142,7 +142,7 @@ async fn publish_folder(api: &Api, args: Args, (policy, by): (Value, Schema), as
         ("metadata", Source::Text(serde_json::to_string(&publication)?)),
         ("records", Source::Open(tokio::fs::File::from_std(found.records))),
     ];
-    let files = found.files.into_iter().map(|(_, path)| ("files", Source::Path(path)));
+    let files = found.files.into_iter().map(|(_, path, size)| ("files", Source::Path(path, size)));
     let (kind, body) = parts::body(first.into_iter().chain(files).collect(), bar.clone());
     let request = api.request(Method::POST, "/v1/datasets").header(header::CONTENT_TYPE, kind).body(body);
     let sent = api.send(request).await;

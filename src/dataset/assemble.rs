@@ -100,8 +100,8 @@ struct Worked {
     found: Rejection,
     /// Keys of the valid records.
     keys: Vec<Seen>,
-    /// The files that they describe, with their lines.
-    files: Vec<(u64, Content)>,
+    /// The files that they describe.
+    files: Vec<Content>,
 }
 
 struct Piece {
@@ -194,8 +194,8 @@ pub fn assemble<W: Write>(
         if rejection.invalid > 0 {
             return Ok(());
         }
-        for (line, content) in worked.files {
-            files.add(content).map_err(|problem| unusable(format!("line {line}: {problem}")))?;
+        for content in worked.files {
+            files.add(content).map_err(unusable)?;
         }
         for piece in worked.pieces {
             text_hash.update(&piece.text);
@@ -215,6 +215,7 @@ pub fn assemble<W: Write>(
     if rejection.records == 0 {
         return Err(AssembleError::Empty);
     }
+    files.check_names().map_err(unusable)?;
     let assembled = Assembled {
         records: rejection.records,
         text_size,
@@ -322,7 +323,7 @@ impl Worker {
                 return;
             }
             if validator.has_content() {
-                worked.files.extend(Content::of(tape).map(|content| (line, content)));
+                worked.files.extend(Content::of(tape));
             }
             counting.add(plan, tape, &mut key);
             text.push(b'\n');

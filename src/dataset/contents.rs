@@ -1,11 +1,10 @@
 //! The contents of the files that records describe. They follow the records in the container, in the same order, each cut
 //! into frames of their own. FORMATS.md, "Frames".
 
+use super::manifest::FilesRef;
 use crate::core::digest::{Digest, Hasher};
 use crate::core::limits;
 use crate::schema::Content;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -24,29 +23,31 @@ pub trait Contents: Read {
 #[derive(Default)]
 pub struct Files {
     list: Vec<Content>,
-    /// Digests of names, without regard to case, and whether each is a file or a folder.
-    names: HashMap<u64, bool, RandomState>,
+    size: u64,
+    frames: u64,
 }
 
 impl Files {
-    /// Adds the next file. Fails if a folder cannot hold it with those before.
+    /// Adds the next file. Fails if they are too many.
     pub fn add(&mut self, content: Content) -> Result<(), String> {
-        let path = content.path.to_lowercase();
-        let name = |text: &str| self.names.hasher().hash_one(text);
-        let folders = path.match_indices('/').map(|(at, _)| name(&path[..at])).collect::<Vec<_>>();
-        let own = name(&path);
-        if self.list.len() == limits::FILES_MAX {
-            return Err(format!("a dataset has at most {} files; divide it", limits::FILES_MAX));
-        }
-        if folders.iter().any(|folder| self.names.get(folder) == Some(&true)) {
-            return Err(format!("`{}` is in a folder that has the name of another file", content.path));
-        }
-        self.names.extend(folders.into_iter().map(|folder| (folder, false)));
-        if self.names.insert(own, true).is_some() {
-            return Err(format!("`{}` differs from another path at most in its case", content.path));
-        }
+        self.size = self.size.saturating_add(content.size);
+        self.frames = self.frames.saturating_add(content.size.div_ceil(PIECE_BYTES as u64));
         self.list.push(content);
-        Ok(())
+        match self.list.len() > limits::FILES_MAX {
+            true => Err(format!("a dataset has at most {} files; divide it", limits::FILES_MAX)),
+            false => Ok(()),
+        }
+    }
+
+    /// What the records state of the contents of all files.
+    pub fn stated(&self) -> FilesRef {
+        FilesRef { size: self.size, frames: self.frames }
+    }
+
+    /// Fails unless one folder can hold them all.
+    pub fn check_names(&self) -> Result<(), String> {
+        let found = clash(self.list.iter().map(|content| content.path.as_str()));
+        found.map_or(Ok(()), |clash| Err(clash.in_words(|at| self.list[at].path.as_str())))
     }
 
     /// Goes through their contents.
@@ -58,6 +59,41 @@ impl Files {
     pub fn count(&self) -> usize {
         self.list.len()
     }
+}
+
+/// Two files that not every folder can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clash {
+    /// Position of the later one, from 0.
+    pub at: usize,
+    /// Position of the other one.
+    pub other: usize,
+}
+
+impl Clash {
+    /// In words, with their paths.
+    pub fn in_words<'a>(self, path: impl Fn(usize) -> &'a str) -> String {
+        let (one, other) = (path(self.other), path(self.at));
+        format!(
+            "no folder can hold both `{one}` and `{other}`: without regard to case they are the same, or one is a folder of the other"
+        )
+    }
+}
+
+/// Finds two paths that are the same without regard to case, or of which one is a folder of the other.
+pub fn clash<'a>(paths: impl Iterator<Item = &'a str>) -> Option<Clash> {
+    // A path comes right before those below it, because no other character is smaller than the one between the names.
+    let fold = |c: char| -> String {
+        if c == '/' { '\0'.into() } else { c.to_uppercase().flat_map(char::to_lowercase).collect() }
+    };
+    let folded = |path: &str| path.chars().map(fold).collect::<String>();
+    let mut sorted: Vec<(String, usize)> = paths.enumerate().map(|(at, path)| (folded(path), at)).collect();
+    sorted.sort_unstable();
+    let is_within =
+        |one: &str, other: &str| other.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('\0'));
+    let found = sorted.windows(2).find(|pair| is_within(&pair[0].0, &pair[1].0))?;
+    let (one, other) = (found[0].1, found[1].1);
+    Some(Clash { at: one.max(other), other: one.min(other) })
 }
 
 /// Goes through the contents of files in their order, and compares them with what their records state.
@@ -174,19 +210,17 @@ mod tests {
 
     #[test]
     fn every_folder_can_hold_them() {
-        let result = |paths: &[&str]| {
-            let mut files = Files::default();
-            paths.iter().map(|path| files.add(content(path, b""))).find_map(Result::err).unwrap_or_default()
-        };
-        for (paths, problem) in [
-            (&["a/b", "a/c", "a.txt", "A.md"][..], ""),
-            (&["Plan.pdf", "plan.PDF"], "at most in its case"),
-            (&["a", "A/b"], "in a folder"),
-            (&["a/b/c", "a/B"], "at most in its case"),
-            (&["图/一", "图/二"], ""),
+        for (paths, found) in [
+            (&["a/b", "a/c", "a.txt", "A.md", "a!", "b"][..], None),
+            (&["x", "Plan.pdf", "plan.PDF"], Some((2, 1))),
+            (&["a", "a!", "A/b"], Some((2, 0))),
+            (&["a/b/c", "a/B"], Some((1, 0))),
+            (&["图/一", "图/二"], None),
+            (&["ΑΣ", "ασ"], Some((1, 0))),
+            (&["same", "same"], Some((1, 0))),
         ] {
-            let found = result(paths);
-            assert!(found.contains(problem) && found.is_empty() == problem.is_empty(), "{paths:?}: {found}");
+            let clash = clash(paths.iter().copied());
+            assert_eq!(clash.map(|clash| (clash.at, clash.other)), found, "{paths:?}");
         }
     }
 

@@ -97,7 +97,7 @@ pub struct TextRef {
 }
 
 /// The contents of files in the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesRef {
     /// Size of all in bytes.

@@ -10,7 +10,7 @@ use super::quality::{self, Counting, Plan, Tallies};
 use super::unique::{KeyHasher, Repeated, Scratch, Seen, Unique};
 use crate::core::digest::KeyedHasher;
 use crate::core::json::Tape;
-use crate::schema::{Content, RULE_CONTENT, Validator, Violation};
+use crate::schema::{Content, Validator, Violation};
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,9 +47,9 @@ pub enum OpenError {
         /// Explanation for people.
         reason: String,
     },
-    /// A file is not what its record states.
-    #[error("a file is not what its record states: {0}")]
-    File(String),
+    /// The files are not what their records state, or cannot be kept.
+    #[error("the files are not acceptable: {0}")]
+    Files(String),
     /// The verification was stopped.
     #[error("the verification was stopped")]
     Stopped,
@@ -210,12 +210,7 @@ impl<R: Read + Seek + Send> Package<R> {
                 return Err(repeats(validator, &repeated));
             }
             for content in more {
-                files.add(content).map_err(|reason| OpenError::Record {
-                    number: files.count() as u64 + 1,
-                    pointer: "/path".into(),
-                    rule: RULE_CONTENT.into(),
-                    reason,
-                })?;
+                files.add(content).map_err(OpenError::Files)?;
             }
             hash.update(&text);
             size += text.len() as u64;
@@ -242,19 +237,21 @@ impl<R: Read + Seek + Send> Package<R> {
         manifest: &Manifest,
         stop: &Stop,
     ) -> Result<(), OpenError> {
-        let (mut walk, mut size) = (files.walk(), 0u64);
+        // Before any of them is decompressed: they are as large as their records state, or refused.
+        let (stated, found) = (manifest.files.unwrap_or_default(), files.stated());
+        compare("bytes of files", stated.size, found.size)?;
+        compare("frames of files", stated.frames, found.frames)?;
+        files.check_names().map_err(OpenError::Files)?;
+        let mut walk = files.walk();
         let worker = || {
             let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
             Ok(move |(_, bytes): (Frame, Vec<u8>)| decompressor.decompress(&bytes))
         };
         let source = sealed_frames(&mut self.opened, &self.contents, stop);
         ordered::run(threads, source, worker, |text: Result<Vec<u8>, FrameError>| {
-            let text = text?;
-            size += text.len() as u64;
-            walk.take_frame(&text).map_err(OpenError::File)
+            walk.take_frame(&text?).map_err(OpenError::Files)
         })?;
-        walk.end().map_err(OpenError::File)?;
-        compare("bytes of files", manifest.files.map_or(0, |files| files.size), size)
+        walk.end().map_err(OpenError::Files)
     }
 }
 

@@ -7,11 +7,16 @@ use crate::dataset::open::Package;
 use crate::schema::{Content, Schema};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
-use zip::CompressionMethod::Stored;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// The folder of the files in an archive; beside it, no name of a file is taken.
 const FILES: &str = "files/";
+
+/// The fastest one.
+const LEVEL: i64 = 1;
+
+/// Bytes beyond which an entry may not fit 32 bits, even if compression makes it longer.
+const LARGE_BYTES_MIN: u64 = 1 << 31;
 
 /// Writes the chosen ones of these records, and their files. Returns the number of records.
 pub fn archive<R: Read + Seek + Send>(
@@ -23,14 +28,15 @@ pub fn archive<R: Read + Seek + Send>(
     out: impl Write + Send,
 ) -> io::Result<u64> {
     let mut out = ZipWriter::new_stream(out);
-    out.start_file("records.xlsx", SimpleFileOptions::default().compression_method(Stored))?;
+    // Readers of streams find the end of an entry only if it is compressed.
+    let options = SimpleFileOptions::default().compression_level(Some(LEVEL));
+    out.start_file("records.xlsx", options)?;
     let mut export = Export::begin(Format::Xlsx, schema, choice.clone(), origin, &mut out)?;
     package.read_records(range.clone(), |text| export.text(text)).map_err(io::Error::other)?;
     let records = export.finish()?;
     for (content, frames) in chosen(package, range, schema, choice)? {
-        let large = content.size >= u64::from(u32::MAX);
-        let options = SimpleFileOptions::default().compression_method(Stored).large_file(large);
-        out.start_file(format!("{FILES}{}", content.path), options)?;
+        let large = content.size >= LARGE_BYTES_MIN;
+        out.start_file(format!("{FILES}{}", content.path), options.large_file(large))?;
         package.read_file(frames, |piece| out.write_all(piece)).map_err(io::Error::other)?;
     }
     out.finish()?;

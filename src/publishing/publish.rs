@@ -165,9 +165,15 @@ impl Publishing {
             .ok_or_else(|| Error::Unavailable("the earlier publication has just expired; try again".into()))
     }
 
-    /// Fails unless records can be published so, as far as that is known without them.
-    pub async fn check(&self, publication: &Publication) -> Result<(), Error> {
+    /// Fails unless records can be published so, as far as that is known without them. Files follow only on records that
+    /// are sent.
+    pub async fn check(&self, publication: &Publication, are_sent: bool) -> Result<(), Error> {
         let Checked { compiled, .. } = self.checked(publication).await?;
+        if compiled.schema.has_content() && !are_sent {
+            let reason =
+                format!("the records of {} describe files, which only a program can send", compiled.schema.id());
+            return Err(Error::invalid("schema", reason));
+        }
         let once = Origin::Upload(None);
         self.next_version(publication.dataset.as_ref(), once, compiled.schema.id()).await.map(drop)
     }
@@ -229,7 +235,7 @@ impl Publishing {
             self.remove_unused(&assembled.digest);
             let (content, sealed) = (content >> 20, assembled.size >> 10);
             let reason = format!(
-                "{content} MiB become {sealed} KiB sealed, which no node accepts: divide it into several datasets"
+                "{content} MiB become {sealed} KiB sealed, which no node accepts: divide the dataset; compress a file that has almost nothing in it"
             );
             return Err(Error::invalid("source", reason));
         }

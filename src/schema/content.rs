@@ -6,7 +6,9 @@ use super::violation::Violation;
 use crate::core::digest::Digest;
 use crate::core::json::{Kind, Tape};
 use crate::core::limits;
+use crate::core::visible::{is_invisible, is_override};
 use serde_json::{Value, json};
+use unicode_normalization::is_nfc;
 
 /// The keyword, and the rule of a record that describes no file.
 pub const RULE_CONTENT: &str = "x-content";
@@ -47,13 +49,22 @@ impl Content {
     }
 }
 
+/// Longest name of a file or folder on common file systems.
+const NAME_BYTES_MAX: usize = 255;
+
 /// Why a path is not the same file in a folder of every system, if it is not.
 pub fn path_problem(path: &str) -> Option<String> {
     if path.len() > limits::FILE_PATH_BYTES_MAX {
         return Some(format!("a path has at most {} bytes", limits::FILE_PATH_BYTES_MAX));
     }
     path.split('/').find_map(|name| {
-        let reserved = |c: &char| c.is_control() || r#"\:*?"<>|"#.contains(*c);
+        let reserved = |c: &char| {
+            c.is_control()
+                || is_override(*c)
+                || is_invisible(*c)
+                || matches!(c, '\u{2028}' | '\u{2029}')
+                || r#"\:*?"<>|"#.contains(*c)
+        };
         if name.is_empty() {
             return Some("it must be a path within the dataset, as in drawings/hall.pdf".into());
         }
@@ -61,14 +72,22 @@ pub fn path_problem(path: &str) -> Option<String> {
             return Some(format!("`{name}` is not a name of a folder"));
         }
         if let Some(found) = name.chars().find(reserved) {
-            return Some(format!("{found:?} stands in no name of a file on every system"));
+            return Some(format!("{found:?} may stand in no name of a file"));
         }
-        if name.ends_with(['.', ' ']) || name.starts_with(' ') {
-            return Some(format!("{name:?} begins or ends with a space or a dot, which some systems remove"));
+        if name.len() > NAME_BYTES_MAX {
+            return Some(format!("a name of a file or folder has at most {NAME_BYTES_MAX} bytes"));
+        }
+        if name.ends_with('.') || name.trim() != name {
+            return Some(format!(
+                "{name:?} begins or ends with a space, or ends with a dot, which some systems remove"
+            ));
+        }
+        if !is_nfc(name) {
+            return Some(format!("{name:?} has letters in parts, which are one letter on some systems (Unicode NFC)"));
         }
         let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
         let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
-        let device = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
+        let device = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].contains(&stem.as_str())
             || numbered.is_some_and(|rest| rest.chars().count() == 1 && "0123456789¹²³".contains(rest));
         device.then(|| format!("`{name}` is the name of a device on Windows"))
     })
@@ -125,6 +144,15 @@ mod tests {
             ("LPT¹", false),
             ("a ", false),
             ("a./b", false),
+            ("a\u{A0}", false),
+            ("é.pdf", true),
+            ("e\u{301}.pdf", false),
+            ("hall-1\u{202E}fdp.exe", false),
+            ("a\u{200B}", false),
+            ("a\u{2028}b", false),
+            ("conin$", false),
+            (&"模".repeat(85), true),
+            (&"模".repeat(86), false),
         ] {
             assert_eq!(path_problem(path).is_none(), accepted, "{path:?} {:?}", path_problem(path));
         }

@@ -213,7 +213,7 @@ impl Sources {
         {
             publication.dataset = Some(known.dataset.clone());
         }
-        self.publishing.check(&publication).await
+        self.publishing.check(&publication, matches!(definition.input, Input::Pushed {})).await
     }
 
     fn connection(&self, name: &ConnectionName) -> Result<Connection, Error> {

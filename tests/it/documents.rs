@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use crate::schemas::at;
+use crate::sources::configure;
 use reqwest::multipart::{Form, Part};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -103,7 +104,7 @@ async fn files_are_delivered_with_their_records() {
     let records = b.data(&end, "ndjson").await;
     let last: Value = serde_json::from_str(records.lines().last().unwrap()).unwrap();
     assert_eq!((&last["title"], &last["media_type"]), (&json!("一层平面图"), &json!("image/vnd.dwg")));
-    assert!(last["modified"].is_string(), "{last}");
+    assert!(last["modified"].is_null(), "{last}");
 
     // The same again is nothing new; a file that changed is.
     assert_eq!(
@@ -152,6 +153,9 @@ async fn files_are_delivered_with_their_records() {
 async fn files_that_are_not_what_the_records_state_are_not_published() {
     let alliance = Alliance::new();
     let [a] = alliance.parks(["files-refused"]);
+    let exports = a.folder.with_extension("exports");
+    fs::create_dir_all(&exports).unwrap();
+    configure(&a, &format!("[connections.exports]\nkind = \"folder\"\npath = {exports:?}\n"));
     let run = a.start().await;
     let (one, two): (&[u8], &[u8]) = (b"one", b"second");
     let records = record("a", one) + &record("b/c", two);
@@ -166,10 +170,15 @@ async fn files_that_are_not_what_the_records_state_are_not_published() {
         (SCHEMA, records.clone(), &[files[0], files[1], files[1]], "more files than records"),
         (SCHEMA, records.clone(), &[files[0], ("records", two)], "must be `files`"),
         (SCHEMA, record("../a", one), &files[..1], "not a name of a folder"),
-        (SCHEMA, record("a", one) + &record("A", one), &[files[0], files[0]], "at most in its case"),
-        (SCHEMA, record("a", one) + &record("a/b", one), &[files[0], files[0]], "in a folder that has the name"),
+        (SCHEMA, record("a", one) + &record("A", one), &[files[0], files[0]], "no folder can hold both `a` and `A`"),
+        (
+            SCHEMA,
+            record("a", one) + &record("a/b", one),
+            &[files[0], files[0]],
+            "no folder can hold both `a` and `a/b`",
+        ),
         (SCHEMA, record("big", &large), &[("files", &large[..large.len() - 1])], "`big` has fewer bytes"),
-        (SCHEMA, record("zeros", &dense), &[("files", &dense)], "which no node accepts"),
+        (SCHEMA, record("zeros", &dense), &[("files", &dense)], "compress a file that has almost nothing in it"),
         (indicators, crate::harness::records(2), &files[..1], "describe no files"),
     ] {
         let (status, answer) = send(&a, schema, &records, parts).await;
@@ -194,6 +203,9 @@ async fn files_that_are_not_what_the_records_state_are_not_published() {
     std::os::unix::fs::symlink("/etc/passwd", folder.join("link")).unwrap();
     assert!(publish(&a, &folder, &[]).await.unwrap_err().contains("links are not followed"));
     fs::remove_file(folder.join("link")).unwrap();
+    write(&folder, "A.PDF", b"");
+    assert!(publish(&a, &folder, &[]).await.unwrap_err().contains("no folder can hold both `A.PDF` and `a.pdf`"));
+    fs::remove_file(folder.join("A.PDF")).unwrap();
     write(&folder, "con.txt", b"");
     assert!(publish(&a, &folder, &[]).await.unwrap_err().contains("device on Windows"));
     assert_eq!(a.get("publisher", "/v1/datasets").await["datasets"], json!([]));
@@ -203,5 +215,14 @@ async fn files_that_are_not_what_the_records_state_are_not_published() {
     assert_eq!(left(&blobs), ["parts"]);
     assert!(left(&blobs.join("parts")).is_empty());
     assert_eq!(send(&a, SCHEMA, &records, &files).await.0, 201);
+    // A source of its own brings no files.
+    let source = json!({"name": "drawings", "definition": {
+        "input": {"kind": "folder", "connection": "exports", "files": "*.csv"}, "publication": {
+            "title": "Drawings", "schema": SCHEMA, "policy": research(), "format": "csv",
+        },
+    }});
+    let (status, said) = a.call("POST", "/v1/sources", &a.token_of("publisher").await, Some(source)).await;
+    assert_eq!(status, 400, "{said}");
+    assert!(said["detail"].as_str().unwrap().contains("only a program can send"), "{said}");
     run.stop();
 }

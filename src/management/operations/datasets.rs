@@ -1,6 +1,6 @@
 //! What this node publishes, and what a peer offers to it.
 
-use super::upload::{Upload, pass_on};
+use super::upload::{Rate, Upload, pass_on};
 use crate::catalog::Offered;
 use crate::core::id::{DatasetId, ParticipantId, Text};
 use crate::management::app::App;
@@ -125,8 +125,9 @@ async fn publish(
     let publishing = tokio::spawn(async move {
         publishing.publish(&user, publication, Origin::Upload(key.as_ref()), Arriving::new(pieces)).await
     });
-    if pass_on(records, &sender).await {
-        upload.pass_files_on(sender).await;
+    let mut rate = Rate::default();
+    if pass_on(records, &mut rate, &sender).await {
+        upload.pass_files_on(&mut rate, sender).await;
     } else {
         drop(sender);
     }

@@ -1,6 +1,6 @@
 //! Sources: where the records of a dataset come from again and again.
 
-use super::upload::{RecordsUpload, pass_on};
+use super::upload::{Rate, RecordsUpload, pass_on};
 use crate::core::id::SourceName;
 use crate::management::app::App;
 use crate::management::inputs::{Json as JsonBody, PathId};
@@ -147,8 +147,9 @@ async fn send(
     let (sender, pieces) = mpsc::channel(16);
     let sources = app.services.sources.clone();
     let running = tokio::spawn(async move { sources.push(&user, &name, Arriving::new(pieces)).await });
-    if pass_on(records, &sender).await {
-        upload.pass_files_on(sender).await;
+    let mut rate = Rate::default();
+    if pass_on(records, &mut rate, &sender).await {
+        upload.pass_files_on(&mut rate, sender).await;
     } else {
         drop(sender);
     }

@@ -65,7 +65,7 @@ async fn in_time<T>(next: impl Future<Output = Result<T, MultipartError>>) -> Re
 
 /// The rate of an upload, over the time that was spent waiting for it.
 #[derive(Default)]
-struct Rate {
+pub struct Rate {
     waited: Duration,
     bytes: usize,
 }
@@ -130,8 +130,8 @@ impl RecordsUpload {
     }
 
     /// Passes on the files that follow the records.
-    pub async fn pass_files_on(&mut self, sender: mpsc::Sender<Piece>) {
-        files_of(&mut self.0, sender).await;
+    pub async fn pass_files_on(&mut self, rate: &mut Rate, sender: mpsc::Sender<Piece>) {
+        files_of(&mut self.0, rate, sender).await;
     }
 }
 
@@ -170,20 +170,19 @@ impl Upload {
     }
 
     /// Passes on the files that follow the records.
-    pub async fn pass_files_on(&mut self, sender: mpsc::Sender<Piece>) {
-        files_of(&mut self.0, sender).await;
+    pub async fn pass_files_on(&mut self, rate: &mut Rate, sender: mpsc::Sender<Piece>) {
+        files_of(&mut self.0, rate, sender).await;
     }
 }
 
+const TOO_SLOW: &str = "the upload is too slow";
+
 /// Passes the pieces of a part on until its end; false if it is not complete, or nobody reads it any more.
-pub async fn pass_on(mut part: Field<'_>, sender: &mpsc::Sender<Piece>) -> bool {
-    let mut rate = Rate::default();
+pub async fn pass_on(mut part: Field<'_>, rate: &mut Rate, sender: &mpsc::Sender<Piece>) -> bool {
     loop {
         let begun = Instant::now();
         let piece = match tokio::time::timeout(limits::UPLOAD_IDLE_TIME_MAX, part.chunk()).await {
-            Ok(Ok(Some(piece))) if !rate.is_enough(begun.elapsed(), piece.len()) => {
-                Piece::Broken("the upload is too slow".into())
-            }
+            Ok(Ok(Some(piece))) if !rate.is_enough(begun.elapsed(), piece.len()) => Piece::Broken(TOO_SLOW.into()),
             Err(_) => Piece::Broken("no data arrived for too long".into()),
             Ok(Ok(Some(piece))) => Piece::Bytes(piece),
             Ok(Ok(None)) => return true,
@@ -198,11 +197,13 @@ pub async fn pass_on(mut part: Field<'_>, sender: &mpsc::Sender<Piece>) -> bool 
 }
 
 /// Passes on the files after the records, and the end of all.
-async fn files_of(form: &mut Multipart, sender: mpsc::Sender<Piece>) {
+async fn files_of(form: &mut Multipart, rate: &mut Rate, sender: mpsc::Sender<Piece>) {
     let last = loop {
+        let begun = Instant::now();
         match in_time(form.next_field()).await {
+            Ok(Some(_)) if !rate.is_enough(begun.elapsed(), 0) => break Piece::Broken(TOO_SLOW.into()),
             Ok(Some(part)) if part.name() == Some("files") => {
-                if sender.send(Piece::File).await.is_err() || !pass_on(part, &sender).await {
+                if sender.send(Piece::File).await.is_err() || !pass_on(part, rate, &sender).await {
                     return;
                 }
             }
