@@ -1,6 +1,6 @@
 //! `crosspark fetch`
 
-use super::api::{Api, NodeArgs};
+use super::api::{Api, ApiError, NodeArgs};
 use super::download::{ChoiceArgs, copy, fetch};
 use super::outcome::{Outcome, done, exit};
 use super::output::{self, note, say};
@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
-    /// Id of the request that delivered the dataset.
+    /// Id of the request that delivered the dataset; or of the dataset, for its newest version that was delivered.
     request: ProcessId,
     /// File to write, which appears only when it is complete; `-` for standard output.
     #[arg(long)]
@@ -39,11 +39,12 @@ pub struct Args {
     every: u64,
 }
 
-pub async fn run(args: Args, json: bool) -> Outcome {
+pub async fn run(mut args: Args, json: bool) -> Outcome {
     let choice = &args.choice;
     let format = args.format.or_else(|| Format::of_file(&args.out.to_string_lossy()));
     let format = format.with_context(|| format!("{}: give --format, such as csv or xlsx", args.out.display()))?;
     let api = Api::new(&args.node)?;
+    args.request = request_of(&api, args.request).await?;
     if let Some(code) = unavailable(&api, &args.request, json).await? {
         return Ok(code);
     }
@@ -75,6 +76,22 @@ async fn to_standard_output(api: &Api, request: &ProcessId, format: (Format, &Ch
         }
         copied => copied.and_then(|_| done()),
     }
+}
+
+/// The request with this id, or the one that delivered the newest version of the dataset with this id.
+async fn request_of(api: &Api, id: ProcessId) -> anyhow::Result<ProcessId> {
+    let unknown = match super::request::show(api, &id, 0).await {
+        Err(error) if error.downcast_ref::<ApiError>().is_some_and(|error| error.status == 404) => error,
+        known => return known.map(|_| id),
+    };
+    let delivered = super::request::delivered(api, id.as_str()).await?;
+    let newest = delivered.iter().max_by_key(|view| (view.version, view.started)).ok_or(unknown)?;
+    // Another park could give its data the same id.
+    anyhow::ensure!(
+        delivered.iter().all(|view| view.provider == newest.provider),
+        "several parks delivered a dataset {id}; give the id of the request"
+    );
+    Ok(newest.id.clone())
 }
 
 /// The exit code of a request whose data cannot be fetched, unless they can be.

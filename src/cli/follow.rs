@@ -8,7 +8,6 @@ use super::request;
 use crate::contracts::{RequestStage, RequestView};
 use crate::core::digest::Digest;
 use crate::core::id::ProcessId;
-use crate::core::json;
 use crate::export::Format;
 use serde_json::json;
 use std::path::Path;
@@ -83,13 +82,9 @@ fn retried(error: anyhow::Error) -> anyhow::Result<()> {
 
 /// The request that delivered the newest version of the same dataset.
 async fn newest(api: &Api, first: RequestView) -> anyhow::Result<RequestView> {
-    let all = api.all("/v1/requests", "requests").await?;
-    let views = output::list(&all, "requests").iter().filter_map(|view| {
-        let view: RequestView = json::read(&serde_json::to_vec(view).ok()?).ok()?;
-        let same = view.dataset == first.dataset && view.provider == first.provider && view.purpose == first.purpose;
-        (same && view.stage == RequestStage::Verified).then_some(view)
-    });
-    Ok(views.max_by_key(|view| (view.version, view.started)).unwrap_or(first))
+    let delivered = request::delivered(api, first.dataset.as_str()).await?.into_iter();
+    let same = delivered.filter(|view| view.provider == first.provider && view.purpose == first.purpose);
+    Ok(same.max_by_key(|view| (view.version, view.started)).unwrap_or(first))
 }
 
 /// The request for the next version, delivered or ended; none if there is no newer version.

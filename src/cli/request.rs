@@ -129,6 +129,16 @@ pub async fn show(api: &Api, id: &ProcessId, wait_seconds: u64) -> anyhow::Resul
     Ok(json::read(&serde_json::to_vec(&value)?)?)
 }
 
+/// The requests by which a dataset was delivered.
+pub async fn delivered(api: &Api, dataset: &str) -> anyhow::Result<Vec<RequestView>> {
+    let all = api.all("/v1/requests", "requests").await?;
+    let views = output::list(&all, "requests").iter().filter_map(|view| {
+        let view: RequestView = json::read(&serde_json::to_vec(view).ok()?).ok()?;
+        (view.dataset.as_str() == dataset && view.stage == RequestStage::Verified).then_some(view)
+    });
+    Ok(views.collect())
+}
+
 /// Waits with long polls until a request is delivered or refused.
 pub async fn wait(api: &Api, mut view: RequestView, time: Duration) -> anyhow::Result<RequestView> {
     let begun = tokio::time::Instant::now();

@@ -101,6 +101,9 @@ async fn files_are_delivered_with_their_records() {
     assert!(unpacked(&some) == expected(&[files[1].clone(), files[3].clone()]));
     let one = fetch(&id, "one.zip", &["--offset", "2", "--limit", "1"]).await.unwrap();
     assert!(unpacked(&one) == expected(&files[2..3]));
+    // By the id of the dataset, too.
+    assert!(unpacked(&fetch(&dataset, "newest.zip", &[]).await.unwrap()) == expected(&files));
+    assert!(fetch("urn:uuid:00000000-0000-0000-0000-000000000000", "no.zip", &[]).await.unwrap_err().contains("404"));
     let records = b.data(&end, "ndjson").await;
     let last: Value = serde_json::from_str(records.lines().last().unwrap()).unwrap();
     assert_eq!((&last["title"], &last["media_type"]), (&json!("一层平面图"), &json!("image/vnd.dwg")));
@@ -138,7 +141,7 @@ async fn files_are_delivered_with_their_records() {
     }
     // Each reading is in the log, and both logs agree.
     let opened = b.entries().await.iter().filter(|row| row["entry"]["kind"] == "dataset.opened").count();
-    assert_eq!(opened, 5 + read);
+    assert_eq!(opened, 6 + read);
     run_a.settle().await;
     run_b.settle().await;
     run_a.stop();

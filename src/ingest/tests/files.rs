@@ -182,7 +182,7 @@ fn what_is_doubtful_or_something_else_is_refused() {
         ("a.csv", b"%PDF-1.7 ...".to_vec(), &none, "a PDF"),
         ("a.csv", b"<html><table>".to_vec(), &none, "HTML"),
         ("a.parquet", b"PAR1....PAR1".to_vec(), &none, "the Parquet file cannot be read"),
-        ("a.bin", b"ARROW1..".to_vec(), &none, "an Arrow file"),
+        ("a.bin", b"ARROW1..".to_vec(), &none, "its end is missing"),
         ("a.csv", GB18030.encode("id,name\n1,模\n").0.into_owned(), &none, "give --encoding"),
         ("a.csv", rows("1,234").into_bytes(), &none, "`1,234` may be a number of thousands or have decimals"),
         ("a.csv", rows("1,5\n002;6;1,234,567").into_bytes(), &none, "give --decimal"),
