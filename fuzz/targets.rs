@@ -18,7 +18,7 @@ use crosspark::dataset::assemble::{self, Decoder};
 use crosspark::dataset::container::{DataKey, Sealer};
 use crosspark::dataset::frame;
 use crosspark::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
-use crosspark::dataset::open::{Package, Stop};
+use crosspark::dataset::open::{Package, Stop, Verification};
 use crosspark::dataset::quality::{Detail, Plan};
 use crosspark::dataset::release::{KeyAnswer, KeyRequest};
 use crosspark::dataset::unique::in_memory;
@@ -218,7 +218,9 @@ fn container(data: &[u8]) {
                 Ok(())
             });
             let again = Package::open(Cursor::new(sealed), &key, manifest).unwrap();
-            let _ = again.verify(1, &key, manifest, (validator, &plan), &in_memory, &Stop::default());
+            let (key, plan, stop) = (&key, &plan, &Stop::default());
+            let by = Verification { threads: 1, key, manifest, validator, plan, scratch: &in_memory, stop };
+            let _ = again.verify(&by);
         }
     };
     try_open(data.to_vec(), &example_manifest(1, 1));

@@ -20,7 +20,7 @@ use crosspark::core::time::Timestamp;
 use crosspark::dataset::assemble::SOURCE_LABEL;
 use crosspark::dataset::container::DataKey;
 use crosspark::dataset::manifest::Manifest;
-use crosspark::dataset::open::{Package, Stop};
+use crosspark::dataset::open::{Package, Stop, Verification};
 use crosspark::dataset::quality::Plan;
 use crosspark::dataset::release::{KeyAnswer, KeyRequest, OneTimeKey};
 use crosspark::dataset::unique::in_memory;
@@ -296,7 +296,15 @@ fn hash_of(text: &str) -> Result<Hash, hex::FromHexError> {
 fn unseal(sealed: &[u8], key: &DataKey, manifest: &Manifest) -> Result<Vec<u8>, String> {
     let open = || Package::open(Cursor::new(sealed.to_vec()), key, manifest).map_err(|error| error.to_string());
     open()?
-        .verify(1, key, manifest, (&VALIDATOR, &Plan::nothing()), &in_memory, &Stop::default())
+        .verify(&Verification {
+            threads: 1,
+            key,
+            manifest,
+            validator: &VALIDATOR,
+            plan: &Plan::nothing(),
+            scratch: &in_memory,
+            stop: &Stop::default(),
+        })
         .map_err(|error| error.to_string())?;
     let mut text = Vec::new();
     let sink = |frame: &[u8]| {

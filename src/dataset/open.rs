@@ -91,8 +91,7 @@ impl<R: Read + Seek + Send> Package<R> {
     pub fn read(&mut self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), OpenError> {
         let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
         for frame in &self.frames {
-            let end = frame.offset + u64::from(frame.length);
-            let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+            let bytes = bytes_of_frame(&mut self.opened, frame)?;
             sink(&decompressor.decompress(&bytes)?).map_err(OpenError::Sink)?;
         }
         Ok(())
@@ -111,8 +110,7 @@ impl<R: Read + Seek + Send> Package<R> {
             if from >= to {
                 continue;
             }
-            let end = frame.offset + u64::from(frame.length);
-            let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+            let bytes = bytes_of_frame(&mut self.opened, frame)?;
             let text = decompressor.decompress(&bytes)?;
             let line = |n: u64| {
                 memchr::memchr_iter(b'\n', &text).nth((n - own.start) as usize).map_or(text.len(), |at| at + 1)
@@ -142,8 +140,7 @@ impl<R: Read + Seek + Send> Package<R> {
     pub fn frame(&mut self, n: usize) -> Result<Vec<u8>, OpenError> {
         let missing = || OpenError::Sink(io::Error::other("there is no such frame"));
         let frame = self.frames.get(n).ok_or_else(missing)?;
-        let end = frame.offset + u64::from(frame.length);
-        let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+        let bytes = bytes_of_frame(&mut self.opened, frame)?;
         Ok(Decompressor::new().map_err(OpenError::Sink)?.decompress(&bytes)?)
     }
 
@@ -157,8 +154,7 @@ impl<R: Read + Seek + Send> Package<R> {
         let frames = self.contents.get(frames).ok_or_else(missing)?;
         let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
         for frame in frames {
-            let end = frame.offset + u64::from(frame.length);
-            let bytes = self.opened.range(frame.offset..end).map_err(OpenError::Seal)?;
+            let bytes = bytes_of_frame(&mut self.opened, frame)?;
             sink(&decompressor.decompress(&bytes)?).map_err(OpenError::Sink)?;
         }
         Ok(())
@@ -166,31 +162,16 @@ impl<R: Read + Seek + Send> Package<R> {
 
     /// Checks the content against the manifest: size, record counts, the text's keyed digest, the conformance of every
     /// record to the schema, and that each file is what its record states.
-    pub fn verify(
-        mut self,
-        threads: usize,
-        key: &DataKey,
-        manifest: &Manifest,
-        schema: (&Validator, &Plan),
-        scratch: &Scratch<'_>,
-        stop: &Stop,
-    ) -> Result<(), OpenError> {
+    pub fn verify(mut self, by: &Verification<'_>) -> Result<(), OpenError> {
         let name = |files: bool| if files { "files" } else { "records only" };
-        compare("the kind of content", name(manifest.files.is_some()), name(schema.0.has_content()))?;
-        let files = self.verify_records(threads, key, manifest, schema, scratch, stop)?;
-        self.verify_files(threads, &files, manifest, stop)
+        compare("the kind of content", name(by.manifest.files.is_some()), name(by.validator.has_content()))?;
+        let files = self.verify_records(by)?;
+        self.verify_files(by, &files)
     }
 
-    fn verify_records(
-        &mut self,
-        threads: usize,
-        key: &DataKey,
-        manifest: &Manifest,
-        schema: (&Validator, &Plan),
-        scratch: &Scratch<'_>,
-        stop: &Stop,
-    ) -> Result<Files, OpenError> {
-        let ((validator, plan), tallies) = (schema, Tallies::default());
+    fn verify_records(&mut self, by: &Verification<'_>) -> Result<Files, OpenError> {
+        let Verification { threads, key, manifest, validator, plan, scratch, stop } = *by;
+        let tallies = Tallies::default();
         let (hasher, mut unique) = (KeyHasher::default(), Unique::new(scratch));
         let mut hash = KeyedHasher::new(key.expose(), PLAINTEXT_LABEL);
         let (mut size, mut files) = (0u64, Files::default());
@@ -202,7 +183,7 @@ impl<R: Read + Seek + Send> Package<R> {
                 check_frame(&frame, text, &mut tape, validator, (plan, &mut counting), &hasher)
             })
         };
-        let source = sealed_frames(&mut self.opened, &self.frames, stop);
+        let source = bytes_of(&mut self.opened, &self.frames, stop);
         ordered::run(threads, source, worker, |checked: Result<Checked, OpenError>| {
             let Checked { text, keys, files: more } = checked?;
             unique.add(&keys).map_err(OpenError::Sink)?;
@@ -230,13 +211,8 @@ impl<R: Read + Seek + Send> Package<R> {
         }
     }
 
-    fn verify_files(
-        &mut self,
-        threads: usize,
-        files: &Files,
-        manifest: &Manifest,
-        stop: &Stop,
-    ) -> Result<(), OpenError> {
+    fn verify_files(&mut self, by: &Verification<'_>, files: &Files) -> Result<(), OpenError> {
+        let Verification { threads, manifest, stop, .. } = *by;
         // Before any of them is decompressed: they are as large as their records state, or refused.
         let (stated, found) = (manifest.files.unwrap_or_default(), files.stated());
         compare("bytes of files", stated.size, found.size)?;
@@ -247,7 +223,7 @@ impl<R: Read + Seek + Send> Package<R> {
             let mut decompressor = Decompressor::new().map_err(OpenError::Sink)?;
             Ok(move |(_, bytes): (Frame, Vec<u8>)| decompressor.decompress(&bytes))
         };
-        let source = sealed_frames(&mut self.opened, &self.contents, stop);
+        let source = bytes_of(&mut self.opened, &self.contents, stop);
         ordered::run(threads, source, worker, |text: Result<Vec<u8>, FrameError>| {
             walk.take_frame(&text?).map_err(OpenError::Files)
         })?;
@@ -255,8 +231,14 @@ impl<R: Read + Seek + Send> Package<R> {
     }
 }
 
-/// The frames with their sealed bytes, one after the other.
-fn sealed_frames<R: Read + Seek + Send>(
+/// The bytes of a frame, decrypted and still compressed.
+fn bytes_of_frame<R: Read + Seek + Send>(opened: &mut Opened<R>, frame: &Frame) -> Result<Vec<u8>, OpenError> {
+    let end = frame.offset + u64::from(frame.length);
+    opened.range(frame.offset..end).map_err(OpenError::Seal)
+}
+
+/// The frames with their bytes, one after the other.
+fn bytes_of<R: Read + Seek + Send>(
     opened: &mut Opened<R>,
     frames: &[Frame],
     stop: &Stop,
@@ -267,9 +249,27 @@ fn sealed_frames<R: Read + Seek + Send>(
             return Err(OpenError::Stopped);
         }
         let Some(frame) = frames.next() else { return Ok(None) };
-        let end = frame.offset + u64::from(frame.length);
-        opened.range(frame.offset..end).map(|bytes| Some((*frame, bytes))).map_err(OpenError::Seal)
+        bytes_of_frame(opened, frame).map(|bytes| Some((*frame, bytes)))
     }
+}
+
+/// By what a container is verified.
+#[derive(Clone, Copy)]
+pub struct Verification<'a> {
+    /// Threads that work.
+    pub threads: usize,
+    /// The data key.
+    pub key: &'a DataKey,
+    /// What the publisher states.
+    pub manifest: &'a Manifest,
+    /// Validator of the records.
+    pub validator: &'a Validator,
+    /// The fields that are counted.
+    pub plan: &'a Plan,
+    /// For keys that need more memory than there is.
+    pub scratch: &'a Scratch<'a>,
+    /// Stops it.
+    pub stop: &'a Stop,
 }
 
 /// Stops a verification, from another thread.

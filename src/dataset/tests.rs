@@ -6,7 +6,7 @@ use super::contents::{Contents, PIECE_BYTES};
 use super::frame::Compressor;
 use super::framing::Framing;
 use super::manifest::*;
-use super::open::{OpenError, Package, Stop};
+use super::open::{OpenError, Package, Stop, Verification};
 use super::quality::{Plan, Quality};
 use super::unique::Temporary;
 use crate::core::digest::{Digest, KeyedHasher};
@@ -65,7 +65,8 @@ fn verify(sealed: &[u8], manifest: &Manifest) -> Result<(), OpenError> {
     let schema = schema();
     let validator = schema.validator().unwrap();
     let package = Package::open(Cursor::new(sealed.to_vec()), &key(), manifest)?;
-    package.verify(2, &key(), manifest, (&validator, &Plan::nothing()), &in_memory, &Stop::default())
+    let (key, validator, plan, stop) = (&key(), &validator, &Plan::nothing(), &Stop::default());
+    package.verify(&Verification { threads: 2, key, manifest, validator, plan, scratch: &in_memory, stop })
 }
 
 /// What a publisher seals that checks nothing: records, then frames with their numbers of records.

@@ -9,7 +9,7 @@ use crate::core::id::ProcessId;
 use crate::core::{limits, parallelism};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::Manifest;
-use crate::dataset::open::{OpenError, Package, Stop};
+use crate::dataset::open::{OpenError, Package, Stop, Verification};
 use crate::dataset::quality::Plan;
 use crate::dataset::unique::Temporary;
 use crate::identity::document::{self, Signed};
@@ -48,7 +48,16 @@ impl Downloads {
             let scratch = || Ok(Box::new(blobs.scratch()?) as Box<dyn Temporary>);
             // What the manifest does not state need not be counted.
             let plan = Plan::stated(&schema.schema, &body.quality);
-            match package.verify(parallelism(), &data_key, &body, (validator, &plan), &scratch, &stopped) {
+            let by = Verification {
+                threads: parallelism(),
+                key: &data_key,
+                manifest: &body,
+                validator,
+                plan: &plan,
+                scratch: &scratch,
+                stop: &stopped,
+            };
+            match package.verify(&by) {
                 // The disk, not the data.
                 Err(OpenError::Sink(error)) => Err(Failure::Transient(format!("it could not be verified: {error}"))),
                 Err(OpenError::Stopped) => Err(Failure::Transient("the transfer was suspended or ended".into())),

@@ -3,7 +3,7 @@ use crate::core::id::{DatasetId, ParticipantId};
 use crate::dataset::assemble::{AssembleError, Assembled, Job, assemble};
 use crate::dataset::container::DataKey;
 use crate::dataset::manifest::{ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef};
-use crate::dataset::open::{OpenError, Package, Stop};
+use crate::dataset::open::{OpenError, Package, Stop, Verification};
 use crate::dataset::quality::{Detail, Plan, Quality};
 use crate::dataset::report::Rejection;
 use crate::dataset::unique::in_memory;
@@ -82,7 +82,9 @@ fn seal(text: &[u8], form: Form, schema: &Schema) -> Result<(Vec<u8>, Manifest),
 fn open(sealed: &[u8], manifest: &Manifest, schema: &Schema) -> Result<String, OpenError> {
     let open = || Package::open(Cursor::new(sealed.to_vec()), &key(), manifest);
     let plan = Plan::of(schema, Detail::Bounds);
-    open()?.verify(2, &key(), manifest, (&schema.validator().unwrap(), &plan), &in_memory, &Stop::default())?;
+    let (key, validator) = (key(), schema.validator().unwrap());
+    let (key, validator, plan, stop) = (&key, &validator, &plan, &Stop::default());
+    open()?.verify(&Verification { threads: 2, key, manifest, validator, plan, scratch: &in_memory, stop })?;
     let mut text = Vec::new();
     open()?.read(|frame| {
         text.extend_from_slice(frame);
@@ -300,14 +302,9 @@ fn a_verification_stops_when_told_and_at_the_stated_size() {
     let (sealed, manifest) = seal(line.repeat(100_000).as_bytes(), Form::Ndjson, schema).unwrap();
     let verify = |manifest: &Manifest, stop: &Stop| {
         let package = Package::open(Cursor::new(sealed.clone()), &key(), manifest).unwrap();
-        package.verify(
-            2,
-            &key(),
-            manifest,
-            (&schema.validator().unwrap(), &Plan::of(schema, Detail::Bounds)),
-            &in_memory,
-            stop,
-        )
+        let (key, validator) = (&key(), &schema.validator().unwrap());
+        let plan = &Plan::of(schema, Detail::Bounds);
+        package.verify(&Verification { threads: 2, key, manifest, validator, plan, scratch: &in_memory, stop })
     };
     verify(&manifest, &Stop::default()).unwrap();
     let stop = Stop::default();
