@@ -144,6 +144,11 @@ impl<R: Read + Seek + Send> Package<R> {
         Ok(Decompressor::new().map_err(OpenError::Sink)?.decompress(&bytes)?)
     }
 
+    /// Bytes that the frames of a file have in the container, compressed.
+    pub fn compressed_size(&self, frames: Range<usize>) -> u64 {
+        self.contents.get(frames).unwrap_or_default().iter().map(|frame| u64::from(frame.length)).sum()
+    }
+
     /// Passes the content of a file, in pieces, to `sink`.
     pub fn read_file(
         &mut self,

@@ -7,12 +7,13 @@ use crate::dataset::open::Package;
 use crate::schema::{Content, Schema};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
+use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// The folder of the files in an archive; beside it, no name of a file is taken.
 const FILES: &str = "files/";
 
-/// The fastest one that leaves incompressible files as they are: level 1 makes them longer.
+/// The fastest one that makes nothing longer.
 const LEVEL: i64 = 2;
 
 /// Bytes beyond which an entry may not fit 32 bits, even if compression makes it longer.
@@ -28,7 +29,6 @@ pub fn archive<R: Read + Seek + Send>(
     out: impl Write + Send,
 ) -> io::Result<u64> {
     let mut out = ZipWriter::new_stream(out);
-    // Readers of streams find the end of an entry only if it is compressed.
     let options = SimpleFileOptions::default().compression_level(Some(LEVEL));
     out.start_file("records.xlsx", options)?;
     let mut export = Export::begin(Format::Xlsx, schema, choice.clone(), origin, &mut out)?;
@@ -36,7 +36,12 @@ pub fn archive<R: Read + Seek + Send>(
     let records = export.finish()?;
     for (content, frames) in chosen(package, range, schema, choice)? {
         let large = content.size >= LARGE_BYTES_MIN;
-        out.start_file(format!("{FILES}{}", content.path), options.large_file(large))?;
+        // Compression again takes ten times as long as all else, so only what it makes smaller is compressed.
+        let is_dense = package.compressed_size(frames.clone()) > content.size / 10 * 9;
+        let method = if is_dense { CompressionMethod::Stored } else { CompressionMethod::Deflated };
+        let level = if is_dense { None } else { Some(LEVEL) };
+        let own = options.large_file(large).compression_method(method).compression_level(level);
+        out.start_file(format!("{FILES}{}", content.path), own)?;
         package.read_file(frames, |piece| out.write_all(piece)).map_err(io::Error::other)?;
     }
     out.finish()?;
