@@ -164,9 +164,8 @@ fn worker<'a>(
 /// A container with all records; the contents of the files may follow.
 pub struct Assembly<W: Write> {
     framing: Framing<W>,
-    files: Files,
-    /// What the files have so far, if the records describe files.
-    contents: Option<FilesRef>,
+    /// The files that are still missing, if the records describe files.
+    missing: Option<Files>,
     assembled: Assembled,
 }
 
@@ -226,8 +225,7 @@ pub fn assemble<W: Write>(
         size: 0,
         files: None,
     };
-    let contents = job.validator.has_content().then_some(FilesRef { size: 0, frames: 0 });
-    Ok(Assembly { framing, files, contents, assembled })
+    Ok(Assembly { framing, missing: job.validator.has_content().then_some(files), assembled })
 }
 
 fn unusable(problem: String) -> AssembleError {
@@ -246,29 +244,26 @@ impl<W: Write> Assembly<W> {
     /// Seals the contents of the files that the records describe. Fails unless each is what its record states, and none is
     /// left over.
     pub fn add_files(&mut self, threads: usize, source: &mut (impl Contents + Send)) -> Result<(), AssembleError> {
-        let Some(contents) = &mut self.contents else { return Ok(()) };
-        let (mut walk, framing) = (self.files.walk(), &mut self.framing);
+        let Some(files) = self.missing.take() else { return Ok(()) };
+        let mut walk = files.walk();
         let worker = || {
             let mut compressor = Compressor::new().map_err(AssembleError::Sink)?;
             // Compression in memory fails only if memory runs out.
-            Ok(move |piece: Vec<u8>| (piece.len(), compressor.compress(&piece).expect("zstd compresses any bytes")))
+            Ok(move |piece: Vec<u8>| compressor.compress(&piece).expect("zstd compresses any bytes"))
         };
-        let sink = |(size, compressed): (usize, Vec<u8>)| {
-            (contents.size, contents.frames) = (contents.size + size as u64, contents.frames + 1);
-            add(framing, &compressed, 0)
-        };
+        let sink = |compressed: Vec<u8>| add(&mut self.framing, &compressed, 0);
         ordered::run(threads, || next_piece(&mut walk, source).map_err(AssembleError::Source), worker, sink)?;
-        self.files = Files::default();
+        self.assembled.files = Some(files.stated());
         Ok(())
     }
 
     /// Completes the container; returns the writer.
     pub fn finish(self) -> Result<(W, Assembled), AssembleError> {
-        if self.files.count() > 0 {
+        if self.missing.is_some() {
             return Err(unusable("the records describe files, and the files are missing".into()));
         }
         let (out, digest, size) = self.framing.finish().map_err(AssembleError::Sink)?;
-        Ok((out, Assembled { digest, size, files: self.contents, ..self.assembled }))
+        Ok((out, Assembled { digest, size, ..self.assembled }))
     }
 }
 

@@ -2,7 +2,7 @@
 //! into frames of their own. FORMATS.md, "Frames".
 
 use super::manifest::FilesRef;
-use crate::core::digest::{Digest, Hasher};
+use crate::core::digest::{Digest, Hasher, HashingReader};
 use crate::core::limits;
 use crate::schema::Content;
 use std::io::{self, Read};
@@ -16,6 +16,13 @@ pub trait Contents: Read {
     /// Goes on to the next file; false if there is none. A read returns nothing at the end of each file.
     fn next_file(&mut self) -> io::Result<bool> {
         Ok(false)
+    }
+}
+
+impl<R: Contents> Contents for HashingReader<R> {
+    fn next_file(&mut self) -> io::Result<bool> {
+        io::copy(self, &mut io::sink())?;
+        self.inner().next_file()
     }
 }
 
@@ -53,11 +60,6 @@ impl Files {
     /// Goes through their contents.
     pub fn walk(&self) -> Walk<'_> {
         Walk { files: self.list.iter(), current: None }
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.list.len()
     }
 }
 

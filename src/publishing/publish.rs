@@ -14,6 +14,7 @@ use crate::core::random;
 use crate::dataset::assemble::{self, Assembled, Decoded};
 use crate::dataset::changes::Changes;
 use crate::dataset::container::DataKey;
+use crate::dataset::contents::Contents;
 use crate::dataset::manifest::{
     ALGORITHM, Container, Manifest, Provenance, SEGMENT_BYTES, SchemaRef, TextRef, associated_data, is_too_dense,
 };
@@ -143,7 +144,7 @@ impl Publishing {
         }
     }
 
-    /// The result of an earlier identical request, whose records must be identical too; otherwise gives `source` back.
+    /// The result of an earlier identical request, whose records and files must be identical too; otherwise gives `source` back.
     async fn published_before<R: Records>(
         &self,
         user: &User,
@@ -155,7 +156,10 @@ impl Publishing {
             return Ok(Err(source));
         }
         let mut hashing = self.idempotency.hashing(source, true);
-        let read = tokio::task::spawn_blocking(move || io::copy(&mut hashing, &mut io::sink()).map(|_| hashing));
+        let read = tokio::task::spawn_blocking(move || {
+            while hashing.next_file()? {}
+            Ok::<_, io::Error>(hashing)
+        });
         let read = read.await.map_err(|error| Error::Internal(error.to_string()))?;
         let hashing = read.map_err(|error| Error::invalid("source", error.to_string()))?;
         let published = self.idempotency.answered(user, Some(&key.with_records(hashing))).await?;

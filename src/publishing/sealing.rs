@@ -1,6 +1,5 @@
 //! Validation and sealing, on threads outside the async runtime.
 
-use super::records::{Records, Working};
 use crate::blob::{Blobs, Writing, name_of};
 use crate::core::digest::{HashingReader, KeyedDigest, KeyedHasher};
 use crate::core::{parallelism, random};
@@ -31,18 +30,15 @@ pub(super) struct Sealing {
 
 impl Sealing {
     /// Reads, validates and seals `source` into a blob; returns the keyed digest of the records' file, too.
-    pub(super) fn run<S: Records>(
-        self,
-        source: &mut HashingReader<Working<S>>,
-    ) -> Result<(Assembled, KeyedDigest), Error> {
+    pub(super) fn run(self, source: &mut (impl Contents + Send)) -> Result<(Assembled, KeyedDigest), Error> {
         let hasher = KeyedHasher::new(self.key.expose(), SOURCE_LABEL);
         let mut records = HashingReader::new(&mut *source, Some(hasher));
         let mut assembly = self.records(&mut records)?;
         // A compressed file may have more than its text.
         records.drain().map_err(source_error)?;
         let digest = records.finish().ok_or_else(|| Error::Internal("the source has no digest".into()))?;
-        assembly.add_files(parallelism(), source.inner()).map_err(failed)?;
-        if source.inner().next_file().map_err(source_error)? {
+        assembly.add_files(parallelism(), source).map_err(failed)?;
+        if source.next_file().map_err(source_error)? {
             let reason = format!("{} has records that describe no files; send no files", self.compiled.schema.id());
             return Err(Error::invalid("source", reason));
         }

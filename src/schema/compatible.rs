@@ -25,7 +25,7 @@ pub fn breaking(new: &Schema, old: &Schema) -> Result<Vec<Breaking>, SchemaError
         found.push(Breaking { pointer: "/x-key".into(), reason });
     }
     if new.has_content() != old.has_content() {
-        let reason = "records that describe files become others, or others such".into();
+        let reason = "its records describe files in one of the two versions only".into();
         found.push(Breaking { pointer: format!("/{RULE_CONTENT}"), reason });
     }
     Ok(found)

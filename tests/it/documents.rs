@@ -43,12 +43,25 @@ async fn publish(park: &Park, folder: &Path, more: &[&str]) -> Result<Value, Str
 
 /// Publishes by the API itself: records, then parts of which the node knows nothing.
 pub async fn send(park: &Park, schema: &str, records: &str, parts: &[(&'static str, &[u8])]) -> (u16, Value) {
+    send_once(park, schema, records, parts, None).await
+}
+
+async fn send_once(
+    park: &Park,
+    schema: &str,
+    records: &str,
+    parts: &[(&'static str, &[u8])],
+    key: Option<&str>,
+) -> (u16, Value) {
     let metadata = json!({"title": "Sent", "schema": schema, "policy": research(), "format": "ndjson"});
     let mut form = Form::new().text("metadata", metadata.to_string()).text("records", records.to_owned());
     for (name, bytes) in parts {
         form = form.part(*name, Part::bytes(bytes.to_vec()).file_name("any"));
     }
-    let request = anonymous().post(format!("{}/v1/datasets", park.management)).multipart(form);
+    let mut request = anonymous().post(format!("{}/v1/datasets", park.management)).multipart(form);
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
     let response = request.bearer_auth(park.token_of("publisher").await).send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
@@ -218,6 +231,14 @@ async fn files_that_are_not_what_the_records_state_are_not_published() {
     assert_eq!(left(&blobs), ["parts"]);
     assert!(left(&blobs.join("parts")).is_empty());
     assert_eq!(send(&a, SCHEMA, &records, &files).await.0, 201);
+    // A repetition is one only with the same files.
+    let once = async |parts: &[(&'static str, &[u8])]| send_once(&a, SCHEMA, &records, parts, Some("once")).await;
+    let (status, first) = once(&files).await;
+    assert_eq!((status, once(&files).await), (201, (201, first)));
+    for other in [&files[..1], &[], &[files[0], ("files", b"secant")]] {
+        let (status, said) = once(other).await;
+        assert!((400..500).contains(&status) && said["title"] == "idempotency-key", "{status} {said}");
+    }
     // A source of its own brings no files.
     let source = json!({"name": "drawings", "definition": {
         "input": {"kind": "folder", "connection": "exports", "files": "*.csv"}, "publication": {
