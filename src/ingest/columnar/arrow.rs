@@ -24,6 +24,10 @@ const LENGTH_BYTES_MAX: usize = 8;
 /// The length of a buffer that is not compressed although others are.
 const NOT_COMPRESSED: i64 = -1;
 
+/// Cells that a batch has for each of its bytes, at most, and bytes that count for any batch.
+const CELLS_PER_BYTE_MAX: u64 = 1_024;
+const SMALL_BYTES: u64 = 256;
+
 fn broken(error: impl std::fmt::Display) -> io::Error {
     invalid(format!("the Arrow file cannot be read: {error}"))
 }
@@ -222,8 +226,10 @@ impl Sizes {
         if decoded.max(self.dictionaries) > limits::ARROW_BATCH_BYTES_MAX {
             return Err(too_large());
         }
-        // A row has a bit at least, unless all columns have nothing but missing values.
-        if rows > decoded.saturating_mul(8) { Err(broken("it has rows without any values")) } else { Ok(()) }
+        // Columns of missing values only have no bytes: a few bytes must not become very many cells.
+        let cells = rows.saturating_mul(batch.nodes().map_or(0, |nodes| nodes.len()).max(1) as u64);
+        let most = decoded.saturating_add(SMALL_BYTES).saturating_mul(CELLS_PER_BYTE_MAX);
+        if cells > most { Err(broken("it has many rows with hardly any values")) } else { Ok(()) }
     }
 }
 

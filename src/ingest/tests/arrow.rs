@@ -63,7 +63,7 @@ const EXPECTED: &str = r#"i8,u64,f64,b,s,view,bin,d,date,ts,zone,time,cat,list,m
 ,,,,,,,,,,,,,,,{}
 "#;
 
-fn rows(bytes: &[u8]) -> std::io::Result<String> {
+fn rows_of(bytes: &[u8]) -> std::io::Result<String> {
     let mut file = tempfile::tempfile()?;
     file.write_all(bytes)?;
     file.rewind()?;
@@ -90,12 +90,12 @@ fn written() -> Vec<(String, Vec<u8>)> {
 #[test]
 fn every_type_is_exact() {
     for (name, bytes) in written() {
-        let found = rows(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = rows_of(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(found, EXPECTED, "{name}");
         // A stream may end without saying so, a file may not; neither may end within a message.
-        let shorter = rows(&bytes[..bytes.len() - 8]);
+        let shorter = rows_of(&bytes[..bytes.len() - 8]);
         assert_eq!(shorter.is_ok(), name.starts_with("stream"), "{name}: {shorter:?}");
-        assert!(rows(&bytes[..bytes.len() / 2]).is_err(), "{name}");
+        assert!(rows_of(&bytes[..bytes.len() / 2]).is_err(), "{name}");
     }
     for (bytes, said) in [
         (&b"ARROW1\0\0"[..], "its end is missing"),
@@ -105,7 +105,7 @@ fn every_type_is_exact() {
         (b"\xFF\xFF\xFF\xFF\0\0\0\0", "it has no schema"),
         (b"", "it has no schema"),
     ] {
-        assert!(rows(bytes).unwrap_err().to_string().contains(said), "{bytes:?}");
+        assert!(rows_of(bytes).unwrap_err().to_string().contains(said), "{bytes:?}");
     }
 }
 
@@ -117,12 +117,25 @@ fn claims_are_checked_before_they_are_believed() {
         for at in (0..bytes.len() - 8).step_by(8) {
             let mut altered = bytes.clone();
             altered[at..at + 8].copy_from_slice(&(1u64 << 40).to_le_bytes());
-            if let Err(error) = rows(&altered) {
+            if let Err(error) = rows_of(&altered) {
                 found += usize::from(error.to_string().contains("more than 256 MiB"));
             }
         }
         assert!(found > 0, "{name}");
     }
+}
+
+#[test]
+fn rows_without_values_are_few() {
+    let nothing = |rows: usize| {
+        let batch =
+            RecordBatch::try_from_iter([("a", Arc::new(arrow_array::NullArray::new(rows)) as ArrayRef)]).unwrap();
+        let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        stream.write(&batch).unwrap();
+        rows_of(&stream.into_inner().unwrap())
+    };
+    assert_eq!(nothing(3).unwrap().lines().count(), 4);
+    assert!(nothing(1 << 30).unwrap_err().to_string().contains("hardly any values"));
 }
 
 #[test]
@@ -139,7 +152,7 @@ fn altered_files_are_errors_or_other_files() {
                 let at = next() % altered.len();
                 altered[at] = [0, 1, 0x7F, 0x80, 0xFF][next() % 5];
             }
-            let _ = rows(&altered);
+            let _ = rows_of(&altered);
         }
     }
 }
